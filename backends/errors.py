@@ -1,0 +1,130 @@
+"""What can go wrong in a backend. Only these leave one.
+
+    BackendError                      outcome     money
+    ├── NotReady                      failed      nothing was sent
+    │   ├── MissingKey
+    │   ├── MissingPackage
+    │   └── MissingWeights
+    ├── BadInput                      failed      nothing was sent
+    ├── WrongKey                      failed      nothing is charged
+    ├── Forbidden                     failed      nothing is charged
+    ├── NoCredit                      failed      nothing is charged
+    ├── RetiredModel                  failed      nothing is charged
+    ├── RateLimited (retry_after)     failed      nothing is charged
+    ├── Unreachable                   failed      nothing was sent
+    ├── ServiceFault                  failed      unknown
+    ├── OutOfMemory                   failed      nothing is charged
+    ├── Refused                       refused     as the service says
+    ├── TimedOut                      timed out   nothing was sent
+    └── Unanswered                    unknown     may have been billed
+
+Every message is a sentence for the person at the card: what happened, then what to do.
+A message never contains a key, a header or a server's file path.
+"""
+
+from enum import StrEnum
+from typing import ClassVar
+
+
+class Outcome(StrEnum):
+    """How a job ended."""
+
+    DONE = "done"
+    FAILED = "failed"
+    REFUSED = "refused"
+    TIMED_OUT = "timed out"
+    CANCELLED = "cancelled"
+    UNKNOWN = "unknown"
+
+
+class BackendError(Exception):
+    """A job could not be finished; `str(error)` is the sentence for the card.
+
+    `charged` is False when nothing was spent, True when the service says that it was,
+    None when nobody knows.
+    """
+
+    outcome: ClassVar[Outcome] = Outcome.FAILED
+    charged: bool | None = False
+
+    def __init__(self, message: str, *, charged: bool | None = None) -> None:
+        super().__init__(message)
+        if charged is not None:
+            self.charged = charged
+
+
+class NotReady(BackendError):
+    """Something must be set up on this machine first."""
+
+
+class MissingKey(NotReady):
+    """The service needs a key and none is set."""
+
+
+class MissingPackage(NotReady):
+    """A Python package of an extra is not installed."""
+
+
+class MissingWeights(NotReady):
+    """The model's weights are neither on this machine nor reachable."""
+
+
+class BadInput(BackendError):
+    """The request asks for what this model cannot do."""
+
+
+class WrongKey(BackendError):
+    """The service does not accept the key."""
+
+
+class Forbidden(BackendError):
+    """The key is good, but may not do this."""
+
+
+class NoCredit(BackendError):
+    """The account behind the key is empty."""
+
+
+class RetiredModel(BackendError):
+    """The service no longer has this model."""
+
+
+class RateLimited(BackendError):
+    """Too many requests; `retry_after` is the wait in seconds that the service named."""
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Unreachable(BackendError):
+    """No connection could be made."""
+
+
+class ServiceFault(BackendError):
+    """The service failed, or answered something that makes no sense."""
+
+    charged = None
+
+
+class OutOfMemory(BackendError):
+    """The model does not fit into this machine's memory."""
+
+
+class Refused(BackendError):
+    """The service's moderation declined the prompt or the picture."""
+
+    outcome = Outcome.REFUSED
+
+
+class TimedOut(BackendError):
+    """Time ran out before anything was sent."""
+
+    outcome = Outcome.TIMED_OUT
+
+
+class Unanswered(BackendError):
+    """The request was sent and no answer came: it may have been billed."""
+
+    outcome = Outcome.UNKNOWN
+    charged = None

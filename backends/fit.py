@@ -1,0 +1,133 @@
+"""Fit a request to what a model can take, and keep account of what changed.
+
+Nothing is dropped in silence: each input of the request ends up in `honoured`, with a note where
+the model gets something other than what was asked. A backend that does better than the general
+rule (folds a negative prompt into the text, say) replaces the entry.
+"""
+
+from dataclasses import dataclass, replace
+
+from backends.base import Control, Honour, Model, Request, Sizes, Value
+from backends.errors import BadInput
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A request in which every value the model takes is concrete, and what became of each input."""
+
+    request: Request
+    honoured: dict[str, Honour]
+
+
+def fit(model: Model, request: Request) -> Fitted:
+    """Return `request` as `model` can take it.
+
+    Raises:
+        BadInput: nothing sensible can be made of the request.
+    """
+    _check(model, request)
+    honoured: dict[str, Honour] = {}
+
+    def take(name: str, asked: Value) -> Value:
+        if name in model.supports:
+            used = model.defaults.get(name) if asked in (None, "") else asked
+        else:
+            # What cannot be asked for may still have one right value (a turbo model's guidance).
+            used = model.defaults.get(name)
+        ignored = asked not in (None, "") and name not in model.supports
+        if asked not in (None, "") or used is not None:
+            words = name.replace("_", " ").replace("num inference ", "")
+            note = f"{words} ignored: {model.label} takes none" if ignored else ""
+            honoured[name] = Honour(asked if asked != "" else None, used, note)
+        return used
+
+    negative_prompt = take("negative_prompt", request.negative_prompt)
+    steps = take("num_inference_steps", request.num_inference_steps)
+    guidance = take("guidance_scale", request.guidance_scale)
+    seed = take("seed", request.seed)
+    control = _control(model, request.control, honoured)
+    width, height = _size(model, request, honoured)
+    count = min(request.count, model.most_count)
+    note = f"{count} instead of {request.count} pictures" if count != request.count else ""
+    honoured["count"] = Honour(request.count, count, note)
+    fitted = replace(
+        request,
+        negative_prompt=str(negative_prompt or ""),
+        num_inference_steps=None if steps is None else int(steps),
+        guidance_scale=None if guidance is None else float(guidance),
+        seed=None if seed is None else int(seed),
+        control=control,
+        width=width,
+        height=height,
+        count=count,
+    )
+    return Fitted(fitted, honoured)
+
+
+def closest_size(sizes: Sizes, width: int, height: int) -> tuple[int, int]:
+    """Return the (width, height) nearest to the wished one that `sizes` allows.
+
+    Among native sizes the nearest shape wins, then the nearest area.
+    """
+    if not sizes.only_native:
+        return (_side(sizes, width), _side(sizes, height))
+
+    def distance(size: tuple[int, int]) -> tuple[float, int]:
+        shape = size[0] * height / (size[1] * width)
+        return (max(shape, 1 / shape), abs(size[0] * size[1] - width * height))
+
+    return min(sizes.native, key=distance)
+
+
+def _check(model: Model, request: Request) -> None:
+    if not request.prompt.strip():
+        raise BadInput("The prompt is empty. Write what the picture should show.")
+    if model.most_prompt is not None and len(request.prompt) > model.most_prompt:
+        raise BadInput(
+            f"The prompt has {len(request.prompt):,} characters and {model.label} reads at most "
+            f"{model.most_prompt:,}. Shorten it."
+        )
+    if request.count < 1:
+        raise BadInput("At least one picture must be asked for.")
+    if request.num_inference_steps is not None and request.num_inference_steps < 1:
+        raise BadInput("At least one step is needed. Leave steps empty for the model's own number.")
+
+
+def _control(model: Model, control: Control | None, honoured: dict[str, Honour]) -> Control | None:
+    if control is None:
+        return None
+    name = control.preprocessor
+    if "control" not in model.supports:
+        note = f"control picture ignored: {model.label} takes none"
+        honoured["control"] = Honour(name, None, note)
+        return None
+    if name not in model.controls and "*" not in model.controls:
+        known = ", ".join(sorted(model.controls))
+        note = f"control picture ignored: {model.label} has no ControlNet for {name}, only {known}"
+        honoured["control"] = Honour(name, None, note)
+        return None
+    honoured["control"] = Honour(name, name)
+    return control
+
+
+def _size(model: Model, request: Request, honoured: dict[str, Honour]) -> tuple[int, int]:
+    if request.width is None and request.height is None:
+        width, height = model.sizes.native[0]
+        honoured["size"] = Honour(None, f"{width}x{height}")
+        return width, height
+    asked = (
+        request.width or request.height or 0,
+        request.height or request.width or 0,
+    )
+    if min(asked) < 1:
+        raise BadInput("Width and height must be at least one pixel.")
+    width, height = closest_size(model.sizes, *asked)
+    changed = (width, height) != asked
+    note = f"{width}x{height} instead of {asked[0]}x{asked[1]}" if changed else ""
+    honoured["size"] = Honour(f"{asked[0]}x{asked[1]}", f"{width}x{height}", note)
+    return width, height
+
+
+def _side(sizes: Sizes, pixels: int) -> int:
+    bounded = min(max(pixels, sizes.least), sizes.most)
+    return max(sizes.multiple, round(bounded / sizes.multiple) * sizes.multiple)

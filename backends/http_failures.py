@@ -1,0 +1,77 @@
+"""Failures below HTTP, each as a sentence: whether anything was sent and may be billed."""
+
+import socket
+import ssl
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from backends.errors import BackendError, ServiceFault, TimedOut, Unanswered, Unreachable
+from backends.http import ANSWER_SECONDS, CONNECT_SECONDS
+
+if TYPE_CHECKING:
+    import httpx2
+
+
+def transport_failure(error: "httpx2.RequestError", service: str) -> BackendError:
+    """Return what `error` means for the person at the card."""
+    import httpx2
+
+    host = place(str(error.request.url))
+    match error:
+        case httpx2.ConnectTimeout() | httpx2.PoolTimeout():
+            return TimedOut(
+                f"No connection to {host} within {CONNECT_SECONDS:.0f} s. Nothing was sent. "
+                "Check the internet connection and try again."
+            )
+        case httpx2.ConnectError():
+            return Unreachable(_why_unreachable(error, host))
+        case httpx2.ProxyError():
+            return Unreachable(f"The proxy of this machine refused the way to {host}.")
+        case httpx2.UnsupportedProtocol() | httpx2.LocalProtocolError():
+            return Unreachable(f"No request could be sent to {host}. Check address and key.")
+        case httpx2.TooManyRedirects() | httpx2.DecodingError():
+            return ServiceFault(f"{service} sent an answer that cannot be read. Try again later.")
+        case httpx2.ReadTimeout():
+            return unanswered(service, f"within {ANSWER_SECONDS:.0f} s")
+        case _:
+            return unanswered(service, "before the connection was cut")
+
+
+def unanswered(service: str, when: str) -> Unanswered:
+    """The request was sent, and nobody knows what became of it."""
+    return Unanswered(
+        f"{service} took the request and did not finish its answer {when}. It may have been "
+        "billed: look at your usage page before you try again."
+    )
+
+
+def place(url: str) -> str:
+    """Return host and port of `url`, without the user and password that it may hold."""
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
+def _why_unreachable(error: BaseException, host: str) -> str:
+    for cause in _causes(error):
+        match cause:
+            case socket.gaierror():
+                return (
+                    f"The name {host} could not be found. "
+                    "Check the address and the internet connection."
+                )
+            case ssl.SSLError():
+                return f"{host} offers no secure connection that can be trusted. Check the address."
+            case ConnectionRefusedError():
+                return f"Nothing answers at {host}. Check that the service runs and the address."
+            case _:
+                continue
+    return f"No connection to {host}. Check the address and the internet connection."
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        if isinstance(error, BaseExceptionGroup):
+            for each in error.exceptions:
+                yield from _causes(each)
+        error = error.__cause__ or error.__context__

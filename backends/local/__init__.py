@@ -1,0 +1,124 @@
+"""Pipelines on this machine: any diffusers text-to-image model, and the miniatures.
+
+A model's `options` may hold `scheduler`, `torch_dtype`, `variant`, `config` (for a single file:
+the folder or Hub id of a model with the same layout) and `device`. Two settings are read:
+LINEUP_DEVICE (cuda, cuda:1, mps, cpu; what is there when unset) and LINEUP_MEMORY_GB (how much
+of the device's memory models may keep between runs; a share of what it has when unset).
+
+Nothing here imports torch: that happens in the worker's thread, at the first run.
+"""
+
+import secrets
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import ClassVar
+
+from backends.base import (
+    Backend,
+    Config,
+    Event,
+    Honour,
+    Lane,
+    Model,
+    Readiness,
+    Ready,
+    Receipt,
+    Request,
+)
+from backends.errors import MissingPackage, NotReady
+from backends.fit import fit
+from backends.local import device, sources
+from backends.local.failures import INSTALL, explain
+from backends.local.machine import Machine, machine
+from backends.local.options import Options
+from backends.local.prepare import missing_weights, work_of
+
+_PACKAGES = ("torch", "diffusers", "transformers")
+
+
+class Local(Backend):
+    """Draws on this machine, one run at a time on each device."""
+
+    name: ClassVar[str] = "local"
+    label: ClassVar[str] = "this machine"
+    Options: ClassVar[type | None] = Options
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self._machine(self._wanted())  # a ZeroGPU Space looks for its functions at the start
+
+    def ready(self, model: Model) -> Ready:
+        """Look for packages and files, by their names only."""
+        if _lacks_packages():
+            return Ready(Readiness.NEEDS_PACKAGE, INSTALL)
+        try:
+            found = sources.find(sources.locate(model.source), model.label)
+        except NotReady as error:
+            return Ready(Readiness.UNAVAILABLE, str(error))
+        if found is not None:
+            return Ready(Readiness.READY)
+        if sources.offline():
+            return Ready(
+                Readiness.UNAVAILABLE,
+                f"{model.label} is not on this machine, and the Hub's client is set to offline.",
+            )
+        size = f"{model.download_gb:.1f} GB" if model.download_gb else "its weights"
+        return Ready(Readiness.NEEDS_DOWNLOAD, f"Downloads {size} first.")
+
+    def lane(self, model: Model) -> Lane:
+        """One lane for each device."""
+        return Lane(f"local {self._wanted(model)}", 1)
+
+    async def generate(self, model: Model, request: Request) -> AsyncGenerator[Event, None]:
+        """Fetch, load and draw, then say what was taken as asked."""
+        try:
+            async with aclosing(self._events(model, request)) as events:
+                async for event in events:
+                    yield event
+        except Exception as error:
+            raise explain(error, model.label) from error
+
+    async def aclose(self) -> None:
+        """Let go of the models in memory; a later run loads its own again."""
+        self._machine(self._wanted()).close()
+
+    async def _events(self, model: Model, request: Request) -> AsyncGenerator[Event, None]:
+        if _lacks_packages():
+            raise MissingPackage(f"{model.label} needs packages that are not installed. {INSTALL}")
+        fitted = fit(model, request)
+        seed = secrets.randbits(32) if fitted.request.seed is None else fitted.request.seed
+        work = await work_of(model, fitted.request, request.options.get(self.name, {}), seed)
+        honoured = {"seed": Honour(request.seed, seed), **fitted.honoured}
+        place = self._machine(self._wanted(model))
+        async with aclosing(missing_weights(work, place, model.download_gb)) as news:
+            async for loading in news:
+                yield loading
+        async with aclosing(place.run(work)) as events:
+            async for event in events:
+                if isinstance(event, Receipt):
+                    event = replace(event, honoured={**honoured, **event.honoured})
+                yield event
+
+    def _wanted(self, model: Model | None = None) -> str:
+        """The device that `model` asks for, else the user, else whatever is there."""
+        own = None if model is None else model.options.get("device")
+        return str(own or self.config.value("LINEUP_DEVICE") or device.AUTO)
+
+    def _machine(self, wanted: str) -> Machine:
+        return machine(wanted, self.config.value("LINEUP_MEMORY_GB"))
+
+
+class Miniature(Local):
+    """The small models that ship with the app, drawn by the same machine."""
+
+    name: ClassVar[str] = "miniature"
+    label: ClassVar[str] = "this machine"
+
+
+def _lacks_packages() -> bool:
+    return any(find_spec(package) is None for package in _PACKAGES)
+
+
+__all__ = ["Local", "Miniature"]

@@ -1,0 +1,73 @@
+"""Make a control map with controlnet_aux. Imported late: it brings torch and OpenCV with it.
+
+The detectors scale what they are given to multiples of 64 and scale the map again, which blurs
+thin lines and changes the size (400x300 comes back as 704x512). So the picture is first scaled
+to the size at which it is worked on, then padded to multiples of 64 by repeating its border; for
+such a picture the detectors' own scaling does nothing, and the padding is cut off afterwards.
+"""
+
+import threading
+import warnings
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any, Final
+
+import numpy as np
+from PIL import Image
+
+from backends.local.preprocessors import Preprocessor
+
+with warnings.catch_warnings():  # it grumbles about every detector that lacks a package
+    warnings.simplefilter("ignore")
+    import controlnet_aux
+
+_GRID: Final = 64
+_DICE: Final = threading.Lock()
+
+
+def detect(
+    preprocessor: Preprocessor,
+    settings: Mapping[str, float | bool],
+    picture: Image.Image,
+    width: int,
+    height: int,
+) -> Image.Image:
+    """Return the map of `picture`, of width x height."""
+    zoom = max(1.0, preprocessor.side / min(width, height))
+    work = (round(width * zoom), round(height * zoom))
+    scaled = np.asarray(picture.resize(work, Image.Resampling.LANCZOS, reducing_gap=2.0))
+    right, below = (-side % _GRID for side in work)
+    padded = np.pad(scaled, ((0, below), (0, right), (0, 0)), mode="edge")
+    keywords: dict[str, Any] = dict(settings)
+    seed = int(keywords.pop("seed", 0))
+    keywords["detect_resolution"] = min(padded.shape[:2])
+    if preprocessor.detector not in {"LineartStandardDetector", "TEEDdetector", "AnylineDetector"}:
+        keywords["image_resolution"] = keywords["detect_resolution"]
+    if preprocessor.detector == "ContentShuffleDetector":
+        keywords["f"] = max(8, keywords["detect_resolution"] // 2)  # swirls grow with the picture
+    with _seeded(seed):
+        drawn = _detector(preprocessor)(Image.fromarray(padded), output_type="pil", **keywords)
+    cut = drawn.convert("RGB").crop((0, 0, *work))
+    return cut if work == (width, height) else cut.resize((width, height), Image.Resampling.LANCZOS)
+
+
+@contextmanager
+def _seeded(seed: int) -> Generator[None]:
+    """Seed NumPy's shared dice, which ContentShuffle throws, and put them back afterwards."""
+    with _DICE:
+        before = np.random.get_state()
+        np.random.seed(seed)
+        try:
+            yield
+        finally:
+            np.random.set_state(before)
+
+
+@lru_cache(maxsize=1)  # a network of hundreds of megabytes: keep the last one only
+def _detector(preprocessor: Preprocessor) -> Callable[..., Image.Image]:
+    kind: Any = getattr(controlnet_aux, preprocessor.detector)
+    if not preprocessor.weights:
+        return kind()
+    names = ("pretrained_model_or_path", "filename", "subfolder")
+    return kind.from_pretrained(**dict(zip(names, preprocessor.weights, strict=False)))

@@ -1,0 +1,140 @@
+"""One run, from the request to the receipt. Runs in the worker thread of its device.
+
+Whatever it has to say goes through `emit`, which raises `Stopped` when nobody listens any more:
+so a stop takes effect at the next step.
+"""
+
+import time
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from backends.base import Event, Honour, Loading, Picture, Receipt
+from backends.errors import BadInput, Refused
+from backends.local.device import Device, free
+from backends.local.failures import ran_out_of_memory
+from backends.local.memory import Pool
+from backends.local.pen import Pen
+from backends.local.pipelines import Loaded, load_controlnet, load_pipeline, steered
+from backends.local.work import Work
+
+# Pictures that go through together: eight of 512x512, two of 1024x1024.
+_TOGETHER: Final = 2 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where drawing happens: a device and the models in its memory."""
+
+    device: Device
+    pool: Pool[Loaded]
+
+
+def draw(place: Place, work: Work, emit: Callable[[Event], None]) -> None:
+    """Draw all of `work`; when memory runs out, make room and try once more, one by one."""
+    drawing = _Drawing(place, work, emit)
+    crowded = False
+    try:
+        try:
+            drawing.run()
+        except Exception as error:
+            if not ran_out_of_memory(error):
+                raise
+            crowded = True
+        if crowded:  # only out here are the tensors of the failed attempt let go
+            place.pool.shrink(bound=0, keep=drawing.needed)
+            free(place.device)
+            emit(Loading(message="memory ran out: making room and trying once more"))
+            drawing.together = 1
+            drawing.run()
+    finally:
+        place.pool.shrink()
+
+
+class _Drawing:
+    """The state of one run: what is drawn already, and how much goes through at once."""
+
+    def __init__(self, place: Place, work: Work, emit: Callable[[Event], None]) -> None:
+        self._place, self._work, self._emit = place, work, emit
+        self._drawn = self._withheld = 0
+        self._honoured: dict[str, Honour] = {}
+        self.together = max(
+            1, _TOGETHER // ((work.request.width or 512) * (work.request.height or 512))
+        )
+        steering = () if work.steering is None else (work.steering.controlnet,)
+        self.needed: frozenset[Hashable] = frozenset({work.recipe, *steering})
+
+    def run(self) -> None:
+        """Draw what is not drawn yet and hand in the receipt."""
+        began = time.monotonic()
+        count = self._work.request.count
+        if any(recipe not in self._place.pool for recipe in self.needed):
+            self._emit(Loading(message=f"loading {self._work.recipe.label}"))
+        loaded, pipeline = self._prepare()
+        load = time.monotonic() - began
+        pen = Pen(pipeline, loaded.look, self._work, self._emit)
+        most = self.together if pen.takes_batches else 1
+        while self._drawn < count:
+            together = min(most, count - self._drawn)
+            turns = (self._drawn // most, -(-count // most))
+            for picture in pen.draw(self._drawn, together, turns):
+                self._hand_in(picture)
+            self._drawn += together
+        if self._withheld == count:
+            raise Refused(
+                "The model's own safety check withheld the picture. "
+                "Change the prompt or the seed and run it again."
+            )
+        self._emit(
+            Receipt(
+                honoured={**pen.ignored, **self._honoured},
+                load=load,
+                generate=time.monotonic() - began - load,
+            )
+        )
+
+    def _prepare(self) -> tuple[Loaded, Any]:
+        """The pipeline as this run needs it: steered or not, with a scheduler of its own."""
+        work, device, pool = self._work, self._place.device, self._place.pool
+        loaded = pool.get(work.recipe, lambda: load_pipeline(work.recipe, device))
+        pipeline = loaded.model
+        # A stopped run leaves its scheduler in the middle of things: every run gets a fresh one.
+        pipeline.scheduler = _scheduler(loaded.scheduler, work)
+        if work.steering is not None:
+            recipe = work.steering.controlnet
+            net = pool.get(recipe, lambda: load_controlnet(recipe, device))
+            pipeline = steered(pipeline, net.model, work.recipe.label)
+        pool.shrink(keep=self.needed)
+        return loaded, pipeline
+
+    def _hand_in(self, picture: Picture | None) -> None:
+        count, request = self._work.request.count, self._work.request
+        if picture is None:
+            self._withheld += 1
+            note = f"{self._withheld} of {count} withheld by the model's own safety check"
+            self._honoured["count"] = Honour(count, count - self._withheld, note)
+            return
+        self._emit(picture)
+        asked, used = (
+            f"{width}x{height}"
+            for width, height in ((request.width, request.height), (picture.width, picture.height))
+        )
+        if asked != used:
+            self._honoured["size"] = Honour(asked, used, f"{used} instead of {asked}")
+
+
+def _scheduler(own: Any, work: Work) -> Any:
+    """A fresh scheduler with the model's own settings, of the kind that the user chose."""
+    trained = own.config.get("num_train_timesteps")
+    if trained and (work.request.num_inference_steps or 0) > trained:
+        raise BadInput(f"{work.recipe.label} can take at most {trained} steps. Ask for fewer.")
+    if not work.scheduler:
+        return type(own).from_config(own.config)
+    kinds = {kind.__name__: kind for kind in (*own.compatibles, type(own))}
+    if work.scheduler not in kinds:
+        known = ", ".join(sorted(kinds))
+        raise BadInput(
+            f"{work.recipe.label} cannot work with the scheduler {work.scheduler}. "
+            f"Choose one of {known}."
+        )
+    return kinds[work.scheduler].from_config(own.config)

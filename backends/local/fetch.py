@@ -1,0 +1,77 @@
+"""Bring weights from the Hub into its cache, with news on the way.
+
+The download runs in a thread of its own, outside the device's worker, and is not cut off by a
+stop: what has arrived stays in the cache, and the next run continues from there.
+"""
+
+import asyncio
+import re
+from asyncio import Future
+from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from backends.base import Loading
+from backends.local.sources import repository
+
+if TYPE_CHECKING:
+    from backends.local.machine import Machine
+
+_WEIGHTS: Final = re.compile(r"diffusion_pytorch_model[^/]*\.safetensors[^/]*")
+_GIGABYTE: Final = 1_000_000_000
+_EVERY: Final = 1.0
+
+
+def pipeline(hub_id: str, machine: "Machine") -> None:
+    """Fetch the parts that a pipeline needs: safetensors, for a GPU in half precision."""
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+
+    variant = None if machine.place.device.kind == "cpu" else "fp16"
+    DiffusionPipeline.download(hub_id, variant=variant, use_safetensors=True)
+
+
+def controlnet(hub_id: str, machine: "Machine") -> None:
+    """Fetch a ControlNet: safetensors, for a GPU in half precision where it is there."""
+    from huggingface_hub import list_repo_files, snapshot_download
+
+    names = [name for name in list_repo_files(hub_id) if _WEIGHTS.fullmatch(name)]
+    half = [name for name in names if "fp16" in name]
+    whole = [name for name in names if "fp16" not in name]
+    wanted = (whole or half) if machine.place.device.kind == "cpu" else (half or whole)
+    snapshot_download(hub_id, allow_patterns=["config.json", *wanted])
+
+
+async def fetched(
+    hub_id: str, label: str, fetch: Callable[[], None], download_gb: float | None = None
+) -> AsyncGenerator[Loading, None]:
+    """Run `fetch` and say every second how far it is."""
+    before = await asyncio.to_thread(_size, hub_id)
+    task = asyncio.get_running_loop().run_in_executor(None, fetch)
+    task.add_done_callback(_seen)
+    of = f" of {download_gb:.1f}" if download_gb else ""
+    yield Loading(message=f"downloading {label}")
+    while not (await asyncio.wait({task}, timeout=_EVERY))[0]:
+        arrived = (await asyncio.to_thread(_size, hub_id) - before) / _GIGABYTE
+        yield Loading(message=f"downloading {label}: {max(arrived, 0):.1f}{of} GB")
+    task.result()
+
+
+def _seen(task: "Future[Any]") -> None:
+    """Look at the outcome, so that nobody complains when the run was stopped before it."""
+    if not task.cancelled():
+        task.exception()
+
+
+def _size(hub_id: str) -> int:
+    """The bytes of `hub_id` in the cache, finished or on the way."""
+    try:
+        return sum(_bytes(blob) for blob in (repository(hub_id) / "blobs").iterdir())
+    except OSError:
+        return 0
+
+
+def _bytes(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:  # renamed while we were looking: it has just arrived
+        return 0

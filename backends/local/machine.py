@@ -1,0 +1,92 @@
+"""One device with its worker thread and what it holds in memory.
+
+Pipelines are not thread-safe, so one thread does everything with them: load, draw, evict. The
+event loop only ever waits for what that thread reports.
+"""
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, cached_property
+from typing import TYPE_CHECKING
+
+from backends.base import Event
+from backends.local import device, zerogpu
+from backends.local.memory import Pool
+from backends.local.work import Work
+from backends.local.zerogpu import Emit, Stopped
+
+if TYPE_CHECKING:
+    from backends.local.draw import Place
+
+
+class Machine:
+    """A worker for one device; its thread starts with the first run."""
+
+    def __init__(self, wanted: str = device.AUTO, memory_gb: str | None = None) -> None:
+        self._wanted, self._memory_gb = wanted, memory_gb
+        self._worker: ThreadPoolExecutor | None = None
+        self._draw = zerogpu.mark(self._draw_here)
+
+    @cached_property
+    def place(self) -> "Place":
+        """The device and its memory. Imports torch: for the worker, not for the event loop."""
+        from backends.local.draw import Place
+
+        chosen = device.choose(self._wanted, self._memory_gb)
+        return Place(chosen, Pool(chosen.bound, freed=lambda: device.free(chosen)))
+
+    async def run(self, work: Work) -> AsyncGenerator[Event, None]:
+        """Do `work` when its turn comes and yield what it reports.
+
+        Closing the generator stops the work at its next step and waits until it has left.
+        """
+        loop = asyncio.get_running_loop()
+        reports: asyncio.Queue[Event | None] = asyncio.Queue()
+        stopped = threading.Event()
+
+        def emit(event: Event | None) -> None:
+            if event is not None and stopped.is_set():
+                raise Stopped
+            loop.call_soon_threadsafe(reports.put_nowait, event)
+
+        def whole() -> None:
+            try:
+                self._draw(work, emit)
+            finally:
+                emit(None)
+
+        if self._worker is None:
+            self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"local {self._wanted}")
+        future = self._worker.submit(whole)
+        left = asyncio.wrap_future(future)
+        try:
+            while (event := await reports.get()) is not None:
+                yield event
+            await left
+        finally:
+            stopped.set()
+            future.cancel()  # where its turn has not come yet
+            await asyncio.wait({left})
+            if not left.cancelled():
+                left.exception()  # seen: what a stopped run raises is nobody's concern
+
+    def close(self) -> None:
+        """Let go of everything in memory, when the run in progress is over."""
+        if self._worker is not None:
+            self._worker.submit(self._empty)
+
+    def _draw_here(self, work: Work, emit: Emit[Event]) -> None:
+        from backends.local.draw import draw
+
+        draw(self.place, work, emit)
+
+    def _empty(self) -> None:
+        self.place.pool.shrink(bound=0)
+
+
+@cache
+def machine(wanted: str, memory_gb: str | None) -> Machine:
+    """The machine for these settings: every backend on this computer shares one."""
+    return Machine(wanted, memory_gb)

@@ -1,0 +1,38 @@
+"""What only local pipelines can be told; the form is drawn from it."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+SCHEDULERS: Final = (
+    "",
+    "DDIMScheduler",
+    "DPMSolverMultistepScheduler",
+    "EulerDiscreteScheduler",
+    "EulerAncestralDiscreteScheduler",
+    "HeunDiscreteScheduler",
+    "LCMScheduler",
+    "LMSDiscreteScheduler",
+    "PNDMScheduler",
+    "UniPCMultistepScheduler",
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """Settings of one run; empty means the model's own."""
+
+    scheduler: str = field(
+        default="",
+        metadata={
+            "label": "Scheduler",
+            "help": "How noise is taken away, step by step. Empty: the model's own.",
+            "choices": SCHEDULERS,
+        },
+    )
+    previews: bool = field(
+        default=True,
+        metadata={
+            "label": "Live previews",
+            "help": "Show the unfinished picture. Takes at most a fiftieth of the time.",
+        },
+    )

@@ -1,0 +1,154 @@
+"""A pipeline's `__call__`, spelled as its signature wants it: each family has its own words.
+
+There are two styles of callback. New pipelines call `callback_on_step_end` and take a list of
+generators, so pictures can go through together; old ones (Amused, VQ-Diffusion) know `callback`
+and one generator, so theirs are drawn one after another. What `emit` raises ends both.
+"""
+
+import inspect
+import io
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from PIL import Image
+
+from backends.base import Event, Honour, Picture, Preview, Progress, Value
+from backends.errors import BadInput
+from backends.local import png
+from backends.local.preview import Budget, Look
+from backends.local.work import Steering, Work
+
+
+class Pen:
+    """One pipeline, held to one piece of work."""
+
+    def __init__(
+        self, pipeline: Any, look: Look | None, work: Work, emit: Callable[[Event], None]
+    ) -> None:
+        self._pipeline, self._work, self._emit = pipeline, work, emit
+        self._look = look if work.previews else None
+        self._budget = Budget()
+        self._parameters = inspect.signature(pipeline.__call__).parameters
+        self._new = "callback_on_step_end" in self._parameters
+        self.takes_batches = self._new and "num_images_per_prompt" in self._parameters
+        self.ignored: dict[str, Honour] = {}
+        self._steps: int = (
+            work.request.num_inference_steps or self._parameters["num_inference_steps"].default
+        )
+        self._keywords = self._words() | self._steering(work.steering)
+
+    def draw(self, first: int, count: int, turns: tuple[int, int]) -> list[Picture | None]:
+        """Draw `count` pictures from the `first` on; None is one that a safety check withheld.
+
+        `turns` says which turn of how many this is, for the count of steps.
+        """
+        seeds = [self._work.seed + first + index for index in range(count)]
+        # Generators on the CPU: the same seed is the same noise on every device.
+        dice = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+        keywords = self._keywords | self._callback(turns)
+        if self.takes_batches:
+            keywords |= {"generator": dice, "num_images_per_prompt": count}
+        else:
+            keywords |= {"generator": dice[0]}
+        result = self._pipeline(**keywords)
+        withheld = getattr(result, "nsfw_content_detected", None) or [False] * count
+        return [
+            None if flag else self._finish(image, seed)
+            for image, seed, flag in zip(result.images, seeds, withheld, strict=True)
+        ]
+
+    def _words(self) -> dict[str, Any]:
+        """The request in the pipeline's words; what it has no word for is noted as ignored."""
+        request = self._work.request
+        asked: dict[str, Value] = {
+            "prompt": request.prompt,
+            "negative_prompt": request.negative_prompt or None,
+            "width": request.width,
+            "height": request.height,
+            "num_inference_steps": request.num_inference_steps,
+            "guidance_scale": request.guidance_scale,
+        }
+        words = {name: value for name, value in asked.items() if value is not None}
+        for name in words.keys() - self._parameters.keys() - {"width", "height"}:
+            note = f"{name.replace('_', ' ')} ignored: {self._work.recipe.label} takes none"
+            self.ignored[name] = Honour(asked[name], None, note)
+        return {name: value for name, value in words.items() if name in self._parameters}
+
+    def _steering(self, steering: Steering | None) -> dict[str, Any]:
+        if steering is None:
+            return {}
+        # Where pictures are drawn from pictures too, `image` is the other one.
+        name = "control_image" if "control_image" in self._parameters else "image"
+        words = {
+            name: Image.open(io.BytesIO(steering.picture)).convert("RGB"),
+            "controlnet_conditioning_scale": steering.weight,
+            "control_guidance_start": steering.start,
+            "control_guidance_end": steering.end,
+        }
+        if not words.keys() <= self._parameters.keys():
+            raise BadInput(
+                f"{self._work.recipe.label} cannot be steered the usual way. "
+                "Run it without the control picture."
+            )
+        return words
+
+    def _callback(self, turns: tuple[int, int]) -> dict[str, Any]:
+        def seen(index: int, latents: torch.Tensor) -> None:
+            steps = int(getattr(self._pipeline, "num_timesteps", None) or self._steps)
+            turn, all_turns = turns
+            self._emit(
+                Progress(
+                    step=turn * steps + index + 1,
+                    steps=all_turns * steps,
+                    preview=self._preview(latents),
+                )
+            )
+
+        def step_end(_: Any, index: int, __: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+            seen(index, tensors["latents"])
+            return tensors
+
+        def step(index: int, _: Any, latents: torch.Tensor) -> None:
+            seen(int(index), latents)
+
+        return {"callback_on_step_end": step_end} if self._new else {"callback": step}
+
+    def _preview(self, latents: torch.Tensor) -> Preview | None:
+        """A look at the first picture, where there is one and it costs little enough."""
+        if self._look is None or not self._budget.allows():
+            return None
+        try:
+            return self._budget.show(self._look, self._grid(latents[:1]))
+        except Exception:  # odd latents: the run goes on without previews
+            self._look = None
+            return None
+
+    def _grid(self, latents: torch.Tensor) -> torch.Tensor:
+        """The latents of one picture as (channels, height, width), or its tokens as they are."""
+        if latents.is_floating_point() and latents.ndim == 3:  # Flux and its kin pack 2x2 patches
+            request, pipeline = self._work.request, self._pipeline
+            latents = pipeline._unpack_latents(
+                latents, request.height, request.width, pipeline.vae_scale_factor
+            )
+        if not latents.is_floating_point() and latents.ndim == 2:  # VQ-Diffusion's row of tokens
+            side = math.isqrt(latents.shape[1])
+            latents = latents.reshape(1, side, side)
+        return latents[0, :, 0] if latents.ndim == 5 else latents[0]
+
+    def _finish(self, image: Image.Image, seed: int) -> Picture:
+        text = png.recipe(
+            self._work.request,
+            model=self._work.recipe.label,
+            seed=seed,
+            scheduler=type(self._pipeline.scheduler).__name__,
+            size=image.size,
+        )
+        return Picture(
+            data=png.encode(image, text),
+            width=image.width,
+            height=image.height,
+            media_type="image/png",
+            seed=seed,
+        )

@@ -1,0 +1,96 @@
+"""What happens before the worker's turn: settings are checked, maps made, weights fetched."""
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import fields
+from functools import partial
+from typing import TYPE_CHECKING
+
+from backends.base import Loading, Model, Request, Value
+from backends.errors import BadInput
+from backends.local import fetch, sources
+from backends.local.control import control_map
+from backends.local.options import Options
+from backends.local.work import Recipe, Steering, Work
+
+if TYPE_CHECKING:
+    from backends.local.machine import Machine
+
+_MOST_SEED = 2**63 - 1
+
+
+async def work_of(model: Model, request: Request, asked: Mapping[str, Value], seed: int) -> Work:
+    """Turn a fitted request into work; `asked` holds the user's options for this backend."""
+    if not 0 <= seed <= _MOST_SEED - request.count:
+        raise BadInput(f"The seed must be a whole number from 0 to {_MOST_SEED:,}.")
+    own = {field.name for field in fields(Options)}  # where weights come from is not a user's say
+    chosen = {
+        name: value for name, value in asked.items() if name in own and value not in ("", None)
+    }
+    options = {**model.options, **chosen}
+
+    def text(name: str) -> str:
+        return str(options.get(name) or "")
+
+    return Work(
+        recipe=Recipe(
+            source=model.source,
+            label=model.label,
+            dtype=text("torch_dtype"),
+            variant=text("variant"),
+            config=text("config"),
+        ),
+        request=Request(
+            prompt=request.prompt,
+            negative_prompt=request.negative_prompt,
+            width=request.width,
+            height=request.height,
+            num_inference_steps=request.num_inference_steps,
+            guidance_scale=request.guidance_scale,
+            count=request.count,
+        ),
+        seed=seed,
+        steering=await _steering(model, request, text("torch_dtype")),
+        scheduler=text("scheduler"),
+        previews=bool(options.get("previews", True)),
+    )
+
+
+async def missing_weights(
+    work: Work, machine: "Machine", download_gb: float | None
+) -> AsyncGenerator[Loading, None]:
+    """Fetch what is not here yet, and say so."""
+    recipe = work.recipe
+    source = sources.locate(recipe.source)
+    if sources.find(source, recipe.label) is None:
+        fetching = partial(fetch.pipeline, source.id, machine)
+        async with aclosing(fetch.fetched(source.id, recipe.label, fetching, download_gb)) as news:
+            async for loading in news:
+                yield loading
+    if work.steering is not None:
+        recipe = work.steering.controlnet
+        source = sources.locate(recipe.source)
+        if sources.find(source, recipe.label) is None:
+            fetching = partial(fetch.controlnet, source.id, machine)
+            async with aclosing(fetch.fetched(source.id, recipe.label, fetching)) as news:
+                async for loading in news:
+                    yield loading
+
+
+async def _steering(model: Model, request: Request, dtype: str) -> Steering | None:
+    control = request.control
+    if control is None:
+        return None
+    if not 0 <= control.start < control.end <= 1:
+        raise BadInput(
+            "The control picture must start before it ends: give fractions of the steps, "
+            "such as 0 and 0.8."
+        )
+    source = model.controls.get(control.preprocessor) or model.controls["*"]
+    return Steering(
+        controlnet=Recipe(source=source, label=f"the ControlNet of {model.label}", dtype=dtype),
+        picture=await control_map(control, request.width or 512, request.height or 512),
+        weight=control.weight,
+        start=control.start,
+        end=control.end,
+    )

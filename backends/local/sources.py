@@ -1,0 +1,157 @@
+"""What a model's `source` means, and whether its weights lie on this machine. No heavy imports.
+
+    assets/miniatures/diffusion      a folder, relative to the project or absolute
+    somewhere/model.safetensors      a single file
+    CompVis/stable-diffusion-v1-4    a Hub id: exactly one slash, and no such folder here
+
+Weights are read from safetensors only: a pickle can run code when it is opened.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final, cast
+
+from backends.errors import MissingWeights, NotReady
+from backends.local.failures import PICKLED
+
+PROJECT: Final = Path(__file__).resolve().parents[2]
+PICKLES: Final = frozenset({".bin", ".ckpt", ".pt", ".pth", ".pkl"})
+_HUB_ID: Final = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+
+
+class Kind(StrEnum):
+    """The forms that a source can take."""
+
+    FOLDER = "folder"
+    FILE = "file"
+    HUB = "Hub id"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A located source: `path` for a folder or a file, `id` for the Hub."""
+
+    kind: Kind
+    id: str
+    path: Path = PROJECT
+
+
+def locate(source: str) -> Source:
+    """Say which form `source` has; nothing needs to be there yet."""
+    path = Path(source).expanduser()
+    path = path if path.is_absolute() else PROJECT / path
+    if path.suffix.lower() in PICKLES | {".safetensors"}:
+        return Source(Kind.FILE, source, path)
+    if _HUB_ID.fullmatch(source) and not path.is_dir():
+        return Source(Kind.HUB, source)
+    return Source(Kind.FOLDER, source, path)
+
+
+def repository(hub_id: str) -> Path:
+    """The folder of `hub_id` in the Hub's cache, whether it is there or not."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE) / f"models--{hub_id.replace('/', '--')}"
+
+
+def snapshot(hub_id: str) -> Path | None:
+    """The newest cached snapshot of `hub_id`, complete or not."""
+    try:
+        commit = (repository(hub_id) / "refs" / "main").read_text().strip()
+    except OSError:
+        return None
+    folder = repository(hub_id) / "snapshots" / commit
+    return folder if folder.is_dir() else None
+
+
+def offline() -> bool:
+    """Whether the user told the Hub's client to stay offline."""
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
+
+
+def find(source: Source, label: str) -> Path | None:
+    """The folder or file to load, or None when the Hub must be asked first.
+
+    Raises:
+        NotReady: what lies there is not a model that can be loaded.
+    """
+    match source.kind:
+        case Kind.HUB:
+            folder = snapshot(source.id)
+            return folder if folder is not None and fault(folder, label) is None else None
+        case Kind.FILE:
+            problem = _file_fault(source.path, label)
+        case Kind.FOLDER:
+            problem = fault(source.path, label)
+    if problem is not None:
+        raise problem
+    return source.path
+
+
+def fault(folder: Path, label: str) -> NotReady | None:
+    """Say what keeps `folder` from being a whole model, by looking at names only."""
+    if not folder.is_dir():
+        return MissingWeights(
+            f"The folder of {label} is not there. Check the model's source in the catalogue."
+        )
+    if (folder / "config.json").is_file() and not (folder / "model_index.json").is_file():
+        return weights_fault(folder, label)  # a model by itself: a ControlNet
+    parts = _read(folder / "model_index.json")
+    if parts is None:
+        return MissingWeights(
+            f"The folder of {label} has no readable model_index.json, so it is not a diffusers "
+            "model. Choose the folder that holds model_index.json."
+        )
+    for name, value in parts.items():
+        if name.startswith("_") or not isinstance(value, list) or cast(list[Any], value)[0] is None:
+            continue
+        if not (folder / name).is_dir():
+            return MissingWeights(
+                f"{label} is incomplete: its part '{name}' is missing. Copy or download it again."
+            )
+        if (folder / name / "config.json").is_file():
+            problem = weights_fault(folder / name, label, name)
+            if problem is not None:
+                return problem
+    return None
+
+
+def weights_fault(folder: Path, label: str, part: str = "") -> NotReady | None:
+    """Say what is wrong with the weights of one part of a model, by names only."""
+    weights = f"the weights of '{part}'" if part else "its weights"
+    for index in folder.glob("*.safetensors.index*.json"):
+        shards = cast(dict[str, str], (_read(index) or {}).get("weight_map", {}))
+        if not all((folder / shard).is_file() for shard in set(shards.values())):
+            return MissingWeights(
+                f"{label} is incomplete: some of {weights} are missing. Download it again."
+            )
+    if any(folder.glob("*.safetensors")):
+        return None
+    if any(path.suffix in PICKLES for path in folder.iterdir()):
+        return NotReady(PICKLED.format(label=label))
+    return MissingWeights(
+        f"{label} is incomplete: {weights} are missing, or not in safetensors. Download it again."
+    )
+
+
+def _file_fault(path: Path, label: str) -> NotReady | None:
+    if path.suffix.lower() in PICKLES:
+        return NotReady(PICKLED.format(label=label))
+    if not path.is_file():
+        return MissingWeights(
+            f"The file of {label} is not there. Check the model's source in the catalogue."
+        )
+    return None
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return cast(dict[str, Any], found) if isinstance(found, dict) else None

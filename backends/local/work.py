@@ -1,0 +1,43 @@
+"""What crosses into the worker: plain data, so that it can cross into another process too."""
+
+from dataclasses import dataclass, field
+
+from backends.base import Request
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """What to load and how; two equal recipes are one model in memory.
+
+    `dtype` and `variant` are "" for what suits the device. `config` is the folder or Hub id of a
+    model with the same layout, for single files.
+    """
+
+    source: str
+    label: str
+    dtype: str = ""
+    variant: str = ""
+    config: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Steering:
+    """A ControlNet, its map (a PNG of the generation's size) and how strongly and when it acts."""
+
+    controlnet: Recipe
+    picture: bytes = field(repr=False)
+    weight: float = 1.0
+    start: float = 0.0
+    end: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Work:
+    """One request, fitted to its model. Picture i is drawn with `seed` + i."""
+
+    recipe: Recipe
+    request: Request
+    seed: int
+    steering: Steering | None = None
+    scheduler: str = ""
+    previews: bool = True

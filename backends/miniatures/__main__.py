@@ -1,0 +1,55 @@
+"""Train and score the miniatures: `python -m backends.miniatures train|score NAME`."""
+
+import argparse
+import json
+import sys
+
+NAMES = ("diffusion", "masked", "canny")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; heavy imports wait until it is known what to do."""
+    parser = argparse.ArgumentParser(prog="python -m backends.miniatures", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    trains = commands.add_parser("train", help="train every stage of NAME, or go on with it")
+    trains.add_argument("name", choices=NAMES)
+    scores = commands.add_parser("score", help="draw held-out scenes and judge them by rule")
+    scores.add_argument("name", choices=NAMES)
+    scores.add_argument("--json", action="store_true", help="print one JSON object, nothing else")
+    scores.add_argument("--count", type=int, default=200, help="pictures per kind of scene")
+    chosen = parser.parse_args(arguments)
+    if chosen.command == "train":
+        _train(chosen.name)
+    else:
+        _score(chosen.name, chosen.count, as_json=chosen.json)
+    return 0
+
+
+def _train(name: str) -> None:
+    if name == "diffusion":
+        from backends.miniatures.diffusion import train
+    elif name == "masked":
+        from backends.miniatures.masked import train
+    else:
+        from backends.miniatures.controlnet import train
+    train()
+
+
+def _score(name: str, count: int, *, as_json: bool) -> None:
+    from backends.miniatures.score import score
+
+    result = score(name, count)
+    if as_json:
+        print(json.dumps(result.as_dict()))
+        return
+    print(
+        f"{result.name}: {result.parameters / 1e6:.1f} M parameters, {result.megabytes:.1f} MB, "
+        f"{result.steps} steps, {result.seconds_per_picture:.2f} s a picture"
+    )
+    for category, found in result.categories.items():
+        share = found.passed / max(found.total, 1)
+        print(f"  {category:20} {found.passed:4}/{found.total:<4} {share:7.1%}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

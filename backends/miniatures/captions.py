@@ -1,0 +1,126 @@
+"""Sentences for scenes, in several wordings.
+
+A caption never says anything untrue of its scene, but may leave things out: sizes, the position,
+the relation, and the background where it is the default one (see `Scene.default_background`).
+"""
+
+import random
+from typing import Final
+
+from backends.miniatures.world import INVERSE, Scene, Thing
+
+OPENINGS: Final = (
+    "a picture of",
+    "a drawing of",
+    "an image of",
+    "an illustration of",
+    "a photo of",
+    "there is",
+    "draw",
+)
+SIZE_WORDS: Final = {
+    "small": ("small", "small", "little", "tiny"),
+    "medium": ("medium", "medium sized"),
+    "large": ("large", "large", "big", "huge"),
+}
+COLOUR_WORDS: Final = {"grey": ("grey", "gray")}
+SHAPE_WORDS: Final = {"circle": ("circle", "circle", "disc"), "cross": ("cross", "cross", "plus")}
+VAGUE_WORDS: Final = ("shape", "thing", "object")
+
+PLACES: Final = {
+    "centre": ("in the centre", "in the center", "in the middle", "at the centre"),
+    "left": ("on the left", "at the left", "on the left side"),
+    "right": ("on the right", "at the right", "on the right side"),
+    "top": ("at the top", "near the top", "on top"),
+    "bottom": ("at the bottom", "near the bottom"),
+}
+CORNER_FRAMES: Final = ("in the {} corner", "in the {}", "at the {}", "at the {} corner")
+
+RELATION_WORDS: Final = {
+    "left of": ("left of", "to the left of", "on the left of"),
+    "right of": ("right of", "to the right of", "on the right of"),
+    "above": ("above", "above", "over", "on top of"),
+    "below": ("below", "below", "under", "beneath", "underneath"),
+}
+LOOSE_WORDS: Final = {"left of": ("and", "next to", "beside"), "above": ("and",)}
+
+BACKGROUND_FRAMES: Final = (
+    "on a {} background",
+    "on a {} background",
+    "against a {} background",
+    "with a {} background",
+    "against {}",
+    "on {}",
+    ", {} background",
+)
+
+
+def write(
+    scene: Scene,
+    dice: random.Random,
+    *,
+    vague: float = 0.03,
+    loose: float = 0.08,
+    full: bool = False,
+) -> str:
+    """One caption of the scene.
+
+    Each shape word is left out with probability `vague`, the relation of a pair with probability
+    `loose`. A `full` caption names sizes, position and background whatever they are.
+    """
+    article = dice.choices(("a", "the", ""), (0.84, 0.08, 0.08))[0]
+    phrases = [_noun(thing, article, dice, vague, full) for thing in scene.things]
+    if scene.relation is not None:
+        first, second = phrases
+        relation = scene.relation
+        if dice.random() < 0.5:
+            first, second, relation = second, first, INVERSE[relation]
+        words = LOOSE_WORDS[scene.relation] if dice.random() < loose else RELATION_WORDS[relation]
+        sentence = f"{first} {dice.choice(words)} {second}"
+    else:
+        (sentence,) = phrases
+        if scene.position is not None and (full or dice.random() < 0.65):
+            place = _place(scene.position, dice)
+            sentence = f"{place} {sentence}" if dice.random() < 0.08 else f"{sentence} {place}"
+    if full or scene.background != scene.default_background or dice.random() < 0.5:
+        frame = dice.choice(BACKGROUND_FRAMES)
+        background = frame.format(_colour(scene.background, dice))
+        background = background.replace(" a o", " an o")
+        sentence = sentence + ("" if background.startswith(",") else " ") + background
+    if article and dice.random() < 0.3:
+        sentence = f"{dice.choice(OPENINGS)} {sentence}"
+    return sentence + ("." if dice.random() < 0.08 else "")
+
+
+def _noun(thing: Thing, article: str, dice: random.Random, vague: float, full: bool) -> str:
+    words: list[str] = []
+    if full or dice.random() < 0.5:
+        words.append(dice.choice(SIZE_WORDS[thing.size]))
+    words.append(_colour(thing.colour, dice))
+    shapes = SHAPE_WORDS.get(thing.shape, (thing.shape,))
+    words.append(dice.choice(VAGUE_WORDS if dice.random() < vague else shapes))
+    if article == "a" and words[0][0] in "aeiou":
+        article = "an"
+    return " ".join(filter(None, (article, *words)))
+
+
+def _colour(colour: str, dice: random.Random) -> str:
+    return dice.choice(COLOUR_WORDS.get(colour, (colour,)))
+
+
+def _place(position: str, dice: random.Random) -> str:
+    if position in PLACES:
+        return dice.choice(PLACES[position])
+    return dice.choice(CORNER_FRAMES).format(position)
+
+
+def words() -> tuple[str, ...]:
+    """Every word and mark a caption can hold, for the vocabulary; sorted."""
+    from backends.miniatures.world import COLOURS, SHAPES
+
+    sources: list[str] = [*OPENINGS, *VAGUE_WORDS, *CORNER_FRAMES, *BACKGROUND_FRAMES, *COLOURS]
+    sources += [*SHAPES, "the", "an"]
+    for table in (SIZE_WORDS, COLOUR_WORDS, SHAPE_WORDS, PLACES, RELATION_WORDS, LOOSE_WORDS):
+        sources += [wording for wordings in table.values() for wording in wordings]
+    text = " ".join(sources).replace("{}", " ").replace(",", " ")
+    return tuple(sorted({*text.split(), ",", "."}))

@@ -1,0 +1,85 @@
+"""The diffusion miniature's Canny ControlNet (arXiv 2302.05543).
+
+A copy of the U-Net's encoder reads an edge picture and adds to the frozen U-Net's skip states.
+Edges come as users bring them: Canny at this size, Canny at 512 pixels scaled down, thick lines,
+shaky strokes; captions often leave the shape out, so that the edges have to be read.
+"""
+
+# diffusers fills its top level lazily, which type checkers take for private.
+# pyright: reportPrivateImportUsage=false
+
+import random
+from typing import Final, cast
+
+import torch
+from diffusers import ControlNetModel, StableDiffusionPipeline
+from transformers import CLIPTokenizer
+
+from backends.miniatures import captions, data, text, world
+from backends.miniatures.autoencoder import to_tensor
+from backends.miniatures.diffusion import FOLDER as PAINTER
+from backends.miniatures.diffusion import late_times, latents, plain_attention, scheduler
+from backends.miniatures.edges import as_brought
+from backends.miniatures.export import ASSETS, export
+from backends.miniatures.training import Trainee, run_stage
+
+STEPS: Final = 1500
+BATCH: Final = 32
+VAGUE: Final = 0.35
+FOLDER: Final = ASSETS / "canny"
+
+
+def build(painter: StableDiffusionPipeline) -> ControlNetModel:
+    """A ControlNet that starts as a copy of the U-Net's encoder and changes nothing yet."""
+    return ControlNetModel.from_unet(
+        painter.unet, conditioning_embedding_out_channels=(16, 32, 48, 64)
+    )
+
+
+def train() -> None:
+    """Train (or resume) the ControlNet for the exported diffusion miniature."""
+    painter = StableDiffusionPipeline.from_pretrained(str(PAINTER))
+    trainee = Trainee(build(painter), rate=1e-3)
+    fast = cast(ControlNetModel, trainee.fast)
+    plain_attention(fast)
+    codes = latents(painter.vae)
+    scenes = data.scenes(len(codes))
+    tokens = text.Tokens(cast(CLIPTokenizer, painter.tokenizer))
+    encoder = painter.text_encoder.to(torch.bfloat16).requires_grad_(False)
+    unet = painter.unet.to(torch.bfloat16).requires_grad_(False)
+    plain_attention(unet)
+    kept = scheduler().alphas_cumprod
+    dice = random.Random()
+
+    def sentence(scene: world.Scene) -> str:
+        if dice.random() < data.DROPPED:
+            return ""
+        return captions.write(scene, dice, vague=VAGUE)
+
+    def loss(_: int) -> torch.Tensor:
+        chosen = dice.choices(range(len(codes)), k=BATCH)
+        clean = codes[chosen].float()
+        edges = to_tensor([as_brought(scenes[index], dice) for index in chosen]) / 2 + 0.5
+        times = late_times(BATCH, len(kept))
+        signal = kept[times].sqrt()[:, None, None, None]
+        grain = (1 - kept[times]).sqrt()[:, None, None, None]
+        noise = torch.randn_like(clean)
+        noisy = (signal * clean + grain * noise).bfloat16()
+        with torch.no_grad():
+            states = encoder(tokens([sentence(scenes[index]) for index in chosen]))
+        read = states.last_hidden_state
+        down, mid = fast(noisy, times, read, controlnet_cond=edges.bfloat16(), return_dict=False)
+        drawn = unet(
+            noisy,
+            times,
+            read,
+            down_block_additional_residuals=down,
+            mid_block_additional_residual=mid,
+        ).sample
+        error = (drawn.float() - (signal * noise - grain * clean)).square()
+        return (error * data.importance([scenes[index] for index in chosen])).mean()
+
+    def look() -> None:
+        export(trainee.average, FOLDER)
+
+    run_stage("canny", trainee, STEPS, loss, look=look)

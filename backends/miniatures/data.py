@@ -1,0 +1,84 @@
+"""Scenes and their cached codes: drawn and encoded once, captioned afresh at every step."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+import torch
+
+from backends.miniatures import captions, world
+from backends.miniatures.autoencoder import to_tensor
+from backends.miniatures.text import Tokens
+from backends.miniatures.training import WORKSHOP, log, save
+
+COUNT: Final = 16_000
+SEED: Final = 2026
+DROPPED: Final = 0.1
+"""Share of captions left empty, for classifier-free guidance (arXiv 2207.12598)."""
+
+
+def scenes(count: int = COUNT, seed: int = SEED) -> list[world.Scene]:
+    """The training scenes, always the same ones; none is held out."""
+    dice = random.Random(seed)
+    return [world.sample(dice) for _ in range(count)]
+
+
+@torch.no_grad()
+def encoded(name: str, encode: Callable[[torch.Tensor], torch.Tensor], count: int) -> torch.Tensor:
+    """The code of every training scene, cached as `name`; `encode` maps (n, 3, SIDE, SIDE)."""
+    path = WORKSHOP / f"{name}.pt"
+    if path.exists():
+        return cast(torch.Tensor, torch.load(path, weights_only=True))
+    everything, parts = scenes(count), list[torch.Tensor]()
+    for start in range(0, count, 64):
+        pictures: list[Any] = [world.draw(scene) for scene in everything[start : start + 64]]
+        parts.append(encode(to_tensor(pictures)))
+        if start % 6400 == 0:
+            log(f"{name}: {start}/{count} scenes encoded")
+    codes = torch.cat(parts)
+    save(path, codes)
+    return codes
+
+
+def importance(scenes: list[world.Scene]) -> torch.Tensor:
+    """How much each latent pixel's error counts: (n, 1, 16, 16), 1 on average.
+
+    Things cover a tenth of a picture but are nearly all that a caption is about, so that pixels
+    on and around them count five times as much as the empty background.
+    """
+    side = world.SIDE // 8
+    middle = torch.arange(side) * 8 + 4.0
+    near = torch.zeros(len(scenes), 1, side, side)
+    for index, scene in enumerate(scenes):
+        for thing in scene.things:
+            across = (middle - thing.x).abs() < thing.radius + 6
+            along = (middle - thing.y).abs() < thing.radius + 6
+            near[index, 0] = torch.maximum(near[index, 0], (along[:, None] & across).float())
+    weight = 1 + 4 * near
+    return weight / weight.mean()
+
+
+@dataclass(slots=True)
+class Batches:
+    """Random batches of codes with freshly written captions."""
+
+    codes: torch.Tensor
+    tokens: Tokens
+    scenes: list[world.Scene]
+    dice: random.Random
+
+    def draw(self, size: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Codes (size, ...), tokens (size, LENGTH) and weights (size, 1, 16, 16).
+
+        Some captions are empty. The weights are for `importance`.
+        """
+        chosen = self.dice.choices(range(len(self.codes)), k=size)
+        drawn = [self.scenes[index] for index in chosen]
+        sentences = self.tokens([self._caption(scene) for scene in drawn])
+        return self.codes[chosen], sentences, importance(drawn)
+
+    def _caption(self, scene: world.Scene) -> str:
+        if self.dice.random() < DROPPED:
+            return ""
+        return captions.write(scene, self.dice)

@@ -1,0 +1,107 @@
+"""The second half of both autoencoders' training: codes stay, the decoder goes on learning.
+
+With the encoder frozen, codes can be cached, the denoisers can start, and the decoder sees just
+what it will be given: codes of whole pictures, a little noisy, as a denoiser leaves them.
+"""
+
+# diffusers fills its top level lazily, which type checkers take for private.
+# pyright: reportPrivateImportUsage=false
+
+import random
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias, cast
+
+import torch
+from diffusers import AutoencoderKL, VQModel
+from torch import nn
+
+from backends.miniatures import data, world
+from backends.miniatures.autoencoder import picture_loss, to_tensor
+from backends.miniatures.training import WORKSHOP, Trainee, run_stage
+
+STEPS: Final = 1500
+WHOLE_SHARE: Final = 0.35
+WINDOW: Final = 6
+"""Latent pixels on a side of the windows that most steps decode."""
+DEPTH: Final = 8
+"""Pixels per latent pixel."""
+
+
+Lookup: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
+"""From cached codes (n, ...) to what the decoder takes (n, channels, 16, 16), in fp32."""
+
+
+class Half(nn.Module):
+    """The decoding half of an autoencoder: (n, 8, h, w) to (n, 3, 8h, 8w)."""
+
+    def __init__(self, whole: AutoencoderKL | VQModel) -> None:
+        super().__init__()
+        assert whole.post_quant_conv is not None
+        self.convolution, self.decoder = whole.post_quant_conv, whole.decoder
+
+    def forward(self, codes: torch.Tensor) -> torch.Tensor:
+        """Decode."""
+        return self.decoder(self.convolution(codes))
+
+
+def train(
+    name: str,
+    whole: AutoencoderKL | VQModel,
+    codes: torch.Tensor,
+    lookup: Lookup,
+    *,
+    noise: float,
+    unit: bool,
+    steps: int = STEPS,
+) -> None:
+    """Train (or resume, or just load) the decoder of `whole`, in place.
+
+    `noise` is added to the codes; `unit` says that the decoder draws values from 0 to 1.
+    """
+    half = Half(whole)
+    trainee = Trainee(half, rate=1e-3, decay=0.0, average=0.998)
+    scenes, dice = data.scenes(len(codes)), random.Random()
+
+    def loss(step: int) -> torch.Tensor:
+        full = step > (1 - WHOLE_SHARE) * steps
+        chosen = dice.choices(range(len(codes)), k=4 if full else 20)
+        pictures: list[Any] = [world.draw(scenes[index]) for index in chosen]
+        wanted, given = to_tensor(pictures), lookup(codes[chosen])
+        if not full:
+            corners = [_window(scenes[index], dice) for index in chosen]
+            given = _crop(given, corners, 1)
+            wanted = _crop(wanted, corners, DEPTH)
+        given = given + noise * torch.rand(len(given), 1, 1, 1) * torch.randn_like(given)
+        drawn = trainee.fast(given.bfloat16()).float()
+        return picture_loss(drawn * 2 - 1 if unit else drawn, wanted)
+
+    run_stage(name, trainee, steps, loss)
+    refresh(name, whole)
+
+
+def refresh(name: str, whole: AutoencoderKL | VQModel) -> None:
+    """Put the decoder trained so far into `whole`, if there is one."""
+    path = WORKSHOP / f"{name}.pt"
+    if path.exists():
+        state = cast("dict[str, Any]", torch.load(path, weights_only=True))
+        Half(whole).load_state_dict(state["average"])
+
+
+def _window(scene: world.Scene, dice: random.Random) -> tuple[int, int]:
+    """The corner, in latent pixels, of a window on one of the things."""
+    thing, most = dice.choice(scene.things), world.SIDE // DEPTH - WINDOW
+    left, top = (
+        min(max(int((at + dice.uniform(-20, 20)) / DEPTH - WINDOW / 2 + 0.5), 0), most)
+        for at in (thing.x, thing.y)
+    )
+    return left, top
+
+
+def _crop(batch: torch.Tensor, corners: list[tuple[int, int]], scale: int) -> torch.Tensor:
+    side = WINDOW * scale
+    return torch.stack(
+        [
+            one[:, top * scale : top * scale + side, left * scale : left * scale + side]
+            for one, (left, top) in zip(batch, corners, strict=True)
+        ]
+    )

@@ -1,0 +1,20 @@
+"""How each miniature is asked unless a person says otherwise; the catalogue says the same."""
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What to pass to a miniature's pipeline, beside the prompt."""
+
+    steps: int
+    guidance: float
+
+
+SETTINGS: Final[dict[str, Setting]] = {
+    "diffusion": Setting(steps=20, guidance=3.0),
+    "masked": Setting(steps=16, guidance=2.0),
+    "canny": Setting(steps=20, guidance=3.0),
+}
+EXAMPLE: Final = "a red star left of a blue ring on a white background"

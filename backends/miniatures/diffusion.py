@@ -1,0 +1,170 @@
+"""The diffusion miniature: an ordinary `StableDiffusionPipeline`, a few million parameters.
+
+Latent diffusion (arXiv 2112.10752) with v-prediction (2202.00512) and a schedule that ends in
+pure noise (2305.08891): without that, flat backgrounds never get their exact colour. Each v-loss
+counts alike at every timestep; min-SNR weighting (2303.09556) would silence the last timestep,
+where the picture's colours and places are decided.
+"""
+
+# diffusers fills its top level lazily, which type checkers take for private.
+# pyright: reportPrivateImportUsage=false
+
+import copy
+import json
+import random
+from typing import Any, Final, cast
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
+from torch import nn
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+from backends.miniatures import autoencoder as kl
+from backends.miniatures import data, decoder, text
+from backends.miniatures.export import ASSETS, export, without_projection
+from backends.miniatures.preview import fit
+from backends.miniatures.training import WORKSHOP, Trainee, run_stage
+
+STEPS: Final = 8000
+BATCH: Final = 64
+CHANNELS: Final = (64, 96, 128)
+FOLDER: Final = ASSETS / "diffusion"
+
+
+def build() -> UNet2DConditionModel:
+    """An untrained U-Net: attention at 8x8 and 4x4, only convolutions at 16x16."""
+    return UNet2DConditionModel(
+        sample_size=16,
+        in_channels=kl.LATENT_CHANNELS,
+        out_channels=kl.LATENT_CHANNELS,
+        layers_per_block=1,
+        block_out_channels=CHANNELS,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=text.WIDTH,
+        attention_head_dim=4,
+        norm_num_groups=16,
+    )
+
+
+def scheduler() -> DDIMScheduler:
+    """DDIM with a terminal signal-to-noise ratio of zero."""
+    return DDIMScheduler(
+        beta_schedule="scaled_linear",
+        beta_start=0.00085,
+        beta_end=0.012,
+        prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
+        clip_sample=False,
+        set_alpha_to_one=True,
+        steps_offset=1,
+    )
+
+
+class Painter(nn.Module):
+    """What trains together: the U-Net and its text encoder."""
+
+    def __init__(self, unet: UNet2DConditionModel, encoder: CLIPTextModel) -> None:
+        super().__init__()
+        self.unet, self.encoder = unet, encoder
+
+    def forward(
+        self, noisy: torch.Tensor, times: torch.Tensor, tokens: torch.Tensor
+    ) -> torch.Tensor:
+        """The predicted v, shaped like `noisy` (batch, 8, 16, 16); tokens are (batch, LENGTH)."""
+        states = self.encoder(tokens).last_hidden_state
+        return self.unet(noisy, times, states).sample
+
+
+def late_times(count: int, steps: int) -> torch.Tensor:
+    """Random timesteps, later ones (more noise) a little more often: there the text decides."""
+    return (torch.rand(count).pow(0.85) * steps).long().clamp_max(steps - 1)
+
+
+def plain_attention(unet: nn.Module) -> None:
+    """Written-out attention: on processors the fused kernel's backward pass is far slower."""
+    cast(UNet2DConditionModel, unet).set_attn_processor(AttnProcessor())
+
+
+def pipeline(
+    painter: Painter, autoencoder: AutoencoderKL, tokenizer: CLIPTokenizer
+) -> StableDiffusionPipeline:
+    """The parts as the pipeline that everybody knows."""
+    return StableDiffusionPipeline(
+        vae=autoencoder,
+        text_encoder=painter.encoder,
+        tokenizer=tokenizer,
+        unet=painter.unet,
+        scheduler=cast(Any, scheduler()),
+        safety_checker=None,  # pyright: ignore[reportArgumentType]
+        feature_extractor=None,  # pyright: ignore[reportArgumentType]
+        requires_safety_checker=False,
+    )
+
+
+def latents(autoencoder: AutoencoderKL) -> torch.Tensor:
+    """The cached latents of the training scenes: (COUNT, 8, 16, 16), fp16."""
+    fast = cast(Any, copy.deepcopy(autoencoder)).to(torch.bfloat16)
+
+    def encode(pictures: torch.Tensor) -> torch.Tensor:
+        return kl.means(fast, pictures.bfloat16()).half()
+
+    return data.encoded("latents", encode, data.COUNT)
+
+
+def train() -> None:
+    """All stages, each resumed from its checkpoint; exports as it goes."""
+    tokenizer, reader = text.pretrain(WORKSHOP / "tokenizer")
+    autoencoder = kl.train()
+    codes = latents(autoencoder)
+    train_decoder(autoencoder, codes)
+    train_painter(tokenizer, reader, autoencoder, codes)
+
+
+def train_decoder(autoencoder: AutoencoderKL, codes: torch.Tensor) -> None:
+    """The autoencoder's decoder, on the cached latents."""
+    decoder.train(
+        "decoder", autoencoder, codes, lambda chosen: chosen.float(), noise=0.1, unit=False
+    )
+
+
+def train_painter(
+    tokenizer: CLIPTokenizer,
+    reader: CLIPTextModelWithProjection,
+    autoencoder: AutoencoderKL,
+    codes: torch.Tensor,
+) -> None:
+    """The U-Net and its text encoder; the decoder may still be in training beside this."""
+    trainee = Trainee(
+        Painter(build(), without_projection(reader)),
+        rate=1e-3,
+        gentle=("encoder.", 0.3),
+        matrices="unet.",
+    )
+    fast = cast(Painter, trainee.fast)
+    plain_attention(fast.unet)
+    fast.encoder.set_attn_implementation("eager")
+    batches = data.Batches(codes, text.Tokens(tokenizer), data.scenes(len(codes)), random.Random())
+    kept = scheduler().alphas_cumprod
+
+    def loss(_: int) -> torch.Tensor:
+        clean, tokens, weight = batches.draw(BATCH)
+        clean = clean.float()
+        times = late_times(len(clean), len(kept))
+        signal = kept[times].sqrt()[:, None, None, None]
+        grain = (1 - kept[times]).sqrt()[:, None, None, None]
+        noise = torch.randn_like(clean)
+        drawn = fast((signal * clean + grain * noise).bfloat16(), times, tokens)
+        error = (drawn.float() - (signal * noise - grain * clean)).square()
+        return (error * weight).mean()
+
+    preview = json.dumps(fit(autoencoder))
+
+    def look() -> None:
+        decoder.refresh("decoder", autoencoder)
+        painter = cast(Painter, trainee.average)
+        export(pipeline(painter, autoencoder, tokenizer), FOLDER, {"preview.json": preview + "\n"})
+
+    run_stage("diffusion", trainee, STEPS, loss, look=look)

@@ -1,0 +1,69 @@
+"""From trained weights to the folders that ship: ordinary pipelines, fp16, small files."""
+
+import copy
+import json
+import shutil
+from pathlib import Path
+from typing import Any, Final, cast
+
+import torch
+from torch import nn
+from transformers import CLIPTextModel, CLIPTextModelWithProjection
+
+ASSETS: Final = Path(__file__).resolve().parents[2] / "assets" / "miniatures"
+SHARD: Final = "9MB"
+"""No file may be larger than 10 MB; a larger model is saved as several files."""
+
+
+def replace_folder(partial: Path, folder: Path) -> None:
+    """Put a finished folder in its place; a reader sees the old one or the new one."""
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if folder.exists():
+        folder.rename(old)
+    partial.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def export(saved: Any, folder: Path, extras: dict[str, str] | None = None) -> None:
+    """Save a pipeline or model (fp32) as fp16 safetensors; `extras` are further text files."""
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    slim = copy.deepcopy(saved).to(torch.float16)
+    slim.save_pretrained(str(partial), safe_serialization=True, max_shard_size=SHARD)
+    for config in partial.rglob("config.json"):
+        _open_in_fp32(config)
+    for name, text in (extras or {}).items():
+        (partial / name).write_text(text, "utf-8")
+    for path in partial.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    replace_folder(partial, folder)
+
+
+def _open_in_fp32(config: Path) -> None:
+    """Transformers opens a model in the type that its config names: processors want fp32."""
+    values = cast("dict[str, Any]", json.loads(config.read_text("utf-8")))
+    if "dtype" in values:
+        values["dtype"] = "float32"
+    values.pop("_name_or_path", None)
+    config.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", "utf-8")
+
+
+def without_projection(encoder: CLIPTextModelWithProjection) -> CLIPTextModel:
+    """The same text encoder in the class that Stable Diffusion uses."""
+    plain = CLIPTextModel(encoder.config)
+    prefix = "text_model."
+    plain.load_state_dict(
+        {
+            name.removeprefix(prefix): value
+            for name, value in encoder.state_dict().items()
+            if name.startswith(prefix)
+        }
+    )
+    return plain
+
+
+def parameters(*modules: nn.Module) -> int:
+    """How many numbers these models hold."""
+    return sum(value.numel() for module in modules for value in module.parameters())

@@ -1,0 +1,84 @@
+"""The eight shapes: their outlines, and how they are drawn with smooth edges."""
+
+import math
+from typing import Final, TypeAlias
+
+from PIL import Image, ImageDraw
+
+SUPERSAMPLING: Final = 4
+
+Point: TypeAlias = tuple[float, float]
+Loop: TypeAlias = tuple[Point, ...]
+
+SHAPES: Final = ("circle", "square", "triangle", "star", "heart", "ring", "cross", "diamond")
+
+
+def outline(shape: str) -> tuple[Loop, ...]:
+    """A shape's loops in the box from -1 to 1: the first is filled, a second one is a hole."""
+    return _OUTLINES[shape]
+
+
+def _regular(corners: int, start: float, radius: float = 1.0) -> Loop:
+    step = math.tau / corners
+    angles = [start + step * corner for corner in range(corners)]
+    return tuple((radius * math.cos(a), radius * math.sin(a)) for a in angles)
+
+
+def _star() -> Loop:
+    tips, dents = _regular(5, -math.pi / 2), _regular(5, -math.pi / 2 + math.pi / 5, 0.42)
+    # Centre the box, not the circle: a star's lower tips do not reach as far as its top one.
+    shift = (1 - math.cos(math.pi / 5)) / 2
+    loop = [point for pair in zip(tips, dents, strict=True) for point in pair]
+    return tuple((x * 1.04, (y + shift) * 1.04) for x, y in loop)
+
+
+def _heart() -> Loop:
+    points: list[Point] = []
+    for step in range(72):
+        t = math.tau * step / 72
+        x = 16 * math.sin(t) ** 3
+        y = 13 * math.cos(t) - 5 * math.cos(2 * t) - 2 * math.cos(3 * t) - math.cos(4 * t)
+        points.append((x / 16, -(y + 2.5) / 16))
+    return tuple(points)
+
+
+def _cross(arm: float = 0.34) -> Loop:
+    quarter = ((-arm, -1.0), (arm, -1.0), (arm, -arm))
+    loop: list[Point] = []
+    for turn in range(4):
+        for x, y in quarter:
+            for _ in range(turn):
+                x, y = -y, x
+            loop.append((x, y))
+    return tuple(loop)
+
+
+_OUTLINES: Final[dict[str, tuple[Loop, ...]]] = {
+    "circle": (_regular(96, 0.0, 0.96),),
+    "square": (((-0.86, -0.86), (0.86, -0.86), (0.86, 0.86), (-0.86, 0.86)),),
+    "triangle": (((0.0, -0.92), (1.0, 0.86), (-1.0, 0.86)),),
+    "star": (_star(),),
+    "heart": (_heart(),),
+    "ring": (_regular(96, 0.0), _regular(96, 0.0, 0.56)),
+    "cross": (_cross(),),
+    "diamond": (((0.0, -1.0), (0.78, 0.0), (0.0, 1.0), (-0.78, 0.0)),),
+}
+
+
+def stamp(shape: str, x: float, y: float, radius: float) -> tuple[Image.Image, tuple[int, int]]:
+    """The shape's coverage (mode L, anti-aliased) and the pixel where its top left corner goes."""
+    left, top = math.floor(x - radius) - 2, math.floor(y - radius) - 2
+    side = math.ceil(2 * radius) + 5
+    coverage = Image.new("L", (side * SUPERSAMPLING, side * SUPERSAMPLING))
+    pen = ImageDraw.Draw(coverage)
+    for index, loop in enumerate(outline(shape)):
+        corners = [
+            # PIL's pixel n covers n to n + 1 and its corners lie at pixel centres, hence the half.
+            (
+                (x - left + px * radius) * SUPERSAMPLING - 0.5,
+                (y - top + py * radius) * SUPERSAMPLING - 0.5,
+            )
+            for px, py in loop
+        ]
+        pen.polygon(corners, fill=0 if index else 255)
+    return coverage.reduce(SUPERSAMPLING), (left, top)

@@ -1,0 +1,192 @@
+"""The miniatures' world: flat shapes on a flat background, drawn by rule.
+
+A `Scene` says exactly what a picture shows, so a caption can be written from it, a picture can be
+checked against it, and a model can be scored by rule instead of by guess. Nothing here needs torch.
+"""
+
+import hashlib
+import random
+from dataclasses import dataclass
+from functools import cache
+from typing import Final, TypeAlias
+
+from PIL import Image
+
+from backends.miniatures.shapes import SHAPES, stamp
+
+SIDE: Final = 128
+"""Pictures are SIDE x SIDE pixels."""
+
+Colour: TypeAlias = tuple[int, int, int]
+
+COLOURS: Final[dict[str, Colour]] = {
+    "red": (222, 34, 42),
+    "orange": (252, 138, 18),
+    "yellow": (252, 222, 40),
+    "green": (38, 158, 68),
+    "cyan": (42, 206, 222),
+    "blue": (38, 78, 218),
+    "purple": (132, 48, 178),
+    "pink": (250, 134, 184),
+    "brown": (128, 78, 38),
+    "black": (16, 16, 16),
+    "grey": (134, 134, 134),
+    "white": (255, 255, 255),
+}
+SIZES: Final[dict[str, float]] = {"small": 13.0, "medium": 18.5, "large": 25.0}
+"""Half the width of a shape's box, in pixels. Two large things fit side by side."""
+
+POSITIONS: Final[dict[str, tuple[int, int]]] = {
+    "top left": (-1, -1),
+    "top": (0, -1),
+    "top right": (1, -1),
+    "left": (-1, 0),
+    "centre": (0, 0),
+    "right": (1, 0),
+    "bottom left": (-1, 1),
+    "bottom": (0, 1),
+    "bottom right": (1, 1),
+}
+CELL: Final = 32.0
+"""Distance between neighbouring positions, in pixels, from the middle of the picture."""
+
+GRID: Final = 8
+"""Things are centred on a grid of this many pixels, one latent pixel of the autoencoders, so that
+a shape has nearly the same code wherever it lies, and there are fewer outlines to learn."""
+MARGIN: Final = 3
+
+RELATIONS: Final = ("left of", "right of", "above", "below")
+INVERSE: Final = {
+    "left of": "right of",
+    "right of": "left of",
+    "above": "below",
+    "below": "above",
+}
+HELD_OUT_SHARE: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """One shape: what it is, and where its box is centred (pixels from the top left)."""
+
+    shape: str
+    colour: str
+    size: str
+    x: float
+    y: float
+    radius: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Everything a picture shows.
+
+    A pair is kept in reading order: `things[0]` is the left or upper one and `relation` is always
+    "left of" or "above", so that two captions of one arrangement share one scene. `position` is the
+    named place of a single thing, or None where it lies just anywhere.
+    """
+
+    background: str
+    things: tuple[Thing, ...]
+    position: str | None = None
+    relation: str | None = None
+
+    @property
+    def default_background(self) -> str:
+        """The background of a caption that names none: white, or grey behind something white."""
+        return "grey" if any(thing.colour == "white" for thing in self.things) else "white"
+
+
+def draw(scene: Scene) -> Image.Image:
+    """The picture of a scene: mode RGB, SIDE x SIDE."""
+    canvas = Image.new("RGB", (SIDE, SIDE), COLOURS[scene.background])
+    for thing in scene.things:
+        coverage, corner = stamp(thing.shape, thing.x, thing.y, thing.radius)
+        canvas.paste(COLOURS[thing.colour], corner, coverage)
+    return canvas
+
+
+def held_out(scene: Scene) -> bool:
+    """Whether this combination is kept out of all training, so that scores show generalisation.
+
+    The hash is over what a caption can say about identity, never over pixels: shape, colour and
+    background of a single thing; both shapes, both colours and the relation of a pair.
+    """
+    if len(scene.things) == 1:
+        (thing,) = scene.things
+        return _held_out("single", thing.shape, thing.colour, scene.background)
+    first, second = scene.things
+    relation = str(scene.relation)
+    return _held_out("pair", first.shape, first.colour, relation, second.shape, second.colour)
+
+
+@cache
+def _held_out(*words: str) -> bool:
+    digest = hashlib.sha256("/".join(words).encode()).digest()
+    return int.from_bytes(digest[:4]) < HELD_OUT_SHARE * 2**32
+
+
+def _places(radius: float) -> list[int]:
+    """Where a thing of this radius may be centred, along either axis."""
+    low, high = radius + MARGIN, SIDE - radius - MARGIN
+    return [at for at in range(0, SIDE, GRID) if low <= at <= high]
+
+
+def _single(dice: random.Random) -> Scene:
+    shape, size = dice.choice(SHAPES), dice.choice(tuple(SIZES))
+    colour, radius = dice.choice(tuple(COLOURS)), SIZES[size]
+    places = _places(radius)
+    position = dice.choice(tuple(POSITIONS)) if dice.random() < 0.8 else None
+    if position is None:
+        x, y = dice.choices(places, k=2)
+    else:
+        wanted = (SIDE / 2 + CELL * cell for cell in POSITIONS[position])
+        x, y = (
+            min(places, key=lambda at: abs(at - goal))
+            for goal in (at + dice.choice((-GRID, 0, 0, GRID)) for at in wanted)
+        )
+    things = (Thing(shape, colour, size, x, y, radius),)
+    return Scene(_background(things, dice), things, position=position)
+
+
+def _pair(dice: random.Random) -> Scene:
+    looks = [(shape, colour) for shape in SHAPES for colour in COLOURS]
+    (shape_a, colour_a), (shape_b, colour_b) = dice.sample(looks, 2)
+    size_a, size_b = dice.choices(tuple(SIZES), k=2)
+    a, b = SIZES[size_a], SIZES[size_b]
+    # Along the axis of the relation they lie apart, but not far; across it they are level.
+    along_a, along_b = dice.choice(
+        [
+            (first, second)
+            for first in _places(a)
+            for second in _places(b)
+            if a + b + 5 < second - first < a + b + 32
+        ]
+    )
+    level = dice.choice([at for at in _places(max(a, b)) if abs(at - SIDE / 2) < 28])
+    relation = dice.choice(("left of", "above"))
+    if relation == "left of":
+        places = ((along_a, level), (along_b, level))
+    else:
+        places = ((level, along_a), (level, along_b))
+    things = (
+        Thing(shape_a, colour_a, size_a, *places[0], a),
+        Thing(shape_b, colour_b, size_b, *places[1], b),
+    )
+    return Scene(_background(things, dice), things, relation=relation)
+
+
+def _background(things: tuple[Thing, ...], dice: random.Random) -> str:
+    taken = {thing.colour for thing in things}
+    plain = "grey" if "white" in taken else "white"
+    if plain not in taken and dice.random() < 0.4:
+        return plain
+    return dice.choice([colour for colour in COLOURS if colour not in taken])
+
+
+def sample(dice: random.Random, *, pairs: float = 0.6, held_out_only: bool = False) -> Scene:
+    """A random scene, a pair with probability `pairs`; never a held-out one unless only those."""
+    while True:
+        scene = _pair(dice) if dice.random() < pairs else _single(dice)
+        if held_out(scene) == held_out_only:
+            return scene

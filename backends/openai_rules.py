@@ -1,0 +1,141 @@
+"""What each error of OpenAI's image API means, in one table.
+
+The first rule that fits decides. A rule fits where the error has one of its codes, or where its
+status is the rule's and the rule's words (if any) stand in the message. Failures in the middle of
+a stream come without a status, so codes lead.
+"""
+
+from dataclasses import dataclass
+
+from backends.errors import (
+    BackendError,
+    BadInput,
+    Forbidden,
+    NoCredit,
+    RateLimited,
+    Refused,
+    RetiredModel,
+    ServiceFault,
+    WrongKey,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """`sentence` may use {service}, {model}, {reason}, {kinds}, {wait} and {status}."""
+
+    kind: type[BackendError]
+    sentence: str
+    codes: frozenset[str] = frozenset()
+    statuses: range | frozenset[int] = frozenset()
+    words: str = ""
+
+    def fits(self, code: str, status: int | None, message: str) -> bool:
+        """Say whether this rule describes the error."""
+        if code and code in self.codes:
+            return True
+        return status in self.statuses and self.words in message.lower()
+
+
+class Unbilled(ServiceFault):
+    """The service failed before it drew anything."""
+
+    charged = False
+
+
+def _codes(names: str) -> frozenset[str]:
+    return frozenset(names.split())
+
+
+REFUSALS = _codes("moderation_blocked content_policy_violation content_filter")
+
+RULES = (
+    Rule(
+        Refused,
+        "{service} declined the prompt or the picture in moderation{kinds}. "
+        "Change the prompt and try again.",
+        REFUSALS,
+    ),
+    Rule(
+        RetiredModel,
+        "{service} has no model {model} for this key; it may be retired. "
+        "See developers.openai.com/api/docs/deprecations, or choose another model.",
+        _codes("model_not_found model_not_available deprecated_model"),
+    ),
+    Rule(
+        NoCredit,
+        "The account behind the key has no credit left, or its limit is reached. "
+        "Add credit on the billing page, then try again.",
+        _codes("insufficient_quota billing_hard_limit_reached billing_not_active"),
+        frozenset({402}),
+    ),
+    Rule(
+        RateLimited,
+        "{service} takes no more requests from this key for now. Try again {wait}.",
+        _codes("rate_limit_exceeded slow_down"),
+        frozenset({429}),
+    ),
+    Rule(
+        WrongKey,
+        "{service} does not accept the key. Check OPENAI_API_KEY.",
+        _codes("invalid_api_key incorrect_api_key_provided account_deactivated"),
+        frozenset({401}),
+    ),
+    Rule(
+        Forbidden,
+        "{service} gives {model} to verified organisations only. Verify yours under "
+        "platform.openai.com/settings/organization/general; it may take 15 minutes to count.",
+        statuses=frozenset({403}),
+        words="verif",
+    ),
+    Rule(
+        Forbidden,
+        "{service} does not serve this country or region.",
+        _codes("unsupported_country_region_territory"),
+    ),
+    Rule(
+        Forbidden,
+        "{service} does not allow this key to use {model}: {reason}",
+        statuses=frozenset({403}),
+    ),
+    Rule(
+        RetiredModel,
+        "{service} has no model {model} for this key; it may be retired. "
+        "See developers.openai.com/api/docs/deprecations, or choose another model.",
+        statuses=frozenset({404}),
+        words="model",
+    ),
+    Rule(
+        Unbilled,
+        "{service} has no image service at this address. Check OPENAI_BASE_URL.",
+        statuses=frozenset({404, 405, *range(300, 400)}),
+    ),
+    Rule(
+        BadInput,
+        "{service} does not take this request: {reason}",
+        _codes("invalid_value invalid_size unknown_parameter unsupported_value"),
+        frozenset({400, 413, 415, 422}),
+    ),
+    Rule(
+        Unbilled,
+        "{service} could not take the request just now ({status}). Try again.",
+        statuses=frozenset({408, 409, 425}),
+    ),
+    Rule(
+        ServiceFault,
+        "{service} is overloaded or down ({status}). Try again later.",
+        _codes("server_overloaded overloaded engine_overloaded"),
+        frozenset({502, 503}),
+    ),
+    Rule(
+        ServiceFault,
+        "{service} failed: {reason}",
+        _codes("server_error internal_error"),
+        range(400, 600),
+    ),
+)
+
+
+def rule_for(code: str, status: int | None, message: str) -> Rule:
+    """Return the first rule that fits; the last one stands for all that is new."""
+    return next((rule for rule in RULES if rule.fits(code, status, message)), RULES[-1])

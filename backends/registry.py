@@ -1,0 +1,56 @@
+"""The backends by name. A new one is one line here; nothing is imported before it is used."""
+
+import importlib
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from backends.base import Backend, Config
+
+BACKENDS: Mapping[str, str] = MappingProxyType(
+    {
+        "openai": "backends.openai:OpenAI",
+        "local": "backends.local:Local",
+        "miniature": "backends.local:Miniature",
+    }
+)
+
+
+class UnknownBackend(LookupError):
+    """No backend has this name."""
+
+    def __init__(self, name: str) -> None:
+        known = ", ".join(sorted(BACKENDS))
+        super().__init__(f"There is no backend {name!r}; there are {known}.")
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def create(name: str, config: Config) -> Backend:
+    """Return a new backend.
+
+    Raises:
+        UnknownBackend: no backend has this name.
+    """
+    return backend_class(name)(config)
+
+
+def backend_class(name: str) -> type[Backend]:
+    """Return the class behind `name`, for its label and its options.
+
+    Raises:
+        UnknownBackend: no backend has this name.
+    """
+    if name not in BACKENDS:
+        raise UnknownBackend(name)
+    module, _, attribute = BACKENDS[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def options_of(name: str) -> type | None:
+    """Return the dataclass of the options that are this backend's alone, if it has any.
+
+    Raises:
+        UnknownBackend: no backend has this name.
+    """
+    return backend_class(name).Options

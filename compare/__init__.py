@@ -1,0 +1,1 @@
+"""What a comparison is: run it, keep it, judge it, report it."""

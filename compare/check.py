@@ -1,0 +1,83 @@
+"""What is wrong with a form before anything starts: one sentence under the field it belongs to.
+
+Only what no model could take is wrong here. What one model cannot do is that model's business:
+its backend fits the request and says what it changed. Pure.
+"""
+
+from collections.abc import Sequence
+
+from backends.base import Control, Request
+from compare.catalogue import Catalogue, UnknownModel
+
+MOST_PROMPT = 32_000
+STEPS = (1, 500)
+COUNT = (1, 20)
+SIDE = (16, 8192)
+GUIDANCE = (0.0, 50.0)
+SEED = (0, 2**32 - 1)
+WEIGHT = (0.0, 2.0)
+
+
+def problems(request: Request, model_ids: Sequence[str], catalogue: Catalogue) -> dict[str, str]:
+    """Return a sentence for each field that needs another value, empty when all is well."""
+    found = {
+        "prompt": _prompt(request.prompt, "prompt"),
+        "negative_prompt": _text(request.negative_prompt, "negative prompt"),
+        "models": _models(model_ids, catalogue),
+        "num_inference_steps": _within("Steps", request.num_inference_steps, STEPS),
+        "count": _within("The number of pictures", request.count, COUNT),
+        "width": _within("The width", request.width, SIDE),
+        "height": _within("The height", request.height, SIDE),
+        "guidance_scale": _within("Guidance", request.guidance_scale, GUIDANCE),
+        "seed": _within("The seed", request.seed, SEED),
+        "control": _control(request.control) if request.control else "",
+    }
+    return {field: sentence for field, sentence in found.items() if sentence}
+
+
+def _prompt(text: str, name: str) -> str:
+    if not text.strip():
+        return f"The {name} is empty. Write what the picture should show."
+    return _text(text, name)
+
+
+def _text(text: str, name: str) -> str:
+    if len(text) > MOST_PROMPT:
+        return f"The {name} has {len(text):,} characters; {MOST_PROMPT:,} is the most. Shorten it."
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return f"The {name} holds characters that are broken. Type or paste it again."
+    return ""
+
+
+def _models(model_ids: Sequence[str], catalogue: Catalogue) -> str:
+    if not model_ids:
+        return "Choose at least one model."
+    for id in model_ids:
+        try:
+            catalogue.find(id)
+        except UnknownModel as error:
+            return str(error)
+    return ""
+
+
+def _within(name: str, value: float | None, bounds: tuple[float, float]) -> str:
+    least, most = bounds
+    # Written so that "not a number" is outside too.
+    if value is None or least <= value <= most:
+        return ""
+    return f"{name} must be between {least:,} and {most:,}."
+
+
+def _control(control: Control) -> str:
+    if not control.image:
+        return "The control picture is empty. Choose a picture file."
+    if sentence := _within("The control's weight", control.weight, WEIGHT):
+        return sentence
+    for name, value in (("start", control.start), ("end", control.end)):
+        if sentence := _within(f"The control's {name}", value, (0.0, 1.0)):
+            return sentence
+    if control.start >= control.end:
+        return "The control must start before it ends."
+    return ""

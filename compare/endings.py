@@ -1,0 +1,91 @@
+"""How a job ended: its outcome, the sentence for its card, and what it cost. Pure.
+
+Money decides between the words. What was never sent cost nothing. What was sent and came to no
+clear end may have been billed, and then its cost is unknown, not zero.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from backends.base import Basis, Model, Receipt, Request
+from backends.errors import BackendError, Outcome
+from compare import pricing
+from compare.faults import StoreError
+from compare.records import Cost, Job
+
+STOPPED_FREE = "Stopped before anything was sent; nothing was spent."
+STOPPED_SENT = "Stopped after it was sent: it may have been billed."
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """What a job came to."""
+
+    outcome: Outcome
+    message: str
+    cost: Cost
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Account:
+    """A job as it stood when it ended, and what counts for its cost."""
+
+    job: Job
+    model: Model
+    request: Request
+    receipt: Receipt | None
+    seconds: float | None
+    hourly_rate: Decimal | None
+
+    def drawn(self) -> End:
+        """The backend came to its end."""
+        if not self.job.pictures:
+            message = f"{self.model.label} ended without a picture."
+            return End(Outcome.FAILED, message, self._cost_unless_sent())
+        return End(Outcome.DONE, "", self._settled(len(self.job.pictures)))
+
+    def lost(self, losses: Sequence[str]) -> End:
+        """The backend came to its end, but pictures could not be kept."""
+        cost = self._settled(len(self.job.pictures) + len(losses))
+        return End(Outcome.FAILED, losses[0], cost)
+
+    def stopped(self) -> End:
+        """Somebody stopped it."""
+        if self.model.price.basis in (Basis.FREE, Basis.HARDWARE):
+            return End(Outcome.CANCELLED, "Stopped.", pricing.uncharged(self.model))
+        if self.job.sent_at is None:
+            return End(Outcome.CANCELLED, STOPPED_FREE, pricing.uncharged(self.model))
+        return End(Outcome.UNKNOWN, STOPPED_SENT, pricing.unsettled(self.model, self.job.cost))
+
+    def failed(self, error: BackendError) -> End:
+        """The backend says why it could not finish."""
+        if error.charged is False and not self.job.pictures:
+            cost = pricing.uncharged(self.model)
+        else:
+            cost = self._cost_unless_sent()
+        return End(error.outcome, str(error), cost)
+
+    def unkept(self, error: StoreError) -> End:
+        """The store could not write what must be written before the job may go on."""
+        return End(Outcome.FAILED, str(error), self._cost_unless_sent())
+
+    def broken(self) -> End:
+        """Something happened that must not."""
+        billed = " It may have been billed." if self.job.sent_at else ""
+        message = (
+            f"Something in Lineup itself went wrong with {self.model.label}; this is a bug."
+            f"{billed} The log says more."
+        )
+        return End(Outcome.FAILED, message, self._cost_unless_sent())
+
+    def _settled(self, pictures: int) -> Cost:
+        return pricing.settle(
+            self.model, self.request, self.receipt, pictures, self.seconds, self.hourly_rate
+        )
+
+    def _cost_unless_sent(self) -> Cost:
+        """Return a cost of nothing when nothing was sent, else one that nobody knows."""
+        if self.job.sent_at is None:
+            return pricing.uncharged(self.model)
+        return pricing.unsettled(self.model, self.job.cost)

@@ -1,0 +1,189 @@
+"""What is written to the database and read from it: functions of a connection, for `Writer.do`."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from statistics import median
+from typing import Any
+
+from sqlalchemy import Connection, select, update
+
+from backends.base import Request
+from backends.errors import Outcome
+from compare.records import Job, Phase, Run, SavedPicture
+from compare.rows import Row, job_from, job_row, picture_from, request_from
+from compare.tables import jobs, pictures, runs
+
+_MEDIAN_OF = 25
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A run as it is kept; its control picture lies elsewhere."""
+
+    run: Row
+    jobs: tuple[Job, ...]
+
+    def with_control(self, image: bytes) -> Run:
+        """Return the run, with its control picture back in the request."""
+        request: Request = request_from(self.run["request"], image)
+        return Run(
+            id=self.run["id"],
+            created_at=datetime.fromisoformat(self.run["created_at"]),
+            request=request,
+            jobs=self.jobs,
+        )
+
+
+def add_run(run: Run, request: str, owner: str) -> Callable[[Connection], None]:
+    """Write a new run and all its jobs."""
+
+    def operation(connection: Connection) -> None:
+        connection.execute(
+            runs.insert(),
+            {
+                "id": run.id,
+                "created_at": run.created_at.isoformat(),
+                "prompt": run.request.prompt,
+                "request": request,
+            },
+        )
+        rows = [
+            {**job_row(job), "position": position, "owner": owner}
+            for position, job in enumerate(run.jobs)
+        ]
+        connection.execute(jobs.insert(), rows)
+
+    return operation
+
+
+def add_job(job: Job, position: int, owner: str) -> Callable[[Connection], None]:
+    """Write one more job of a run that is there."""
+
+    def operation(connection: Connection) -> None:
+        row = {**job_row(job), "position": position, "owner": owner}
+        connection.execute(jobs.insert(), row)
+
+    return operation
+
+
+def save_job(job: Job) -> Callable[[Connection], None]:
+    """Write how a job stands now."""
+
+    def operation(connection: Connection) -> None:
+        row = job_row(job)
+        connection.execute(update(jobs).where(jobs.c.id == row.pop("id")).values(row))
+
+    return operation
+
+
+def mark_sent(job_id: str, at: datetime) -> Callable[[Connection], None]:
+    """Write that money may be spent on a job from now on."""
+
+    def operation(connection: Connection) -> None:
+        values = {"sent_at": at.isoformat()}
+        connection.execute(update(jobs).where(jobs.c.id == job_id).values(values))
+
+    return operation
+
+
+def add_picture(job_id: str, position: int, picture: SavedPicture) -> Callable[[Connection], None]:
+    """Write one picture of a job."""
+
+    def operation(connection: Connection) -> None:
+        row = {"job_id": job_id, "position": position, **asdict(picture)}
+        connection.execute(pictures.insert(), row)
+
+    return operation
+
+
+def run(run_id: str) -> Callable[[Connection], Kept | None]:
+    """Read one run."""
+
+    def operation(connection: Connection) -> Kept | None:
+        return next(iter(_read(connection, [run_id])), None)
+
+    return operation
+
+
+def recent(limit: int) -> Callable[[Connection], list[Kept]]:
+    """Read the newest runs, newest first."""
+
+    def operation(connection: Connection) -> list[Kept]:
+        newest = select(runs.c.id).order_by(runs.c.created_at.desc(), runs.c.id.desc())
+        return _read(connection, connection.scalars(newest.limit(limit)).all())
+
+    return operation
+
+
+def medians(connection: Connection) -> dict[str, float]:
+    """Read how many seconds of drawing each model usually takes, from its latest jobs."""
+    drawn = (
+        select(jobs.c.model, jobs.c.generate)
+        .where(jobs.c.outcome == Outcome.DONE, jobs.c.generate.is_not(None))
+        .order_by(jobs.c.created_at.desc())
+        .limit(1000)
+    )
+    seconds: dict[str, list[float]] = {}
+    for model, generate in connection.execute(drawn):
+        latest = seconds.setdefault(model, [])
+        if len(latest) < _MEDIAN_OF:
+            latest.append(generate)
+    return {model: median(latest) for model, latest in seconds.items()}
+
+
+def unfinished(connection: Connection) -> dict[str, list[Job]]:
+    """Read all jobs without an outcome, by the process that owns them."""
+    open_jobs = select(jobs).where(jobs.c.outcome.is_(None)).order_by(jobs.c.id)
+    found: dict[str, list[Job]] = {}
+    for row in connection.execute(open_jobs).mappings().all():
+        kept = _pictures(connection, [row["id"]]).get(row["id"], {})
+        found.setdefault(row["owner"], []).append(job_from(row, kept.values()))
+    return found
+
+
+def end_jobs(
+    ended: Iterable[Job], found: Mapping[tuple[str, int], SavedPicture]
+) -> Callable[[Connection], None]:
+    """Write the outcomes of jobs whose process is gone, with the pictures it left behind."""
+
+    def operation(connection: Connection) -> None:
+        for (job_id, position), picture in found.items():
+            add_picture(job_id, position, picture)(connection)
+        for job in ended:
+            save_job(replace(job, phase=Phase.ENDED))(connection)
+
+    return operation
+
+
+def _read(connection: Connection, ids: Sequence[str]) -> list[Kept]:
+    found = connection.execute(select(runs).where(runs.c.id.in_(ids))).mappings().all()
+    by_id: dict[str, Row] = {row["id"]: dict(row) for row in found}
+    rows = (
+        connection.execute(
+            select(jobs).where(jobs.c.run_id.in_(ids)).order_by(jobs.c.run_id, jobs.c.position)
+        )
+        .mappings()
+        .all()
+    )
+    kept = _pictures(connection, [row["id"] for row in rows])
+    of_run: dict[str, list[Job]] = {}
+    for row in rows:
+        job = job_from(row, kept.get(row["id"], {}).values())
+        of_run.setdefault(job.run_id, []).append(job)
+    return [Kept(by_id[id], tuple(of_run.get(id, ()))) for id in ids if id in by_id]
+
+
+def _pictures(connection: Connection, ids: Sequence[Any]) -> dict[str, dict[int, SavedPicture]]:
+    """Read the pictures of some jobs: by job, then position, in order."""
+    rows = (
+        connection.execute(
+            select(pictures).where(pictures.c.job_id.in_(ids)).order_by(pictures.c.position)
+        )
+        .mappings()
+        .all()
+    )
+    found: dict[str, dict[int, SavedPicture]] = {}
+    for row in rows:
+        found.setdefault(row["job_id"], {})[row["position"]] = picture_from(row)
+    return found

@@ -1,0 +1,65 @@
+"""The one place where the parts are put together, for the command line and for the app."""
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from backends.base import Backend, Config
+from compare.catalogue import Catalogue, load
+from compare.runner import Runner
+from compare.settings import Settings
+from compare.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Lineup:
+    """Everything there is. Building it touches no disk but the catalogue; `open` does the rest."""
+
+    settings: Settings
+    catalogue: Catalogue
+    store: Store
+    runner: Runner
+
+    async def open(self) -> None:
+        """Open the store and end what a crash left.
+
+        Raises:
+            StoreError: the data folder cannot be used; the sentence says why.
+        """
+        await self.store.open()
+        await self.runner.open()
+
+    async def aclose(self) -> None:
+        """Stop what is under way and let go of everything."""
+        await self.runner.aclose()
+        await self.store.close()
+
+
+def build(
+    settings: Settings,
+    *,
+    catalogue: Catalogue | None = None,
+    create: Callable[[str, Config], Backend] | None = None,
+) -> Lineup:
+    """Put a Lineup together; `create` makes the backends, the registry's by default."""
+    if create is None:
+        from backends.registry import create
+    catalogue = catalogue or load()
+    store = Store(settings.home)
+    return Lineup(settings, catalogue, store, Runner(store, catalogue, create, settings))
+
+
+@asynccontextmanager
+async def open_lineup(
+    settings: Settings,
+    *,
+    catalogue: Catalogue | None = None,
+    create: Callable[[str, Config], Backend] | None = None,
+) -> AsyncGenerator[Lineup, None]:
+    """Build, open and in the end close a Lineup."""
+    lineup = build(settings, catalogue=catalogue, create=create)
+    try:
+        await lineup.open()
+        yield lineup
+    finally:
+        await lineup.aclose()

@@ -1,0 +1,51 @@
+"""A run that is under way: how its jobs stand, who works on them, who wants to know."""
+
+from dataclasses import replace
+
+from compare.fanout import Broadcast
+from compare.records import Job, Run
+from compare.work import Work
+
+
+class Live:
+    """A run with jobs under way; each of ours joins it and leaves it, the last closes it."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._places = len(run.jobs)
+        self._busy = 0
+        self.request = run.request
+        self.works: list[Work] = []
+        self.news: Broadcast[str, Job] = Broadcast()
+        for job in run.jobs:
+            self.news.publish(job.id, job)
+
+    @property
+    def run(self) -> Run:
+        """The run as it stands now."""
+        return replace(self._run, jobs=self.news.items)
+
+    @property
+    def kept(self) -> bool:
+        """Whether the store knows how every job ended."""
+        return all(work.kept for work in self.works)
+
+    def tell(self, job: Job, hurry: bool) -> None:
+        """Pass a job's news on."""
+        publish = self.news.publish if hurry else self.news.publish_soon
+        publish(job.id, job)
+
+    def take_place(self) -> int:
+        """Return the position of one more job; nobody else gets it."""
+        self._places += 1
+        return self._places - 1
+
+    def join(self) -> None:
+        """One more job keeps the run under way."""
+        self._busy += 1
+
+    def leave(self) -> None:
+        """One job less."""
+        self._busy -= 1
+        if self._busy == 0:
+            self.news.close()

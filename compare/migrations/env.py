@@ -1,0 +1,10 @@
+"""Run by Alembic: migrate over the connection that `compare/schema.py` hands in."""
+
+from alembic import context
+
+from compare.tables import metadata
+
+connection = context.config.attributes["connection"]
+context.configure(connection=connection, target_metadata=metadata, render_as_batch=True)
+with context.begin_transaction():
+    context.run_migrations()

@@ -1,0 +1,1 @@
+"""The revisions, oldest first; `compare/schema.py` lists them."""

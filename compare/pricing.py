@@ -1,0 +1,243 @@
+"""What a picture costs: a range before the run, an amount after it. Pure.
+
+Unknown is None and is never 0; 0 is only what is known to be free or not charged. Amounts are
+Decimal from the price list to the screen.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import assert_never
+
+from backends.base import Basis, Model, Receipt, Request
+from backends.fit import closest_size
+from compare.records import Cost
+
+_ZERO = Decimal(0)
+_HOUR = Decimal(3600)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What several jobs cost together: the sum of what is known, and how many are not."""
+
+    low: Decimal
+    high: Decimal
+    unknown: int
+    free: int
+
+
+def estimate(
+    model: Model,
+    request: Request,
+    *,
+    hourly_rate: Decimal | None = None,
+    seconds: float | None = None,
+) -> Cost:
+    """Return the range that `request` is expected to cost on `model`.
+
+    `seconds` is what this model usually takes, for work that is paid by the hour.
+    """
+    cost = _blank(model)
+    count = min(request.count, model.most_count)
+    price = model.price
+    match price.basis:
+        case Basis.FREE:
+            return replace(cost, amount=_ZERO, low=_ZERO, high=_ZERO)
+        case Basis.HARDWARE if hourly_rate is None:
+            return replace(cost, amount=_ZERO, low=_ZERO, high=_ZERO, basis=Basis.FREE)
+        case Basis.HARDWARE:
+            amount = _by_the_hour(hourly_rate, seconds)
+            return replace(cost, low=amount, high=amount)
+        case Basis.USAGE | Basis.PRICE_LIST | Basis.SUBSCRIPTION:
+            if price.per_image is not None:
+                low = high = price.per_image
+            elif price.per_megapixel is not None:
+                low = high = price.per_megapixel * _megapixels(*_size(model, request))
+            elif expected := _expected(model, request):
+                low, high = expected
+            else:
+                return cost
+            least, most = _prompt(model, request)
+            most += _previews(model) if count == 1 else _ZERO
+            return replace(cost, low=low * count + least, high=high * count + most)
+        case _:
+            assert_never(price.basis)
+
+
+def settle(
+    model: Model,
+    request: Request,
+    receipt: Receipt | None,
+    pictures: int,
+    seconds: float | None,
+    hourly_rate: Decimal | None = None,
+) -> Cost:
+    """Return what `pictures` cost, exactly where the service or its counters say so."""
+    cost = estimate(model, request, hourly_rate=hourly_rate, seconds=seconds)
+    price = model.price
+    if receipt is not None and receipt.charged is not None:
+        return replace(cost, amount=receipt.charged)
+    if price.basis is Basis.FREE:
+        return cost
+    if price.basis is Basis.HARDWARE and hourly_rate is None:
+        return replace(cost, amount=_ZERO, basis=Basis.FREE)
+    if price.basis is Basis.HARDWARE:
+        return replace(cost, amount=_by_the_hour(hourly_rate, seconds))
+    if price.per_token:
+        return replace(cost, amount=_by_tokens(model, receipt))
+    if price.per_image is not None:
+        return replace(cost, amount=price.per_image * pictures)
+    if price.per_megapixel is not None:
+        each = price.per_megapixel * _megapixels(*_size(model, request))
+        return replace(cost, amount=each * pictures)
+    return cost
+
+
+def uncharged(model: Model) -> Cost:
+    """Return the cost of a job for which nothing is owed."""
+    return replace(_blank(model), amount=_ZERO)
+
+
+def unsettled(model: Model, before: Cost) -> Cost:
+    """Return the cost of a job of which nobody knows whether it was charged."""
+    if model.price.basis is Basis.FREE:
+        return uncharged(model)
+    if before.basis is Basis.FREE:
+        return before
+    return replace(before, amount=None)
+
+
+def total(costs: Iterable[Cost]) -> Estimate:
+    """Add up: amounts where they are known, else ranges; what is unknown is only counted."""
+    low = high = _ZERO
+    unknown = free = 0
+    for cost in costs:
+        if cost.amount is not None:
+            low, high = low + cost.amount, high + cost.amount
+            free += cost.basis is Basis.FREE
+        elif cost.low is not None and cost.high is not None:
+            low, high = low + cost.low, high + cost.high
+        else:
+            unknown += 1
+    return Estimate(low, high, unknown, free)
+
+
+def in_words(cost: Cost) -> str:
+    """Return a cost as it stands on a card."""
+    if cost.amount is not None:
+        if cost.amount == 0:
+            return "free" if cost.basis is Basis.FREE else "not charged"
+        return dollars(cost.amount, finest=4)
+    if cost.low is None or cost.high is None:
+        return "unknown"
+    return span(cost.low, cost.high)
+
+
+def span(low: Decimal, high: Decimal) -> str:
+    """Return a range of dollars, as one number where both ends look the same."""
+    first, last = dollars(low), dollars(high)
+    if first == last:
+        return first
+    digits = max(len(words.partition(".")[2]) for words in (first, last))
+    return f"{_padded(first, digits)}–{_padded(last, digits).removeprefix('$')}"
+
+
+def _padded(dollars: str, digits: int) -> str:
+    whole, _, cents = dollars.partition(".")
+    return f"{whole}.{cents:0<{digits}}" if digits else whole
+
+
+def dollars(amount: Decimal, *, finest: int = 3) -> str:
+    """Return an amount to `finest` digits after the point, further if it would read as nothing."""
+    if amount == 0:
+        return "$0"
+    if 0 < amount < Decimal(5).scaleb(-finest - 1):
+        return f"<${Decimal(1).scaleb(-finest)}"
+    rounded = amount.quantize(Decimal(1).scaleb(-finest), rounding=ROUND_HALF_EVEN)
+    text = f"{rounded:f}".rstrip("0")
+    whole, _, cents = text.partition(".")
+    return f"${whole}.{cents.ljust(2, '0')}" if cents else f"${whole}"
+
+
+def _blank(model: Model) -> Cost:
+    price = model.price
+    return Cost(basis=price.basis, priced_on=price.priced_on, source=price.source)
+
+
+def _by_the_hour(hourly_rate: Decimal | None, seconds: float | None) -> Decimal | None:
+    if hourly_rate is None or seconds is None:
+        return None
+    return hourly_rate * Decimal(str(round(seconds, 3))) / _HOUR
+
+
+def _by_tokens(model: Model, receipt: Receipt | None) -> Decimal | None:
+    """Return the exact price of the counters, None where one of them has no price."""
+    if receipt is None or not receipt.usage:
+        return None
+    amount = _ZERO
+    for counter, number in receipt.usage.items():
+        if number == 0:
+            continue
+        if counter not in model.price.per_token:
+            return None
+        amount += model.price.per_token[counter] * number
+    return amount
+
+
+def _size(model: Model, request: Request) -> tuple[int, int]:
+    width, height = request.width or request.height, request.height or request.width
+    if width is None or height is None or min(width, height) < 1:
+        return model.sizes.native[0]
+    return closest_size(model.sizes, width, height)
+
+
+def _megapixels(width: int, height: int) -> Decimal:
+    return Decimal(width * height) / 1_000_000
+
+
+def _expected(model: Model, request: Request) -> tuple[Decimal, Decimal] | None:
+    """Return the least and most that one picture of the asked quality and size should cost.
+
+    Without a quality (or with "auto") the range spans all of them. For a size that the price
+    list does not know, what it does know is scaled by the number of pixels.
+    """
+    asked = request.options.get(model.backend, {}).get("quality") or model.options.get("quality")
+    size = _size(model, request)
+    found: list[Decimal] = []
+    for quality, prices in _by_quality(model).items():
+        if asked in (None, "auto", quality):
+            if size in prices:
+                found.append(prices[size])
+            else:
+                pixels = Decimal(size[0] * size[1])
+                found += [each * pixels / (w * h) for (w, h), each in prices.items()]
+    return (min(found), max(found)) if found else None
+
+
+def _by_quality(model: Model) -> dict[str, dict[tuple[int, int], Decimal]]:
+    """Return the expected prices by quality, then size; no size means the model's first one."""
+    table: dict[str, dict[tuple[int, int], Decimal]] = {}
+    for key, each in model.price.estimates.items():
+        quality, _, size = key.partition(" ")
+        width, _, height = size.partition("x")
+        pixels = (int(width), int(height)) if size else model.sizes.native[0]
+        table.setdefault(quality, {})[pixels] = each
+    return table
+
+
+def _prompt(model: Model, request: Request) -> tuple[Decimal, Decimal]:
+    """Return the least and most that reading the prompt costs.
+
+    A token is about four letters of English; in other scripts a letter may be a token of its own.
+    """
+    each = model.price.per_token.get("text_input", _ZERO)
+    text = request.prompt + request.negative_prompt
+    return each * (len(text) // 5), each * (len(text.encode(errors="replace")) // 2 + 1)
+
+
+def _previews(model: Model) -> Decimal:
+    """Return the most that the unfinished pictures on the way cost, where they do."""
+    pictures, tokens = (model.options.get(name) or 0 for name in ("partials", "partial_tokens"))
+    each = model.price.per_token.get("image_output", _ZERO)
+    return each * int(pictures) * int(tokens)

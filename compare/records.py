@@ -1,0 +1,103 @@
+"""The nouns of a comparison: runs, jobs, times, costs, saved pictures.
+
+All frozen. A job's next state is a new `Job`; whoever watches a run receives whole jobs and may
+drop all but the newest of each.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from enum import StrEnum
+
+from backends.base import Basis, Honour, Preview, Request
+from backends.errors import Outcome
+
+
+class Phase(StrEnum):
+    """Where a job is before it has an outcome."""
+
+    QUEUED = "queued"
+    LOADING = "loading"
+    SENT = "sent"
+    GENERATING = "generating"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Timing:
+    """Seconds on the monotonic clock; None is "not known" or "did not happen".
+
+    queued: in our lane or the service's queue. load: weights. first_preview: from start of work
+    to the first look. generate: the drawing itself. download: fetching the bytes.
+    total: from the click to the last byte on disk.
+    """
+
+    queued: float | None = None
+    load: float | None = None
+    first_preview: float | None = None
+    generate: float | None = None
+    download: float | None = None
+    total: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cost:
+    """USD. `amount` is None while unknown; `low` and `high` are the estimate before the run."""
+
+    amount: Decimal | None = None
+    low: Decimal | None = None
+    high: Decimal | None = None
+    basis: Basis | None = None
+    priced_on: date | None = None
+    source: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SavedPicture:
+    """A picture on disk: `path` is relative to the store's home, `sha256` that of its bytes."""
+
+    path: str
+    sha256: str
+    width: int
+    height: int
+    media_type: str
+    size: int
+    seed: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """One model's part of a run. `outcome` is None until it has ended.
+
+    `started_at` is the wall clock when work began (for a stopwatch in a browser); `sent_at` is
+    the ledger's mark that money may have been spent since. `preview`, `step` and `steps` are
+    live only and not kept.
+    """
+
+    id: str
+    run_id: str
+    model: str
+    created_at: datetime
+    phase: Phase = Phase.QUEUED
+    outcome: Outcome | None = None
+    message: str = ""
+    started_at: datetime | None = None
+    sent_at: datetime | None = None
+    timing: Timing = field(default_factory=Timing)
+    cost: Cost = field(default_factory=Cost)
+    honoured: Mapping[str, Honour] = field(default_factory=dict[str, Honour])
+    pictures: tuple[SavedPicture, ...] = ()
+    step: int | None = None
+    steps: int | None = None
+    preview: Preview | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """One request sent to several models; jobs in the order in which the models were chosen."""
+
+    id: str
+    created_at: datetime
+    request: Request
+    jobs: tuple[Job, ...]

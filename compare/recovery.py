@@ -1,0 +1,59 @@
+"""After a crash: give every orphaned job the outcome that is true, and its pictures back.
+
+Nothing is ever sent again here. A job that was sent may have been billed, so its outcome is
+unknown; one that was not is cancelled and cost nothing.
+"""
+
+from dataclasses import replace
+from decimal import Decimal
+
+from backends.errors import Outcome
+from compare import ledger
+from compare.owners import Owner, claim
+from compare.pictures import Shelf
+from compare.records import Job, SavedPicture
+from compare.writer import Writer
+
+SENT = (
+    "Lineup stopped while this was under way, after the request was sent: "
+    "it may have been billed. Nothing was sent again."
+)
+NOT_SENT = "Lineup stopped before this was sent; nothing was spent."
+
+
+async def recover(writer: Writer, shelf: Shelf, owner: Owner) -> int:
+    """End the jobs of every process that is gone; return how many there were."""
+    ended = 0
+    for owner_id in await writer.do(ledger.unfinished):
+        if owner_id == owner.id:
+            continue
+        with claim(shelf.home, owner_id) as dead:
+            if dead:
+                ended += await _end(writer, shelf, owner_id)
+    return ended
+
+
+def truth(job: Job) -> Job:
+    """Return a job whose process is gone, with the outcome that is true of it."""
+    saved = len(job.pictures)
+    also = f" {saved} finished picture{'s were' if saved > 1 else ' was'} kept." if saved else ""
+    if job.sent_at is not None:
+        return replace(job, outcome=Outcome.UNKNOWN, message=SENT + also)
+    cost = replace(job.cost, amount=Decimal(0))
+    return replace(job, outcome=Outcome.CANCELLED, message=NOT_SENT + also, cost=cost)
+
+
+async def _end(writer: Writer, shelf: Shelf, owner_id: str) -> int:
+    # Read again now that the place is ours: somebody may have been here in between.
+    jobs = {job.id: job for job in (await writer.do(ledger.unfinished)).get(owner_id, [])}
+    left_over = tuple(shelf.left_over(frozenset(jobs)))
+    found: dict[tuple[str, int], SavedPicture] = {}
+    for incoming in left_over:
+        job = jobs[incoming.job_id]
+        if incoming.position >= len(job.pictures):
+            found[job.id, incoming.position] = incoming.picture
+            jobs[job.id] = replace(job, pictures=(*job.pictures, incoming.picture))
+    await writer.do(ledger.end_jobs([truth(job) for job in jobs.values()], found))
+    for incoming in left_over:
+        shelf.settle(incoming)
+    return len(jobs)

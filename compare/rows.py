@@ -1,0 +1,121 @@
+"""Between records and rows: requests and mappings as JSON, amounts as text, times as ISO 8601."""
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+from backends.base import Basis, Control, Honour, Request
+from backends.errors import Outcome
+from compare.records import Cost, Job, Phase, SavedPicture, Timing
+
+Row = Mapping[Any, Any]
+
+
+def request_text(request: Request, control_sha256: str | None) -> str:
+    """Return `request` as JSON, with its control picture's bytes replaced by their SHA-256."""
+    fields = {
+        field.name: getattr(request, field.name)
+        for field in dataclasses.fields(request)
+        if field.name != "control"
+    }
+    if request.control is not None:
+        control = {
+            field.name: getattr(request.control, field.name)
+            for field in dataclasses.fields(request.control)
+            if field.name != "image"
+        }
+        fields["control"] = {**control, "sha256": control_sha256}
+    # Options may be any Mapping; JSON wants a dict.
+    return json.dumps(fields, ensure_ascii=False, default=dict)
+
+
+def control_name(text: str) -> str | None:
+    """Return the SHA-256 of the control picture that a kept request needs."""
+    control = json.loads(text).get("control")
+    return control["sha256"] if control else None
+
+
+def request_from(text: str, image: bytes = b"") -> Request:
+    """Return a kept request; `image` is its control picture."""
+    fields = json.loads(text)
+    control = fields.pop("control", None)
+    if control:
+        del control["sha256"]
+        fields["control"] = Control(image=image, **control)
+    return Request(**fields)
+
+
+def job_row(job: Job) -> dict[str, Any]:
+    """Return what is kept of `job`, without its pictures, position and owner."""
+    timing = {field.name: getattr(job.timing, field.name) for field in dataclasses.fields(Timing)}
+    return {
+        "id": job.id,
+        "run_id": job.run_id,
+        "model": job.model,
+        "created_at": job.created_at.isoformat(),
+        "started_at": job.started_at.isoformat() if job.started_at else None,
+        "sent_at": job.sent_at.isoformat() if job.sent_at else None,
+        "outcome": job.outcome,
+        "message": job.message,
+        **timing,
+        "amount": _text(job.cost.amount),
+        "low": _text(job.cost.low),
+        "high": _text(job.cost.high),
+        "basis": job.cost.basis,
+        "priced_on": job.cost.priced_on.isoformat() if job.cost.priced_on else None,
+        "source": job.cost.source,
+        "honoured": json.dumps(
+            {name: [each.asked, each.used, each.note] for name, each in job.honoured.items()},
+            ensure_ascii=False,
+        ),
+    }
+
+
+def job_from(row: Row, pictures: Iterable[SavedPicture]) -> Job:
+    """Return the job of a row."""
+    outcome = Outcome(row["outcome"]) if row["outcome"] else None
+    under_way = Phase.SENT if row["sent_at"] else Phase.QUEUED
+    return Job(
+        id=row["id"],
+        run_id=row["run_id"],
+        model=row["model"],
+        created_at=datetime.fromisoformat(row["created_at"]),
+        phase=Phase.ENDED if outcome else under_way,
+        outcome=outcome,
+        message=row["message"],
+        started_at=_time(row["started_at"]),
+        sent_at=_time(row["sent_at"]),
+        timing=Timing(**{field.name: row[field.name] for field in dataclasses.fields(Timing)}),
+        cost=Cost(
+            amount=_amount(row["amount"]),
+            low=_amount(row["low"]),
+            high=_amount(row["high"]),
+            basis=Basis(row["basis"]) if row["basis"] else None,
+            priced_on=date.fromisoformat(row["priced_on"]) if row["priced_on"] else None,
+            source=row["source"],
+        ),
+        honoured={name: Honour(*each) for name, each in json.loads(row["honoured"]).items()},
+        pictures=tuple(pictures),
+    )
+
+
+def picture_from(row: Row) -> SavedPicture:
+    """Return the picture of a row."""
+    return SavedPicture(
+        **{field.name: row[field.name] for field in dataclasses.fields(SavedPicture)}
+    )
+
+
+def _text(amount: Decimal | None) -> str | None:
+    return None if amount is None else f"{amount:f}"
+
+
+def _amount(text: str | None) -> Decimal | None:
+    return None if text is None else Decimal(text)
+
+
+def _time(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)

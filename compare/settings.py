@@ -1,0 +1,95 @@
+"""What the surroundings say: environment variables first, then `.env`.
+
+A key is looked up by name at the moment it is needed and handed out once; it is never a field,
+never in a repr, and `hide` takes it out of any text that is about to be shown or logged.
+"""
+
+import os
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from dotenv import dotenv_values
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from backends.base import Config
+
+_SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD")
+_SHARE = "LINEUP_SHARE_KEYS"
+
+
+class SettingsError(Exception):
+    """A setting cannot be read; `str(error)` says which."""
+
+
+class Settings(BaseSettings):
+    """Lineup's own settings, and the way to every other one by its name."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    home: Path = Field(default=Path("data"), validation_alias="LINEUP_HOME")
+    hourly_rate: Decimal | None = Field(default=None, ge=0, validation_alias="LINEUP_HOURLY_RATE")
+
+    _for_visitors: bool = PrivateAttr(default=False)
+    _from_file: dict[str, SecretStr] = PrivateAttr(default_factory=dict[str, SecretStr])
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Read `.env` once, so that a run does not change its keys half-way."""
+        for name, value in dotenv_values(".env").items():
+            if value:
+                self._from_file[name] = SecretStr(value)
+
+    @classmethod
+    def read(cls) -> "Settings":
+        """Read the settings.
+
+        Raises:
+            SettingsError: a setting has a value that makes no sense.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            names = ", ".join(str(detail["loc"][0]) for detail in error.errors())
+            raise SettingsError(f"The setting {names} has a value that makes no sense.") from None
+
+    def for_visitors(self) -> "Settings":
+        """Return these settings as visitors of a public address may use them.
+
+        The owner's keys are not among them, unless the owner has set LINEUP_SHARE_KEYS=1.
+        """
+        public = self.model_copy()
+        public._for_visitors = self._look(_SHARE) != "1"
+        return public
+
+    def value(self, name: str) -> str | None:
+        """Return the setting called `name`, None when it is unset, empty, or not for visitors."""
+        return None if self._for_visitors and _secret(name) else self._look(name)
+
+    def _look(self, name: str) -> str | None:
+        if value := os.environ.get(name):
+            return value
+        secret = self._from_file.get(name)
+        return secret.get_secret_value() if secret else None
+
+    def config(self) -> Config:
+        """Return what a backend may know."""
+        return Config(value=self.value, home=self.home)
+
+    def hide(self, text: str) -> str:
+        """Return `text` without any key that is set here."""
+        for name in (*os.environ, *self._from_file):
+            value = self._look(name) if _secret(name) else None
+            if value and len(value) >= 8:
+                text = text.replace(value, "[hidden]")
+        return text
+
+
+def _secret(name: str) -> bool:
+    return any(word in name.upper() for word in _SECRET_WORDS)

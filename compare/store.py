@@ -1,0 +1,164 @@
+"""Where comparisons are kept: runs and jobs in SQLite, pictures as files beside it.
+
+    lineup.db    runs, jobs, pictures, in the present revision of `migrations/`
+    pictures/    finished pictures as they came, each under its SHA-256
+    incoming/    pictures that the database does not know yet (see compare/pictures.py)
+    controls/    control pictures, likewise
+    owners/      one lock for each process that is at work here
+
+Two rules make it a ledger. The mark "sent" is on disk before `mark_sent` returns, and nothing is
+sent before. A picture's bytes and row are on disk before `add_picture` returns, and nothing says
+"done" before. All of it happens off the event loop.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from backends.base import Picture
+from compare.faults import from_os
+from compare.owners import Owner
+from compare.pictures import Shelf, rescue
+from compare.records import Job, Run, SavedPicture
+from compare.rows import control_name, request_text
+from compare.writer import Writer
+
+if TYPE_CHECKING:
+    from compare.ledger import Kept
+
+Result = TypeVar("Result")
+
+# Hashing and the disk both let go of the interpreter; more threads than this gain nothing.
+_FILE_THREADS = 4
+
+
+class Store:
+    """Everything that outlives the process. Works from any event loop."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self._shelf = Shelf(home)
+        self._owner = Owner(home)
+        self._writer = Writer(home)
+        self._files = ThreadPoolExecutor(_FILE_THREADS, thread_name_prefix="lineup-files")
+        self._closed = False
+
+    @property
+    def owner_id(self) -> str:
+        """The name of this process among those that share the folder."""
+        return self._owner.id
+
+    async def open(self) -> None:
+        """Make or open everything, and end what a crashed process left.
+
+        Raises:
+            StoreError: the folder or the database cannot be used; the sentence says why.
+        """
+        await self._off_loop(self._prepare)
+        await self._writer.open()
+        await self.recover()
+
+    async def close(self) -> None:
+        """Finish writing and let go of everything; closing twice does no harm."""
+        if self._closed:
+            return
+        self._closed = True
+        await self._writer.close()
+        await self._off_loop(self._owner.end)
+        self._files.shutdown(wait=False)
+
+    async def recover(self) -> int:
+        """End the jobs of processes that are gone, as is true of each; return how many."""
+        from compare.recovery import recover
+
+        return await recover(self._writer, self._shelf, self._owner)
+
+    async def add_run(self, run: Run) -> None:
+        """Keep a new run with its jobs and its control picture."""
+        from compare import ledger
+
+        control = run.request.control
+        name = control and await self._off_loop(self._shelf.keep_control, control.image)
+        text = request_text(run.request, name)
+        await self._writer.do(ledger.add_run(run, text, self.owner_id))
+
+    async def add_job(self, job: Job, position: int) -> None:
+        """Keep one more job of a run that is there."""
+        from compare import ledger
+
+        await self._writer.do(ledger.add_job(job, position, self.owner_id))
+
+    async def save_job(self, job: Job) -> None:
+        """Keep how a job stands, all but its pictures."""
+        from compare import ledger
+
+        await self._writer.do(ledger.save_job(job))
+
+    async def mark_sent(self, job_id: str, at: datetime) -> None:
+        """Put on disk that a job's request leaves now."""
+        from compare import ledger
+
+        await self._writer.do(ledger.mark_sent(job_id, at))
+
+    async def add_picture(self, job_id: str, picture: Picture, *, position: int) -> SavedPicture:
+        """Put a finished picture on disk and into the ledger; `position` counts from 0."""
+        from compare import ledger
+
+        incoming = await self._off_loop(self._shelf.receive, job_id, position, picture)
+        await self._writer.do(ledger.add_picture(job_id, position, incoming.picture))
+        await self._off_loop(self._shelf.settle, incoming)
+        return incoming.picture
+
+    async def rescue(self, picture: Picture) -> Path | None:
+        """Put a picture that `add_picture` could not keep into the system's temporary folder."""
+        return await self._off_loop(rescue, picture)
+
+    async def run(self, run_id: str) -> Run | None:
+        """Return a run as it truly stands: jobs of a process that died are ended first."""
+        from compare import ledger
+
+        kept = await self._writer.do(ledger.run(run_id))
+        if kept is None:
+            return None
+        if any(job.outcome is None for job in kept.jobs) and await self.recover():
+            kept = await self._writer.do(ledger.run(run_id)) or kept
+        return await self._whole(kept)
+
+    async def recent(self, limit: int = 50) -> tuple[Run, ...]:
+        """Return the newest runs, newest first; control pictures are left on disk."""
+        from compare import ledger
+
+        return tuple(kept.with_control(b"") for kept in await self._writer.do(ledger.recent(limit)))
+
+    async def medians(self) -> dict[str, float]:
+        """Return how many seconds of drawing each model usually takes."""
+        from compare import ledger
+
+        return await self._writer.do(ledger.medians)
+
+    async def median_seconds(self, model_id: str) -> float | None:
+        """Return how many seconds of drawing one model usually takes, None before its first."""
+        return (await self.medians()).get(model_id)
+
+    def picture_path(self, sha256: str) -> Path | None:
+        """Return the file of a picture; one look into one folder."""
+        return self._shelf.path(sha256)
+
+    async def _whole(self, kept: "Kept") -> Run:
+        name = control_name(kept.run["request"])
+        return kept.with_control(await self._off_loop(self._shelf.control, name) if name else b"")
+
+    def _prepare(self) -> None:
+        self._shelf.prepare()
+        self._owner.begin()
+
+    async def _off_loop(self, work: Callable[..., Result], *arguments: object) -> Result:
+        """Run blocking work on files in a thread; what was begun is finished, come what may."""
+        loop = asyncio.get_running_loop()
+        try:
+            return await asyncio.shield(loop.run_in_executor(self._files, work, *arguments))
+        except OSError as error:
+            raise from_os(error, self.home) from error

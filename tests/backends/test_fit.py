@@ -1,0 +1,148 @@
+"""A request is fitted to a model, and what becomes of each input is said."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from backends.base import Control, Honour, Model, Request, Sizes
+from backends.errors import BadInput
+from backends.fit import closest_size, fit
+
+PLAIN = Model(id="test/plain", label="Plain", family="test", source="plain")
+ABLE = replace(
+    PLAIN,
+    label="Able",
+    supports=frozenset(
+        {"negative_prompt", "seed", "num_inference_steps", "guidance_scale", "control", "count"}
+    ),
+    defaults={"num_inference_steps": 30, "guidance_scale": 7.5},
+    controls={"canny": "weights/canny"},
+    most_count=4,
+    most_prompt=50,
+)
+ANY = Sizes(multiple=16, least=256, most=1024)
+NATIVE = Sizes(native=((1024, 1024), (1536, 1024), (1024, 1536)), only_native=True)
+
+
+def test_what_was_not_asked_becomes_the_models_own() -> None:
+    fitted = fit(ABLE, Request(prompt="a cat"))
+    assert fitted.request.num_inference_steps == 30
+    assert fitted.request.guidance_scale == 7.5
+    assert (fitted.request.width, fitted.request.height) == (1024, 1024)
+    assert fitted.request.seed is None
+    assert fitted.honoured == {
+        "num_inference_steps": Honour(None, 30),
+        "guidance_scale": Honour(None, 7.5),
+        "size": Honour(None, "1024x1024"),
+        "count": Honour(1, 1),
+    }
+
+
+def test_what_was_asked_is_taken() -> None:
+    control = Control(image=b"", preprocessor="canny")
+    asked = Request(
+        prompt="a cat",
+        negative_prompt="a dog",
+        width=512,
+        height=768,
+        num_inference_steps=5,
+        guidance_scale=0.0,
+        seed=0,
+        count=3,
+        control=control,
+    )
+    fitted = fit(ABLE, asked)
+    assert fitted.request == asked
+    assert all(honour.note == "" for honour in fitted.honoured.values())
+    assert fitted.honoured["seed"] == Honour(0, 0)
+    assert fitted.honoured["guidance_scale"] == Honour(0.0, 0.0)
+    assert fitted.honoured["control"] == Honour("canny", "canny")
+
+
+@pytest.mark.parametrize(
+    ("asked", "name", "note"),
+    [
+        ({"seed": 7}, "seed", "seed ignored: Plain takes none"),
+        (
+            {"negative_prompt": "dogs"},
+            "negative_prompt",
+            "negative prompt ignored: Plain takes none",
+        ),
+        ({"num_inference_steps": 9}, "num_inference_steps", "steps ignored: Plain takes none"),
+        ({"guidance_scale": 3.0}, "guidance_scale", "guidance scale ignored: Plain takes none"),
+        ({"control": Control(image=b"")}, "control", "control picture ignored: Plain takes none"),
+    ],
+)
+def test_what_the_model_does_not_take_is_said(asked: dict[str, Any], name: str, note: str) -> None:
+    fitted = fit(PLAIN, Request(prompt="a cat", **asked))
+    assert fitted.honoured[name].note == note
+    assert fitted.honoured[name].used is None
+    assert not getattr(fitted.request, name)
+
+
+def test_a_control_map_without_weights_is_said() -> None:
+    control = Control(image=b"", preprocessor="depth")
+    fitted = fit(ABLE, Request(prompt="a cat", control=control))
+    assert fitted.request.control is None
+    assert "no ControlNet for depth, only canny" in fitted.honoured["control"].note
+    for any_map in (replace(ABLE, controls={"*": "weights"}),):
+        assert fit(any_map, Request(prompt="a cat", control=control)).request.control is control
+
+
+def test_too_many_pictures_become_fewer() -> None:
+    fitted = fit(ABLE, Request(prompt="a cat", count=9))
+    assert fitted.request.count == 4
+    assert fitted.honoured["count"] == Honour(9, 4, "4 instead of 9 pictures")
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "used"),
+    [
+        (512, 512, (512, 512)),
+        (1000, 1000, (992, 992)),
+        (100, 5000, (256, 1024)),
+        (512, None, (512, 512)),
+        (None, 640, (640, 640)),
+    ],
+)
+def test_a_size_is_rounded_into_what_is_allowed(
+    width: int | None, height: int | None, used: tuple[int, int]
+) -> None:
+    fitted = fit(replace(PLAIN, sizes=ANY), Request(prompt="x", width=width, height=height))
+    assert (fitted.request.width, fitted.request.height) == used
+    changed = used != (width or height, height or width)
+    assert (" instead of " in fitted.honoured["size"].note) is changed
+
+
+@pytest.mark.parametrize(
+    ("asked", "used"),
+    [
+        ((1024, 1024), (1024, 1024)),
+        ((512, 512), (1024, 1024)),
+        ((1920, 1080), (1536, 1024)),
+        ((600, 1000), (1024, 1536)),
+        ((1100, 1000), (1024, 1024)),
+    ],
+)
+def test_among_native_sizes_the_shape_decides(
+    asked: tuple[int, int], used: tuple[int, int]
+) -> None:
+    assert closest_size(NATIVE, *asked) == used
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        ({"prompt": ""}, "prompt is empty"),
+        ({"prompt": " \n "}, "prompt is empty"),
+        ({"prompt": "x" * 51}, "51 characters and Able reads at most 50"),
+        ({"count": 0}, "At least one picture"),
+        ({"num_inference_steps": 0}, "At least one step"),
+        ({"width": -8, "height": 8}, "at least one pixel"),
+        ({"width": 64, "height": -1}, "at least one pixel"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(asked: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(BadInput, match=sentence):
+        fit(ABLE, replace(Request(prompt="a cat"), **asked))

@@ -1,0 +1,160 @@
+"""What every HTTP backend shares: waits, clean reasons, downloads, failures below HTTP."""
+
+import asyncio
+import datetime
+from collections.abc import Callable
+from typing import Any
+
+import httpx2
+import pytest
+
+from backends import http
+from backends.errors import (
+    BackendError,
+    MissingPackage,
+    NotReady,
+    ServiceFault,
+)
+
+NOON = datetime.datetime(2026, 11, 22, 12, 0, tzinfo=datetime.UTC)
+REQUEST = httpx2.Request("POST", "https://user:secret@pictures.example:8443/v1")
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after": " 1.5 "}, 1.5),
+        ({"retry-after": "0"}, 0.0),
+        ({"retry-after-ms": "250", "retry-after": "7"}, 0.25),
+        ({"retry-after-ms": "soon", "retry-after": "7"}, 7.0),
+        ({"retry-after": "Sun, 22 Nov 2026 12:00:30 GMT"}, 30.0),
+        ({"retry-after": "Sun, 22 Nov 2026 11:00:00 GMT"}, 0.0),
+        ({"retry-after": "Sun, 22 Nov 2026 12:00:30 -0000"}, 30.0),
+        ({"retry-after": "Sun, 22 Nov 2026 13:00:30 +0100"}, 30.0),
+        ({"retry-after": "later"}, None),
+        ({"retry-after": "-5"}, None),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "Sun, 99 Nov 2026 12:00:30 GMT"}, None),
+    ],
+)
+def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
+    assert http.retry_after(httpx2.Headers(headers), now=NOON) == seconds
+
+
+def test_retry_after_counts_from_now() -> None:
+    soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=60)
+    date = soon.strftime("%a, %d %b %Y %H:%M:%S GMT")
+    assert 50 < (http.retry_after({"retry-after": date}) or 0) <= 60
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("Invalid size.", "Invalid size."),
+        ("Incorrect key: sk-proj-ab**cd. See docs.", "Incorrect key: (key) See docs."),
+        ("the secret is hunter2!", "the secret is (key)!"),
+        ("Authorization: Bearer abc.def", "Authorization: (key)"),
+        ("in /srv/app/images.py\n  line 3", "in (path) line 3"),
+        (r"in C:\app\images.py now", "in (path) now"),
+        ("see https://example.com/a/b/c", "see https://example.com/a/b/c"),
+        ("<h1>Bad\n gateway</h1>", "Bad gateway"),
+        ("x" * 1000, "x" * 299 + "…"),
+        ("", ""),
+    ],
+)
+def test_a_services_reason_is_cleaned(said: str, shown: str) -> None:
+    assert http.reason(said, "hunter2", None) == shown
+
+
+def answering(answer: Callable[[httpx2.Request], httpx2.Response]) -> httpx2.AsyncClient:
+    return http.new_client(httpx2.MockTransport(answer))
+
+
+async def test_a_download_follows_redirects() -> None:
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        if request.url.path == "/old":
+            return httpx2.Response(302, headers={"location": "/new"})
+        assert "authorization" not in request.headers
+        return httpx2.Response(200, content=b"bytes")
+
+    async with answering(answer) as client:
+        assert await http.download(client, "https://pictures.example/old") == b"bytes"
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        (httpx2.Response(404), "answers 404"),
+        (httpx2.Response(200, content=b"x" * 2000), "more than 0 MB"),
+        (httpx2.ReadError("", request=REQUEST), "connection failed"),
+    ],
+    ids=["gone", "too large", "cut"],
+)
+async def test_a_download_that_fails(
+    answer: Any, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "MOST_BYTES", 1000)
+
+    def handler(_: httpx2.Request) -> httpx2.Response:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async with answering(handler) as client:
+        with pytest.raises(ServiceFault, match=f"was made, but could not be fetched.*{sentence}"):
+            await http.download(client, "https://pictures.example/picture")
+
+
+async def test_a_post_is_never_redirected() -> None:
+    async with answering(lambda _: httpx2.Response(307, headers={"location": "/"})) as client:
+        assert (await client.post("https://pictures.example")).status_code == 307
+
+
+async def test_a_loop_keeps_its_client_and_loops_share_none() -> None:
+    clients = http.Clients()
+    first, second = await asyncio.gather(clients.here(), clients.here())
+    assert first is second
+
+    async def elsewhere() -> bool:
+        other = await clients.here()
+        await clients.aclose()
+        return other is first
+
+    assert not await asyncio.to_thread(asyncio.run, elsewhere())
+    await clients.aclose()
+    assert first.is_closed
+    assert await clients.here() is not first
+    await clients.aclose()
+
+
+async def test_waits_are_patient_and_connections_many() -> None:
+    async with http.new_client() as client:
+        assert client.timeout.connect == 10
+        assert client.timeout.read == 600
+        assert client.timeout.pool is None
+
+
+async def test_proxies_of_the_environment_are_not_for_this_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from tests.servers.openai import OpenAIServer
+
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    with OpenAIServer() as server:
+        async with http.new_client() as client:
+            assert (await client.get(f"{server.base_url}/models")).status_code == 200
+            with pytest.raises(httpx2.ConnectError):  # the proxy, where nobody listens
+                await client.get("http://pictures.example/")
+
+
+@pytest.mark.parametrize(
+    ("proxy", "kind"), [("socks5://127.0.0.1:9", MissingPackage), ("nonsense://x", NotReady)]
+)
+def test_a_proxy_that_cannot_be_used_is_said(
+    proxy: str, kind: type[BackendError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    with pytest.raises(kind, match="proxy"):
+        http.new_client()

@@ -1,0 +1,168 @@
+"""The rule that scores the miniatures: it passes true pictures and fails false ones."""
+
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+from backends.miniatures import world
+from backends.miniatures.check import Verdict, judge
+from backends.miniatures.sight import View, components, look
+from backends.miniatures.world import COLOURS, SHAPES, SIZES, Scene, Thing
+
+COUNT = 300
+
+
+def scenes(count: int, *, pairs: float, seed: int) -> list[Scene]:
+    dice = random.Random(seed)
+    return [world.sample(dice, pairs=pairs) for _ in range(count)]
+
+
+def seen(scene: Scene) -> View:
+    return look(world.draw(scene))
+
+
+def all_right(verdict: Verdict) -> bool:
+    return all(
+        getattr(verdict, name)
+        for name in (
+            "count",
+            "shapes",
+            "colours",
+            "background",
+            "sizes",
+            "position",
+            "relation",
+            "binding",
+        )
+    )
+
+
+@pytest.mark.parametrize("pairs", [0.0, 1.0])
+def test_true_pictures_pass(pairs: float) -> None:
+    drawn = scenes(COUNT, pairs=pairs, seed=1)
+    passed = sum(all_right(judge(seen(scene), scene)) for scene in drawn)
+    assert passed >= 0.99 * COUNT
+
+
+@pytest.mark.parametrize("pairs", [0.0, 1.0])
+def test_slightly_soft_pictures_pass(pairs: float) -> None:
+    drawn = scenes(100, pairs=pairs, seed=2)
+    soft = ImageFilter.GaussianBlur(0.6)
+    views = [look(world.draw(scene).filter(soft)) for scene in drawn]
+    passed = sum(
+        judge(v, s).shapes and judge(v, s).colours for v, s in zip(views, drawn, strict=True)
+    )
+    assert passed >= 95
+
+
+def other(value: str, choices: tuple[str, ...], dice: random.Random) -> str:
+    return dice.choice([choice for choice in choices if choice != value])
+
+
+def swapped(scene: Scene, attribute: str, dice: random.Random) -> Scene:
+    """The same scene with one attribute changed, so that its picture is no longer the scene's."""
+    thing = scene.things[0]
+    taken = {scene.background, *(one.colour for one in scene.things)}
+    free = tuple(colour for colour in COLOURS if colour not in taken)
+    match attribute:
+        case "shapes":
+            changed = replace(thing, shape=other(thing.shape, SHAPES, dice))
+        case "colours":
+            changed = replace(thing, colour=dice.choice(free))
+        case "sizes":
+            size = other(thing.size, tuple(SIZES), dice)
+            changed = replace(thing, size=size, radius=SIZES[size])
+        case "background":
+            return replace(scene, background=dice.choice(free))
+        case "position":
+            x, y = (thing.x + 64) % 128, (thing.y + 64) % 128
+            changed = replace(thing, x=min(max(x, 32), 96), y=min(max(y, 32), 96))
+        case "relation":
+            first, second = scene.things
+            flipped = (
+                replace(first, x=second.x, y=second.y),
+                replace(second, x=first.x, y=first.y),
+            )
+            return replace(scene, things=flipped)
+        case "binding":
+            first, second = scene.things
+            crossed = (
+                replace(first, colour=second.colour),
+                replace(second, colour=first.colour),
+            )
+            return replace(scene, things=crossed)
+        case _:
+            raise ValueError(attribute)
+    return replace(scene, things=(changed, *scene.things[1:]))
+
+
+@pytest.mark.parametrize(
+    ("attribute", "pairs"),
+    [
+        ("shapes", 0.0),
+        ("shapes", 1.0),
+        ("colours", 0.0),
+        ("colours", 1.0),
+        ("sizes", 0.0),
+        ("background", 0.0),
+        ("background", 1.0),
+        ("position", 0.0),
+        ("relation", 1.0),
+        ("binding", 1.0),
+    ],
+)
+def test_pictures_with_one_attribute_swapped_fail(attribute: str, pairs: float) -> None:
+    dice = random.Random(3)
+    fooled = total = 0
+    for scene in scenes(COUNT, pairs=pairs, seed=4):
+        looks = {(thing.shape, thing.colour) for thing in scene.things}
+        if attribute == "position" and scene.position in (None, "centre"):
+            continue
+        if attribute == "binding" and len({colour for _, colour in looks}) < 2:
+            continue
+        if attribute == "binding" and len({shape for shape, _ in looks}) < 2:
+            continue
+        total += 1
+        fooled += getattr(judge(seen(swapped(scene, attribute, dice)), scene), attribute)
+    assert total > 150
+    assert fooled <= 0.02 * total
+
+
+def test_a_missing_and_an_extra_thing_are_noticed() -> None:
+    for scene in scenes(50, pairs=1.0, seed=5):
+        alone = replace(scene, things=scene.things[:1], relation=None)
+        assert not judge(seen(alone), scene).two_objects
+        assert not judge(seen(scene), alone).single_object
+
+
+def test_anything_at_all_can_be_looked_at() -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (128, 128, 3), dtype=np.uint8)
+    scene = scenes(1, pairs=1.0, seed=6)[0]
+    for picture in (
+        Image.fromarray(noise),
+        Image.new("RGB", (128, 128), "white"),
+        Image.new("L", (40, 90)),
+        Image.new("RGBA", (300, 200)),
+    ):
+        assert not judge(look(picture), scene).two_objects
+
+
+def test_a_large_picture_is_judged_like_a_small_one() -> None:
+    thing = Thing("star", "red", "medium", 64, 64, 18.5)
+    scene = Scene("white", (thing,), position="centre")
+    large = world.draw(scene).resize((512, 512), Image.Resampling.BICUBIC)
+    assert judge(look(large), scene).single_object
+
+
+def test_components_of_a_spiral_are_one() -> None:
+    mask = np.zeros((64, 64), dtype=np.bool_)
+    for ring in range(2, 30, 4):
+        mask[ring, ring : 64 - ring] = True
+        mask[ring : 64 - ring, 63 - ring] = True
+        mask[63 - ring, ring : 64 - ring] = True
+        mask[ring + 4 : 64 - ring, ring] = True
+        mask[ring + 4, ring : ring + 5] = True
+    assert len(components(mask)) == 1

@@ -1,0 +1,135 @@
+"""The weights that ship: they load as ordinary pipelines, and draw what they are asked for."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from backends.miniatures import world
+from backends.miniatures.check import judge
+from backends.miniatures.defaults import EXAMPLE, SETTINGS
+from backends.miniatures.sight import look
+from backends.miniatures.world import Scene, Thing
+
+pytest.importorskip("torch")
+pytest.importorskip("diffusers")
+
+ASSETS = Path(__file__).resolve().parents[2] / "assets" / "miniatures"
+ASKED = Scene(
+    "white",
+    (Thing("star", "red", "medium", 36, 64, 18.5), Thing("ring", "blue", "medium", 92, 64, 18.5)),
+    relation="left of",
+)
+SEED = 7
+# The weights of this commit are still in training: see the figures in assets/miniatures/README.md.
+# A test that passes again says so by itself ("XPASS"), and then loses its mark.
+UNFINISHED = pytest.mark.xfail(reason="The miniatures are below their aim.", strict=False)
+
+
+@pytest.fixture(scope="module")
+def pipelines() -> dict[str, Any]:
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+
+    loaded: dict[str, Any] = {}
+    for name in ("diffusion", "masked"):
+        loaded[name] = DiffusionPipeline.from_pretrained(str(ASSETS / name))
+        loaded[name].set_progress_bar_config(disable=True)
+    return loaded
+
+
+def draw(pipe: Any, name: str, prompt: str, seed: int = SEED, **more: Any) -> Image.Image:
+    import torch
+
+    setting = SETTINGS[name]
+    return pipe(
+        prompt,
+        num_inference_steps=setting.steps,
+        guidance_scale=setting.guidance,
+        generator=torch.Generator().manual_seed(seed),
+        **more,
+    ).images[0]
+
+
+def digest(picture: Image.Image) -> str:
+    return hashlib.sha256(picture.tobytes()).hexdigest()
+
+
+@UNFINISHED
+@pytest.mark.parametrize("name", ["diffusion", "masked"])
+def test_the_pre_filled_prompt_is_drawn_right(pipelines: dict[str, Any], name: str) -> None:
+    picture = draw(pipelines[name], name, EXAMPLE)
+    assert picture.size == (world.SIDE, world.SIDE)
+    verdict = judge(look(picture), ASKED)
+    assert verdict.two_objects
+    assert verdict.binding
+    assert verdict.background
+
+
+@pytest.mark.parametrize("name", ["diffusion", "masked"])
+def test_the_same_seed_gives_the_same_bytes(pipelines: dict[str, Any], name: str) -> None:
+    prompt = "a green heart in the top left corner"
+    first = digest(draw(pipelines[name], name, prompt, seed=1))
+    assert digest(draw(pipelines[name], name, prompt, seed=1)) == first
+    assert digest(draw(pipelines[name], name, prompt, seed=2)) != first
+
+
+@pytest.mark.parametrize("name", ["diffusion", "masked"])
+@pytest.mark.parametrize("prompt", ["", "🎉 مرحبا שלום", "a photo of a cat " * 40])
+def test_any_text_draws_something(pipelines: dict[str, Any], name: str, prompt: str) -> None:
+    assert draw(pipelines[name], name, prompt).size == (world.SIDE, world.SIDE)
+
+
+@pytest.mark.parametrize("name", ["diffusion", "masked"])
+def test_models_open_in_fp32(pipelines: dict[str, Any], name: str) -> None:
+    import torch
+
+    for part in pipelines[name].components.values():
+        if isinstance(part, torch.nn.Module):
+            assert next(part.parameters()).dtype == torch.float32
+
+
+@UNFINISHED
+def test_the_drawing_follows_given_edges() -> None:
+    from backends.miniatures.edges import agreement, canny
+    from backends.miniatures.score import control_pipeline
+
+    given = canny(world.draw(ASKED))
+    pipe = control_pipeline()
+    pipe.set_progress_bar_config(disable=True)
+    picture = draw(pipe, "canny", EXAMPLE, image=given)
+    assert agreement(canny(picture), given) >= 0.9
+    assert judge(look(picture), ASKED).two_objects
+
+
+def test_the_preview_matrix_shows_the_right_colours(pipelines: dict[str, Any]) -> None:
+    import torch
+
+    preview = json.loads((ASSETS / "diffusion" / "preview.json").read_text("utf-8"))
+    weight, bias = torch.tensor(preview["weight"]), torch.tensor(preview["bias"])
+    pipe = pipelines["diffusion"]
+    last: list[torch.Tensor] = []
+
+    def keep(_: Any, __: int, ___: Any, values: dict[str, Any]) -> dict[str, Any]:
+        last[:] = [values["latents"]]
+        return values
+
+    draw(pipe, "diffusion", "a white star on a blue background", callback_on_step_end=keep)
+    colours = last[0][0].permute(1, 2, 0) @ weight + bias
+    assert colours.shape == (16, 16, 3)
+    red, _, blue = colours[0, 0].tolist()
+    assert blue > 0.6
+    assert red < 0.4
+
+
+def test_files_are_small() -> None:
+    files = [path for path in ASSETS.rglob("*") if path.is_file()]
+    assert max(path.stat().st_size for path in files) < 10_000_000
+    assert sum(path.stat().st_size for path in files) < 60_000_000
+
+
+def test_folders_hold_safetensors_and_no_pickles() -> None:
+    endings = {path.suffix for path in ASSETS.rglob("*") if path.is_file()}
+    assert endings <= {".json", ".safetensors", ".md", ".txt"}

@@ -1,0 +1,141 @@
+"""The world draws what a scene says, captions name what is drawn, and nothing held out leaks."""
+
+import random
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from backends.miniatures import captions, world
+from backends.miniatures.world import COLOURS, SIDE, Scene, Thing
+
+
+def scenes(count: int, seed: int = 0, **wishes: object) -> list[Scene]:
+    dice = random.Random(seed)
+    return [world.sample(dice, **wishes) for _ in range(count)]  # pyright: ignore[reportArgumentType]
+
+
+def test_a_picture_has_the_scene_s_colours_at_the_scene_s_places() -> None:
+    for scene in scenes(100):
+        pixels = np.asarray(world.draw(scene))
+        assert pixels.shape == (SIDE, SIDE, 3)
+        assert tuple(pixels[0, 0]) == COLOURS[scene.background]
+        for thing in scene.things:
+            # A ring is hollow: look at its band, half-way between its two radii.
+            aside = thing.radius * 0.78 if thing.shape == "ring" else 0.0
+            assert tuple(pixels[int(thing.y), int(thing.x + aside)]) == COLOURS[thing.colour]
+
+
+def test_things_neither_touch_each_other_nor_the_border() -> None:
+    for scene in scenes(300):
+        for thing in scene.things:
+            for at in (thing.x, thing.y):
+                assert thing.radius <= at <= SIDE - thing.radius
+        if scene.relation:
+            first, second = scene.things
+            gap = max(abs(first.x - second.x), abs(first.y - second.y))
+            assert gap - first.radius - second.radius > 4
+
+
+def test_edges_are_smooth() -> None:
+    scene = Scene("white", (Thing("circle", "black", "large", 64, 64, 25),))
+    levels = np.unique(np.asarray(world.draw(scene))[:, :, 0])
+    assert len(levels) > 8
+
+
+def test_a_pair_has_one_canonical_order() -> None:
+    for scene in scenes(200, pairs=1.0):
+        first, second = scene.things
+        assert scene.relation in ("left of", "above")
+        if scene.relation == "left of":
+            assert first.x < second.x
+        else:
+            assert first.y < second.y
+        assert (first.shape, first.colour) != (second.shape, second.colour)
+
+
+def test_every_background_differs_from_the_things_on_it() -> None:
+    for scene in scenes(300):
+        assert scene.background not in {thing.colour for thing in scene.things}
+
+
+def test_training_never_sees_what_is_held_out() -> None:
+    assert not any(map(world.held_out, scenes(2000, seed=1)))
+    assert all(map(world.held_out, scenes(50, seed=2, held_out_only=True)))
+
+
+def test_about_a_tenth_is_held_out_and_always_the_same() -> None:
+    singles = [
+        Scene(background, (Thing(shape, colour, "small", 64, 64, 13),))
+        for shape in world.SHAPES
+        for colour in COLOURS
+        for background in COLOURS
+        if background != colour
+    ]
+    share = sum(map(world.held_out, singles)) / len(singles)
+    assert 0.07 < share < 0.13
+    moved = Scene("white", (Thing("star", "red", "large", 40, 40, 25),))
+    still = Scene("white", (Thing("star", "red", "small", 64, 64, 13),))
+    assert world.held_out(moved) == world.held_out(still)
+
+
+def test_attributes_are_balanced() -> None:
+    drawn = scenes(4000, seed=3)
+    things = [thing for scene in drawn for thing in scene.things]
+    for colour in COLOURS:
+        assert 0.6 < sum(t.colour == colour for t in things) / len(things) * len(COLOURS) < 1.4
+    for shape in world.SHAPES:
+        share = sum(t.shape == shape for t in things) / len(things)
+        assert 0.6 < share * len(world.SHAPES) < 1.4
+
+
+def test_a_caption_names_what_is_drawn_and_nothing_else() -> None:
+    dice = random.Random(4)
+    known = set(captions.words())
+    for scene in scenes(500, seed=5):
+        caption = captions.write(scene, dice, vague=0)
+        words = caption.replace(",", " , ").replace(".", " . ").split()
+        assert set(words) <= known
+        named = [COLOURS_BY_WORD[word] for word in words if word in COLOURS_BY_WORD]
+        wanted = [thing.colour for thing in scene.things]
+        assert sorted(named) in (sorted(wanted), sorted([*wanted, scene.background]))
+        shapes = [SHAPES_BY_WORD[word] for word in words if word in SHAPES_BY_WORD]
+        assert sorted(shapes) == sorted(thing.shape for thing in scene.things)
+
+
+def test_an_unnamed_background_is_the_default_one() -> None:
+    dice = random.Random(6)
+    for scene in scenes(500, seed=7):
+        words = set(captions.write(scene, dice).replace(",", " ").replace(".", " ").split())
+        spoken = {scene.background, "gray" if scene.background == "grey" else scene.background}
+        if not words & spoken:
+            assert scene.background == scene.default_background
+
+
+def test_the_relation_is_told_from_either_side() -> None:
+    scene = Scene(
+        "white",
+        (Thing("star", "red", "small", 30, 64, 13), Thing("ring", "blue", "small", 90, 64, 13)),
+        relation="left of",
+    )
+    dice = random.Random(8)
+    told = {captions.write(scene, dice, vague=0, loose=0) for _ in range(400)}
+    for caption in told:
+        star_first = caption.index("star") < caption.index("ring")
+        assert ("left of" if star_first else "right of") in caption.replace("the left", "left") or (
+            ("on the left of" if star_first else "on the right of") in caption
+        )
+    assert any(caption.index("star") > caption.index("ring") for caption in told)
+
+
+@pytest.mark.parametrize(
+    "module", ["backends.miniatures", "backends.miniatures.check", "backends.miniatures.__main__"]
+)
+def test_nothing_here_needs_torch(module: str) -> None:
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules or 'diffusers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+COLOURS_BY_WORD = {colour: colour for colour in COLOURS} | {"gray": "grey"}
+SHAPES_BY_WORD = {shape: shape for shape in world.SHAPES} | {"disc": "circle", "plus": "cross"}

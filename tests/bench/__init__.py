@@ -1,0 +1,1 @@
+"""Measured, never asserted: ratios in one run, because a shared machine's seconds mean little."""

@@ -1,0 +1,20 @@
+"""Run every benchmark: `python -m tests.bench [NAME ...]`. Ratios only; nothing is asserted."""
+
+import importlib
+import sys
+from pathlib import Path
+
+from tests.bench.report import show
+
+
+def main() -> None:
+    """Run the benchmarks that are named, or all."""
+    here = Path(__file__).parent
+    known = sorted(path.stem.removeprefix("bench_") for path in here.glob("bench_*.py"))
+    for name in sys.argv[1:] or known:
+        print(f"--- {name}", flush=True)
+        show(importlib.import_module(f"tests.bench.bench_{name}").main())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""The app as a person meets it: `python app.py` in a process of its own, and a real Chromium."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.browser.chromium import ARGUMENTS, find
+
+ROOT = Path(__file__).resolve().parents[2]
+Visit = Callable[..., Page]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip, with a sentence, where there is no Chromium, unless it is required."""
+    required = os.environ.get("BROWSER_TESTS") == "required"
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.browser)
+            if find() is None and not required:
+                reason = "No Chromium is installed here; Debian's package is called chromium."
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _start(home: Path, environment: dict[str, str]) -> "tuple[str, subprocess.Popen[bytes]]":
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "app.py", "--port", str(port)],
+        cwd=ROOT,
+        env={**os.environ, "LINEUP_HOME": str(home), **environment},
+        stdout=subprocess.DEVNULL,
+    )
+    address = f"http://127.0.0.1:{port}"
+    _wait_for(address, process)
+    return address, process
+
+
+@contextmanager
+def app(home: Path, **environment: str) -> Generator[str, None, None]:
+    """Serve the app with its data in `home`; yield its address."""
+    address, process = _start(home, environment)
+    try:
+        yield address
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+@contextmanager
+def killed(
+    home: Path, **environment: str
+) -> Generator[tuple[str, Callable[[], object]], None, None]:
+    """Serve the app; yield its address and what kills it on the spot."""
+    address, process = _start(home, environment)
+    try:
+        yield address, lambda: (process.kill(), process.wait())
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _wait_for(address: str, process: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        assert process.poll() is None, "the app has stopped"
+        try:
+            with urllib.request.urlopen(address, timeout=5):
+                return
+        except OSError:
+            time.sleep(0.2)
+    raise TimeoutError("the app did not answer")
+
+
+@pytest.fixture(scope="session")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Generator[str, None, None]:
+    """One app for the tests that don't need their own."""
+    with app(tmp_path_factory.mktemp("home")) as served:
+        yield served
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Generator[Browser, None, None]:
+    """One Chromium for all tests."""
+    with sync_playwright() as player:
+        browser = player.chromium.launch(executable_path=find(), args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(chromium: Browser) -> Generator[Visit, None, None]:
+    """Open a page as a fresh visitor; fails on any error in the page's console."""
+    faults: list[str] = []
+
+    with ExitStack() as stack:
+
+        def opened(url: str, **options: Any) -> Page:
+            context = chromium.new_context(**options)
+            stack.callback(context.close)
+            page = context.new_page()
+            page.on("pageerror", lambda error: faults.append(str(error)))
+            page.goto(url)
+            page.wait_for_selector(".lu-sum b, .lu-sum .lu-bad")
+            return page
+
+        yield opened
+    assert not faults, faults

@@ -1,0 +1,71 @@
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from backends.base import Control, Request
+from compare.catalogue import load
+from compare.check import problems
+
+CATALOGUE = load()
+GOOD = Request(prompt="a fox", control=Control(image=b"x"))
+MODELS = ["local/sdxl"]
+
+
+@pytest.mark.parametrize(
+    "prompt", ["🦊🎨", "שועל אדום", "a\u202eb", "x" * 20_000, "line\nbreak", "  padded  "]
+)
+def test_every_writing_is_fine(prompt: str):
+    assert problems(replace(GOOD, prompt=prompt), MODELS, CATALOGUE) == {}
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("prompt", ""),
+        ("prompt", " \n\t"),
+        ("prompt", "x" * 32_001),
+        ("prompt", "\ud800"),
+        ("negative_prompt", "x" * 32_001),
+        ("num_inference_steps", 0),
+        ("num_inference_steps", 501),
+        ("count", 0),
+        ("count", 21),
+        ("width", 15),
+        ("height", 8193),
+        ("guidance_scale", -0.1),
+        ("guidance_scale", math.nan),
+        ("guidance_scale", 50.1),
+        ("seed", -1),
+        ("seed", 2**32),
+        ("control", Control(image=b"")),
+        ("control", Control(image=b"x", weight=2.1)),
+        ("control", Control(image=b"x", start=-0.1)),
+        ("control", Control(image=b"x", start=0.5, end=0.5)),
+        ("control", Control(image=b"x", end=1.1)),
+    ],
+)
+def test_each_problem_stands_at_its_field(field: str, value: Any):
+    found = problems(replace(GOOD, **{field: value}), MODELS, CATALOGUE)
+    assert list(found) == [field]
+    assert found[field].endswith(".") and len(found[field]) < 200
+
+
+def test_edges_are_inside():
+    request = replace(
+        GOOD,
+        num_inference_steps=500,
+        count=20,
+        width=16,
+        height=8192,
+        guidance_scale=0,
+        seed=2**32 - 1,
+    )
+    assert problems(request, MODELS, CATALOGUE) == {}
+
+
+def test_models():
+    assert problems(GOOD, [], CATALOGUE) == {"models": "Choose at least one model."}
+    found = problems(GOOD, ["local/sdxl", "locl/sdxl"], CATALOGUE)
+    assert "locl/sdxl" in found["models"] and "Did you mean" in found["models"]

@@ -1,0 +1,162 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from compare import ask
+from compare.commands import app
+from tests.servers.openai import OpenAIServer, Script, failing
+from tests.servers.pictures import plain
+
+Call = Callable[..., Result]
+USUAL = Script(picture=plain())
+
+
+@pytest.fixture
+def call(server: OpenAIServer, monkeypatch: pytest.MonkeyPatch) -> Call:
+    """Run a command here, against the test server."""
+    monkeypatch.setenv("OPENAI_BASE_URL", server.base_url)
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret-0123")
+    server.usual = USUAL
+
+    def called(*words: str, typed: str | None = None) -> Result:
+        return CliRunner().invoke(app, list(words), input=typed)
+
+    return called
+
+
+def test_json_is_one_object_and_nothing_else(home: Path, server: OpenAIServer):
+    """In a process of its own, as a program would call it."""
+    server.usual = USUAL
+    server.models["gpt-image-2.6-flare"] = failing(400, "moderation_blocked", "No foxes.")
+    words = ["run", "a 🦊", "-m", "openai/gpt-image-2", "-m", "openai/gpt-image-2.6-flare"]
+    done = subprocess.run(
+        [sys.executable, "-m", "compare", *words, "--seed", "7", "--json"],
+        env={
+            **os.environ,
+            "LINEUP_HOME": str(home),
+            "OPENAI_BASE_URL": server.base_url,
+            "OPENAI_API_KEY": "sk-very-secret-0123",
+        },
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    shown = json.loads(done.stdout)
+    assert set(shown) == {"run", "jobs"}
+    fine, refused = shown["jobs"]
+    assert fine["outcome"] == "done" and refused["outcome"] == "refused" and refused["message"]
+    times = {"queued", "load", "first_preview", "generate", "download", "total"}
+    assert set(fine["timing"]) == times and fine["timing"]["total"] > 0
+    cost = fine["cost"]
+    assert set(cost) == {"amount", "low", "high", "basis", "priced_on", "source"}
+    assert cost["amount"] == "0.005940" and cost["basis"] == "usage"
+    assert cost["priced_on"] == "2026-11-22"
+    assert fine["honoured"]["seed"]["note"].startswith("seed ignored")
+    (saved,) = fine["pictures"]
+    assert {"path", "sha256", "width", "height", "seed"} <= set(saved)
+    assert Path(saved["path"]).read_bytes() == plain()
+    assert saved["sha256"] == sha256(plain()).hexdigest()
+    assert (saved["width"], saved["height"], saved["seed"]) == (64, 64, None)
+    assert b"sk-very-secret" not in done.stdout + done.stderr
+    assert refused["cost"]["amount"] == "0"
+
+
+def test_for_people(call: Call, home: Path):
+    result = call("run", "a fox", "-m", "openai/gpt-image-2", "-m", "openai/dall-e-2")
+    assert result.exit_code == 1
+    assert "done" in result.stdout and "$0.0059" in result.stdout
+    assert "not charged" in result.stdout and "12 May 2026" in result.stdout
+    history = call("history")
+    assert history.exit_code == 0 and "a fox" in history.stdout
+    (row,) = json.loads(call("history", "--json").stdout)
+    assert row["prompt"] == "a fox" and len(row["jobs"]) == 2
+
+
+def test_everything_asked_for_arrives(call: Call, server: OpenAIServer):
+    words = ["--size", "1536x1024", "--count", "2", "--option", "openai.quality=high"]
+    result = call("run", "-", "-m", "openai/gpt-image-2", *words, "--json", typed="a\nfox\n")
+    assert result.exit_code == 0
+    sent = server.generations[0].json
+    assert (sent["prompt"], sent["size"], sent["n"]) == ("a\nfox", "1536x1024", 2)
+    assert sent["quality"] == "high"
+    assert len(json.loads(result.stdout)["jobs"][0]["pictures"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["run", "", "-m", "local/sdxl"], "prompt is empty"),
+        (["run", "x"], "at least one model"),
+        (["run", "x", "-m", "nonsense/x"], "no model called 'nonsense/x'"),
+        (["run", "x", "-m", "local/sdxl", "--steps", "0"], "Steps must be between 1 and 500"),
+        (["run", "x", "-m", "local/sdxl", "--size", "big"], "must look like 1024x768"),
+        (["run", "x", "-m", "local/sdxl", "--size", "0x0"], "width must be between"),
+        (["run", "x", "-m", "local/sdxl", "--option", "quality=1"], "openai.quality=high"),
+        (["run", "x", "-m", "local/sdxl", "--control", "no.png"], "no.png cannot be read"),
+        (["run", "x", "-m", "local/sdxl", "--count", "21"], "between 1 and 20"),
+    ],
+)
+def test_mistakes_get_a_sentence_and_nothing_starts(
+    call: Call, home: Path, words: list[str], sentence: str
+):
+    result = call(*words, "--json")
+    assert result.exit_code == 2
+    assert sentence in result.stderr and result.stdout == ""
+    assert not home.exists()
+
+
+def test_a_home_that_cannot_be_used(call: Call, home: Path, server: OpenAIServer):
+    home.write_bytes(b"in the way")
+    result = call("run", "x", "-m", "openai/gpt-image-2", "--json")
+    assert result.exit_code == 2 and result.stdout == ""
+    assert "cannot write to its data folder" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert server.generations == []
+
+
+def test_models(call: Call):
+    shown = call("models")
+    assert shown.exit_code == 0
+    assert "openai/dall-e-2" in shown.stdout and "retired" in shown.stdout
+    rows: list[dict[str, Any]] = json.loads(call("models", "--json").stdout)
+    by_id = {row["id"]: row for row in rows}
+    retired = by_id["openai/dall-e-2"]
+    assert retired["status"]["state"] == "retired" and retired["price"]["per_image"] == "0.02"
+    assert by_id["openai/gpt-image-2"]["ready"]["state"] == "ready"
+    assert by_id["local/sd-1.4"]["released"] == "2022-08-22"
+    assert {"family", "licence", "training_data", "compute", "links", "supports"} <= set(retired)
+
+
+def test_ctrl_c_stops_and_shows_what_stands(home: Path, server: OpenAIServer):
+    server.usual = Script(hang=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "compare", "run", "x", "-m", "openai/gpt-image-2", "--json"],
+        env={**os.environ, "LINEUP_HOME": str(home), "OPENAI_BASE_URL": server.base_url},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    deadline = time.monotonic() + 20
+    while not server.generations and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=20)
+    assert process.returncode == 130
+    (job,) = json.loads(output)["jobs"]
+    assert job["outcome"] == "unknown" and "may have been billed" in job["message"]
+    assert b"Traceback" not in errors
+
+
+def test_options_are_read_as_what_they_look_like():
+    words = ["a.x=1", "a.y=0.5", "a.z=true", "b.s=DDIM", "b.e="]
+    expected = {"a": {"x": 1, "y": 0.5, "z": True}, "b": {"s": "DDIM", "e": ""}}
+    assert ask.options(words) == expected

@@ -1,0 +1,144 @@
+from dataclasses import replace
+from datetime import date
+from decimal import Decimal
+
+import pytest
+
+from backends.base import Basis, Model, Price, Receipt, Request
+from compare.catalogue import load
+from compare.pricing import estimate, in_words, settle, total, uncharged, unsettled
+from compare.records import Cost
+
+D = Decimal
+REQUEST = Request(prompt="a red cube")
+FLARE = load().find("openai/gpt-image-2.6-flare")
+GPT_2 = load().find("openai/gpt-image-2")
+
+
+def model(**price: object) -> Model:
+    return Model(
+        id="x/y",
+        label="Y",
+        family="f",
+        source="y",
+        price=Price(**price),  # type: ignore[arg-type]
+    )
+
+
+def asking(**options: str) -> Request:
+    return replace(REQUEST, options={"openai": options})
+
+
+def test_usage_is_settled_to_the_last_digit():
+    receipt = Receipt(usage={"text_input": 12, "image_input": 0, "image_output": 196})
+    cost = settle(FLARE, REQUEST, receipt, 1, 3.0)
+    assert cost.amount == D("0.00594")  # 12 x 5e-6 + 196 x 30e-6
+    assert (cost.basis, cost.priced_on) == (Basis.USAGE, date(2026, 11, 22))
+
+
+def test_usage_without_a_price_for_one_counter_is_unknown_not_cheaper():
+    assert settle(FLARE, REQUEST, Receipt(usage={"video": 5}), 1, 1.0).amount is None
+    assert settle(FLARE, REQUEST, Receipt(usage={}), 1, 1.0).amount is None
+    assert settle(FLARE, REQUEST, None, 1, 1.0).amount is None
+
+
+def test_what_the_service_says_goes_before_everything():
+    receipt = Receipt(usage={"text_input": 10**6}, charged=D("0.5"))
+    assert settle(FLARE, REQUEST, receipt, 1, 1.0).amount == D("0.5")
+
+
+@pytest.mark.parametrize(
+    ("asked", "low", "high"),
+    [
+        ({}, "0.00588", "0.01188"),  # low, the backend's own default; two previews at most
+        ({"quality": "high"}, "0.05268", "0.05868"),
+        ({"quality": "auto"}, "0.00588", "0.21672"),
+    ],
+)
+def test_estimates_by_quality(asked: dict[str, str], low: str, high: str):
+    cost = estimate(FLARE, asking(**asked))
+    assert cost.amount is None and cost.low is not None and cost.high is not None
+    # The prompt's ten letters are two to six tokens.
+    assert D(low) <= cost.low <= D(low) + D("0.00003")
+    assert D(high) <= cost.high <= D(high) + D("0.00003")
+
+
+def test_estimate_for_a_listed_size_and_for_one_between():
+    wide = estimate(GPT_2, replace(asking(quality="high"), width=1536, height=1024, count=2))
+    assert wide.low is not None and abs(wide.low - 2 * D("0.165")) < D("0.0001")
+    big = estimate(GPT_2, replace(asking(quality="high"), width=2048, height=2048))
+    assert big.low is not None and big.high is not None
+    assert D("0.4") < big.low < D("0.5") < D("0.84") < big.high < D("0.86")
+
+
+def test_estimate_counts_no_more_pictures_than_the_model_makes():
+    dall_e = load().find("openai/dall-e-3")
+    assert estimate(dall_e, replace(REQUEST, count=5)).high == D("0.04")
+
+
+def test_flat_and_megapixel_prices():
+    flat = model(basis=Basis.PRICE_LIST, per_image=D("0.02"))
+    assert estimate(flat, replace(REQUEST, count=3)).low == D("0.06")
+    assert settle(flat, REQUEST, None, 2, None).amount == D("0.04")
+    area = model(basis=Basis.PRICE_LIST, per_megapixel=D("0.01"))
+    asked = replace(REQUEST, width=1000, height=1000)
+    assert settle(area, asked, None, 2, None).amount == D("0.02")
+
+
+def test_hardware_is_paid_by_the_hour_and_free_without_a_rate():
+    own = model(basis=Basis.HARDWARE)
+    assert settle(own, REQUEST, None, 1, 36.0, D("1.5")).amount == D("0.015")
+    assert in_words(settle(own, REQUEST, None, 1, 36.0, None)) == "free"
+    assert estimate(own, REQUEST, hourly_rate=D("1.5"), seconds=36.0).low == D("0.015")
+    assert in_words(estimate(own, REQUEST)) == "free"
+    assert in_words(unsettled(own, estimate(own, REQUEST))) == "free"
+    # A rate is set, but how long it takes is not known yet.
+    assert in_words(estimate(own, REQUEST, hourly_rate=D("1.5"))) == "unknown"
+
+
+def test_unknown_is_not_free():
+    any_openai = load().find("openai/some-new-model")
+    assert estimate(any_openai, REQUEST).low is None
+    assert in_words(estimate(any_openai, REQUEST)) == "unknown"
+    free = load().find("miniature/diffusion")
+    assert estimate(free, REQUEST).amount == 0
+    assert in_words(estimate(free, REQUEST)) == "free"
+    assert in_words(unsettled(free, estimate(free, REQUEST))) == "free"
+
+
+def test_not_charged():
+    cost = uncharged(FLARE)
+    assert (cost.amount, cost.basis) == (0, Basis.USAGE)
+    assert in_words(cost) == "not charged"
+
+
+def test_total():
+    costs = [
+        Cost(amount=D("0.0123"), low=D(5), high=D(6), basis=Basis.USAGE),
+        Cost(low=D("0.006"), high=D("0.013"), basis=Basis.USAGE),
+        Cost(basis=Basis.HARDWARE),
+        Cost(amount=D(0), low=D(0), high=D(0), basis=Basis.FREE),
+    ]
+    found = total(costs)
+    assert (found.low, found.high) == (D("0.0183"), D("0.0253"))
+    assert (found.unknown, found.free) == (1, 1)
+    assert total([]).high == 0
+
+
+@pytest.mark.parametrize(
+    ("cost", "words"),
+    [
+        (Cost(low=D("0.00588"), high=D("0.01317")), "$0.006–0.013"),
+        (Cost(low=D("0.02"), high=D("0.02")), "$0.02"),
+        (Cost(low=D("0.2"), high=D("1.25")), "$0.20–1.25"),
+        (Cost(low=D("0.021"), high=D("0.04")), "$0.021–0.040"),
+        (Cost(low=D("0.5"), high=D("2")), "$0.50–2.00"),
+        (Cost(amount=D("0.01234567")), "$0.0123"),
+        (Cost(amount=D("12")), "$12"),
+        (Cost(amount=D("0.00001")), "<$0.0001"),
+        (Cost(), "unknown"),
+        (Cost(amount=D(0), basis=Basis.USAGE), "not charged"),
+    ],
+)
+def test_words(cost: Cost, words: str):
+    assert in_words(cost) == words

@@ -1,0 +1,76 @@
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from compare.settings import Settings, SettingsError
+
+KEY = "sk-very-secret-0123456789"
+
+
+@pytest.fixture(autouse=True)
+def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("LINEUP_HOME", "LINEUP_HOURLY_RATE", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_defaults():
+    settings = Settings.read()
+    assert settings.home == Path("data")
+    assert settings.hourly_rate is None
+    assert settings.value("OPENAI_API_KEY") is None
+
+
+def test_dotenv_is_read_and_the_environment_goes_first(monkeypatch: pytest.MonkeyPatch):
+    Path(".env").write_text(f"LINEUP_HOME=there\nOPENAI_API_KEY={KEY}\nEMPTY=\n")
+    assert Settings.read().home == Path("there")
+    assert Settings.read().value("OPENAI_API_KEY") == KEY
+    assert Settings.read().value("EMPTY") is None
+    monkeypatch.setenv("LINEUP_HOME", "elsewhere")
+    monkeypatch.setenv("LINEUP_HOURLY_RATE", "0.35")
+    monkeypatch.setenv("OPENAI_API_KEY", "other")
+    settings = Settings.read()
+    assert settings.home == Path("elsewhere")
+    assert settings.hourly_rate == Decimal("0.35")
+    assert settings.value("OPENAI_API_KEY") == "other"
+
+
+def test_an_empty_setting_is_unset(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("LINEUP_HOME", "")
+    monkeypatch.setenv("LINEUP_HOURLY_RATE", "")
+    assert Settings.read().home == Path("data")
+    assert Settings.read().hourly_rate is None
+
+
+def test_no_key_shows(monkeypatch: pytest.MonkeyPatch):
+    Path(".env").write_text(f"OPENAI_API_KEY={KEY}\n")
+    monkeypatch.setenv("HF_TOKEN", "hf_another_secret")
+    settings = Settings.read()
+    shown = f"{settings!r} {settings} {settings.config()!r} {settings.model_dump()}"
+    assert KEY not in shown and "hf_another" not in shown
+    assert settings.hide(f"401 for {KEY}, hf_another_secret") == "401 for [hidden], [hidden]"
+
+
+@pytest.mark.parametrize("rate", ["much", "-1", "nan"])
+def test_nonsense_is_named_without_its_value(rate: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("LINEUP_HOURLY_RATE", rate)
+    with pytest.raises(SettingsError, match="LINEUP_HOURLY_RATE") as caught:
+        Settings.read()
+    assert rate not in str(caught.value).removeprefix("The setting LINEUP_HOURLY_RATE")
+
+
+def test_visitors_do_not_hold_the_owners_keys(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
+    public = Settings.read().for_visitors()
+    assert public.value("OPENAI_API_KEY") is None
+    assert public.config().value("OPENAI_API_KEY") is None
+    assert public.value("OPENAI_BASE_URL") == "http://127.0.0.1:1/v1"
+    assert public.hide(KEY) == "[hidden]"
+
+
+def test_the_owner_may_share_the_keys(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("LINEUP_SHARE_KEYS", "1")
+    assert Settings.read().for_visitors().value("OPENAI_API_KEY") == KEY

@@ -1,0 +1,65 @@
+import pytest
+
+from backends.base import Receipt
+from compare.stopwatch import Part, Stopwatch
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def test_each_second_goes_to_one_part(clock: Clock):
+    watch = Stopwatch(clock)
+    clock.now += 1  # in the lane
+    watch.work()
+    clock.now += 2  # before the first event: work
+    watch.turn(Part.QUEUED)
+    clock.now += 4  # a server's queue
+    watch.turn(Part.LOAD)
+    clock.now += 8
+    watch.turn(Part.GENERATE)
+    clock.now += 16
+    watch.preview()
+    clock.now += 32
+    watch.preview()
+    watch.picture()
+    clock.now += 64  # keeping it
+    watch.kept()
+    clock.now += 128  # the receipt takes its time
+    times = watch.read(ended=True)
+    assert (times.queued, times.load, times.generate) == (5, 8, 50)
+    assert times.first_preview == 30  # from the lane's turn to the first look
+    assert times.total == 127  # from the click to the last byte on disk
+    assert times.download is None
+
+
+def test_the_backend_knows_better(clock: Clock):
+    watch = Stopwatch(clock)
+    watch.work()
+    clock.now += 10
+    watch.picture()
+    assert watch.read(Receipt(download=3)).generate == 7
+    assert watch.read(Receipt(download=30)).generate == 0
+    times = watch.read(Receipt(load=1, generate=2, download=3))
+    assert (times.load, times.generate, times.download) == (1, 2, 3)
+
+
+def test_what_did_not_happen_is_none(clock: Clock):
+    watch = Stopwatch(clock)
+    clock.now += 5
+    times = watch.read(ended=True)
+    assert (times.queued, times.total) == (5, 5)
+    assert (times.load, times.first_preview, times.generate, times.download) == (None,) * 4
+    watch.work()
+    clock.now += 5
+    assert watch.read(ended=True).generate is None  # no picture was drawn
+    assert watch.read().total is None  # it has not ended

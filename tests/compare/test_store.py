@@ -1,0 +1,360 @@
+import asyncio
+import os
+import sqlite3
+import subprocess
+import sys
+import textwrap
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from backends.base import Basis, Control, Honour, Request
+from backends.errors import Outcome
+from compare.faults import Damaged, NewerDatabase, ReadOnly, StoreError
+from compare.records import Cost, Job, Phase, Run, Timing
+from compare.recovery import NOT_SENT, SENT
+from compare.store import Store
+from tests.compare.scripted import picture
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+
+
+def new_run(id: str = "r1", *, jobs: int = 1, request: Request | None = None) -> Run:
+    return Run(
+        id=id,
+        created_at=NOW,
+        request=request or Request(prompt="a fox"),
+        jobs=tuple(
+            Job(id=f"{id}-{number}", run_id=id, model=f"test/{number}", created_at=NOW)
+            for number in range(jobs)
+        ),
+    )
+
+
+def elsewhere(code: str, home: Path) -> str:
+    """Run `code` in a process of its own and return what it prints."""
+    words = [sys.executable, "-c", textwrap.dedent(code), str(home)]
+    return subprocess.run(words, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.fixture
+async def store(home: Path) -> AsyncGenerator[Store]:
+    store = Store(home)
+    await store.open()
+    yield store
+    await store.close()
+
+
+async def reopened(home: Path, store: Store) -> Store:
+    await store.close()
+    again = Store(home)
+    await again.open()
+    return again
+
+
+async def test_everything_comes_back_as_it_was(home: Path, store: Store):
+    request = Request(
+        prompt="שועל 🦊\nwith 'quotes' and \0",
+        negative_prompt="blur",
+        width=512,
+        height=768,
+        num_inference_steps=3,
+        guidance_scale=2.5,
+        seed=2**32 - 1,
+        count=2,
+        control=Control(
+            image=bytes(range(256)), preprocessor="none", parameters={"low": 1}, weight=0.5, end=0.8
+        ),
+        options={"openai": {"quality": "high", "n": 1, "x": None, "y": True}},
+    )
+    run = new_run(request=request)
+    await store.add_run(run)
+    saved = await store.add_picture("r1-0", picture("a", seed=2**40), position=0)
+    job = replace(
+        run.jobs[0],
+        phase=Phase.ENDED,
+        outcome=Outcome.DONE,
+        message="fine",
+        started_at=NOW,
+        sent_at=NOW,
+        timing=Timing(queued=0.1, load=None, first_preview=1.5, generate=2.0, total=3.25),
+        cost=Cost(
+            amount=Decimal("0.0000001"),
+            low=Decimal("0.10"),
+            high=None,
+            basis=Basis.USAGE,
+            priced_on=date(2026, 1, 2),
+            source="https://example.org",
+        ),
+        honoured={"seed": Honour(1, None, "seed ignored"), "size": Honour("1x1", "8x8")},
+        pictures=(saved,),
+    )
+    await store.save_job(job)
+    again = await reopened(home, store)
+    assert await again.run("r1") == replace(run, jobs=(job,))
+    assert [run.id for run in await again.recent(5)] == ["r1"]
+    assert await again.run("nothing") is None
+    await again.close()
+
+
+async def test_pictures_are_kept_byte_for_byte(home: Path, store: Store):
+    await store.add_run(new_run())
+    drawn = picture("bytes", size=100_000)
+    saved = await store.add_picture("r1-0", drawn, position=0)
+    digest = sha256(drawn.data).hexdigest()
+    assert saved.sha256 == digest and saved.size == len(drawn.data)
+    file = store.picture_path(digest)
+    assert file is not None and file == home / saved.path
+    assert file.read_bytes() == drawn.data
+    assert not list((home / "incoming").iterdir())
+    for wrong in ("", "../" * 10, "f" * 64, digest[:-1], digest + "0", "*" * 64):
+        assert store.picture_path(wrong) is None
+
+
+async def test_the_same_picture_twice_is_one_file(home: Path, store: Store):
+    await store.add_run(new_run(jobs=2))
+    both = await asyncio.gather(
+        *(store.add_picture(f"r1-{number}", picture("same"), position=0) for number in range(2))
+    )
+    assert both[0] == both[1]
+    assert len([file for file in (home / "pictures").rglob("*") if file.is_file()]) == 1
+
+
+async def test_sent_is_on_disk_when_mark_sent_returns(home: Path, store: Store):
+    await store.add_run(new_run(jobs=64))
+    await asyncio.gather(*(store.mark_sent(f"r1-{number}", NOW) for number in range(64)))
+    with sqlite3.connect(home / "lineup.db") as other:
+        (count,) = other.execute("select count(*) from jobs where sent_at is not null").fetchone()
+    other.close()
+    assert count == 64
+
+
+async def test_a_fault_reaches_only_the_one_who_caused_it(store: Store):
+    await store.add_run(new_run(jobs=8))
+    again = new_run()  # the same id: cannot be written
+    results = await asyncio.gather(
+        *(store.mark_sent(f"r1-{number}", NOW) for number in range(4)),
+        store.add_run(again),
+        *(store.mark_sent(f"r1-{number}", NOW) for number in range(4, 8)),
+        return_exceptions=True,
+    )
+    assert isinstance(results[4], StoreError)
+    assert [result for result in results if result is not None] == [results[4]]
+    run = await store.run("r1")
+    assert run is not None and all(job.sent_at for job in run.jobs)
+
+
+async def test_a_cancelled_caller_does_not_undo_a_write(store: Store):
+    await store.add_run(new_run())
+    marking = asyncio.create_task(store.mark_sent("r1-0", NOW))
+    await asyncio.sleep(0)
+    marking.cancel()
+    await asyncio.gather(marking, return_exceptions=True)
+    run = await store.run("r1")
+    assert run is not None and run.jobs[0].sent_at == NOW
+
+
+async def test_medians_are_of_finished_jobs_only(store: Store):
+    run = new_run(jobs=5)
+    jobs = [replace(job, model="test/x") for job in run.jobs]
+    await store.add_run(replace(run, jobs=tuple(jobs)))
+    for job, seconds in zip(jobs, (1.0, 3.0, 2.0), strict=False):
+        await store.save_job(replace(job, outcome=Outcome.DONE, timing=Timing(generate=seconds)))
+    await store.save_job(replace(jobs[3], outcome=Outcome.FAILED, timing=Timing(generate=99.0)))
+    assert await store.median_seconds("test/x") == 2.0
+    assert await store.median_seconds("test/y") is None
+
+
+async def test_a_lost_control_picture_does_not_lose_the_run(home: Path, store: Store):
+    await store.add_run(new_run(request=Request(prompt="x", control=Control(image=b"map"))))
+    for file in (home / "controls").iterdir():
+        file.unlink()
+    run = await store.run("r1")
+    assert run is not None and run.request.control == Control(image=b"")
+
+
+async def test_a_living_process_keeps_its_jobs_and_a_dead_ones_are_ended(home: Path, store: Store):
+    first, second = store, Store(home)
+    await first.add_run(new_run(jobs=3))
+    await first.mark_sent("r1-0", NOW)
+    await first.mark_sent("r1-1", NOW)
+    await first.add_picture("r1-1", picture("kept"), position=0)
+    await second.open()
+    run = await second.run("r1")
+    assert run is not None and [job.outcome for job in run.jobs] == [None] * 3
+
+    await first.close()  # without an end for its jobs: as good as dead
+    run = await second.run("r1")
+    assert run is not None
+    sent, with_picture, waiting = run.jobs
+    assert (sent.outcome, sent.message) == (Outcome.UNKNOWN, SENT)
+    assert sent.cost.amount is None
+    assert with_picture.outcome is Outcome.UNKNOWN and len(with_picture.pictures) == 1
+    assert with_picture.message == f"{SENT} 1 finished picture was kept."
+    assert (waiting.outcome, waiting.message) == (Outcome.CANCELLED, NOT_SENT)
+    assert waiting.cost.amount == 0
+    assert list((home / "owners").glob("*.lock")) == [home / "owners" / f"{second.owner_id}.lock"]
+    await second.close()
+
+
+async def test_a_picture_that_the_database_never_heard_of_is_given_back(home: Path, store: Store):
+    await store.add_run(new_run())
+    await store.mark_sent("r1-0", NOW)
+    drawn = picture("orphan", seed=7)
+    incoming = home / "incoming"
+    (incoming / "r1-0.0.8x8.7.png").write_bytes(drawn.data)
+    (incoming / "r1-0.1.8x8..png.part").write_bytes(b"half")
+    (incoming / "somebody-elses.0.8x8..png").write_bytes(b"stays")
+    again = await reopened(home, store)
+    run = await again.run("r1")
+    assert run is not None
+    (saved,) = run.jobs[0].pictures
+    assert (saved.seed, saved.width, saved.media_type) == (7, 8, "image/png")
+    assert (home / saved.path).read_bytes() == drawn.data
+    assert [file.name for file in incoming.iterdir()] == ["somebody-elses.0.8x8..png"]
+    await again.close()
+
+
+async def test_a_picture_that_the_database_knows_is_not_added_twice(home: Path, store: Store):
+    await store.add_run(new_run())
+    saved = await store.add_picture("r1-0", picture("known"), position=0)
+    (home / saved.path).rename(home / "incoming" / "r1-0.0.8x8..png")  # killed before the move
+    again = await reopened(home, store)
+    run = await again.run("r1")
+    assert run is not None and run.jobs[0].pictures == (saved,)
+    assert (home / saved.path).read_bytes() == picture("known").data
+    await again.close()
+
+
+async def test_migrations_make_exactly_the_tables(home: Path, store: Store):
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+    from sqlalchemy import create_engine
+
+    from compare import migrations
+    from compare.schema import REVISIONS
+    from compare.tables import metadata
+
+    engine = create_engine(f"sqlite:///{home / 'lineup.db'}")
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    engine.dispose()
+    assert migrations.__file__ is not None
+    scripts = ScriptDirectory(str(Path(migrations.__file__).parent))
+    found = [script.revision for script in scripts.walk_revisions()]
+    assert tuple(reversed(found)) == REVISIONS
+
+
+async def test_a_current_database_opens_without_alembic(home: Path, store: Store):
+    await store.close()
+    code = """
+        import asyncio, sys
+        from pathlib import Path
+        from compare.store import Store
+        assert not {"sqlalchemy", "alembic"} & set(sys.modules)
+        store = Store(Path(sys.argv[1]))
+        asyncio.run(store.open())
+        assert "sqlalchemy" in sys.modules and "alembic" not in sys.modules
+    """
+    await asyncio.to_thread(elsewhere, code, home)
+
+
+async def test_two_processes_may_open_a_blank_home_at_once(home: Path):
+    stores = [Store(home) for _ in range(4)]
+    await asyncio.gather(*(store.open() for store in stores))
+    for number, store in enumerate(stores):
+        await store.add_run(new_run(f"r{number}"))
+    assert len(await stores[0].recent(10)) == 4
+    for store in stores:
+        await store.close()
+
+
+async def opening(home: Path) -> StoreError:
+    store = Store(home)
+    with pytest.raises(StoreError) as caught:
+        await store.open()
+    # What could not be opened says so again, and never half-works.
+    with pytest.raises(StoreError):
+        await store.add_run(new_run())
+    await store.close()
+    return caught.value
+
+
+async def test_a_newer_database_is_left_alone(home: Path, store: Store):
+    await store.add_run(new_run())
+    await store.close()
+    with sqlite3.connect(home / "lineup.db") as other:
+        other.execute("update alembic_version set version_num = '9999'")
+    other.close()
+    before = (home / "lineup.db").read_bytes()
+    fault = await opening(home)
+    assert isinstance(fault, NewerDatabase) and "newer version of Lineup" in str(fault)
+    assert (home / "lineup.db").read_bytes() == before
+
+
+def test_a_file_that_is_no_database(home: Path):
+    home.mkdir()
+    (home / "lineup.db").write_bytes(b"This is a letter to my aunt." * 100)
+    fault = asyncio.run(opening(home))
+    assert isinstance(fault, Damaged) and "lineup.db" in str(fault)
+
+
+def test_a_home_that_cannot_be_made(home: Path):
+    home.write_bytes(b"a file is in the way")
+    fault = asyncio.run(opening(home))
+    assert isinstance(fault, ReadOnly) and "LINEUP_HOME" in str(fault)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_home(home: Path):
+    home.mkdir(mode=0o500)
+    assert isinstance(asyncio.run(opening(home)), ReadOnly)
+
+
+def test_no_room_for_a_database(home: Path):
+    """In a process that cannot write past byte 0 of any file, which even root cannot."""
+    code = """
+        import asyncio, resource, sys
+        from pathlib import Path
+        from compare.faults import DiskFull
+        from compare.store import Store
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+        try:
+            asyncio.run(Store(Path(sys.argv[1])).open())
+        except DiskFull as fault:
+            print(fault)
+    """
+    assert "is full" in elsewhere(code, home)
+
+
+async def test_a_full_disk_loses_no_row_and_leaves_no_half_picture(home: Path, store: Store):
+    await store.add_run(new_run())
+    await store.close()
+    code = """
+        import asyncio, resource, sys
+        from pathlib import Path
+        from compare.faults import DiskFull
+        from compare.store import Store
+        from tests.compare.scripted import picture
+        async def main():
+            store = Store(Path(sys.argv[1]))
+            await store.open()
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+            small = await store.add_picture("r1-0", picture("a"), position=0)
+            try:
+                await store.add_picture("r1-0", picture("b", size=2_000_000), position=1)
+            except DiskFull as fault:
+                print(fault)
+            print(store.picture_path(small.sha256).is_file())
+            await store.close()
+        asyncio.run(main())
+    """
+    sentence, kept = (await asyncio.to_thread(elsewhere, code, home)).splitlines()
+    assert "is full. Free some space" in sentence and kept == "True"
+    assert not list((home / "incoming").iterdir())

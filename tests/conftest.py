@@ -1,0 +1,99 @@
+"""No test reaches the network, holds a real key, or touches the user's own data.
+
+The guard sits at the socket and stands before any test module is imported. What it raises is no
+`OSError`, so that no library takes it for an ordinary failed connection and carries on.
+"""
+
+import ipaddress
+import os
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.servers.openai import OpenAIServer
+
+OFFLINE = {
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "GRADIO_ANALYTICS_ENABLED": "False",
+}
+SECRET_ENDINGS = ("_KEY", "_TOKEN", "_SECRET", "_PASSWORD")
+OURS = ("OPENAI_", "LINEUP_")
+PROXIES = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"}
+
+
+class NetworkUsed(AssertionError):
+    """A test tried to reach another machine."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Close the network and clear the environment, before anything is collected."""
+    for name in list(os.environ):
+        upper = name.upper()
+        if upper.endswith(SECRET_ENDINGS) or upper.startswith(OURS) or upper in PROXIES:
+            del os.environ[name]
+    os.environ.update(OFFLINE)
+    guard = pytest.MonkeyPatch()
+    config.add_cleanup(guard.undo)
+    for name in ("connect", "connect_ex"):
+        guard.setattr(socket.socket, name, _guarded_connect(getattr(socket.socket, name)))
+    guard.setattr(socket.socket, "sendto", _guarded_send(socket.socket.sendto))
+    for name in ("getaddrinfo", "gethostbyname"):
+        guard.setattr(socket, name, _guarded_lookup(getattr(socket, name)))
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Lineup's data folder, a new one for each test."""
+    folder = tmp_path / "home"
+    monkeypatch.setenv("LINEUP_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture
+def server() -> Iterator[OpenAIServer]:
+    """A server that speaks OpenAI's image API and answers at once."""
+    with OpenAIServer() as running:
+        yield running
+
+
+def _guarded_connect(connect: Callable[..., Any]) -> Callable[..., Any]:
+    def guarded(self: socket.socket, address: Any) -> Any:
+        if self.family != getattr(socket, "AF_UNIX", None):
+            _check(address[0])
+        return connect(self, address)
+
+    return guarded
+
+
+def _guarded_send(sendto: Callable[..., Any]) -> Callable[..., Any]:
+    def guarded(self: socket.socket, data: Any, *rest: Any) -> Any:
+        if self.family in (socket.AF_INET, socket.AF_INET6):
+            _check(rest[-1][0])
+        return sendto(self, data, *rest)
+
+    return guarded
+
+
+def _guarded_lookup(lookup: Callable[..., Any]) -> Callable[..., Any]:
+    def guarded(host: Any, *rest: Any, **named: Any) -> Any:
+        _check(host)
+        return lookup(host, *rest, **named)
+
+    return guarded
+
+
+def _check(host: Any) -> None:
+    name = host.decode() if isinstance(host, bytes) else host
+    if name in (None, "", "localhost", "0.0.0.0", "::", socket.gethostname()):
+        return
+    try:
+        if ipaddress.ip_address(name.partition("%")[0]).is_loopback:
+            return
+    except ValueError:
+        pass
+    raise NetworkUsed(f"A test tried to reach {name}: tests stay on this machine.")

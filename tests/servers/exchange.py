@@ -1,0 +1,73 @@
+"""A request as a server got it, and the way back."""
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+
+
+@dataclass(kw_only=True)
+class Received:
+    """One request as it came; `ended` says what became of it."""
+
+    number: int
+    method: str
+    path: str
+    headers: dict[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+    at: float = field(default_factory=time.time)
+    ended: str = "open"
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """The body's JSON object, empty where there is none."""
+        return json.loads(self.body) if self.body else {}
+
+
+class Cut(Exception):
+    """Raised in `handle`: drop the connection where it stands."""
+
+
+class Reply:
+    """The way back to one client."""
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self._writer = writer
+
+    async def send(
+        self,
+        body: bytes,
+        *,
+        status: int = 200,
+        media_type: str = "application/json",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Send a whole answer."""
+        await self.start(
+            status=status,
+            media_type=media_type,
+            headers={"Content-Length": str(len(body)), **(headers or {})},
+        )
+        await self.write(body)
+
+    async def start(
+        self, *, status: int = 200, media_type: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """Send the head only; `write` or `chunk` follow."""
+        lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", f"Content-Type: {media_type}"]
+        lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+        await self.write("\r\n".join([*lines, "", ""]).encode())
+
+    async def write(self, data: bytes) -> None:
+        """Send bytes as they are."""
+        self._writer.write(data)
+        await self._writer.drain()
+
+    async def chunk(self, data: bytes) -> None:
+        """Send one chunk of a `Transfer-Encoding: chunked` body; empty data ends it."""
+        self._writer.write(b"%x\r\n" % len(data))
+        self._writer.write(data)
+        await self.write(b"\r\n")

@@ -1,0 +1,164 @@
+"""The image part of OpenAI's API, as its documentation describes the wire.
+
+`POST /v1/images/generations` answers JSON with `b64_json` and `usage`, or server-sent events
+`image_generation.partial_image` and `image_generation.completed`; `GET /v1/models` lists models.
+What a request meets is its `Script`: queued for the next one, set for a model, or the usual.
+
+    python -m tests.servers.openai --port 8399 --delay 2 --log requests.jsonl
+"""
+
+import argparse
+import asyncio
+import base64
+import functools
+import json
+import signal
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tests.servers import pictures
+from tests.servers.exchange import Cut, Received, Reply
+from tests.servers.http import Server
+from tests.servers.openai_script import Script, failing
+
+MODELS = ("gpt-image-2", "gpt-image-2.6-flare", "gpt-image-2.6-sunburst")
+
+
+class OpenAIServer(Server):
+    """Speaks the API; `usual` is the script of requests that have no other."""
+
+    def __init__(self, usual: Script | None = None, *, port: int = 0, log: Path | None = None):
+        super().__init__(port=port, log=log)
+        self.usual = usual or Script()
+        self.queue: deque[Script] = deque()
+        self.models: dict[str, Script] = {}
+        pictures.noise()  # made before anybody waits for it
+
+    @property
+    def base_url(self) -> str:
+        """What goes into OPENAI_BASE_URL."""
+        return f"{self.origin}/v1"
+
+    @property
+    def generations(self) -> list[Received]:
+        """The requests that would have cost money."""
+        return [received for received in self.requests if received.method == "POST"]
+
+    async def handle(self, received: Received, reply: Reply) -> None:
+        """Answer one request."""
+        match received.method, received.path.partition("?")[0]:
+            case "GET", "/v1/models":
+                rows = [{"id": name, "object": "model", "owned_by": "test"} for name in MODELS]
+                await reply.send(json.dumps({"object": "list", "data": rows}).encode())
+            case "GET", "/picture":
+                await reply.send(self.usual.picture or pictures.noise(), media_type="image/png")
+            case "POST", "/v1/images/generations":
+                await self._generate(received.json, reply)
+            case _:
+                await reply.send(b"Not Found", status=404, media_type="text/plain")
+
+    async def _generate(self, body: dict[str, Any], reply: Reply) -> None:
+        script = (
+            self.queue.popleft()
+            if self.queue
+            else self.models.get(str(body.get("model")), self.usual)
+        )
+        if body.get("stream") and script.stream and script.status is None and script.raw is None:
+            await self._stream(script, body, reply)
+            return
+        await asyncio.sleep(script.delay)
+        if script.hang:
+            await asyncio.sleep(3600)
+        if script.status is not None and script.raw is None:
+            answer = json.dumps({"error": script.error}).encode()
+        else:
+            answer = script.raw if script.raw is not None else self._answer(script, body)
+        await _send(answer, script, reply)
+
+    def _answer(self, script: Script, body: dict[str, Any]) -> bytes:
+        picture = script.picture if script.picture is not None else pictures.noise()
+        one = (
+            json.dumps({"url": f"{self.origin}/picture"}).encode()
+            if script.url
+            else b'{"b64_json":"' + _base64(picture) + b'"}'
+        )
+        data = b",".join([one] * int(body.get("n") or 1))
+        rest = {"created": 1, "size": body.get("size"), "usage": script.usage, **script.extra}
+        return b'{"data":[' + data + b"]," + json.dumps(rest).encode()[1:]
+
+    async def _stream(self, script: Script, body: dict[str, Any], reply: Reply) -> None:
+        picture = script.picture if script.picture is not None else pictures.noise()
+        partial = script.partial if script.partial is not None else picture
+        count = int(body.get("partial_images") or 0)
+        await reply.start(media_type="text/event-stream", headers={"Transfer-Encoding": "chunked"})
+        for index in range(count):
+            await asyncio.sleep(script.delay / (count + 1))
+            look = _event("partial_image", partial, {"partial_image_index": index})
+            await reply.chunk(look if script.names else look.partition(b"\n")[2])
+        await asyncio.sleep(script.delay / (count + 1))
+        if script.hang:
+            await asyncio.sleep(3600)
+        if script.stream_error is not None:
+            data = json.dumps({"type": "error", "error": script.stream_error}).encode()
+            await reply.chunk(b"event: error\ndata: " + data + b"\n\n")
+        elif not script.unfinished:
+            last = _event("completed", picture, {"usage": script.usage, **script.extra})
+            last = last if script.names else last.partition(b"\n")[2]
+            if script.cut is not None:
+                await reply.write(b"%x\r\n" % len(last) + last[: script.cut])
+                raise Cut
+            await reply.chunk(last)
+        if script.linger:
+            await asyncio.sleep(3600)
+        await reply.chunk(b"")
+
+
+async def _send(answer: bytes, script: Script, reply: Reply) -> None:
+    length = {"Content-Length": str(len(answer))}
+    await reply.start(
+        status=script.status or 200,
+        media_type=script.media_type,
+        headers={**length, **script.headers},
+    )
+    if script.cut is not None:
+        await reply.write(answer[: script.cut])
+        raise Cut
+    pieces = 8 if script.drip else 1
+    step = -(-len(answer) // pieces)
+    for start in range(0, len(answer), step or 1):
+        await reply.write(answer[start : start + step])
+        await asyncio.sleep(script.drip)
+
+
+@functools.lru_cache
+def _base64(picture: bytes) -> bytes:
+    return base64.b64encode(picture)
+
+
+def _event(kind: str, picture: bytes, more: Mapping[str, Any]) -> bytes:
+    name = f"image_generation.{kind}".encode()
+    rest = json.dumps(dict(more)).encode()[1:]
+    head = b"event: " + name + b'\ndata: {"type":"' + name + b'","b64_json":"'
+    return head + _base64(picture) + b'",' + rest + b"\n\n"
+
+
+def main() -> None:
+    """Serve until told to stop."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, default=8399)
+    parser.add_argument("--delay", type=float, default=2.0)
+    parser.add_argument("--log", type=Path)
+    parser.add_argument("--fail", metavar="MODEL=STATUS", action="append", default=[])
+    parsed = parser.parse_args()
+    with OpenAIServer(Script(delay=parsed.delay), port=parsed.port, log=parsed.log) as server:
+        for model, _, status in (rule.partition("=") for rule in parsed.fail):
+            server.models[model] = replace(failing(int(status)), delay=parsed.delay)
+        print(server.base_url, flush=True)
+        signal.pause()
+
+
+if __name__ == "__main__":
+    main()

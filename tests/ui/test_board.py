@@ -1,0 +1,107 @@
+"""Cards and rows: what a person reads in them, and that nothing a stranger wrote becomes markup."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
+
+from backends.base import Basis, Honour, Preview, Request
+from backends.errors import Outcome
+from compare import catalogue
+from compare.records import Cost, Job, Phase, Run, SavedPicture, Timing
+from ui.board import TITLES, Renderer, settings_in_words
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+PICTURE = SavedPicture(
+    path="pictures/ab/abcdef0123.png",
+    sha256="abcdef0123",
+    width=128,
+    height=128,
+    media_type="image/png",
+    size=1000,
+    seed=7,
+)
+JOB = Job(id="j1", run_id="r1", model="miniature/diffusion", created_at=NOW)
+DONE = replace(
+    JOB,
+    phase=Phase.ENDED,
+    outcome=Outcome.DONE,
+    pictures=(PICTURE,),
+    timing=Timing(queued=0.0, load=0.4, first_preview=0.1, total=0.9),
+    cost=Cost(amount=Decimal(0), basis=Basis.FREE),
+)
+
+
+def run(*jobs: Job, prompt: str = "a red star") -> Run:
+    return Run(id="r1", created_at=NOW, request=Request(prompt=prompt), jobs=jobs)
+
+
+@pytest.fixture(scope="module")
+def renderer() -> Renderer:
+    return Renderer(catalogue.load())
+
+
+def test_a_finished_card_shows_picture_time_cost_and_seed(renderer: Renderer) -> None:
+    card = renderer.card(run(DONE), DONE)
+    for words in ("lineup/pictures/abcdef0123.png", "0.9 s", "free", "seed 7", "Download"):
+        assert words in card
+
+
+def test_a_running_card_shows_step_preview_and_stopwatch(renderer: Renderer) -> None:
+    job = replace(JOB, phase=Phase.GENERATING, step=5, steps=20, preview=Preview(b"xyz"))
+    card = renderer.card(run(job), job)
+    for words in ("step 5/20", "data:image/jpeg;base64,eHl6", "data-elapsed", "width: 25.0%"):
+        assert words in card
+
+
+@pytest.mark.parametrize("outcome", [outcome for outcome in Outcome if outcome != Outcome.DONE])
+def test_every_bad_end_says_what_happened_and_offers_another_try(
+    renderer: Renderer, outcome: Outcome
+) -> None:
+    job = replace(JOB, phase=Phase.ENDED, outcome=outcome, message="The cat ate it. Feed the cat.")
+    card = renderer.card(run(job), job)
+    assert TITLES[outcome] in card
+    assert "The cat ate it. Feed the cat." in card
+    assert 'data-act="retry"' in card
+
+
+def test_an_input_that_was_not_honoured_is_said(renderer: Renderer) -> None:
+    job = replace(DONE, honoured={"seed": Honour(7, None, "seed ignored: it takes none")})
+    assert "seed ignored: it takes none" in renderer.card(run(job), job)
+
+
+def test_nothing_that_a_stranger_wrote_becomes_markup(renderer: Renderer) -> None:
+    evil = '"><script>alert(1)</script>'
+    failed = replace(
+        JOB,
+        outcome=Outcome.FAILED,
+        message=evil,
+        model=f"local/{evil}",
+        honoured={"prompt": Honour("a", "b", evil)},
+    )
+    page = renderer.board(run(failed, DONE, prompt=evil))
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_a_second_try_takes_the_card_and_the_first_stays_in_the_table(renderer: Renderer) -> None:
+    failed = replace(JOB, id="j0", outcome=Outcome.FAILED, message="No.")
+    page = renderer.board(run(failed, DONE))
+    assert page.count("<article") == 1
+    assert page.count("<tr id=") == 2
+    assert "try 2" in page
+
+
+def test_unknown_times_and_costs_are_dashes_or_words_never_zero(renderer: Renderer) -> None:
+    job = replace(DONE, timing=Timing(total=2.0), cost=Cost(basis=Basis.USAGE))
+    row = renderer.row(run(job), job)
+    assert row.count("–") == 3
+    assert "unknown" in row
+    assert "$0" not in row
+
+
+def test_settings_are_told_only_where_they_differ_from_the_models_own() -> None:
+    assert settings_in_words(Request(prompt="a")) == ""
+    asked = Request(prompt="a", width=512, height=768, seed=0, count=2, guidance_scale=3.5)
+    assert settings_in_words(asked) == "512×768 · seed 0 · guidance 3.5 · 2 pictures each"

@@ -1,0 +1,74 @@
+"""The way from the form's widgets to a Request, and back."""
+
+from dataclasses import fields
+from typing import Any
+
+import gradio as gr
+import pytest
+
+from backends.base import Request
+from ui import form
+
+
+def test_every_setting_of_a_request_has_a_widget() -> None:
+    with gr.Blocks():
+        widgets = set(form.settings()) | {"prompt", "seed"}
+    sized = (widgets - {"size"}) | {"width", "height"}
+    elsewhere = {"control", "options"}
+    assert sized == {field.name for field in fields(Request)} - elsewhere
+
+
+@pytest.mark.parametrize(
+    ("words", "size"),
+    [
+        ("512×768", (512, 768)),
+        ("512x768", (512, 768)),
+        (" 512 X 768 ", (512, 768)),
+        ("512 768", (512, 768)),
+        ("512, 768", (512, 768)),
+        (form.OWN, (None, None)),
+        ("", (None, None)),
+        (None, (None, None)),
+    ],
+)
+def test_a_size_is_read_however_it_is_written(words: object, size: tuple[int, int]) -> None:
+    assert form.size(words) == size
+
+
+@pytest.mark.parametrize("words", ["big", "512", "512×", "-5×5", "512×512×3", "9" * 400])
+def test_a_size_that_is_none_is_told_with_an_example(words: str) -> None:
+    with pytest.raises(form.BadField, match=r"such as 512×768"):
+        form.size(words)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("seed", 1.5), ("num_inference_steps", "many"), ("guidance_scale", "high")]
+)
+def test_a_number_that_is_none_is_told(name: str, value: object) -> None:
+    with pytest.raises(form.BadField):
+        form.to_request({"prompt": "a", name: value})
+
+
+def test_what_is_restored_asks_for_the_same_again() -> None:
+    asked = Request(
+        prompt="نجمة حمراء ⭐",
+        negative_prompt="blue",
+        width=512,
+        height=768,
+        num_inference_steps=12,
+        guidance_scale=3.5,
+        seed=0,
+        count=4,
+    )
+    assert form.to_request(form.from_request(asked)) == asked
+
+
+def test_options_are_sorted_by_backend_and_unset_ones_left_out() -> None:
+    asked: dict[str, Any] = {"prompt": "a", "openai.quality": "low", "local.scheduler": ""}
+    assert form.to_request(asked).options == {"openai": {"quality": "low"}}
+
+
+def test_options_that_backends_share_reach_each_of_them() -> None:
+    asked: dict[str, Any] = {"prompt": "a", "local+miniature.previews": False}
+    both = {"local": {"previews": False}, "miniature": {"previews": False}}
+    assert form.to_request(asked).options == both

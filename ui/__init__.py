@@ -1,0 +1,1 @@
+"""What the browser shows: one file per tab, handlers of a few lines."""

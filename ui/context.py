@@ -1,0 +1,54 @@
+"""What the tabs share: the one open Lineup of this process."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from backends import registry
+from backends.base import Backend, Config
+from compare.catalogue import Catalogue
+from compare.lineup import Lineup, open_lineup
+from compare.settings import Settings
+
+Create = Callable[[str, Config], Backend]
+FIRST = ("miniature/diffusion", "miniature/masked")
+
+
+class Context:
+    """Opens Lineup in the server's event loop, beside the first page rather than before it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        catalogue: Catalogue,
+        *,
+        create: Create = registry.create,
+        first: Sequence[str] = FIRST,
+        public: bool = False,
+    ) -> None:
+        self.settings = settings
+        self.catalogue = catalogue
+        self.first = list(first)
+        self.public = public
+        self._create = create
+        self._opening: asyncio.Task[Lineup] | None = None
+
+    async def lineup(self) -> Lineup:
+        """Return the open Lineup; raises `StoreError` where the data folder can't be used."""
+        if self._opening is None:
+            raise RuntimeError("The server has not started.")
+        return await asyncio.shield(self._opening)
+
+    @asynccontextmanager
+    async def lifespan(self, _app: object) -> AsyncGenerator[None, None]:
+        """Keep Lineup open as long as the server runs."""
+        async with AsyncExitStack() as stack:
+            lineup = open_lineup(self.settings, catalogue=self.catalogue, create=self._create)
+            self._opening = asyncio.ensure_future(stack.enter_async_context(lineup))
+            # A failure is told to whoever asks for Lineup, not to the log of a task nobody awaits.
+            self._opening.add_done_callback(lambda task: task.cancelled() or task.exception())
+            try:
+                yield
+            finally:
+                self._opening.cancel()
+                await asyncio.wait([self._opening])

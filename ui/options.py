@@ -1,0 +1,39 @@
+"""Each backend's own options, drawn from its `Options` dataclass: spelled once, there."""
+
+from dataclasses import Field, fields
+
+import gradio as gr
+from gradio.components import Component
+
+from backends.registry import BACKENDS, backend_class
+
+
+def build() -> dict[str, Component]:
+    """Lay out one group per kind of options; return the widgets as "backend.option".
+
+    Backends that share their options share the group: the names are joined, "a+b.option".
+    """
+    groups: dict[type, list[str]] = {}
+    for name in BACKENDS:
+        if spec := backend_class(name).Options:
+            groups.setdefault(spec, []).append(name)
+    widgets: dict[str, Component] = {}
+    for spec, names in groups.items():
+        gr.Markdown(f"**{backend_class(names[0]).label}**")
+        with gr.Row():
+            widgets |= {f"{'+'.join(names)}.{field.name}": _widget(field) for field in fields(spec)}
+    return widgets
+
+
+def _widget(field: "Field[object]") -> Component:
+    label = str(field.metadata.get("label", field.name.replace("_", " ")))
+    info = field.metadata.get("help")
+    default = field.default
+    if choices := field.metadata.get("choices"):
+        pairs = [(str(choice) or "model's own", choice) for choice in choices]
+        return gr.Dropdown(pairs, value=default, label=label, info=info)  # pyright: ignore[reportArgumentType]
+    if isinstance(default, bool):
+        return gr.Checkbox(default, label=label, info=info)
+    if isinstance(default, int | float):
+        return gr.Number(default, label=label, info=info)
+    return gr.Textbox(str(default or ""), label=label, info=info)
