@@ -13,26 +13,32 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     trains = commands.add_parser("train", help="train every stage of NAME, or go on with it")
     trains.add_argument("name", choices=NAMES)
+    trains.add_argument(
+        "--refine", type=int, metavar="STEPS", help="go on from the committed weights instead"
+    )
     scores = commands.add_parser("score", help="draw held-out scenes and judge them by rule")
     scores.add_argument("name", choices=NAMES)
     scores.add_argument("--json", action="store_true", help="print one JSON object, nothing else")
     scores.add_argument("--count", type=int, default=200, help="pictures per kind of scene")
     chosen = parser.parse_args(arguments)
     if chosen.command == "train":
-        _train(chosen.name)
+        _train(chosen.name, chosen.refine)
     else:
         _score(chosen.name, chosen.count, as_json=chosen.json)
     return 0
 
 
-def _train(name: str) -> None:
+def _train(name: str, refine: int | None) -> None:
     if name == "diffusion":
-        from backends.miniatures.diffusion import train
+        from backends.miniatures import diffusion as miniature
     elif name == "masked":
-        from backends.miniatures.masked import train
+        from backends.miniatures import masked as miniature
     else:
-        from backends.miniatures.controlnet import train
-    train()
+        from backends.miniatures import controlnet as miniature
+    if refine is None:
+        miniature.train()
+    else:
+        miniature.refine(refine)
 
 
 def _score(name: str, count: int, *, as_json: bool) -> None:

@@ -21,7 +21,7 @@ from backends.miniatures.diffusion import FOLDER as PAINTER
 from backends.miniatures.diffusion import late_times, latents, plain_attention, scheduler
 from backends.miniatures.edges import as_brought
 from backends.miniatures.export import ASSETS, export
-from backends.miniatures.training import Trainee, run_stage
+from backends.miniatures.training import Stage, Trainee, run_stage
 
 STEPS: Final = 1500
 BATCH: Final = 32
@@ -39,7 +39,18 @@ def build(painter: StableDiffusionPipeline) -> ControlNetModel:
 def train() -> None:
     """Train (or resume) the ControlNet for the exported diffusion miniature."""
     painter = StableDiffusionPipeline.from_pretrained(str(PAINTER))
-    trainee = Trainee(build(painter), rate=1e-3)
+    _train(painter, build(painter), Stage("canny", STEPS, rate=1e-3))
+
+
+def refine(steps: int) -> None:
+    """Go on from the committed weights for `steps` more steps, for the U-Net as it is now."""
+    painter = StableDiffusionPipeline.from_pretrained(str(PAINTER))
+    control = ControlNetModel.from_pretrained(str(FOLDER))
+    _train(painter, control, Stage("canny-refined", steps, rate=7e-4))
+
+
+def _train(painter: StableDiffusionPipeline, control: ControlNetModel, stage: Stage) -> None:
+    trainee = Trainee(control, rate=stage.rate)
     fast = cast(ControlNetModel, trainee.fast)
     plain_attention(fast)
     codes = latents(painter.vae)
@@ -82,4 +93,4 @@ def train() -> None:
     def look() -> None:
         export(trainee.average, FOLDER)
 
-    run_stage("canny", trainee, STEPS, loss, look=look)
+    run_stage(stage.name, trainee, stage.steps, loss, look=look)

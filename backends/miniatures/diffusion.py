@@ -18,13 +18,13 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from torch import nn
-from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTokenizer
 
 from backends.miniatures import autoencoder as kl
 from backends.miniatures import data, decoder, text
 from backends.miniatures.export import ASSETS, export, without_projection
 from backends.miniatures.preview import fit
-from backends.miniatures.training import WORKSHOP, Trainee, run_stage
+from backends.miniatures.training import WORKSHOP, Stage, Trainee, run_stage
 
 STEPS: Final = 8000
 BATCH: Final = 64
@@ -120,7 +120,25 @@ def train() -> None:
     autoencoder = kl.train()
     codes = latents(autoencoder)
     train_decoder(autoencoder, codes)
-    train_painter(tokenizer, reader, autoencoder, codes)
+    stage = Stage("diffusion", STEPS, rate=1e-3)
+    train_painter(Painter(build(), without_projection(reader)), tokenizer, autoencoder, stage)
+
+
+def refine(steps: int) -> None:
+    """Go on from the committed weights: the U-Net for `steps` more steps, then the decoder."""
+    saved = StableDiffusionPipeline.from_pretrained(str(FOLDER))
+    tokenizer = cast(CLIPTokenizer, saved.tokenizer)
+    painter = Painter(saved.unet, cast(CLIPTextModel, saved.text_encoder))
+    stage = Stage("diffusion-refined", steps, rate=7e-4)
+    average = train_painter(painter, tokenizer, saved.vae, stage)
+    train_decoder(saved.vae, latents(saved.vae))
+    save(average, saved.vae, tokenizer)
+
+
+def save(painter: Painter, autoencoder: AutoencoderKL, tokenizer: CLIPTokenizer) -> None:
+    """Export the pipeline, with what previews need."""
+    preview = json.dumps(fit(autoencoder)) + "\n"
+    export(pipeline(painter, autoencoder, tokenizer), FOLDER, {"preview.json": preview})
 
 
 def train_decoder(autoencoder: AutoencoderKL, codes: torch.Tensor) -> None:
@@ -131,18 +149,11 @@ def train_decoder(autoencoder: AutoencoderKL, codes: torch.Tensor) -> None:
 
 
 def train_painter(
-    tokenizer: CLIPTokenizer,
-    reader: CLIPTextModelWithProjection,
-    autoencoder: AutoencoderKL,
-    codes: torch.Tensor,
-) -> None:
-    """The U-Net and its text encoder; the decoder may still be in training beside this."""
-    trainee = Trainee(
-        Painter(build(), without_projection(reader)),
-        rate=1e-3,
-        gentle=("encoder.", 0.3),
-        matrices="unet.",
-    )
+    painter: Painter, tokenizer: CLIPTokenizer, autoencoder: AutoencoderKL, stage: Stage
+) -> Painter:
+    """The U-Net and its text encoder; gives their averaged weights."""
+    codes = latents(autoencoder)
+    trainee = Trainee(painter, rate=stage.rate, gentle=("encoder.", 0.3), matrices="unet.")
     fast = cast(Painter, trainee.fast)
     plain_attention(fast.unet)
     fast.encoder.set_attn_implementation("eager")
@@ -160,11 +171,8 @@ def train_painter(
         error = (drawn.float() - (signal * noise - grain * clean)).square()
         return (error * weight).mean()
 
-    preview = json.dumps(fit(autoencoder))
-
-    def look() -> None:
-        decoder.refresh("decoder", autoencoder)
-        painter = cast(Painter, trainee.average)
-        export(pipeline(painter, autoencoder, tokenizer), FOLDER, {"preview.json": preview + "\n"})
-
-    run_stage("diffusion", trainee, STEPS, loss, look=look)
+    average = cast(Painter, trainee.average)
+    run_stage(
+        stage.name, trainee, stage.steps, loss, look=lambda: save(average, autoencoder, tokenizer)
+    )
+    return average

@@ -24,7 +24,7 @@ from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 from backends.miniatures import autoencoder as kl
 from backends.miniatures import data, decoder, text, tokens, world
 from backends.miniatures.export import ASSETS, export
-from backends.miniatures.training import WORKSHOP, Trainee, run_stage
+from backends.miniatures.training import WORKSHOP, Stage, Trainee, run_stage
 
 STEPS: Final = 6000
 BATCH: Final = 48
@@ -102,9 +102,19 @@ def train() -> None:
     """All stages, each resumed from its checkpoint; exports as it goes."""
     tokenizer, reader = text.pretrain(WORKSHOP / "tokenizer")
     vq = tokens.train(kl.train())
-    codes = picture_tokens(vq)
-    train_decoder(vq, codes)
-    train_filler(tokenizer, reader, vq, codes)
+    train_decoder(vq, picture_tokens(vq))
+    train_filler(Filler(build(), reader), tokenizer, vq, Stage("masked", STEPS, rate=1e-3))
+
+
+def refine(steps: int) -> None:
+    """Go on from the committed weights: the transformer for `steps` steps, then the decoder."""
+    saved = AmusedPipeline.from_pretrained(str(FOLDER))
+    filler = Filler(saved.transformer, saved.text_encoder)
+    average = train_filler(
+        filler, saved.tokenizer, saved.vqvae, Stage("masked-refined", steps, rate=1e-3)
+    )
+    train_decoder(saved.vqvae, picture_tokens(saved.vqvae))
+    export(pipeline(average, saved.vqvae, saved.tokenizer), FOLDER)
 
 
 def picture_tokens(vq: VQModel) -> torch.Tensor:
@@ -125,30 +135,29 @@ def train_decoder(vq: VQModel, codes: torch.Tensor) -> None:
     decoder.train("token-decoder", vq, codes, lookup, noise=0.0, unit=True)
 
 
-def train_filler(
-    tokenizer: CLIPTokenizer,
-    reader: CLIPTextModelWithProjection,
-    vq: VQModel,
-    codes: torch.Tensor,
-) -> None:
-    """The transformer and its text encoder; the decoder may still be in training beside this."""
-    trainee = Trainee(
-        Filler(build(), reader), rate=1e-3, gentle=("encoder.", 0.3), matrices="transformer."
-    )
+def train_filler(filler: Filler, tokenizer: CLIPTokenizer, vq: VQModel, stage: Stage) -> Filler:
+    """The transformer and its text encoder; gives their averaged weights."""
+    codes = picture_tokens(vq)
+    trainee = Trainee(filler, rate=stage.rate, gentle=("encoder.", 0.3), matrices="transformer.")
     fast = cast(Filler, trainee.fast)
     fast.transformer.set_attn_processor(AttnProcessor())
     fast.encoder.set_attn_implementation("eager")
     batches = data.Batches(codes, text.Tokens(tokenizer), data.scenes(len(codes)), random.Random())
 
     def loss(_: int) -> torch.Tensor:
-        wanted, sentences, _weight = batches.draw(BATCH)
+        wanted, sentences, weight = batches.draw(BATCH)
         wanted = wanted.long()
         shown, hidden = mask(wanted)
         logits = fast(shown, sentences).permute(0, 2, 3, 1)[hidden]
-        return F.cross_entropy(logits.float(), wanted[hidden])
+        error = F.cross_entropy(logits.float(), wanted[hidden], reduction="none")
+        return (error * weight[:, 0][hidden]).sum() / len(error)
 
-    def look() -> None:
-        decoder.refresh("token-decoder", vq)
-        export(pipeline(cast(Filler, trainee.average), vq, tokenizer), FOLDER)
-
-    run_stage("masked", trainee, STEPS, loss, look=look)
+    average = cast(Filler, trainee.average)
+    run_stage(
+        stage.name,
+        trainee,
+        stage.steps,
+        loss,
+        look=lambda: export(pipeline(average, vq, tokenizer), FOLDER),
+    )
+    return average

@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -24,6 +25,15 @@ WORKSHOP: Final = Path("data/training")
 """Checkpoints and caches, kept out of git; one may delete it at any time."""
 
 CHECKPOINT_SECONDS: Final = 90.0
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stretch of training: its checkpoint's name, its length in steps, its learning rate."""
+
+    name: str
+    steps: int
+    rate: float
 
 
 class Trainee:

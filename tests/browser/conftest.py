@@ -21,7 +21,12 @@ Visit = Callable[..., Page]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip, with a sentence, where there is no Chromium, unless it is required."""
+    """Browser tests go last, and skip with a sentence where no Chromium is, unless required.
+
+    Playwright's blocking interface keeps an event loop running in the main thread for as long as
+    it is open, and a test that is a coroutine can't start its own beside that.
+    """
+    items.sort(key=lambda item: item.path.is_relative_to(Path(__file__).parent))
     required = os.environ.get("BROWSER_TESTS") == "required"
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
