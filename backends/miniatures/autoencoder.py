@@ -19,6 +19,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from backends.miniatures import world
+from backends.miniatures.precision import fast_type
 from backends.miniatures.training import Trainee, log, run_stage
 
 LATENT_CHANNELS: Final = 8
@@ -149,7 +150,7 @@ def train() -> AutoencoderKL:
     def loss(step: int) -> torch.Tensor:
         whole = step > (1 - WHOLE_SHARE) * STEPS
         wanted, backgrounds = batch(dice, 4 if whole else 16, whole=whole)
-        spread = posterior(fast, wanted.bfloat16())
+        spread = posterior(fast, wanted.to(fast_type()))
         latents = spread.sample()
         surprise = spread.kl().float().mean() / latents[0].numel()
         told = lesson.tutor(latents, cell_colours(wanted, backgrounds))

@@ -21,6 +21,7 @@ from backends.miniatures.diffusion import FOLDER as PAINTER
 from backends.miniatures.diffusion import late_times, latents, plain_attention, scheduler
 from backends.miniatures.edges import as_brought
 from backends.miniatures.export import ASSETS, export
+from backends.miniatures.precision import fast_type
 from backends.miniatures.training import Stage, Trainee, run_stage
 
 STEPS: Final = 1500
@@ -56,8 +57,8 @@ def _train(painter: StableDiffusionPipeline, control: ControlNetModel, stage: St
     codes = latents(painter.vae)
     scenes = data.scenes(len(codes))
     tokens = text.Tokens(cast(CLIPTokenizer, painter.tokenizer))
-    encoder = painter.text_encoder.to(torch.bfloat16).requires_grad_(False)
-    unet = painter.unet.to(torch.bfloat16).requires_grad_(False)
+    encoder = painter.text_encoder.to(fast_type()).requires_grad_(False)
+    unet = painter.unet.to(fast_type()).requires_grad_(False)
     plain_attention(unet)
     kept = scheduler().alphas_cumprod
     dice = random.Random()
@@ -75,11 +76,13 @@ def _train(painter: StableDiffusionPipeline, control: ControlNetModel, stage: St
         signal = kept[times].sqrt()[:, None, None, None]
         grain = (1 - kept[times]).sqrt()[:, None, None, None]
         noise = torch.randn_like(clean)
-        noisy = (signal * clean + grain * noise).bfloat16()
+        noisy = (signal * clean + grain * noise).to(fast_type())
         with torch.no_grad():
             states = encoder(tokens([sentence(scenes[index]) for index in chosen]))
         read = states.last_hidden_state
-        down, mid = fast(noisy, times, read, controlnet_cond=edges.bfloat16(), return_dict=False)
+        down, mid = fast(
+            noisy, times, read, controlnet_cond=edges.to(fast_type()), return_dict=False
+        )
         drawn = unet(
             noisy,
             times,

@@ -17,6 +17,7 @@ from torch import nn
 
 from backends.miniatures import data, world
 from backends.miniatures.autoencoder import picture_loss, to_tensor
+from backends.miniatures.precision import fast_type
 from backends.miniatures.training import WORKSHOP, Trainee, run_stage
 
 STEPS: Final = 1500
@@ -72,7 +73,7 @@ def train(
             given = _crop(given, corners, 1)
             wanted = _crop(wanted, corners, DEPTH)
         given = given + noise * torch.rand(len(given), 1, 1, 1) * torch.randn_like(given)
-        drawn = trainee.fast(given.bfloat16()).float()
+        drawn = trainee.fast(given.to(fast_type())).float()
         return picture_loss(drawn * 2 - 1 if unit else drawn, wanted)
 
     run_stage(name, trainee, steps, loss)

@@ -23,6 +23,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from backends.miniatures import autoencoder as kl
 from backends.miniatures import data, decoder, text
 from backends.miniatures.export import ASSETS, export, without_projection
+from backends.miniatures.precision import fast_type
 from backends.miniatures.preview import fit
 from backends.miniatures.training import WORKSHOP, Stage, Trainee, run_stage
 
@@ -106,10 +107,10 @@ def pipeline(
 
 def latents(autoencoder: AutoencoderKL) -> torch.Tensor:
     """The cached latents of the training scenes: (COUNT, 8, 16, 16), fp16."""
-    fast = cast(Any, copy.deepcopy(autoencoder)).to(torch.bfloat16)
+    fast = cast(Any, copy.deepcopy(autoencoder)).to(fast_type())
 
     def encode(pictures: torch.Tensor) -> torch.Tensor:
-        return kl.means(fast, pictures.bfloat16()).half()
+        return kl.means(fast, pictures.to(fast_type())).half()
 
     return data.encoded("latents", encode, data.COUNT)
 
@@ -167,7 +168,7 @@ def train_painter(
         signal = kept[times].sqrt()[:, None, None, None]
         grain = (1 - kept[times]).sqrt()[:, None, None, None]
         noise = torch.randn_like(clean)
-        drawn = fast((signal * clean + grain * noise).bfloat16(), times, tokens)
+        drawn = fast((signal * clean + grain * noise).to(fast_type()), times, tokens)
         error = (drawn.float() - (signal * noise - grain * clean)).square()
         return (error * weight).mean()
 

@@ -34,6 +34,8 @@ def export(saved: Any, folder: Path, extras: dict[str, str] | None = None) -> No
     slim.save_pretrained(str(partial), safe_serialization=True, max_shard_size=SHARD)
     for config in partial.rglob("config.json"):
         _open_in_fp32(config)
+    for config in partial.rglob("tokenizer_config.json"):
+        _forget_origin(config)
     for name, text in (extras or {}).items():
         (partial / name).write_text(text, "utf-8")
     for path in partial.rglob("*"):
@@ -47,6 +49,14 @@ def _open_in_fp32(config: Path) -> None:
     if "dtype" in values:
         values["dtype"] = "float32"
     values.pop("_name_or_path", None)
+    config.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", "utf-8")
+
+
+def _forget_origin(config: Path) -> None:
+    """A tokenizer notes whether it was opened from a folder: that is nobody else's business."""
+    values = cast("dict[str, Any]", json.loads(config.read_text("utf-8")))
+    for name in ("is_local", "local_files_only"):
+        values.pop(name, None)
     config.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", "utf-8")
 
 

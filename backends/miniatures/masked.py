@@ -24,6 +24,7 @@ from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 from backends.miniatures import autoencoder as kl
 from backends.miniatures import data, decoder, text, tokens, world
 from backends.miniatures.export import ASSETS, export
+from backends.miniatures.precision import fast_type
 from backends.miniatures.training import WORKSHOP, Stage, Trainee, run_stage
 
 STEPS: Final = 6000
@@ -119,7 +120,7 @@ def refine(steps: int) -> None:
 
 def picture_tokens(vq: VQModel) -> torch.Tensor:
     """The cached tokens of the training scenes: (COUNT, 16, 16), int16."""
-    fast = cast(Any, copy.deepcopy(vq)).to(torch.bfloat16)
+    fast = cast(Any, copy.deepcopy(vq)).to(fast_type())
     return data.encoded(
         "codes", lambda pictures: tokens.encode(fast, vq, pictures).short(), data.COUNT
     )

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from backends.miniatures.precision import fast_type
+
 MOMENTUM = 0.95
 ROUNDS = 5
 
@@ -46,7 +48,7 @@ class Muon(torch.optim.Optimizer):
 def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
     """Roughly the nearest semi-orthogonal matrix: singular values all come near one."""
     tall = matrix.shape[0] > matrix.shape[1]
-    x = (matrix.T if tall else matrix).bfloat16()
+    x = (matrix.T if tall else matrix).to(fast_type())
     x = x / (x.norm() + 1e-7)
     for _ in range(ROUNDS):
         square = x @ x.T

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from backends.miniatures import autoencoder as kl
 from backends.miniatures import world
+from backends.miniatures.precision import fast_type
 from backends.miniatures.training import Trainee, log, run_stage
 
 CODES: Final = 2048
@@ -150,13 +151,13 @@ def train(source: AutoencoderKL) -> VQModel:
         book = books[0]
         whole = step > (1 - WHOLE_SHARE) * STEPS
         wanted, backgrounds = kl.batch(dice, 4 if whole else 16, whole=whole)
-        latents = fast.encode(((wanted + 1) / 2).bfloat16()).latents
+        latents = fast.encode(((wanted + 1) / 2).to(fast_type())).latents
         flat = _flat(latents)
         chosen = book(flat.detach())
         count, channels, height, width = latents.shape
         codes = book.codes[chosen].reshape(count, height, width, channels).permute(0, 3, 1, 2)
         # Straight through: the decoder sees codes, the encoder gets the decoder's gradient.
-        passed = latents + (codes - latents.float()).detach().bfloat16()
+        passed = latents + (codes - latents.float()).detach().to(fast_type())
         drawn = fast.decoder(fast.post_quant_conv(passed)).float() * 2 - 1
         commitment = F.mse_loss(latents.float(), codes.detach())
         book.follow(flat.detach(), chosen, revive=step % 10 == 0 and step < 0.85 * STEPS)

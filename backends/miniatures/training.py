@@ -1,7 +1,7 @@
 """What every training stage shares: a fast copy, averaged weights, a schedule, and resuming.
 
-Forward and backward run on a bf16 copy of the model (several times as fast as fp32 on processors
-with bf16 matrix products); the optimizer works on fp32 masters, and what is exported is their
+Forward and backward run on a copy of the model in the type that the processor is fastest in (see
+`precision.py`); the optimizer works on fp32 masters, and what is exported is their
 exponential moving average.
 """
 
@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from backends.miniatures.muon import Muon
+from backends.miniatures.precision import fast_type
 
 WORKSHOP: Final = Path("data/training")
 """Checkpoints and caches, kept out of git; one may delete it at any time."""
@@ -37,7 +38,7 @@ class Stage:
 
 
 class Trainee:
-    """A model under training: `masters` in fp32, `fast` in bf16, `average` for export.
+    """A model under training: `masters` in fp32, `fast` in `fast_type()`, `average` for export.
 
     Parameters whose name starts with `gentle[0]` learn at `gentle[1]` times the rate; the weight
     matrices of what `matrices` names learn by Muon, everything else by AdamW.
@@ -54,7 +55,7 @@ class Trainee:
         matrices: str | None = None,
     ) -> None:
         self.masters = model.float()
-        self.fast = copy.deepcopy(self.masters).to(torch.bfloat16)
+        self.fast = copy.deepcopy(self.masters).to(fast_type())
         self.average = copy.deepcopy(self.masters).requires_grad_(False)
         self.smoothing = average
         self.trained = [p for p in self.masters.parameters() if p.requires_grad]
@@ -168,7 +169,7 @@ def run_stage(
 ) -> None:
     """Train to `steps`, resuming from the last checkpoint of `name`; `look` runs now and then.
 
-    `loss(step)` returns a scalar of the bf16 copy. `look` (every `every` seconds and at the end)
+    `loss(step)` returns a scalar of the fast copy. `look` (every `every` seconds and at the end)
     is where a stage exports and judges what it has.
     """
     keep_memory()
