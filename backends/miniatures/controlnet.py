@@ -22,7 +22,7 @@ from backends.miniatures.diffusion import late_times, latents, plain_attention, 
 from backends.miniatures.edges import as_brought
 from backends.miniatures.export import ASSETS, export
 from backends.miniatures.precision import fast_type
-from backends.miniatures.training import Stage, Trainee, run_stage
+from backends.miniatures.training import Stage, Trainee, forget, run_stage
 
 STEPS: Final = 1500
 BATCH: Final = 32
@@ -48,6 +48,7 @@ def refine(steps: int) -> None:
     painter = StableDiffusionPipeline.from_pretrained(str(PAINTER))
     control = ControlNetModel.from_pretrained(str(FOLDER))
     _train(painter, control, Stage("canny-refined", steps, rate=7e-4))
+    forget("canny-refined")
 
 
 def _train(painter: StableDiffusionPipeline, control: ControlNetModel, stage: Stage) -> None:

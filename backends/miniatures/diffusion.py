@@ -25,7 +25,7 @@ from backends.miniatures import data, decoder, text
 from backends.miniatures.export import ASSETS, export, without_projection
 from backends.miniatures.precision import fast_type
 from backends.miniatures.preview import fit
-from backends.miniatures.training import WORKSHOP, Stage, Trainee, run_stage
+from backends.miniatures.training import WORKSHOP, Stage, Trainee, forget, run_stage
 
 STEPS: Final = 8000
 BATCH: Final = 64
@@ -132,8 +132,9 @@ def refine(steps: int) -> None:
     painter = Painter(saved.unet, cast(CLIPTextModel, saved.text_encoder))
     stage = Stage("diffusion-refined", steps, rate=7e-4)
     average = train_painter(painter, tokenizer, saved.vae, stage)
-    train_decoder(saved.vae, latents(saved.vae))
+    train_decoder(saved.vae, latents(saved.vae), "decoder-refined")
     save(average, saved.vae, tokenizer)
+    forget("diffusion-refined", "decoder-refined")
 
 
 def save(painter: Painter, autoencoder: AutoencoderKL, tokenizer: CLIPTokenizer) -> None:
@@ -142,11 +143,9 @@ def save(painter: Painter, autoencoder: AutoencoderKL, tokenizer: CLIPTokenizer)
     export(pipeline(painter, autoencoder, tokenizer), FOLDER, {"preview.json": preview})
 
 
-def train_decoder(autoencoder: AutoencoderKL, codes: torch.Tensor) -> None:
-    """The autoencoder's decoder, on the cached latents."""
-    decoder.train(
-        "decoder", autoencoder, codes, lambda chosen: chosen.float(), noise=0.1, unit=False
-    )
+def train_decoder(autoencoder: AutoencoderKL, codes: torch.Tensor, name: str = "decoder") -> None:
+    """The autoencoder's decoder, on the cached latents; `name` is its checkpoint's."""
+    decoder.train(name, autoencoder, codes, lambda chosen: chosen.float(), noise=0.1, unit=False)
 
 
 def train_painter(

@@ -25,7 +25,7 @@ from backends.miniatures import autoencoder as kl
 from backends.miniatures import data, decoder, text, tokens, world
 from backends.miniatures.export import ASSETS, export
 from backends.miniatures.precision import fast_type
-from backends.miniatures.training import WORKSHOP, Stage, Trainee, run_stage
+from backends.miniatures.training import WORKSHOP, Stage, Trainee, forget, run_stage
 
 STEPS: Final = 6000
 BATCH: Final = 48
@@ -114,8 +114,9 @@ def refine(steps: int) -> None:
     average = train_filler(
         filler, saved.tokenizer, saved.vqvae, Stage("masked-refined", steps, rate=1e-3)
     )
-    train_decoder(saved.vqvae, picture_tokens(saved.vqvae))
+    train_decoder(saved.vqvae, picture_tokens(saved.vqvae), "token-decoder-refined")
     export(pipeline(average, saved.vqvae, saved.tokenizer), FOLDER)
+    forget("masked-refined", "token-decoder-refined")
 
 
 def picture_tokens(vq: VQModel) -> torch.Tensor:
@@ -126,14 +127,14 @@ def picture_tokens(vq: VQModel) -> torch.Tensor:
     )
 
 
-def train_decoder(vq: VQModel, codes: torch.Tensor) -> None:
-    """The discrete autoencoder's decoder, on the cached tokens."""
+def train_decoder(vq: VQModel, codes: torch.Tensor, name: str = "token-decoder") -> None:
+    """The discrete autoencoder's decoder, on the cached tokens; `name` is its checkpoint's."""
     book = vq.quantize.embedding.weight.detach().clone()
 
     def lookup(chosen: torch.Tensor) -> torch.Tensor:
         return book[chosen.long()].permute(0, 3, 1, 2)
 
-    decoder.train("token-decoder", vq, codes, lookup, noise=0.0, unit=True)
+    decoder.train(name, vq, codes, lookup, noise=0.0, unit=True)
 
 
 def train_filler(filler: Filler, tokenizer: CLIPTokenizer, vq: VQModel, stage: Stage) -> Filler:

@@ -228,6 +228,12 @@ def save(path: Path, value: object) -> None:
     partial.replace(path)
 
 
+def forget(*stages: str) -> None:
+    """Delete the checkpoints of stages that are done, so that the next refinement starts anew."""
+    for name in stages:
+        (WORKSHOP / f"{name}.pt").unlink(missing_ok=True)
+
+
 def log(line: str) -> None:
     """One line of progress, on stderr: stdout is for results."""
     print(time.strftime("%H:%M:%S"), line, file=sys.stderr, flush=True)
