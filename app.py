@@ -1,13 +1,9 @@
 """Start Lineup in the browser: `python app.py`, or as a Hugging Face Space."""
 
 import argparse
+import gc
 import os
-
-from compare import catalogue
-from compare.settings import Settings
-from ui.board import Renderer
-from ui.context import Context
-from ui.page import serve
+import sys
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -27,9 +23,22 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Build the page and serve it until interrupted."""
     asked = arguments()
+    # What is imported and built now stays. Looking for garbage among its million objects would be
+    # a quarter of the start; `serve` begins to look once the page stands.
+    gc.disable()
+    from compare.servers import load_all
+    from compare.settings import Settings, SettingsError
+    from ui.board import Renderer
+    from ui.context import Context
+    from ui.page import serve
+
     public = asked.share or asked.host not in LOOPBACK
-    settings = Settings.read().for_visitors() if public else Settings.read()
-    context = Context(settings, catalogue.load(), public=public)
+    try:
+        settings = Settings.read().for_visitors() if public else Settings.read()
+        catalogue = load_all(settings)
+    except SettingsError as error:
+        sys.exit(str(error))
+    context = Context(settings, catalogue, public=public)
     serve(
         context,
         Renderer(context.catalogue),

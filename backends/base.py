@@ -16,7 +16,6 @@ event, and a backend must not let the request leave before it is asked. Closing 
 cancel: the backend stops its work, on the server too where the API can.
 """
 
-import datetime
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
@@ -25,7 +24,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import ClassVar, TypeAlias
 
-Value: TypeAlias = str | int | float | bool | None
+from backends.model import Basis as Basis
+from backends.model import Model as Model
+from backends.model import Price as Price
+from backends.model import Sizes as Sizes
+from backends.model import State as State
+from backends.model import Status as Status
+from backends.model import Value as Value
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,11 +50,37 @@ class Control:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Then:
+    """A second step: `model` goes on from the picture that was drawn.
+
+    An empty `prompt` is the same prompt; `strength` is the request's `strength` for this step,
+    and `options` come on top of the request's own.
+    """
+
+    model: str
+    prompt: str = ""
+    strength: float | None = None
+    options: Mapping[str, Mapping[str, Value]] = field(
+        default_factory=dict[str, Mapping[str, Value]]
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """What the user asked for, in words that every backend shares. None means "the model's own"."""
+    """What the user asked for, in words that every backend shares. None means "the model's own".
+
+    `image` is a picture to start from instead of noise, as the user or another model gave it;
+    `strength` says how much of it is drawn anew, from 0.01 to 1. `then` is for whoever runs the
+    backends; none of them sees it.
+    """
 
     prompt: str
     negative_prompt: str = ""
+    template: str | None = None
+    """The prompt with variants that `prompt` is one of; for the record, no backend reads it."""
+    original_prompt: str | None = None
+    """What a person wrote before a chat model, `rewritten_by`, rewrote it; for the record too."""
+    rewritten_by: str | None = None
     width: int | None = None
     height: int | None = None
     num_inference_steps: int | None = None
@@ -57,110 +88,12 @@ class Request:
     seed: int | None = None
     count: int = 1
     control: Control | None = None
+    image: bytes | None = field(default=None, repr=False)
+    strength: float | None = None
     options: Mapping[str, Mapping[str, Value]] = field(
         default_factory=dict[str, Mapping[str, Value]]
     )
-
-
-class State(StrEnum):
-    """Where a model stands in its life."""
-
-    LIVE = "live"
-    RETIRING = "retiring"
-    RETIRED = "retired"
-    NO_API = "no public API"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Status:
-    """A model's state, since or until when, and what came after it."""
-
-    state: State = State.LIVE
-    date: datetime.date | None = None
-    successor: str | None = None
-
-
-class Basis(StrEnum):
-    """What a cost rests on."""
-
-    USAGE = "usage"
-    PRICE_LIST = "price list"
-    SUBSCRIPTION = "subscription"
-    HARDWARE = "hardware"
-    FREE = "free"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Price:
-    """A price rule, in USD, with its source and date.
-
-    `per_image` is a flat price. `per_token` maps a usage counter (`text_input`, `image_input`,
-    `image_output`) to the price of one. `estimates` maps "quality WxH" or "quality" to the
-    price that one picture of that kind is expected to have, for the time before the run.
-    """
-
-    basis: Basis
-    per_image: Decimal | None = None
-    per_megapixel: Decimal | None = None
-    per_token: Mapping[str, Decimal] = field(default_factory=dict[str, Decimal])
-    estimates: Mapping[str, Decimal] = field(default_factory=dict[str, Decimal])
-    source: str = ""
-    priced_on: datetime.date | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Sizes:
-    """The sizes that a model can make, in pixels.
-
-    `native` lists (width, height), the first is the default. Where `only_native` is False any
-    size works whose sides are multiples of `multiple` and lie within `least` and `most`.
-    """
-
-    native: tuple[tuple[int, int], ...] = ((1024, 1024),)
-    only_native: bool = False
-    multiple: int = 8
-    least: int = 64
-    most: int = 2048
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Model:
-    """One entry of the catalogue (`assets/models.toml`).
-
-    `source` is what the backend calls the model: a Hub id, a folder, a file, an API's name.
-    `supports` names the Request's fields that it takes (`negative_prompt`, `seed`, `count`,
-    `num_inference_steps`, `guidance_scale`, `control`); what is absent is shown as not honoured.
-    `defaults` holds the model's own values for those fields. `controls` maps a preprocessor to
-    the ControlNet weights that belong to it ("*" for any). `options` are settings for its backend.
-    """
-
-    id: str
-    label: str
-    family: str
-    source: str
-    provider: str = "this machine"
-    licence: str = "unknown"
-    released: datetime.date | None = None
-    training_data: str | None = None
-    compute: str | None = None
-    parameters: str | None = None
-    download_gb: float | None = None
-    links: Mapping[str, str] = field(default_factory=dict[str, str])
-    status: Status = field(default_factory=Status)
-    supports: frozenset[str] = frozenset()
-    sizes: Sizes = field(default_factory=Sizes)
-    most_count: int = 8
-    most_prompt: int | None = None
-    defaults: Mapping[str, Value] = field(default_factory=dict[str, Value])
-    controls: Mapping[str, str] = field(default_factory=dict[str, str])
-    options: Mapping[str, Value] = field(default_factory=dict[str, Value])
-    price: Price = field(default_factory=lambda: Price(basis=Basis.FREE))
-    note: str = ""
-
-    @property
-    def backend(self) -> str:
-        """The part of the id before the slash: who draws it."""
-        return self.id.partition("/")[0]
+    then: Then | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,9 +106,14 @@ class Preview:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Queued:
-    """Waiting in somebody else's queue."""
+    """Waiting in somebody else's queue, or for a person to carry `command` there.
+
+    `take` accepts the finished picture from that person, where nothing else brings it here.
+    """
 
     message: str = ""
+    command: str = ""
+    take: Callable[[bytes], None] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -226,7 +164,9 @@ class Receipt:
 
     `usage` counts what the price rule needs (`text_input`, `image_output`, ... tokens).
     `charged` is the exact amount in USD where the service itself says it. `load` and `generate`
-    are seconds that the backend measured itself, None where it cannot tell them apart.
+    are seconds that the backend measured itself, None where it cannot tell them apart. `cached`
+    says that the service had a picture from an earlier time, so that no seconds tell its speed.
+    `monthly` is what a subscription costs a month in USD, of which the job has its share.
     """
 
     honoured: Mapping[str, Honour] = field(default_factory=dict[str, Honour])
@@ -235,6 +175,8 @@ class Receipt:
     load: float | None = None
     generate: float | None = None
     download: float | None = None
+    cached: bool = False
+    monthly: Decimal | None = None
 
 
 Event: TypeAlias = Queued | Loading | Sending | Progress | Picture | Receipt
@@ -272,18 +214,38 @@ class Config:
 
     `value` reads a setting by its environment variable's name and returns None when it is unset;
     keys come through it and are never held anywhere else. `home` is Lineup's data folder.
+    `attended` says whether a person sits before it who can bring a picture (`Queued.take`).
     """
 
     value: Callable[[str], str | None] = field(repr=False)
     home: Path
+    attended: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What must be set for a backend: the setting's name, and a page that says where it is had."""
+
+    setting: str
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Who is asked with a backend: `server` names one of several, "" is the only or usual one."""
+
+    server: str
+    label: str
+    keys: tuple[Key, ...]
 
 
 class Backend(ABC):
-    """One system that draws pictures."""
+    """One system that draws pictures; `keys` lists what must be set for it, the key first."""
 
     name: ClassVar[str]
     label: ClassVar[str]
     Options: ClassVar[type | None] = None
+    keys: ClassVar[tuple[Key, ...]] = ()
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -291,6 +253,29 @@ class Backend(ABC):
     @abstractmethod
     def ready(self, model: Model) -> Ready:
         """Say whether `model` could run, without a network call or a heavy import."""
+
+    def warm(self) -> None:
+        """Get slow things going in the background that the first picture would wait for.
+
+        Called when a page shows one of the backend's models as chosen; costs nothing and sends
+        nothing.
+        """
+        return
+
+    @classmethod
+    def services(cls, config: Config) -> tuple[Service, ...]:
+        """Return who can be asked: one service, unless the settings name more."""
+        return (Service("", cls.label, cls.keys),)
+
+    async def check(self, server: str = "") -> str:
+        """Ask a service whether it accepts the key; "" where that would cost or can't be done.
+
+        What is returned is the sentence that says so.
+
+        Raises:
+            BackendError: it does not, there is no key, or the service can't be reached.
+        """
+        return ""
 
     @abstractmethod
     def lane(self, model: Model) -> Lane:

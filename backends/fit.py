@@ -8,7 +8,12 @@ rule (folds a negative prompt into the text, say) replaces the entry.
 from dataclasses import dataclass, replace
 
 from backends.base import Control, Honour, Model, Request, Sizes, Value
-from backends.errors import BadInput
+from backends.errors import BadInput, ServiceFault
+from backends.images import dimensions
+
+STRENGTH = 0.7
+"""How much of a start picture is drawn anew unless somebody says otherwise."""
+LEAST_STRENGTH = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,8 @@ def fit(model: Model, request: Request) -> Fitted:
     guidance = take("guidance_scale", request.guidance_scale)
     seed = take("seed", request.seed)
     control = _control(model, request.control, honoured)
+    image = _image(model, request, honoured)
+    strength = _strength(model, request, honoured)
     width, height = _size(model, request, honoured)
     count = min(request.count, model.most_count)
     note = f"{count} instead of {request.count} pictures" if count != request.count else ""
@@ -57,6 +64,8 @@ def fit(model: Model, request: Request) -> Fitted:
         guidance_scale=None if guidance is None else float(guidance),
         seed=None if seed is None else int(seed),
         control=control,
+        image=image,
+        strength=strength,
         width=width,
         height=height,
         count=count,
@@ -110,9 +119,54 @@ def _control(model: Model, control: Control | None, honoured: dict[str, Honour])
     return control
 
 
+def _image(model: Model, request: Request, honoured: dict[str, Honour]) -> bytes | None:
+    if request.image is None:
+        return None
+    if "image" not in model.supports:
+        note = f"start picture ignored: {model.label} takes none"
+        honoured["image"] = Honour("start picture", None, note)
+        return None
+    honoured["image"] = Honour("start picture", "start picture")
+    return request.image
+
+
+def _strength(model: Model, request: Request, honoured: dict[str, Honour]) -> float | None:
+    """How much of the start picture is drawn anew; without one there is nothing to say."""
+    if request.image is None or "image" not in model.supports:
+        return None
+    asked = request.strength
+    if "strength" not in model.supports:
+        if asked is not None:
+            note = f"strength ignored: {model.label} decides itself how much it changes"
+            honoured["strength"] = Honour(asked, None, note)
+        return None
+    used = float(model.defaults.get("strength") or STRENGTH) if asked is None else asked
+    if not LEAST_STRENGTH <= used <= 1:
+        raise BadInput(f"The strength must be between {LEAST_STRENGTH:g} and 1.")
+    honoured["strength"] = Honour(asked, used)
+    return used
+
+
+def _own_size(model: Model, request: Request) -> tuple[int, int]:
+    """The model's own size; with a start picture, in its shape and with as many pixels."""
+    native = model.sizes.native[0]
+    if request.image is None or "image" not in model.supports:
+        return native
+    try:
+        width, height, _ = dimensions(request.image)
+    except ServiceFault:
+        return native  # a rarer format: whoever opens it says what is wrong, if anything is
+    from backends import given
+
+    if given.on_its_side(request.image):
+        width, height = height, width
+    scale = (native[0] * native[1] / (width * height)) ** 0.5
+    return closest_size(model.sizes, round(width * scale), round(height * scale))
+
+
 def _size(model: Model, request: Request, honoured: dict[str, Honour]) -> tuple[int, int]:
     if request.width is None and request.height is None:
-        width, height = model.sizes.native[0]
+        width, height = _own_size(model, request)
         honoured["size"] = Honour(None, f"{width}x{height}")
         return width, height
     asked = (

@@ -5,13 +5,16 @@ httpx2 takes a sixth of a second to import, so it is imported where it is first 
 
 import asyncio
 import datetime
+import math
 import re
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Self, TypeAlias
 from weakref import WeakKeyDictionary
 
+from backends.base import Config
 from backends.errors import MissingPackage, NotReady, ServiceFault
 from backends.images import MOST_BYTES
 
@@ -20,31 +23,73 @@ if TYPE_CHECKING:
 
     Client: TypeAlias = httpx2.AsyncClient
 
-CONNECT_SECONDS = 10.0
-ANSWER_SECONDS = 600.0
 MOST_CONNECTIONS = 256
+MOST_KEPT = 32
+"""Connections that stay open while nobody uses them: each is looked at whenever one more ends."""
 
-_SECRETS = re.compile(r"\b(?:sk|hf|r8|key)[-_][\w*.-]{3,}|\bBearer\s+\S+", re.IGNORECASE)
+PIECE = 256 * 1024
+"""Bytes of an answer that are taken in at a time: in pieces of 64 KB it costs the loop twice."""
+
+_SECRETS = re.compile(
+    r"\b(?:sk|hf|r8|key)[-_][\w*.-]{3,}|\bAIza[\w-]{10,}|\bBearer\s+\S+", re.IGNORECASE
+)
 _PATHS = re.compile(r"(?<![\w:/.])(?:/[\w.-]+){2,}|\b[A-Za-z]:\\\S+")
 _MARKUP = re.compile(r"<[^>]*>")
 
 
-def new_client(transport: "httpx2.AsyncBaseTransport | None" = None) -> "Client":
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long one waits, in seconds: for a connection, and for a whole answer."""
+
+    connect: float = 10.0
+    answer: float = 600.0
+
+    @classmethod
+    def of(cls, config: Config) -> Self:
+        """Read LINEUP_CONNECT_SECONDS and LINEUP_ANSWER_SECONDS; what makes no sense is ignored."""
+        usual = cls()
+        return cls(
+            _seconds(config.value("LINEUP_CONNECT_SECONDS"), usual.connect),
+            _seconds(config.value("LINEUP_ANSWER_SECONDS"), usual.answer),
+        )
+
+    def timeout(self) -> "httpx2.Timeout":
+        """The same for httpx2. A wait for a free connection is no failure: lanes limit those."""
+        import httpx2
+
+        return httpx2.Timeout(self.answer, connect=self.connect, pool=None)
+
+
+def _seconds(text: str | None, usual: float) -> float:
+    try:
+        seconds = float(text or "")
+    except ValueError:
+        return usual
+    return seconds if 0 < seconds < math.inf else usual
+
+
+def new_client(
+    patience: Patience, transport: "httpx2.AsyncBaseTransport | None" = None
+) -> "Client":
     """Return a client for picture services.
 
     Services on this machine are never asked for through a proxy of the environment, others are.
     A POST is never redirected: it would be sent, and perhaps billed, somewhere else.
     """
+    import httpcore2
     import httpx2
 
+    from backends.deadline import hooks
+
+    httpcore2.AsyncHTTP11Connection.READ_NUM_BYTES = PIECE  # pyright: ignore[reportAttributeAccessIssue]
     try:
         return httpx2.AsyncClient(
             transport=transport,
+            event_hooks=hooks(patience.answer),
             mounts={f"all://{host}": transport for host in ("localhost", "127.0.0.1", "[::1]")},
-            # A wait for a free connection is no reason to fail: the lane decides how many run.
-            timeout=httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS, pool=None),
+            timeout=patience.timeout(),
             limits=httpx2.Limits(
-                max_connections=MOST_CONNECTIONS, max_keepalive_connections=MOST_CONNECTIONS
+                max_connections=MOST_CONNECTIONS, max_keepalive_connections=MOST_KEPT
             ),
             follow_redirects=False,
         )
@@ -59,7 +104,10 @@ def new_client(transport: "httpx2.AsyncBaseTransport | None" = None) -> "Client"
 class Clients:
     """One client for each event loop: connections cannot be shared between loops."""
 
-    def __init__(self, transport: "httpx2.AsyncBaseTransport | None" = None) -> None:
+    def __init__(
+        self, config: Config, transport: "httpx2.AsyncBaseTransport | None" = None
+    ) -> None:
+        self._config = config
         self._transport = transport
         self._lock = threading.Lock()
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Client] = WeakKeyDictionary()
@@ -79,7 +127,7 @@ class Clients:
     def _make(self, loop: asyncio.AbstractEventLoop) -> "Client":
         with self._lock:
             if loop not in self._clients:
-                self._clients[loop] = new_client(self._transport)
+                self._clients[loop] = new_client(Patience.of(self._config), self._transport)
             return self._clients[loop]
 
 

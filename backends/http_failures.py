@@ -1,5 +1,6 @@
 """Failures below HTTP, each as a sentence: whether anything was sent and may be billed."""
 
+import json
 import socket
 import ssl
 from collections.abc import Iterator
@@ -7,25 +8,54 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from backends.errors import BackendError, ServiceFault, TimedOut, Unanswered, Unreachable
-from backends.http import ANSWER_SECONDS, CONNECT_SECONDS
 
 if TYPE_CHECKING:
     import httpx2
 
+ADVICE = "Check that the service runs and the address."
 
-def transport_failure(error: "httpx2.RequestError", service: str) -> BackendError:
-    """Return what `error` means for the person at the card."""
+
+def failure(error: Exception, service: str, *, look: str, advice: str = ADVICE) -> BackendError:
+    """Return what an error on the way to a service, or in reading its answer, means.
+
+    `look` is the sentence that says where one sees whether something was billed.
+    """
+    import httpx2
+
+    match error:
+        case BackendError():
+            return error
+        case httpx2.RequestError():
+            return transport_failure(error, service, advice=advice)
+        case json.JSONDecodeError() | UnicodeDecodeError():
+            return ServiceFault(
+                f"{service} sent an answer that is cut short or is not JSON. {look}"
+            )
+        case _:
+            return ServiceFault(
+                f"{service} could not be asked, or sent an answer that makes no sense "
+                f"({type(error).__name__})."
+            )
+
+
+def transport_failure(
+    error: "httpx2.RequestError", service: str, *, advice: str = ADVICE
+) -> BackendError:
+    """Return what `error` means for the person at the card.
+
+    `advice` is what to do where nobody answers at the address.
+    """
     import httpx2
 
     host = place(str(error.request.url))
     match error:
         case httpx2.ConnectTimeout() | httpx2.PoolTimeout():
             return TimedOut(
-                f"No connection to {host} within {CONNECT_SECONDS:.0f} s. Nothing was sent. "
+                f"No connection to {host} within {_waited(error, 'connect')}. Nothing was sent. "
                 "Check the internet connection and try again."
             )
         case httpx2.ConnectError():
-            return Unreachable(_why_unreachable(error, host))
+            return Unreachable(_why_unreachable(error, host, advice))
         case httpx2.ProxyError():
             return Unreachable(f"The proxy of this machine refused the way to {host}.")
         case httpx2.UnsupportedProtocol() | httpx2.LocalProtocolError():
@@ -33,7 +63,7 @@ def transport_failure(error: "httpx2.RequestError", service: str) -> BackendErro
         case httpx2.TooManyRedirects() | httpx2.DecodingError():
             return ServiceFault(f"{service} sent an answer that cannot be read. Try again later.")
         case httpx2.ReadTimeout():
-            return unanswered(service, f"within {ANSWER_SECONDS:.0f} s")
+            return unanswered(service, f"within {_waited(error, 'read')}")
         case _:
             return unanswered(service, "before the connection was cut")
 
@@ -51,7 +81,13 @@ def place(url: str) -> str:
     return urlsplit(url).netloc.rpartition("@")[2]
 
 
-def _why_unreachable(error: BaseException, host: str) -> str:
+def _waited(error: "httpx2.RequestError", what: str) -> str:
+    """How long was waited, as the request itself says."""
+    seconds = error.request.extensions.get("timeout", {}).get(what)
+    return "its time" if seconds is None else f"{seconds:g} s"
+
+
+def _why_unreachable(error: BaseException, host: str, advice: str) -> str:
     for cause in _causes(error):
         match cause:
             case socket.gaierror():
@@ -62,7 +98,7 @@ def _why_unreachable(error: BaseException, host: str) -> str:
             case ssl.SSLError():
                 return f"{host} offers no secure connection that can be trusted. Check the address."
             case ConnectionRefusedError():
-                return f"Nothing answers at {host}. Check that the service runs and the address."
+                return f"Nothing answers at {host}. {advice}"
             case _:
                 continue
     return f"No connection to {host}. Check the address and the internet connection."

@@ -20,67 +20,95 @@ from backends.base import (
     Config,
     Event,
     Honour,
+    Key,
     Lane,
     Model,
     Picture,
     Progress,
     Queued,
-    Readiness,
     Ready,
     Receipt,
     Request,
     Sending,
-    State,
+    Service,
 )
-from backends.errors import BackendError, MissingKey, RateLimited
+from backends.errors import NotReady, RateLimited
 from backends.http import Clients, download
 from backends.http_failures import unanswered
 from backends.images import check
+from backends.openai_account import Account
 from backends.openai_answers import Answer
 from backends.openai_errors import explain
-from backends.openai_request import Account, Call, Options, gone, new_call
-from backends.openai_wire import Wire
+from backends.openai_request import Call, Options, new_call
+from backends.openai_servers import servers
+from backends.openai_wire import Wire, headers
 from backends.previews import Previews
+from backends.status import has, in_service, readiness
 
 if TYPE_CHECKING:
     import httpx2
 
 MOST_PATIENCE = 20.0
+_ANY = Model(id="openai/any", label="any model", family="", source="any model")
 
 
 class OpenAI(Backend):
-    """Draws with the models of OpenAI or of a compatible server (`OPENAI_BASE_URL`)."""
+    """Draws with the models of OpenAI or of a compatible server (`OPENAI_BASE_URL`).
+
+    Of the user's own servers (`OPENAI_SERVERS`) each has its lane and its key.
+    """
 
     name = "openai"
     label = "OpenAI"
     Options = Options
+    keys = (Key("OPENAI_API_KEY", "https://platform.openai.com/api-keys"),)
 
     def __init__(
         self, config: Config, *, transport: "httpx2.AsyncBaseTransport | None" = None
     ) -> None:
         super().__init__(config)
-        self._clients = Clients(transport)
+        self._clients = Clients(config, transport)
         self._previews = Previews()
         self._wire = Wire(self._previews)
 
     def ready(self, model: Model) -> Ready:
         """Say whether there is a key, and whether the model is still there."""
+        return readiness(lambda: self._account(model))
+
+    @classmethod
+    def services(cls, config: Config) -> tuple[Service, ...]:
+        """OpenAI, and each of the user's own servers."""
         try:
-            self._account(model)
-        except MissingKey as error:
-            return Ready(Readiness.NEEDS_KEY, str(error))
-        except BackendError as error:
-            return Ready(Readiness.UNAVAILABLE, str(error))
-        return Ready(Readiness.READY)
+            own = servers(config).values()
+        except NotReady:  # every job and the start say so
+            own = ()
+        return (
+            Service("", cls.label, cls.keys),
+            *(Service(each.name, each.name, (Key(each.key, each.base_url),)) for each in own),
+        )
+
+    async def check(self, server: str = "") -> str:
+        """List the models, which costs nothing."""
+        account = Account.of(self.config, server)
+        account.check()
+        try:
+            client = await self._wire.ready(await self._clients.here(), account)
+            found = await client.models.list(extra_headers=headers(account))
+            names = [str(each.id) for each in found.data or ()]
+        except Exception as error:
+            raise explain(error, account, _ANY) from error
+        if account.official:
+            return f"{account.service} accepts the key."
+        return f"{account.service} answers. {has(names)}"
 
     def lane(self, model: Model) -> Lane:
-        """One lane for all models: they draw on one account."""
-        return Lane("openai", 64)
+        """One lane for all models of a server: they draw on one account."""
+        return Lane(f"openai {model.server}".strip(), 64)
 
     async def generate(self, model: Model, request: Request) -> AsyncGenerator[Event, None]:
         """Draw `request`; previews come while it is drawn where the server streams."""
         account = self._account(model)
-        call = new_call(model, request)
+        call = await asyncio.to_thread(new_call, model, request)
         for last in (False, True):
             try:
                 async with aclosing(self._attempt(account, call)) as events:
@@ -103,9 +131,8 @@ class OpenAI(Backend):
         await self._clients.aclose()
 
     def _account(self, model: Model) -> Account:
-        if model.status.state is State.RETIRED:
-            raise gone(model)
-        account = Account.of(self.config)
+        in_service(model)
+        account = Account.of(self.config, model.server)
         account.check()
         return account
 

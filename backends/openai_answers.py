@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
+import pybase64
+
 from backends.base import Picture
 from backends.errors import ServiceFault
 from backends.images import check
@@ -115,7 +117,7 @@ def _pictures(
 def _decoded(encoded: memoryview) -> bytes:
     try:
         # Some servers write the slashes of base64 as \/; the decoder passes over backslashes.
-        return binascii.a2b_base64(encoded)
+        return pybase64.b64decode(encoded)
     except binascii.Error as error:
         raise ServiceFault("The service sent a damaged picture. Try again.") from error
 

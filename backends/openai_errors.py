@@ -1,18 +1,20 @@
 """Every failure of a call to OpenAI's image API, as a sentence for the card."""
 
-import json
 import re
 from typing import TYPE_CHECKING
 
 from backends.base import Model
-from backends.errors import BackendError, RateLimited, Refused, ServiceFault
+from backends.errors import BackendError, RateLimited, Refused
 from backends.http import reason, retry_after
-from backends.http_failures import transport_failure, unanswered
-from backends.openai_request import Account
+from backends.http_failures import failure, transport_failure, unanswered
+from backends.openai_account import Account
 from backends.openai_rules import rule_for
+from backends.wording import sentence, when
 
 if TYPE_CHECKING:
     import openai
+
+LOOK = "Look at your usage page before you try again."
 
 
 def explain(error: Exception, account: Account, model: Model) -> BackendError:
@@ -22,25 +24,14 @@ def explain(error: Exception, account: Account, model: Model) -> BackendError:
     import openai
 
     match error:
-        case BackendError():
-            return error
-        case httpx2.RequestError():
-            return transport_failure(error, account.service)
         case openai.APIConnectionError(__cause__=httpx2.RequestError() as cause):
-            return transport_failure(cause, account.service)
+            return transport_failure(cause, account.service, advice=account.advice)
         case openai.APIConnectionError():
             return unanswered(account.service, "before the connection was lost")
         case openai.APIError():
             return _answered(error, account, model)
-        case json.JSONDecodeError() | UnicodeDecodeError():
-            return ServiceFault(
-                f"{account.service} sent an answer that is cut short or is not JSON. "
-                "Look at your usage page before you try again."
-            )
         case _:
-            return ServiceFault(
-                f"{account.service} sent an answer that makes no sense ({type(error).__name__})."
-            )
+            return failure(error, account.service, look=LOOK, advice=account.advice)
 
 
 def _answered(error: "openai.APIError", account: Account, model: Model) -> BackendError:
@@ -53,17 +44,19 @@ def _answered(error: "openai.APIError", account: Account, model: Model) -> Backe
     code = error.code or error.type or ""
     rule = rule_for(code, status, error.message)
     wait = retry_after(response.headers) if response else None
-    sentence = rule.sentence.format(
+    message = rule.sentence.format(
         service=account.service,
         model=model.source,
         status=status,
         reason=_reason(error, account.key),
         kinds=_kinds(error.message),
-        wait="later" if wait is None else f"in {max(1, round(wait))} s",
+        key=account.key_setting,
+        address=account.address_setting,
+        wait=when(wait),
     )
     if rule.kind is RateLimited:
-        return RateLimited(sentence, retry_after=wait)
-    explained = rule.kind(sentence)
+        return RateLimited(message, retry_after=wait)
+    explained = rule.kind(message)
     if rule.kind is Refused and response is None:
         explained.charged = None  # partial pictures had been drawn
     return explained
@@ -82,9 +75,8 @@ def _reason(error: "openai.APIError", key: str | None) -> str:
     match error.body:
         case {"message": str(said)} | {"detail": str(said)} | {"detail": [{"msg": str(said)}, *_]}:
             pass
-        case str(said) if not said.lstrip().startswith("<"):  # a page for a browser says nothing
+        case str(said):
             pass
         case _:
             said = ""
-    said = reason(said, key) or "it gave no reason"
-    return said if said.endswith((".", "!", "?", "…")) else f"{said}."
+    return sentence(said, key)

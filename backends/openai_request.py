@@ -1,15 +1,15 @@
-"""What is asked of OpenAI's image API: the options, the account, the parameters of one call."""
+"""What is asked of OpenAI's image API: the options, and the parameters of one call."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-from backends.base import Config, Honour, Model, Request, Status
-from backends.errors import BadInput, MissingKey, NotReady, RetiredModel, WrongKey
-from backends.fit import fit
-from backends.http_failures import place
+from backends.base import Honour, Model, Request, Value
+from backends.errors import BadInput
+from backends.folded import fit_folded
+from backends.options import choose
+from backends.start_picture import sendable
 
-HOME = "https://api.openai.com/v1"
 QUALITIES = ("low", "medium", "high", "xhigh", "max")
 
 
@@ -52,81 +52,40 @@ class Options:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Account:
-    """Where requests go and who pays; read anew for each job, kept by nobody."""
-
-    base_url: str
-    key: str | None = field(repr=False)
-    organisation: str | None
-    project: str | None
-
-    @classmethod
-    def of(cls, config: Config) -> "Account":
-        """Read the account from the settings."""
-        return cls(
-            base_url=_setting(config, "OPENAI_BASE_URL") or HOME,
-            key=_setting(config, "OPENAI_API_KEY"),
-            organisation=_setting(config, "OPENAI_ORG_ID"),
-            project=_setting(config, "OPENAI_PROJECT_ID"),
-        )
-
-    @property
-    def official(self) -> bool:
-        """Whether this is OpenAI's own API, a region's included."""
-        host = place(self.base_url).partition(":")[0]
-        return host == "api.openai.com" or host.endswith(".api.openai.com")
-
-    @property
-    def service(self) -> str:
-        """Who answers, as a sentence begins."""
-        return "OpenAI" if self.official else f"The server at {place(self.base_url)}"
-
-    def check(self) -> None:
-        """Raise what keeps any request from being sent."""
-        if not self.base_url.startswith(("http://", "https://")) or not place(self.base_url):
-            raise NotReady("OPENAI_BASE_URL must be an address like http://localhost:8080/v1.")
-        if self.key is None and self.official:
-            raise MissingKey("OpenAI needs a key: set OPENAI_API_KEY.")
-        if self.key is not None and not (self.key.isascii() and self.key.isprintable()):
-            raise WrongKey("OPENAI_API_KEY holds characters that no key has. Copy it again.")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Call:
-    """One call: its parameters, how many partial pictures it asks for, what was honoured."""
+    """One call: its parameters, how many partial pictures it asks for, what was honoured.
+
+    With an `image` (a file's name, bytes and media type) it is an edit of that picture.
+    """
 
     parameters: Mapping[str, Any]
+    image: tuple[str, bytes, str] | None = field(default=None, repr=False)
     partials: int
     honoured: dict[str, Honour]
 
 
 def new_call(model: Model, request: Request) -> Call:
-    """Put `request` into the API's words.
+    """Put `request` into the API's words; slow where there is a start picture.
 
     Raises:
         BadInput: the service would not take it.
     """
-    options, ignored = _options(model, request)
-    negative = request.negative_prompt.strip()
-    prompt = request.prompt
-    if prompt.strip() and negative:
-        prompt = f"{prompt.rstrip()}\n\nAvoid: {negative}"
-    fitted = fit(model, replace(request, prompt=prompt))
+    asked = request.options.get("openai", {})
+    usual = {"quality": model.options["quality"]} if "quality" in model.options else {}
+    options, ignored = choose(Options, {**usual, **_given(asked)}, "OpenAI")
+    fitted = fit_folded(model, request)
     honoured = fitted.honoured | ignored
-    if negative:
-        note = "negative prompt folded into the prompt"
-        honoured["negative_prompt"] = Honour(request.negative_prompt, negative, note)
     if options.background == "transparent" and options.output_format == "jpeg":
         raise BadInput("A JPEG cannot be transparent. Choose PNG or WebP, or another background.")
     parameters: dict[str, Any] = {
         "model": model.source,
-        "prompt": prompt,
+        "prompt": fitted.request.prompt,
         "size": f"{fitted.request.width}x{fitted.request.height}",
     }
     if quality := _quality(model, options.quality):
         parameters["quality"] = quality.used
         honoured["quality"] = quality
-    elif "quality" in request.options.get("openai", {}):
+    elif options.quality != Options().quality:  # the form sends the default along
         note = f"quality ignored: {model.label} takes none"
         honoured["quality"] = Honour(options.quality, None, note)
     # A compatible server may know none of these: what is the default anyway is not said.
@@ -135,46 +94,24 @@ def new_call(model: Model, request: Request) -> Call:
         if option.name != "quality" and value != option.default:
             parameters[option.name] = value
             honoured[option.name] = Honour(value, value)
+    image = fitted.request.image
+    if image is not None and "moderation" in parameters:
+        note = "moderation ignored: with a start picture there is no choice"
+        honoured["moderation"] = Honour(parameters.pop("moderation"), None, note)
     if fitted.request.count > 1:
         parameters["n"] = fitted.request.count
     partials = int(model.options.get("partials", 2) or 0)
     return Call(
         parameters=parameters,
+        image=None if image is None else sendable(image),
         partials=partials if fitted.request.count == 1 else 0,
         honoured=honoured,
     )
 
 
-def gone(model: Model) -> RetiredModel:
-    """Say since when a retired model is gone, and what to use now."""
-    return RetiredModel(f"{model.label} {_since(model.status)}")
-
-
-def _since(status: Status) -> str:
-    when = f" on {status.date.day} {status.date:%B %Y}" if status.date else ""
-    then = f" Use {status.successor} instead." if status.successor else ""
-    return f"was shut down{when}.{then}"
-
-
-def _setting(config: Config, name: str) -> str | None:
-    return (config.value(name) or "").strip() or None
-
-
-def _options(model: Model, request: Request) -> tuple[Options, dict[str, Honour]]:
-    chosen: dict[str, Any] = {}
-    if "quality" in model.options:
-        chosen["quality"] = model.options["quality"]
-    ignored: dict[str, Honour] = {}
-    known = {option.name: option for option in fields(Options)}
-    for name, value in request.options.get("openai", {}).items():
-        if name not in known:
-            ignored[name] = Honour(value, None, f"{name} ignored: OpenAI has no such option")
-        elif value not in (None, ""):
-            choices = known[name].metadata["choices"]
-            if value not in choices:
-                raise BadInput(f"{name} must be one of {', '.join(choices)}; not {value}.")
-            chosen[name] = value
-    return Options(**chosen), ignored
+def _given(asked: Mapping[str, Value]) -> dict[str, Value]:
+    """Return the options that were chosen: an empty one leaves the model its own."""
+    return {name: value for name, value in asked.items() if value not in (None, "")}
 
 
 def _quality(model: Model, asked: str) -> Honour | None:

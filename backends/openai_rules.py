@@ -22,7 +22,9 @@ from backends.errors import (
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`sentence` may use {service}, {model}, {reason}, {kinds}, {wait} and {status}."""
+    """`sentence` may use {service}, {model}, {reason}, {kinds}, {key}, {address},
+    {wait} and {status}.
+    """
 
     kind: type[BackendError]
     sentence: str
@@ -77,7 +79,7 @@ RULES = (
     ),
     Rule(
         WrongKey,
-        "{service} does not accept the key. Check OPENAI_API_KEY.",
+        "{service} does not accept the key: {reason} Check {key}.",
         _codes("invalid_api_key incorrect_api_key_provided account_deactivated"),
         frozenset({401}),
     ),
@@ -107,7 +109,7 @@ RULES = (
     ),
     Rule(
         Unbilled,
-        "{service} has no image service at this address. Check OPENAI_BASE_URL.",
+        "{service} has no image service at this address. Check {address}.",
         statuses=frozenset({404, 405, *range(300, 400)}),
     ),
     Rule(

@@ -1,7 +1,6 @@
 """One exchange with OpenAI's image API: the call leaves, looks and an answer come back."""
 
 import asyncio
-import importlib
 import json
 import re
 import time
@@ -12,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from backends.base import Progress
+from backends.lasting import bring
+from backends.openai_account import Account
 from backends.openai_answers import Answer, first_picture, mapping, read
-from backends.openai_request import Account, Call
+from backends.openai_request import Call
 from backends.openai_rules import REFUSALS
 from backends.previews import Previews
 from backends.sse import ServerEvent, server_events
@@ -25,28 +26,27 @@ if TYPE_CHECKING:
 
 
 class Wire:
-    """The package's clients, one for each pool of connections; none of them holds a key."""
+    """The package's clients, one for each pool of connections and server; none holds a key."""
 
     def __init__(self, previews: Previews) -> None:
         self._previews = previews
-        self._clients: WeakKeyDictionary[httpx2.AsyncClient, openai.AsyncOpenAI] = (
+        self._clients: WeakKeyDictionary[httpx2.AsyncClient, dict[str, openai.AsyncOpenAI]] = (
             WeakKeyDictionary()
         )
 
     async def ready(self, pool: "httpx2.AsyncClient", account: Account) -> "openai.AsyncOpenAI":
         """Return the client for `pool`; the first call imports the package, off the loop."""
-        client = self._clients.get(pool)
-        if client is None or client.base_url != _slashed(account.base_url):
-            openai = await asyncio.to_thread(importlib.import_module, "openai")
-            client = openai.AsyncOpenAI(
+        clients = self._clients.setdefault(pool, {})
+        if account.base_url not in clients:
+            openai = await asyncio.to_thread(bring, "openai")
+            clients[account.base_url] = openai.AsyncOpenAI(
                 api_key="none",
                 base_url=account.base_url,
                 http_client=pool,
                 max_retries=0,
                 timeout=pool.timeout,
             )
-            self._clients[pool] = client
-        return client
+        return clients[account.base_url]
 
     async def exchange(
         self, client: "openai.AsyncOpenAI", account: Account, call: Call
@@ -54,7 +54,9 @@ class Wire:
         """Send `call`; where the server rejects a stream as unknown, send it once without."""
         import openai
 
-        parameters = {**call.parameters, "extra_headers": _headers(account)}
+        parameters = {**call.parameters, "extra_headers": headers(account)}
+        if call.image is not None:
+            parameters["image"] = call.image
         if call.partials:
             streaming = {"stream": True, "partial_images": call.partials}
             try:
@@ -75,7 +77,9 @@ class Wire:
         started = time.perf_counter()
         # The body is read here and not by the package: a server may answer a call for a stream
         # with plain JSON, and the package's reader takes 20 ms for an event of a picture's size.
-        async with client.images.with_streaming_response.generate(**parameters) as response:
+        images = client.images.with_streaming_response
+        ask = images.edit if "image" in parameters else images.generate
+        async with ask(**parameters) as response:
             answered = time.perf_counter()
             if response.headers.get("content-type", "").startswith("text/event-stream"):
                 request = response.http_request
@@ -99,10 +103,10 @@ class Wire:
         import openai
 
         match event.name or _type(event.data):
-            case "image_generation.partial_image":
+            case "image_generation.partial_image" | "image_edit.partial_image":
                 preview = await self._previews.make(first_picture, event.data)
                 return Progress(preview=preview) if preview else None
-            case "image_generation.completed":
+            case "image_generation.completed" | "image_edit.completed":
                 return await asyncio.to_thread(read, event.data)
             case "error":
                 said = mapping(json.loads(event.data))
@@ -113,8 +117,8 @@ class Wire:
                 return None
 
 
-def _headers(account: Account) -> dict[str, Any]:
-    """Said outright for each request, or the package takes them from the environment."""
+def headers(account: Account) -> dict[str, Any]:
+    """Return who asks, said outright for each request: the package would take the environment's."""
     from openai import Omit
 
     return {
@@ -122,10 +126,6 @@ def _headers(account: Account) -> dict[str, Any]:
         "OpenAI-Organization": account.organisation or Omit(),
         "OpenAI-Project": account.project or Omit(),
     }
-
-
-def _slashed(url: str) -> str:
-    return f"{url.rstrip('/')}/"
 
 
 def _type(data: bytes) -> str:

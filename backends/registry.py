@@ -9,6 +9,13 @@ from backends.base import Backend, Config
 BACKENDS: Mapping[str, str] = MappingProxyType(
     {
         "openai": "backends.openai:OpenAI",
+        "google": "backends.google:Google",
+        "huggingface": "backends.huggingface:HuggingFace",
+        "a1111": "backends.a1111:A1111",
+        "comfyui": "backends.comfyui:ComfyUI",
+        "stability": "backends.stability:Stability",
+        "midjourney": "backends.midjourney:Midjourney",
+        "craiyon": "backends.craiyon:Craiyon",
         "local": "backends.local:Local",
         "miniature": "backends.local:Miniature",
     }

@@ -4,7 +4,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from backends.base import Control, Value
+from backends.base import Control, Request, Then, Value
+from compare.template import BadVariants
+from compare.variants import spread
+from compare.wildcards import Folder
 
 
 class BadWord(ValueError):
@@ -27,17 +30,41 @@ def size(word: str | None) -> tuple[int | None, int | None]:
         raise BadWord(f"The size {word!r} must look like 1024x768.") from None
 
 
+def variants(word: str | None, request: Request, home: Path) -> tuple[Request, ...]:
+    """Return the requests that a prompt with variants stands for: all, or a number of them."""
+    if word is None:
+        return (request,)
+    if word != "all" and not word.isdecimal():
+        raise BadWord(f"The variants {word!r} must be all, or how many of them at random.")
+    try:
+        return spread(request, Folder(home), most=None if word == "all" else int(word))
+    except BadVariants as error:
+        raise BadWord(str(error)) from None
+
+
+def start_picture(file: Path | None) -> bytes | None:
+    """Read a picture to start from."""
+    return None if file is None else _file(file, "start picture")
+
+
+def second_step(
+    model: str | None, *, prompt: str, strength: float | None, own: Sequence[str]
+) -> Then | None:
+    """Return the second step, None where no model is named for it."""
+    if model is None:
+        if prompt or own:
+            raise BadWord("A prompt or an option of the second step needs its model: --then MODEL.")
+        return None
+    return Then(model=model, prompt=prompt, strength=strength, options=options(own))
+
+
 def control(
     file: Path | None, *, preprocessor: str, weight: float, start: float, end: float
 ) -> Control | None:
     """Read a control picture."""
     if file is None:
         return None
-    try:
-        image = file.read_bytes()
-    except OSError as error:
-        reason = error.strerror or "it cannot be opened"
-        raise BadWord(f"The control picture {file} cannot be read: {reason}.") from None
+    image = _file(file, "control picture")
     return Control(image=image, preprocessor=preprocessor, weight=weight, start=start, end=end)
 
 
@@ -51,6 +78,14 @@ def options(words: Sequence[str]) -> dict[str, dict[str, Value]]:
             raise BadWord(f"The option {word!r} must look like openai.quality=high.")
         found.setdefault(backend, {})[name] = _value(value)
     return found
+
+
+def _file(file: Path, name: str) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        reason = error.strerror or "it cannot be opened"
+        raise BadWord(f"The {name} {file} cannot be read: {reason}.") from None
 
 
 def _value(word: str) -> Value:

@@ -1,11 +1,14 @@
 """The catalogue: every model that Lineup knows, from `assets/models.toml`.
 
-Beside the listed ones, any `local/<Hub id, folder or file>` and any `openai/<name>` can be asked
-for: they get an entry on the spot, with what is usual for their kind and nothing made up.
+Beside the listed ones, any `local/<Hub id, folder or file>`, `openai/<name>` and so on can be asked
+for, `openai@<server>/<name>` from a server of one's own: `[[any]]` tables say what is usual for
+their kind, and nothing is made up.
 """
 
 import dataclasses
 import difflib
+import functools
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,12 +17,21 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from backends.base import Basis, Model, Price, Sizes, State, Status
+from backends.base import Basis, Model, State, Status
 from compare.entries import BadEntry, read
 
 DEFAULT_PATH = Path(__file__).parent.parent / "assets" / "models.toml"
 SUPPORTABLE = frozenset(
-    {"negative_prompt", "seed", "count", "num_inference_steps", "guidance_scale", "control"}
+    {
+        "negative_prompt",
+        "seed",
+        "count",
+        "num_inference_steps",
+        "guidance_scale",
+        "control",
+        "image",
+        "strength",
+    }
 )
 
 
@@ -30,11 +42,20 @@ class UnknownModel(LookupError):
         return str(self.args[0])
 
 
-@dataclass(frozen=True)
+@dataclass
 class Catalogue:
-    """All listed models, in the order in which they are shown."""
+    """All listed models, in the order in which they are shown, and what else can be asked for.
+
+    The id of each of `others` ends in `*`, which stands for a name; a `*` before the slash stands
+    for one of the user's own servers. There is one catalogue in a process, which all hold: nobody
+    keeps a list of its models, because those may come and go when it looks again.
+    """
 
     models: tuple[Model, ...]
+    others: tuple[Model, ...] = ()
+
+    async def refresh(self) -> None:
+        """Look for models that have come or gone; those of the catalogue's own file never do."""
 
     def find(self, id: str) -> Model:
         """Return the model called `id`, listed or made on the spot.
@@ -45,13 +66,12 @@ class Catalogue:
         for model in self.models:
             if model.id == id:
                 return model
-        match id.partition("/"):
-            case ("local", _, source) if source:
-                return _any_local(id, source)
-            case ("openai", _, name) if name:
-                return _any_openai(id, name)
-            case _:
-                raise UnknownModel(self._not_found(id))
+        for kind in self.others:
+            if named := _pattern(kind.id).fullmatch(id):
+                name = named[1]
+                label = name.rstrip("/").rpartition("/")[2] or name
+                return dataclasses.replace(kind, id=id, label=label, source=kind.source + name)
+        raise UnknownModel(self._not_found(id))
 
     def _not_found(self, id: str) -> str:
         ids = [model.id for model in self.models]
@@ -73,15 +93,20 @@ def load(path: Path | None = None) -> Catalogue:
         tables = tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BadEntry(f"{path.name} cannot be read: {error}") from error
-    if set(tables) != {"model"} or not isinstance(tables["model"], list):
-        raise BadEntry(f"{path.name} must hold [[model]] tables and nothing else.")
+    if not {"model"} <= set(tables) <= {"model", "any"} or not isinstance(tables["model"], list):
+        raise BadEntry(f"{path.name} must hold [[model]] and [[any]] tables and nothing else.")
     models = [_entry(table, number) for number, table in enumerate(tables["model"], start=1)]
     seen: set[str] = set()
     for model in models:
+        _check(model)
         if model.id in seen:
             raise BadEntry(f"{model.id} is listed twice.")
         seen.add(model.id)
-    return Catalogue(tuple(models))
+    others = [_entry(table, number) for number, table in enumerate(tables.get("any", ()), start=1)]
+    for kind in others:
+        if not kind.id.endswith("*"):
+            raise BadEntry(f"{kind.id}: the id of an [[any]] table ends in *.")
+    return Catalogue(tuple(models), tuple(others))
 
 
 def status_on(model: Model, today: date) -> Status:
@@ -105,7 +130,14 @@ def status_sentence(model: Model, today: date) -> str:
         case State.RETIRED:
             return f"{model.label} was switched off{f' on {when}' if when else ''}.{after}"
         case State.NO_API:
-            return f"{model.label} has no public API.{after}"
+            here = f" {status.successor} stands in for it here." if status.successor else ""
+            return f"{model.label} was never released: no public API, no weights.{here}"
+
+
+@functools.cache
+def _pattern(id: str) -> re.Pattern[str]:
+    start = re.escape(id.removesuffix("*")).replace(r"\*", r"[\w-]+")
+    return re.compile(f"{start}(.+)", re.ASCII | re.DOTALL)
 
 
 def _entry(table: Mapping[str, Any], number: int) -> Model:
@@ -119,37 +151,16 @@ def _entry(table: Mapping[str, Any], number: int) -> Model:
         raise BadEntry(f"{where}: controls and the support for control belong together.")
     if not model.sizes.native:
         raise BadEntry(f"{where}: at least one native size is needed.")
+    return model
+
+
+def _check(model: Model) -> None:
+    """What a listed model must say for itself."""
+    where = model.id
     paid = model.price.basis not in (Basis.FREE, Basis.HARDWARE)
-    if paid and not (model.price.source and model.price.priced_on):
+    to_be_had = model.status.state is not State.NO_API
+    if paid and to_be_had and not (model.price.source and model.price.priced_on):
         raise BadEntry(f"{where}: a price needs its source and its date (priced_on).")
     gone = model.status.state in (State.RETIRED, State.RETIRING)
     if gone and model.status.date is None:
         raise BadEntry(f"{where}: a model that is going or gone needs the date.")
-    return model
-
-
-def _any_local(id: str, source: str) -> Model:
-    return Model(
-        id=id,
-        label=source.rstrip("/").rpartition("/")[2] or source,
-        family="unknown",
-        source=source,
-        supports=frozenset(SUPPORTABLE - {"control"}),
-        sizes=Sizes(native=((512, 512), (768, 768), (1024, 1024))),
-        price=Price(basis=Basis.HARDWARE),
-        note="Not in the catalogue: loaded as its own files say.",
-    )
-
-
-def _any_openai(id: str, name: str) -> Model:
-    return Model(
-        id=id,
-        label=name,
-        family="unknown",
-        source=name,
-        provider="OpenAI",
-        supports=frozenset({"count"}),
-        sizes=Sizes(native=((1024, 1024), (1536, 1024), (1024, 1536)), only_native=True),
-        price=Price(basis=Basis.USAGE),
-        note="Not in the catalogue: its price is not known.",
-    )

@@ -6,7 +6,8 @@ its backend fits the request and says what it changed. Pure.
 
 from collections.abc import Sequence
 
-from backends.base import Control, Request
+from backends.base import Control, Request, Then
+from backends.fit import LEAST_STRENGTH
 from compare.catalogue import Catalogue, UnknownModel
 
 MOST_PROMPT = 32_000
@@ -16,6 +17,7 @@ SIDE = (16, 8192)
 GUIDANCE = (0.0, 50.0)
 SEED = (0, 2**32 - 1)
 WEIGHT = (0.0, 2.0)
+STRENGTH = (LEAST_STRENGTH, 1.0)
 
 
 def problems(request: Request, model_ids: Sequence[str], catalogue: Catalogue) -> dict[str, str]:
@@ -31,6 +33,9 @@ def problems(request: Request, model_ids: Sequence[str], catalogue: Catalogue) -
         "guidance_scale": _within("Guidance", request.guidance_scale, GUIDANCE),
         "seed": _within("The seed", request.seed, SEED),
         "control": _control(request.control) if request.control else "",
+        "image": _image(request.image),
+        "strength": _within("The strength", request.strength, STRENGTH),
+        "then": _then(request.then, catalogue) if request.then else "",
     }
     return {field: sentence for field, sentence in found.items() if sentence}
 
@@ -81,3 +86,23 @@ def _control(control: Control) -> str:
     if control.start >= control.end:
         return "The control must start before it ends."
     return ""
+
+
+def _image(image: bytes | None) -> str:
+    return "The start picture is empty. Choose a picture file." if image == b"" else ""
+
+
+def _then(then: Then, catalogue: Catalogue) -> str:
+    try:
+        model = catalogue.find(then.model)
+    except UnknownModel as error:
+        return str(error)
+    if "image" not in model.supports:
+        able = [each.id for each in catalogue.models if "image" in each.supports]
+        return (
+            f"{model.label} cannot go on from a picture, so it cannot be the second step. "
+            f"Choose one that can, such as {', '.join(able[:3])}."
+        )
+    return _text(then.prompt, "second step's prompt") or _within(
+        "The second step's strength", then.strength, STRENGTH
+    )

@@ -1,22 +1,27 @@
 """The commands: run, models, history. What is said goes to standard error, results to output."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 
 from backends.base import Request
-from backends.errors import Outcome
+from backends.errors import BackendError, Outcome
 from compare import ask, present
+from compare.budget import OverBudget
+from compare.chain import parent_of
 from compare.check import problems
 from compare.entries import BadEntry
 from compare.faults import StoreError
 from compare.lineup import Lineup, build, open_lineup
-from compare.records import Run
+from compare.listing import lines, markdown
+from compare.records import Job, Run
 from compare.runner import Runner
 from compare.settings import Settings, SettingsError
+from compare.template import holds_variants
 
 Result = TypeVar("Result")
 
@@ -51,6 +56,23 @@ def run(
     weight: Annotated[float, typer.Option(help="How much the control counts.")] = 1.0,
     start: Annotated[float, typer.Option(help="From which fraction of the steps.")] = 0.0,
     end: Annotated[float, typer.Option(help="To which fraction of the steps.")] = 1.0,
+    image: Annotated[Path | None, typer.Option(help="A picture to start from.")] = None,
+    strength: Annotated[
+        float | None, typer.Option(help="How much of a start picture is drawn anew: 0.01 to 1.")
+    ] = None,
+    then: Annotated[
+        str | None, typer.Option(help="A second model that goes on from each picture.")
+    ] = None,
+    then_prompt: Annotated[str, typer.Option(help="Its prompt; the same when left out.")] = "",
+    then_option: Annotated[
+        list[str] | None, typer.Option(help="NAME.KEY=VALUE for the second step alone.")
+    ] = None,
+    variants: Annotated[
+        str | None, typer.Option(help="A run for each {a|b} and __wildcard__: all, or how many.")
+    ] = None,
+    rewrite: Annotated[
+        str | None, typer.Option(help="A chat model that rewrites the prompt: openai:gpt-5.4-mini.")
+    ] = None,
     option: Annotated[list[str] | None, typer.Option(help="A backend's own: NAME.KEY=VALUE.")] = (
         None
     ),
@@ -71,28 +93,44 @@ def run(
             control=ask.control(
                 control, preprocessor=preprocessor, weight=weight, start=start, end=end
             ),
+            image=ask.start_picture(image),
+            strength=strength,
             options=ask.options(option or ()),
+            then=ask.second_step(
+                then, prompt=then_prompt, strength=strength, own=then_option or ()
+            ),
         )
     except ask.BadWord as error:
         _give_up(str(error))
-    finished, interrupted = _do(_run(request, models or [], as_json))
+    asking = Asking(models or [], variants, rewrite)
+    finished, interrupted = _do(_run(request, asking, as_json))
     if interrupted:
         raise typer.Exit(INTERRUPTED)
-    if any(job.outcome is not Outcome.DONE for job in finished.jobs):
+    if any(job.outcome is not Outcome.DONE for run in finished for job in run.jobs):
         raise typer.Exit(1)
 
 
 @app.command("models")
-def list_models(as_json: AsJson = False) -> None:
-    """List the models, whether they can run now, and what a picture costs."""
+def list_models(
+    as_json: AsJson = False,
+    as_markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the README's table.")
+    ] = False,
+) -> None:
+    """List the models, whether they can run now, what a picture costs and takes here."""
 
     async def gather() -> None:
         lineup = build(_settings())
         try:
-            rows = [present.ModelRow.of(model, lineup.runner) for model in lineup.catalogue.models]
+            if lineup.settings.home.exists() and not as_markdown:
+                await lineup.open()  # it knows how long pictures took
+            listed = lines(lineup.catalogue, lineup.runner)
         finally:
             await lineup.aclose()
-        present.models(rows, as_json=as_json)
+        if as_markdown:
+            typer.echo(markdown(listed), nl=False)
+        else:
+            present.models(listed, as_json=as_json)
 
     _do(gather())
 
@@ -112,35 +150,77 @@ def history(
     _do(gather())
 
 
-async def _run(request: Request, models: list[str], as_json: bool) -> tuple[Run, bool]:
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """With which models a prompt is drawn, in which variants, and who rewrites it first."""
+
+    models: list[str]
+    variants: str | None
+    rewrite: str | None
+
+
+async def _run(request: Request, asking: Asking, as_json: bool) -> tuple[list[Run], bool]:
     lineup = build(_settings())
-    if wrong := problems(request, models, lineup.catalogue):
-        await lineup.aclose()
-        _give_up("\n".join(wrong.values()))
     try:
+        requests = _requests(lineup, request, asking)  # what is wrong is told before money is spent
         await lineup.open()
-        begun = await lineup.runner.start(request, models)
+        if asking.rewrite is not None:
+            rewritten = await lineup.rewriter.rewrite(request.prompt, asking.rewrite)
+            present.rewritten(rewritten)
+            requests = _requests(lineup, rewritten.of(request), asking)
+        if asking.variants is None and holds_variants(requests[0].prompt):
+            typer.echo("The prompt is drawn as it is; --variants all draws each variant.", err=True)
+        begun = await lineup.runner.start_all(requests, asking.models)
         interrupted = await _follow(lineup, begun)
-        finished = await lineup.runner.get(begun.id) or begun
+        finished = [await lineup.runner.get(run.id) or run for run in begun]
     finally:
         await lineup.aclose()
-    present.run(finished, lineup.settings.home, as_json=as_json)
+    present.runs(finished, lineup.settings.home, as_json=as_json)
     return finished, interrupted
 
 
-async def _follow(lineup: Lineup, begun: Run) -> bool:
-    """Show the run until it has ended; True when it was ended by Ctrl-C."""
+def _requests(lineup: Lineup, request: Request, asking: Asking) -> tuple[Request, ...]:
+    """Return a request for each variant, or give up with what is wrong."""
+    requests = ask.variants(asking.variants, request, lineup.settings.home)
+    wrong: dict[str, str] = {}
+    for each in requests:
+        wrong |= problems(each, asking.models, lineup.catalogue)
+    if wrong:
+        _give_up("\n".join(wrong.values()))
+    return requests
+
+
+async def _follow(lineup: Lineup, begun: Sequence[Run]) -> bool:
+    """Show the runs until they have ended; True when they were ended by Ctrl-C."""
     runner: Runner = lineup.runner
-    labels = {job.id: runner.model(job.model).label for job in begun.jobs}
-    with present.Board(begun.jobs, labels) as board:
-        try:
-            async for job in runner.watch(begun.id):
+    jobs = [job for run in begun for job in run.jobs]
+    with present.Board(jobs, _labels(runner, begun)) as board:
+
+        async def follow(run: Run) -> None:
+            async for job in runner.watch(run.id):
                 board.show(job)
+
+        try:
+            await asyncio.gather(*map(follow, begun))
         except asyncio.CancelledError:
             board.say("Stopping …")
-            await runner.stop(begun.id)
+            await asyncio.gather(*(runner.stop(run.id) for run in begun))
             return True
     return False
+
+
+def _labels(runner: Runner, begun: Sequence[Run]) -> dict[str, str]:
+    """Name each job by its model, and by its variant where there are several."""
+    return {
+        job.id: (f"{number}. " if len(begun) > 1 else "") + _label(runner, run, job)
+        for number, run in enumerate(begun, start=1)
+        for job in run.jobs
+    }
+
+
+def _label(runner: Runner, run: Run, job: Job) -> str:
+    label, parent = runner.model(job.model).label, parent_of(job, run.jobs)
+    return label if parent is None else f"{label} from {runner.model(parent.model).label}"
 
 
 def _settings() -> Settings:
@@ -150,7 +230,7 @@ def _settings() -> Settings:
 def _do(work: Coroutine[Any, Any, Result]) -> Result:
     try:
         return asyncio.run(work)
-    except (StoreError, SettingsError, BadEntry) as error:
+    except (StoreError, SettingsError, BadEntry, OverBudget, ask.BadWord, BackendError) as error:
         _give_up(str(error))
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None

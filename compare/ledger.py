@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from decimal import Decimal
 from statistics import median
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, func, select, update
 
 from backends.base import Request
 from backends.errors import Outcome
@@ -19,14 +20,14 @@ _MEDIAN_OF = 25
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A run as it is kept; its control picture lies elsewhere."""
+    """A run as it is kept; the pictures that were given to it lie elsewhere."""
 
     run: Row
     jobs: tuple[Job, ...]
 
-    def with_control(self, image: bytes) -> Run:
-        """Return the run, with its control picture back in the request."""
-        request: Request = request_from(self.run["request"], image)
+    def whole(self, control_image: bytes = b"", image: bytes = b"") -> Run:
+        """Return the run, with the pictures back in its request."""
+        request: Request = request_from(self.run["request"], control_image, image)
         return Run(
             id=self.run["id"],
             created_at=datetime.fromisoformat(self.run["created_at"]),
@@ -53,6 +54,16 @@ def add_run(run: Run, request: str, owner: str) -> Callable[[Connection], None]:
             for position, job in enumerate(run.jobs)
         ]
         connection.execute(jobs.insert(), rows)
+
+    return operation
+
+
+def together(*operations: Callable[[Connection], None]) -> Callable[[Connection], None]:
+    """Do several things in one transaction: all of them or none."""
+
+    def operation(connection: Connection) -> None:
+        for each in operations:
+            each(connection)
 
     return operation
 
@@ -106,6 +117,16 @@ def run(run_id: str) -> Callable[[Connection], Kept | None]:
     return operation
 
 
+def batch(first_id: str) -> Callable[[Connection], list[str]]:
+    """Read the ids of the runs whose ids begin so, in order."""
+
+    def operation(connection: Connection) -> list[str]:
+        ids = connection.scalars(select(runs.c.id).where(runs.c.id.startswith(first_id)))
+        return sorted(ids, key=lambda id: (len(id), id))
+
+    return operation
+
+
 def recent(limit: int) -> Callable[[Connection], list[Kept]]:
     """Read the newest runs, newest first."""
 
@@ -117,10 +138,14 @@ def recent(limit: int) -> Callable[[Connection], list[Kept]]:
 
 
 def medians(connection: Connection) -> dict[str, float]:
-    """Read how many seconds of drawing each model usually takes, from its latest jobs."""
+    """Read how many seconds of drawing each model usually takes, from its latest jobs.
+
+    A second step draws only what is left to draw, so its seconds tell nothing here.
+    """
     drawn = (
         select(jobs.c.model, jobs.c.generate)
         .where(jobs.c.outcome == Outcome.DONE, jobs.c.generate.is_not(None))
+        .where(jobs.c.parent.is_(None))
         .order_by(jobs.c.created_at.desc())
         .limit(1000)
     )
@@ -130,6 +155,51 @@ def medians(connection: Connection) -> dict[str, float]:
         if len(latest) < _MEDIAN_OF:
             latest.append(generate)
     return {model: median(latest) for model, latest in seconds.items()}
+
+
+def spent_since(moment: datetime) -> Callable[[Connection], Decimal]:
+    """Read what jobs begun since `moment` have cost, in USD.
+
+    What is under way, or was sent and never answered, counts with the most that was expected.
+    """
+
+    def operation(connection: Connection) -> Decimal:
+        costs = select(
+            jobs.c.amount, jobs.c.high, (jobs.c.sent_at.is_not(None)) | (jobs.c.outcome.is_(None))
+        ).where(jobs.c.created_at >= moment.isoformat())
+        return sum(
+            (
+                Decimal(amount or (high if may_cost else None) or 0)
+                for amount, high, may_cost in connection.execute(costs)
+            ),
+            Decimal(0),
+        )
+
+    return operation
+
+
+def drawn_since(backend: str, moment: datetime) -> Callable[[Connection], int]:
+    """Count the pictures that came from a backend in jobs begun since `moment`."""
+
+    def operation(connection: Connection) -> int:
+        counted = (
+            select(func.count())
+            .select_from(pictures.join(jobs, pictures.c.job_id == jobs.c.id))
+            .where(jobs.c.created_at >= moment.isoformat(), jobs.c.model.startswith(f"{backend}/"))
+        )
+        return connection.execute(counted).scalar_one()
+
+    return operation
+
+
+def drawn(job_ids: Iterable[str]) -> Callable[[Connection], frozenset[str]]:
+    """Read which of these jobs have pictures."""
+
+    def operation(connection: Connection) -> frozenset[str]:
+        found = select(pictures.c.job_id).where(pictures.c.job_id.in_(tuple(job_ids)))
+        return frozenset(connection.scalars(found))
+
+    return operation
 
 
 def unfinished(connection: Connection) -> dict[str, list[Job]]:

@@ -5,8 +5,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from backends.base import Backend, Config
-from compare.catalogue import Catalogue, load
+from compare.catalogue import Catalogue
+from compare.rewrite import Rewriter
 from compare.runner import Runner
+from compare.servers import load_all
 from compare.settings import Settings
 from compare.store import Store
 
@@ -19,6 +21,7 @@ class Lineup:
     catalogue: Catalogue
     store: Store
     runner: Runner
+    rewriter: Rewriter
 
     async def open(self) -> None:
         """Open the store and end what a crash left.
@@ -32,6 +35,7 @@ class Lineup:
     async def aclose(self) -> None:
         """Stop what is under way and let go of everything."""
         await self.runner.aclose()
+        await self.rewriter.aclose()
         await self.store.close()
 
 
@@ -44,9 +48,10 @@ def build(
     """Put a Lineup together; `create` makes the backends, the registry's by default."""
     if create is None:
         from backends.registry import create
-    catalogue = catalogue or load()
+    catalogue = catalogue or load_all(settings)
     store = Store(settings.home)
-    return Lineup(settings, catalogue, store, Runner(store, catalogue, create, settings))
+    runner = Runner(store, catalogue, create, settings)
+    return Lineup(settings, catalogue, store, runner, Rewriter(settings))
 
 
 @asynccontextmanager

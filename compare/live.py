@@ -1,5 +1,6 @@
 """A run that is under way: how its jobs stand, who works on them, who wants to know."""
 
+import asyncio
 from dataclasses import replace
 
 from compare.fanout import Broadcast
@@ -35,10 +36,17 @@ class Live:
         publish = self.news.publish if hurry else self.news.publish_soon
         publish(job.id, job)
 
-    def take_place(self) -> int:
-        """Return the position of one more job; nobody else gets it."""
-        self._places += 1
-        return self._places - 1
+    def take_places(self, count: int) -> int:
+        """Return the first position of so many more jobs; nobody else gets them."""
+        self._places += count
+        return self._places - count
+
+    async def ended(self, job_id: str) -> Job:
+        """Return a job of the run when it has ended."""
+        tasks = [work.task for work in self.works if work.job.id == job_id and work.task]
+        if tasks:
+            await asyncio.wait(tasks)
+        return next(job for job in self.run.jobs if job.id == job_id)
 
     def join(self) -> None:
         """One more job keeps the run under way."""

@@ -39,7 +39,10 @@ class Incoming:
 
 
 class Shelf:
-    """The folders `incoming`, `pictures` and `controls` in `home`. All methods block."""
+    """The folders `incoming`, `pictures` and `controls` in `home`. All methods block.
+
+    `controls` holds what people gave: control pictures and pictures to start from.
+    """
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -97,16 +100,24 @@ class Shelf:
             return None
         return next((file for file in folder.glob(f"{sha256}.*")), None)
 
-    def keep_control(self, image: bytes) -> str:
-        """Keep the bytes of a control picture and return their SHA-256."""
-        name = hashlib.sha256(image).hexdigest()
-        file = self._controls / name
+    def drawn(self, sha256: str) -> bytes | None:
+        """Return the bytes of a finished picture, None where it is gone."""
+        file = self.path(sha256)
+        return file.read_bytes() if file is not None else None
+
+    def keep_given(self, image: bytes) -> str:
+        """Keep the bytes of a picture that was given and return their SHA-256."""
+        file = self.given_path(image)
         if not file.exists():
             _write(file, image)
-        return name
+        return file.name
 
-    def control(self, sha256: str | None) -> bytes:
-        """Return a kept control picture, empty where it is gone."""
+    def given_path(self, image: bytes) -> Path:
+        """Return the file of a picture that was given, kept or not: its name is its SHA-256."""
+        return self._controls / hashlib.sha256(image).hexdigest()
+
+    def given(self, sha256: str | None) -> bytes:
+        """Return a picture that was given, empty where it is gone."""
         file = self._controls / (sha256 or "")
         return file.read_bytes() if file.is_file() else b""
 

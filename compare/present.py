@@ -3,10 +3,8 @@
 import dataclasses
 import json
 import sys
-import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
@@ -15,14 +13,14 @@ from typing import Any, Self, cast
 import typer
 from rich.console import Console
 from rich.live import Live
-from rich.table import Column, Table
+from rich.table import Table
 from rich.text import Text
 
-from backends.base import Model, Ready, Request
 from backends.errors import Outcome
-from compare import pricing
-from compare.records import Cost, Job, Run
-from compare.runner import Runner
+from compare import chain, pricing
+from compare.listing import Line
+from compare.records import Job, Phase, Run
+from compare.rewrite import Rewritten
 
 _COLOURS = {
     Outcome.DONE: "green",
@@ -32,22 +30,18 @@ _COLOURS = {
     Outcome.CANCELLED: "dim",
     Outcome.UNKNOWN: "yellow",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class ModelRow:
-    """A model as `models` lists it."""
-
-    model: Model
-    ready: Ready
-    cost: Cost
-
-    @classmethod
-    def of(cls, model: Model, runner: Runner) -> Self:
-        """Ask the runner about `model`."""
-        model = runner.model(model.id)
-        cost = runner.estimates(Request(prompt=""), [model.id])[model.id]
-        return cls(model, runner.ready(model), cost)
+_WIDTHS = {
+    "model": 0,
+    "price": 0,
+    "now": 0,
+    "status": 0,
+    "family": 0,
+    "seconds": 100,
+    "runs at": 120,
+    "takes": 160,
+    "licence": 200,
+}
+"""From how many columns of a terminal on each column of the models' table is shown."""
 
 
 class Board:
@@ -56,7 +50,6 @@ class Board:
     def __init__(self, jobs: Sequence[Job], labels: Mapping[str, str]) -> None:
         self._jobs = {job.id: job for job in jobs}
         self._labels = labels
-        self._began = time.monotonic()
         self._said = ""
         self._console = Console(stderr=True)
         self._live = Live(console=self._console, get_renderable=self._table, refresh_per_second=8)
@@ -75,10 +68,14 @@ class Board:
         self._live.stop()
 
     def show(self, job: Job) -> None:
-        """Take a job's news; without a terminal, only its end is worth a line."""
-        self._jobs[job.id] = job
-        if not self._console.is_terminal and job.outcome is not None:
+        """Take a job's news; without a terminal, an end and a command are worth a line."""
+        before, self._jobs[job.id] = self._jobs[job.id], job
+        if self._console.is_terminal:
+            return
+        if job.outcome is not None:
             typer.echo(f"{self._label(job)}: {job.outcome}. {job.message}".strip(), err=True)
+        elif job.command and job.command != before.command:
+            typer.echo(f"{self._label(job)}: {_told(job)}", err=True)
 
     def say(self, sentence: str) -> None:
         """Show a line under the table."""
@@ -90,38 +87,93 @@ class Board:
     def _table(self) -> Table:
         table = Table(box=None, padding=(0, 2, 0, 0), show_header=False, caption=self._said)
         for job in self._jobs.values():
-            spent = job.timing.total or time.monotonic() - self._began
+            spent = "" if job.phase is Phase.WAITING else f"{_spent(job):.1f} s"
             step = f"{job.step}/{job.steps or '?'}" if job.step is not None else ""
-            table.add_row(self._label(job), _state(job), f"{spent:.1f} s", step, job.message)
+            table.add_row(self._label(job), _state(job), spent, step, _told(job))
         return table
 
 
-def run(run: Run, home: Path, *, as_json: bool) -> None:
-    """Print what a run came to."""
+def _spent(job: Job) -> float:
+    """Seconds since the job could begin, so far or in all; a step that never could took none."""
+    if job.outcome is not None:
+        return job.timing.total or 0.0
+    return (datetime.now(UTC) - job.created_at).total_seconds()
+
+
+def _told(job: Job) -> str:
+    return f"{job.message} {job.command}".strip()
+
+
+def rewritten(rewritten: Rewritten) -> None:
+    """Say on standard error what became of the prompt, and what that cost."""
+    typer.echo(f"The prompt: {rewritten.original}", err=True)
+    typer.echo(f"{rewritten.by} ({rewritten.cost}): {rewritten.prompt}", err=True)
+
+
+def runs(runs: Sequence[Run], home: Path, *, as_json: bool) -> None:
+    """Print what one run came to, or several that were started together."""
     if as_json:
-        _print({"run": run.id, "jobs": [_job(job, home) for job in run.jobs]})
+        listed = [{"run": run.id, **_asked(run), "jobs": _jobs(run, home)} for run in runs]
+        _print(listed[0] if len(listed) == 1 else {"runs": listed})
         return
+    for number, run in enumerate(runs, start=1):
+        if len(runs) > 1:
+            Console().print(Text(f"{number}. {run.request.prompt}", style="bold"))
+        _table(run, home)
+
+
+def _asked(run: Run) -> dict[str, str]:
+    """Return the prompt where it is not the one that was typed, and what it was made of."""
+    request = run.request
+    made_of = {
+        "template": request.template,
+        "original_prompt": request.original_prompt,
+        "rewritten_by": request.rewritten_by,
+    }
+    known = {name: words for name, words in made_of.items() if words is not None}
+    return {"prompt": request.prompt, **known} if known else {}
+
+
+def _jobs(run: Run, home: Path) -> list[dict[str, Any]]:
+    return [_job(job, home) for job in run.jobs]
+
+
+def _table(run: Run, home: Path) -> None:
     table = Table("model", "outcome", "seconds", "cost", "picture", box=None, padding=(0, 2, 0, 0))
     for job in run.jobs:
-        seconds = "" if job.timing.total is None else f"{job.timing.total:.1f}"
+        name, seconds, cost = _named(job), _seconds(job.timing.total), pricing.in_words(job.cost)
+        seconds += " (cached)" if job.timing.cached else ""
+        if (parent := chain.parent_of(job, run.jobs)) is not None and job.pictures:
+            spent, both = chain.whole(parent, job)
+            seconds += f"\n{_seconds(spent)} in all"
+            cost += f"\n{pricing.in_words(both)} in all" if both.amount != 0 else ""
         files = "\n".join(str(home / picture.path) for picture in job.pictures)
         told = Text("\n".join(part for part in (files, job.message, *_notes(job)) if part))
         told.overflow = "fold"
-        table.add_row(job.model, _state(job), seconds, pricing.in_words(job.cost), told)
+        table.add_row(name, _state(job), seconds, cost, told)
     Console().print(table)
 
 
-def models(rows: Sequence[ModelRow], *, as_json: bool) -> None:
+def models(lines: Sequence[Line], *, as_json: bool) -> None:
     """Print the catalogue."""
     if as_json:
-        _print([{**_plain(row.model), "ready": _plain(row.ready)} for row in rows])
+        rows = [
+            {**_plain(line.model), "ready": _plain(line.ready), "seconds": line.seconds}
+            for line in lines
+        ]
+        _print(rows)
         return
-    whole = [Column(name, no_wrap=True) for name in ("model", "price")]
-    table = Table(*whole, "now", "status", "family", box=None, padding=(0, 2, 0, 0))
-    for row in rows:
-        price, ready = pricing.in_words(row.cost), row.ready.state
-        table.add_row(row.model.id, price, ready, _status(row), row.model.family)
-    Console().print(table)
+    console = Console()
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name, least in _WIDTHS.items():
+        if console.width >= least:
+            table.add_column(name, no_wrap=True, overflow="ellipsis")
+    for line in lines:
+        model, seconds = line.model, "" if line.seconds is None else f"{line.seconds:.1f}"
+        known = (model.id, line.price, line.ready.state, line.status, model.family, seconds)
+        cells = (*known, model.provider, line.takes, model.licence)
+        table.add_row(*cells[: len(table.columns)])
+    console.print(table)
 
 
 def history(runs: Iterable[Run], home: Path, *, as_json: bool) -> None:
@@ -132,7 +184,8 @@ def history(runs: Iterable[Run], home: Path, *, as_json: bool) -> None:
                 "run": run.id,
                 "created_at": run.created_at.isoformat(),
                 "prompt": run.request.prompt,
-                "jobs": [_job(job, home) for job in run.jobs],
+                **_asked(run),
+                "jobs": _jobs(run, home),
             }
             for run in runs
         ]
@@ -141,7 +194,7 @@ def history(runs: Iterable[Run], home: Path, *, as_json: bool) -> None:
     table = Table("run", "when", "prompt", "models", box=None, padding=(0, 2, 0, 0))
     for run in runs:
         prompt = Text(run.request.prompt.replace("\n", " "), overflow="ellipsis", no_wrap=True)
-        jobs = ", ".join(f"{job.model} ({job.outcome or job.phase})" for job in run.jobs)
+        jobs = ", ".join(f"{_named(job)} ({job.outcome or job.phase})" for job in run.jobs)
         table.add_row(run.id, f"{run.created_at.astimezone():%Y-%m-%d %H:%M}", prompt, jobs)
     Console().print(table)
 
@@ -151,6 +204,7 @@ def _job(job: Job, home: Path) -> dict[str, Any]:
     return {
         "id": job.id,
         "model": job.model,
+        "parent": job.parent,
         "outcome": job.outcome,
         "message": job.message,
         "timing": _plain(job.timing),
@@ -163,6 +217,14 @@ def _job(job: Job, home: Path) -> dict[str, Any]:
     }
 
 
+def _named(job: Job) -> str:
+    return job.model if job.parent is None else f"→ {job.model}"
+
+
+def _seconds(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds:.1f}"
+
+
 def _state(job: Job) -> Text:
     if job.outcome is None:
         return Text(job.phase, style="cyan")
@@ -171,11 +233,6 @@ def _state(job: Job) -> Text:
 
 def _notes(job: Job) -> list[str]:
     return [each.note for each in job.honoured.values() if each.note]
-
-
-def _status(row: ModelRow) -> str:
-    status = row.model.status
-    return f"{status.state} {status.date}" if status.date else status.state
 
 
 def _plain(value: Any) -> Any:

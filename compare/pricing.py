@@ -4,12 +4,12 @@ Unknown is None and is never 0; 0 is only what is known to be free or not charge
 Decimal from the price list to the screen.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import assert_never
 
-from backends.base import Basis, Model, Receipt, Request
+from backends.base import Basis, Model, Receipt, Request, Value
 from backends.fit import closest_size
 from compare.records import Cost
 
@@ -58,9 +58,11 @@ def estimate(
                 low, high = expected
             else:
                 return cost
-            least, most = _prompt(model, request)
+            (least, most), (given, given_at_most) = _prompt(model, request), _start(model, request)
             most += _previews(model) if count == 1 else _ZERO
-            return replace(cost, low=low * count + least, high=high * count + most)
+            return replace(
+                cost, low=low * count + least + given, high=high * count + most + given_at_most
+            )
         case _:
             assert_never(price.basis)
 
@@ -121,6 +123,16 @@ def total(costs: Iterable[Cost]) -> Estimate:
         else:
             unknown += 1
     return Estimate(low, high, unknown, free)
+
+
+def together(costs: Sequence[Cost]) -> Cost:
+    """Return the cost of several jobs as one; unknown where that of one of them is."""
+    free = all(cost.basis is Basis.FREE for cost in costs)
+    whole = Cost(basis=Basis.FREE if free else None)
+    if all(cost.amount is not None for cost in costs):
+        return replace(whole, amount=sum((cost.amount or _ZERO for cost in costs), _ZERO))
+    sums = total(costs)
+    return whole if sums.unknown else replace(whole, low=sums.low, high=sums.high)
 
 
 def in_words(cost: Cost) -> str:
@@ -192,6 +204,13 @@ def _size(model: Model, request: Request) -> tuple[int, int]:
     return closest_size(model.sizes, width, height)
 
 
+def _sizes(model: Model, request: Request) -> Sequence[tuple[int, int]]:
+    """Return the sizes that the picture may get: a start picture's shape is not known yet."""
+    takes = request.image is not None and "image" in model.supports
+    open_shape = takes and not (request.width or request.height)
+    return model.sizes.native if open_shape else (_size(model, request),)
+
+
 def _megapixels(width: int, height: int) -> Decimal:
     return Decimal(width * height) / 1_000_000
 
@@ -200,19 +219,34 @@ def _expected(model: Model, request: Request) -> tuple[Decimal, Decimal] | None:
     """Return the least and most that one picture of the asked quality and size should cost.
 
     Without a quality (or with "auto") the range spans all of them. For a size that the price
-    list does not know, what it does know is scaled by the number of pixels.
+    list does not know, what it does know is scaled by the number of pixels; the price of a
+    resolution such as "2K" holds for every shape.
     """
-    asked = request.options.get(model.backend, {}).get("quality") or model.options.get("quality")
-    size = _size(model, request)
+    asked, any_shape = _quality(model, request), "image_sizes" in model.options
     found: list[Decimal] = []
     for quality, prices in _by_quality(model).items():
-        if asked in (None, "auto", quality):
-            if size in prices:
-                found.append(prices[size])
-            else:
-                pixels = Decimal(size[0] * size[1])
-                found += [each * pixels / (w * h) for (w, h), each in prices.items()]
+        if asked not in (None, "auto", quality):
+            continue
+        if any_shape:
+            found += prices.values()
+        else:
+            for size in _sizes(model, request):
+                if size in prices:
+                    found.append(prices[size])
+                else:
+                    pixels = Decimal(size[0] * size[1])
+                    found += [each * pixels / (w * h) for (w, h), each in prices.items()]
     return (min(found), max(found)) if found else None
+
+
+def _quality(model: Model, request: Request) -> Value:
+    """Return the asked quality or resolution; of what a model does not have, its most."""
+    chosen = request.options.get(model.backend, {})
+    if "image_sizes" not in model.options:
+        return chosen.get("quality") or model.options.get("quality")
+    has = str(model.options["image_sizes"]).replace(" ", "").split(",")
+    wanted = chosen.get("image_size") or model.options.get("image_size")
+    return wanted if wanted in has else has[-1]
 
 
 def _by_quality(model: Model) -> dict[str, dict[tuple[int, int], Decimal]]:
@@ -234,6 +268,19 @@ def _prompt(model: Model, request: Request) -> tuple[Decimal, Decimal]:
     each = model.price.per_token.get("text_input", _ZERO)
     text = request.prompt + request.negative_prompt
     return each * (len(text) // 5), each * (len(text.encode(errors="replace")) // 2 + 1)
+
+
+def _start(model: Model, request: Request) -> tuple[Decimal, Decimal]:
+    """Return the least and most that reading a start picture costs.
+
+    The catalogue says between which numbers its tokens lie (`image_tokens`).
+    """
+    if request.image is None or "image" not in model.supports:
+        return _ZERO, _ZERO
+    price = model.price.per_token
+    each = price.get("image_input", price.get("text_input", _ZERO))
+    least, _, most = str(model.options.get("image_tokens") or "0").partition("-")
+    return each * int(least), each * int(most or least)
 
 
 def _previews(model: Model) -> Decimal:

@@ -15,8 +15,9 @@ from backends.errors import Outcome
 
 
 class Phase(StrEnum):
-    """Where a job is before it has an outcome."""
+    """Where a job is before it has an outcome; WAITING is for the first step's picture."""
 
+    WAITING = "waiting"
     QUEUED = "queued"
     LOADING = "loading"
     SENT = "sent"
@@ -30,7 +31,9 @@ class Timing:
 
     queued: in our lane or the service's queue. load: weights. first_preview: from start of work
     to the first look. generate: the drawing itself. download: fetching the bytes.
-    total: from the click to the last byte on disk.
+    total: from the click (of a second step: from the end of the first) to the last byte on disk.
+    cached: a picture was not drawn for this job but kept from an earlier one, so `total` tells
+    nobody's speed and `generate` is None.
     """
 
     queued: float | None = None
@@ -39,6 +42,7 @@ class Timing:
     generate: float | None = None
     download: float | None = None
     total: float | None = None
+    cached: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,15 +74,20 @@ class SavedPicture:
 class Job:
     """One model's part of a run. `outcome` is None until it has ended.
 
+    `parent` is the id of the first step's job, where this one is the second; `created_at` is then
+    the moment from which it could begin.
+
     `started_at` is the wall clock when work began (for a stopwatch in a browser); `sent_at` is
-    the ledger's mark that money may have been spent since. `preview`, `step` and `steps` are
-    live only and not kept.
+    the ledger's mark that money may have been spent since. `command` is what a person is asked to
+    carry somewhere, `by_hand` whether the picture may be brought back the same way. These two,
+    `preview`, `step` and `steps` are live only and not kept.
     """
 
     id: str
     run_id: str
     model: str
     created_at: datetime
+    parent: str | None = None
     phase: Phase = Phase.QUEUED
     outcome: Outcome | None = None
     message: str = ""
@@ -88,6 +97,8 @@ class Job:
     cost: Cost = field(default_factory=Cost)
     honoured: Mapping[str, Honour] = field(default_factory=dict[str, Honour])
     pictures: tuple[SavedPicture, ...] = ()
+    command: str = ""
+    by_hand: bool = False
     step: int | None = None
     steps: int | None = None
     preview: Preview | None = None

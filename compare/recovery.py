@@ -19,6 +19,14 @@ SENT = (
     "it may have been billed. Nothing was sent again."
 )
 NOT_SENT = "Lineup stopped before this was sent; nothing was spent."
+NOT_BEGUN = (
+    "Not begun: Lineup stopped before the first step had drawn a picture. "
+    "Nothing was spent on this one; try the first one again."
+)
+BETWEEN = (
+    "Lineup stopped before this second step was sent or done; nothing was spent on it. "
+    "The picture of the first step is there: try again."
+)
 
 
 async def recover(writer: Writer, shelf: Shelf, owner: Owner) -> int:
@@ -33,14 +41,18 @@ async def recover(writer: Writer, shelf: Shelf, owner: Owner) -> int:
     return ended
 
 
-def truth(job: Job) -> Job:
-    """Return a job whose process is gone, with the outcome that is true of it."""
+def truth(job: Job, *, begun: bool = True) -> Job:
+    """Return a job whose process is gone, with the outcome that is true of it.
+
+    `begun` says of a second step whether its first has left a picture.
+    """
     saved = len(job.pictures)
     also = f" {saved} finished picture{'s were' if saved > 1 else ' was'} kept." if saved else ""
     if job.sent_at is not None:
         return replace(job, outcome=Outcome.UNKNOWN, message=SENT + also)
     cost = replace(job.cost, amount=Decimal(0))
-    return replace(job, outcome=Outcome.CANCELLED, message=NOT_SENT + also, cost=cost)
+    why = NOT_SENT if job.parent is None else BETWEEN if begun else NOT_BEGUN
+    return replace(job, outcome=Outcome.CANCELLED, message=why + also, cost=cost)
 
 
 async def _end(writer: Writer, shelf: Shelf, owner_id: str) -> int:
@@ -53,7 +65,10 @@ async def _end(writer: Writer, shelf: Shelf, owner_id: str) -> int:
         if incoming.position >= len(job.pictures):
             found[job.id, incoming.position] = incoming.picture
             jobs[job.id] = replace(job, pictures=(*job.pictures, incoming.picture))
-    await writer.do(ledger.end_jobs([truth(job) for job in jobs.values()], found))
+    drawn = await writer.do(ledger.drawn(job.parent for job in jobs.values() if job.parent))
+    drawn |= {job_id for job_id, _ in found}
+    ended = [truth(job, begun=job.parent in drawn) for job in jobs.values()]
+    await writer.do(ledger.end_jobs(ended, found))
     for incoming in left_over:
         shelf.settle(incoming)
     return len(jobs)

@@ -7,44 +7,42 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from backends.base import Basis, Control, Honour, Request
+from backends.base import Basis, Control, Honour, Request, Then
 from backends.errors import Outcome
 from compare.records import Cost, Job, Phase, SavedPicture, Timing
 
 Row = Mapping[Any, Any]
 
 
-def request_text(request: Request, control_sha256: str | None) -> str:
-    """Return `request` as JSON, with its control picture's bytes replaced by their SHA-256."""
-    fields = {
-        field.name: getattr(request, field.name)
-        for field in dataclasses.fields(request)
-        if field.name != "control"
-    }
+def request_text(request: Request, control_sha256: str | None, image_sha256: str | None) -> str:
+    """Return `request` as JSON, with the bytes of its pictures replaced by their SHA-256."""
+    fields = _fields(request) | {"image": image_sha256}
     if request.control is not None:
-        control = {
-            field.name: getattr(request.control, field.name)
-            for field in dataclasses.fields(request.control)
-            if field.name != "image"
-        }
-        fields["control"] = {**control, "sha256": control_sha256}
+        fields["control"] = _fields(request.control) | {"sha256": control_sha256}
+        del fields["control"]["image"]
+    if request.then is not None:
+        fields["then"] = _fields(request.then)
     # Options may be any Mapping; JSON wants a dict.
     return json.dumps(fields, ensure_ascii=False, default=dict)
 
 
-def control_name(text: str) -> str | None:
-    """Return the SHA-256 of the control picture that a kept request needs."""
-    control = json.loads(text).get("control")
-    return control["sha256"] if control else None
-
-
-def request_from(text: str, image: bytes = b"") -> Request:
-    """Return a kept request; `image` is its control picture."""
+def picture_names(text: str) -> tuple[str | None, str | None]:
+    """Return the SHA-256 of the control picture and of the start picture that a request needs."""
     fields = json.loads(text)
-    control = fields.pop("control", None)
-    if control:
+    control = fields.get("control")
+    return (control["sha256"] if control else None), fields.get("image")
+
+
+def request_from(text: str, control_image: bytes = b"", image: bytes = b"") -> Request:
+    """Return a kept request with its control picture and its start picture."""
+    fields = json.loads(text)
+    if control := fields.get("control"):
         del control["sha256"]
-        fields["control"] = Control(image=image, **control)
+        fields["control"] = Control(image=control_image, **control)
+    if fields.get("image"):
+        fields["image"] = image
+    if then := fields.get("then"):
+        fields["then"] = Then(**then)
     return Request(**fields)
 
 
@@ -55,6 +53,7 @@ def job_row(job: Job) -> dict[str, Any]:
         "id": job.id,
         "run_id": job.run_id,
         "model": job.model,
+        "parent": job.parent,
         "created_at": job.created_at.isoformat(),
         "started_at": job.started_at.isoformat() if job.started_at else None,
         "sent_at": job.sent_at.isoformat() if job.sent_at else None,
@@ -77,11 +76,13 @@ def job_row(job: Job) -> dict[str, Any]:
 def job_from(row: Row, pictures: Iterable[SavedPicture]) -> Job:
     """Return the job of a row."""
     outcome = Outcome(row["outcome"]) if row["outcome"] else None
-    under_way = Phase.SENT if row["sent_at"] else Phase.QUEUED
+    unsent = Phase.WAITING if row["parent"] else Phase.QUEUED
+    under_way = Phase.SENT if row["sent_at"] else unsent
     return Job(
         id=row["id"],
         run_id=row["run_id"],
         model=row["model"],
+        parent=row["parent"],
         created_at=datetime.fromisoformat(row["created_at"]),
         phase=Phase.ENDED if outcome else under_way,
         outcome=outcome,
@@ -107,6 +108,10 @@ def picture_from(row: Row) -> SavedPicture:
     return SavedPicture(
         **{field.name: row[field.name] for field in dataclasses.fields(SavedPicture)}
     )
+
+
+def _fields(record: Any) -> dict[str, Any]:
+    return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
 
 
 def _text(amount: Decimal | None) -> str | None:

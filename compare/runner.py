@@ -5,26 +5,33 @@ news is a broadcast that anybody may follow, leave, and follow again.
 """
 
 import asyncio
-import secrets
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, TypeVar
 
-from backends.base import Backend, Config, Model, Readiness, Ready, Request
-from backends.errors import BackendError
-from compare import pricing
-from compare.catalogue import Catalogue, status_on
+from backends.base import Backend, Config, Model, Readiness, Ready, Request, State
+from backends.errors import BackendError, TimedOut, Unanswered
+from backends.pace import Pace
+from compare import chain, pricing
+from compare.batch import new_ids
+from compare.budget import check
+from compare.catalogue import Catalogue, status_on, status_sentence
+from compare.chain import Before
 from compare.follow import UnknownRun, follow
 from compare.lanes import Lanes
 from compare.live import Live
-from compare.records import Cost, Job, Phase, Run
+from compare.records import Cost, Job, Run
 from compare.settings import Settings
 from compare.store import Store
 from compare.work import Place, Work
 
 Result = TypeVar("Result")
+
+MOST_CHECKING = 20.0
+"""Seconds that a service may take to say whether it accepts a key."""
 
 
 class Runner:
@@ -48,6 +55,7 @@ class Runner:
         self._place = Place(
             store=store,
             lanes=Lanes(),
+            pace=Pace(),
             backend=self._backend,
             hide=settings.hide,
             hourly_rate=settings.hourly_rate,
@@ -60,30 +68,61 @@ class Runner:
     async def start(self, request: Request, model_ids: Sequence[str]) -> Run:
         """Begin a run. Its jobs are in the store when this returns, and go on by themselves.
 
+        Raises: as `start_all` does.
+        """
+        return (await self.start_all([request], model_ids))[0]
+
+    async def start_all(
+        self, requests: Sequence[Request], model_ids: Sequence[str]
+    ) -> tuple[Run, ...]:
+        """Begin a run for each request, all of them or none; they are a batch from now on.
+
         Raises:
             ValueError: no model is named.
+            OverBudget: together they might cost more than is left of today's budget.
             UnknownModel: there is no such model.
-            StoreError: the run could not be written down; nothing was begun.
+            StoreError: the runs could not be written down; nothing was begun.
         """
         if not model_ids:
             raise ValueError("Choose at least one model.")
         models = [self.model(id) for id in model_ids]
-        return await self._unstoppable(self._start(request, models))
+        if (most := self._settings.daily_budget) is not None:
+            costs = [cost for request in requests for cost in self.expected(request, model_ids)]
+            await check(self._store, most, costs)
+        return await self._unstoppable(self._start(requests, models))
+
+    async def batch(self, run_id: str) -> tuple[Run, ...]:
+        """Return the runs that were started together with this one, as they stand now."""
+        found = [await self.get(id) for id in await self._store.batch(run_id)]
+        return tuple(run for run in found if run is not None)
+
+    async def stop_batch(self, run_id: str) -> None:
+        """Stop the runs that were started together with this one, and it too."""
+        await asyncio.gather(*(self.stop(id) for id in await self._store.batch(run_id)))
 
     async def retry(self, run_id: str, job_id: str) -> Job:
         """Ask the model of an ended job once more, as a new job of the same run.
 
+        A first step is followed by its second, again; a second step starts from the same picture.
+
         Raises:
             UnknownRun: there is no such run or job.
-            ValueError: the job has not ended.
+            ValueError: the job has not ended, or is a second step without a picture to start from.
+            OverBudget: it might cost more than is left of today's budget.
         """
         run = await self.get(run_id)
         old = next((job for job in run.jobs if job.id == job_id), None) if run else None
-        if old is None:
+        if run is None or old is None:
             raise UnknownRun(f"There is no job {job_id} in a run {run_id}.")
         if old.outcome is None:
             raise ValueError("This is still under way.")
-        return await self._unstoppable(self._retry(run_id, self.model(old.model)))
+        before = chain.parent_of(old, run.jobs)
+        if before is not None and not before.pictures:
+            raise ValueError("The first step made no picture. Try that one again.")
+        if (most := self._settings.daily_budget) is not None:
+            costs = self.expected(run.request, [old.model])
+            await check(self._store, most, costs if old.parent is None else costs[1:])
+        return await self._unstoppable(self._retry(run_id, old))
 
     async def watch(self, run_id: str) -> AsyncGenerator[Job, None]:
         """Yield every job as it stands, then each change, until all have ended.
@@ -114,6 +153,20 @@ class Runner:
         if tasks:
             await asyncio.wait(tasks)
 
+    async def hand(self, run_id: str, job_id: str, data: bytes) -> None:
+        """Give a job the picture that it waits for a person to bring.
+
+        Raises:
+            UnknownRun: no such job is under way.
+            BackendError: it is no picture, or the job waits for none; it goes on as before.
+        """
+        live = self._live.get(run_id)
+        works = () if live is None else live.works
+        work = next((work for work in works if work.job.id == job_id), None)
+        if work is None:
+            raise UnknownRun("This card waits for no picture any more.")
+        await work.hand(data)
+
     async def get(self, run_id: str) -> Run | None:
         """Return a run as it stands now, under way or stored."""
         if live := self._live.get(run_id):
@@ -133,13 +186,49 @@ class Runner:
         """Return what `request` is expected to cost on each model."""
         return {id: self._estimate(self.model(id), request) for id in model_ids}
 
+    def expected(self, request: Request, model_ids: Sequence[str]) -> list[Cost]:
+        """Return what each job of `request` is expected to cost, second steps included."""
+        costs = [self._estimate(self.model(id), chain.first(request)) for id in model_ids]
+        if (then := request.then) is not None:
+            costs += [self._estimate(self.model(then.model), chain.second(request))] * len(costs)
+        return costs
+
+    def typical_seconds(self, model_id: str) -> float | None:
+        """Return how long a picture of this model usually takes here, None if that is not known."""
+        return self._seconds.get(model_id)
+
     def ready(self, model: Model) -> Ready:
         """Say whether `model` can run now."""
-        model = replace(model, status=status_on(model, datetime.now(UTC).date()))
+        today = datetime.now(UTC).date()
+        model = replace(model, status=status_on(model, today))
+        if model.status.state is State.NO_API:
+            return Ready(Readiness.UNAVAILABLE, status_sentence(model, today))
         try:
             return self._backend(model).ready(model)
         except (BackendError, LookupError, ImportError) as error:
             return Ready(Readiness.UNAVAILABLE, self._settings.hide(str(error)))
+
+    async def check(self, backend: str, server: str = "") -> str:
+        """Return what a backend's service says to the key; "" where asking is not free.
+
+        Raises:
+            BackendError: it does not accept the key, there is none, or nobody answers.
+        """
+        asked = self._backend_called(backend)
+        try:
+            async with asyncio.timeout(MOST_CHECKING):
+                return self._settings.hide(await asked.check(server))
+        except (Unanswered, TimeoutError) as error:
+            who = server or asked.label
+            raise TimedOut(f"{who} does not answer. Nothing was spent: try again.") from error
+        except BackendError as error:
+            raise type(error)(self._settings.hide(str(error))) from error
+
+    def warm(self, model_ids: Sequence[str]) -> None:
+        """Let the backends of these models get ready in the background."""
+        for name in {self.model(id).backend: id for id in model_ids}.values():
+            with suppress(BackendError, LookupError, ImportError):
+                self._backend(self.model(name)).warm()
 
     async def aclose(self) -> None:
         """Stop everything and let go of the backends."""
@@ -150,36 +239,42 @@ class Runner:
             await backend.aclose()
         self._backends.clear()
 
-    async def _start(self, request: Request, models: Sequence[Model]) -> Run:
-        now = datetime.now(UTC)
-        run_id = secrets.token_hex(8)
-        jobs = tuple(
-            self._new_job(run_id, position, model, request, now)
-            for position, model in enumerate(models)
-        )
-        live = Live(Run(id=run_id, created_at=now, request=request, jobs=jobs))
-        works = [self._work(live, job, model) for job, model in zip(jobs, models, strict=True)]
-        await self._store.add_run(live.run)
-        self._live[run_id] = live
-        for work in works:
-            live.join()
-            self._begin(live, work)
-        return live.run
+    async def _start(self, requests: Sequence[Request], models: Sequence[Model]) -> tuple[Run, ...]:
+        runs = [
+            self._new_run(run_id, request, models)
+            for run_id, request in zip(new_ids(len(requests)), requests, strict=True)
+        ]
+        begun = [Live(run) for run in runs]
+        works = [[self._work(live, job) for job in live.run.jobs] for live in begun]
+        await self._store.add_run(*runs)
+        for live, own in zip(begun, works, strict=True):
+            self._live[live.run.id] = live
+            for work in own:
+                self._begin(live, work)
+        return tuple(live.run for live in begun)
 
-    async def _retry(self, run_id: str, model: Model) -> Job:
+    def _new_run(self, run_id: str, request: Request, models: Sequence[Model]) -> Run:
+        now, then = datetime.now(UTC), request.then and self.model(request.then.model)
+        steps = chain.steps(run_id, models, then)
+        jobs = tuple(chain.new_job(step, request, now, self._estimate) for step in steps)
+        return Run(id=run_id, created_at=now, request=request, jobs=jobs)
+
+    async def _retry(self, run_id: str, old: Job) -> Job:
         live = await self._rejoin(run_id)
         live.join()
         try:
-            position = live.take_place()
-            job = self._new_job(run_id, position, model, live.request, datetime.now(UTC))
-            work = self._work(live, job, model)
-            await self._store.add_job(job, position)
-        except BaseException:
+            now, model, then = datetime.now(UTC), self.model(old.model), live.request.then
+            follows = None if then is None or old.parent else self.model(then.model)
+            place = live.take_places(1 if follows is None else 2)
+            steps = chain.steps(run_id, [model], follows, first=place, parent=old.parent)
+            jobs = [chain.new_job(step, live.request, now, self._estimate) for step in steps]
+            await self._store.add_jobs(jobs, place)
+            for job in jobs:
+                live.tell(job, True)
+                self._begin(live, self._work(live, job, anyway=old.parent is not None))
+        finally:
             self._leave(live)
-            raise
-        live.tell(job, True)
-        self._begin(live, work)
-        return job
+        return jobs[0]
 
     async def _rejoin(self, run_id: str) -> Live:
         """Return the run as one that is under way, again if need be."""
@@ -196,23 +291,21 @@ class Runner:
         live = self._live.get(run_id)
         return None if live is None or live.news.closed else live
 
-    def _new_job(
-        self, run_id: str, position: int, model: Model, request: Request, now: datetime
-    ) -> Job:
-        return Job(
-            id=f"{run_id}-{position}",
-            run_id=run_id,
-            model=model.id,
-            created_at=now,
-            phase=Phase.QUEUED,
-            cost=self._estimate(model, request),
+    def _work(self, live: Live, job: Job, *, anyway: bool = False) -> Work:
+        model = self.model(job.model)
+        if job.parent is None:
+            return Work(job, model, chain.first(live.request), self._place, live.tell)
+        first = chain.parent_of(job, live.run.jobs)
+        before = Before(
+            label=self.model(first.model).label if first else "The first step",
+            ended=partial(live.ended, job.parent),
+            picture=self._store.picture,
+            anyway=anyway,
         )
-
-    def _work(self, live: Live, job: Job, model: Model) -> Work:
-        return Work(job, model, live.request, self._place, live.tell)
+        return Work(job, model, chain.second(live.request), self._place, live.tell, before)
 
     def _begin(self, live: Live, work: Work) -> None:
-        """Set a job going; `live` has been joined for it."""
+        live.join()
         live.works.append(work)
         task = work.begin()
         self._tasks.add(task)
@@ -220,7 +313,7 @@ class Runner:
 
     def _ended(self, live: Live, work: Work, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if work.job.timing.generate is not None:
+        if work.job.timing.generate is not None and work.job.parent is None:
             self._seconds.setdefault(work.model.id, work.job.timing.generate)
         self._leave(live)
 
@@ -235,7 +328,9 @@ class Runner:
         return pricing.estimate(model, request, hourly_rate=rate, seconds=seconds)
 
     def _backend(self, model: Model) -> Backend:
-        name = model.backend
+        return self._backend_called(model.backend)
+
+    def _backend_called(self, name: str) -> Backend:
         if name not in self._backends:
             self._backends[name] = self._create(name, self._settings.config())
         return self._backends[name]

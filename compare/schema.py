@@ -4,6 +4,8 @@ Alembic takes half a second to import, so it is only asked when the revision is 
 A database whose revision is not known here comes from a newer Lineup and is left alone.
 """
 
+import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,10 @@ from sqlalchemy.pool import StaticPool
 
 from compare.faults import newer_database
 
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002", "0003")
 FILE = "lineup.db"
+WAIT = 30.0
+"""How long, in seconds, another process's hold on the database is waited out."""
 
 
 def open_engine(home: Path) -> Engine:
@@ -26,7 +30,7 @@ def open_engine(home: Path) -> Engine:
         f"sqlite:///{home / FILE}",
         # One connection, used by one thread at a time (see compare/writer.py).
         poolclass=StaticPool,
-        connect_args={"check_same_thread": False, "timeout": 30},
+        connect_args={"check_same_thread": False, "timeout": WAIT},
     )
     event.listen(engine, "connect", _prepare)
     try:
@@ -50,8 +54,28 @@ def _prepare(raw: Any, _: object) -> None:
     makes every commit reach the disk: what is committed here is money and finished pictures,
     and live progress is never written at all.
     """
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+    _keep_a_log_ahead(raw)
+    for pragma in ("synchronous = FULL", "foreign_keys = ON"):
         raw.execute(f"PRAGMA {pragma}")
+
+
+def _keep_a_log_ahead(raw: Any) -> None:
+    """Turn write-ahead logging on, however many processes turn it on at once.
+
+    SQLite does not wait here: two connections that both read and both want to write the file's
+    header would wait for each other, so one is told "busy" at once, whatever its timeout
+    (https://sqlite.org/c3ref/busy_handler.html). It asks again; the other is done in milliseconds.
+    """
+    patience = time.monotonic() + WAIT
+    while True:
+        try:
+            raw.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() > patience:
+                raise
+            time.sleep(0.01)
 
 
 def _revision(connection: Connection) -> str | None:

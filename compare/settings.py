@@ -14,8 +14,8 @@ from pydantic import Field, PrivateAttr, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from backends.base import Config
+from compare.visit import secret, typed_key, typed_keys
 
-_SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD")
 _SHARE = "LINEUP_SHARE_KEYS"
 
 
@@ -36,8 +36,11 @@ class Settings(BaseSettings):
 
     home: Path = Field(default=Path("data"), validation_alias="LINEUP_HOME")
     hourly_rate: Decimal | None = Field(default=None, ge=0, validation_alias="LINEUP_HOURLY_RATE")
+    daily_budget: Decimal | None = Field(default=None, ge=0, validation_alias="LINEUP_DAILY_BUDGET")
 
     _for_visitors: bool = PrivateAttr(default=False)
+    _lent: bool = PrivateAttr(default=False)
+    _attended: bool = PrivateAttr(default=False)
     _from_file: dict[str, SecretStr] = PrivateAttr(default_factory=dict[str, SecretStr])
 
     def model_post_init(self, context: Any, /) -> None:
@@ -63,14 +66,45 @@ class Settings(BaseSettings):
         """Return these settings as visitors of a public address may use them.
 
         The owner's keys are not among them, unless the owner has set LINEUP_SHARE_KEYS=1.
+
+        Raises:
+            SettingsError: keys are shared without a limit.
         """
         public = self.model_copy()
         public._for_visitors = self._look(_SHARE) != "1"
+        public._lent = not public._for_visitors
+        if not public._for_visitors and self.daily_budget is None:
+            raise SettingsError(
+                f"{_SHARE}=1 lets visitors spend your keys. Say with LINEUP_DAILY_BUDGET how many "
+                "US dollars a day they may spend at most."
+            )
         return public
 
+    def attended(self) -> "Settings":
+        """Return these settings for where a person sits before the cards."""
+        attended = self.model_copy()
+        attended._attended = True
+        return attended
+
+    @property
+    def public(self) -> bool:
+        """Whether visitors of a public address use these settings, with or without lent keys."""
+        return self._for_visitors or self._lent
+
+    def without_lent_keys(self) -> "Settings":
+        """Return these settings, in which visitors use their own keys only, whatever is shared."""
+        own = self.model_copy()
+        own._for_visitors = self.public
+        return own
+
     def value(self, name: str) -> str | None:
-        """Return the setting called `name`, None when it is unset, empty, or not for visitors."""
-        return None if self._for_visitors and _secret(name) else self._look(name)
+        """Return the setting called `name`, None when it is unset, empty, or not for visitors.
+
+        A key that was typed for this visit goes first.
+        """
+        if typed := typed_key(name):
+            return typed
+        return None if self._for_visitors and secret(name) else self._look(name)
 
     def _look(self, name: str) -> str | None:
         if value := os.environ.get(name):
@@ -80,16 +114,12 @@ class Settings(BaseSettings):
 
     def config(self) -> Config:
         """Return what a backend may know."""
-        return Config(value=self.value, home=self.home)
+        return Config(value=self.value, home=self.home, attended=self._attended)
 
     def hide(self, text: str) -> str:
-        """Return `text` without any key that is set here."""
-        for name in (*os.environ, *self._from_file):
-            value = self._look(name) if _secret(name) else None
+        """Return `text` without any key that is set or was typed here."""
+        names = (name for name in (*os.environ, *self._from_file) if secret(name))
+        for value in (*map(self._look, names), *typed_keys()):
             if value and len(value) >= 8:
                 text = text.replace(value, "[hidden]")
         return text
-
-
-def _secret(name: str) -> bool:
-    return any(word in name.upper() for word in _SECRET_WORDS)

@@ -62,14 +62,20 @@ class Stopwatch:
         spent = dict(self._spent)
         spent[self._part] = spent.get(self._part, 0.0) + now - self._since
         receipt = receipt or Receipt()
-        generate = receipt.generate
-        if generate is None and self._last_picture is not None:
-            generate = max(0.0, self._last_picture - (receipt.download or 0.0))
         return Timing(
             queued=spent[Part.QUEUED],
             load=spent.get(Part.LOAD) if receipt.load is None else receipt.load,
             first_preview=self._first_preview,
-            generate=generate,
+            generate=self._drawing(receipt),
             download=receipt.download,
             total=(self._end or now) - self._began if ended else None,
+            cached=receipt.cached,
         )
+
+    def _drawing(self, receipt: Receipt) -> float | None:
+        """The seconds of drawing; a picture out of a cache was not drawn."""
+        if receipt.cached:
+            return None
+        if receipt.generate is not None or self._last_picture is None:
+            return receipt.generate
+        return max(0.0, self._last_picture - (receipt.download or 0.0))

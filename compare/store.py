@@ -3,7 +3,7 @@
     lineup.db    runs, jobs, pictures, in the present revision of `migrations/`
     pictures/    finished pictures as they came, each under its SHA-256
     incoming/    pictures that the database does not know yet (see compare/pictures.py)
-    controls/    control pictures, likewise
+    controls/    pictures that were given, to steer with or to start from, likewise
     owners/      one lock for each process that is at work here
 
 Two rules make it a ledger. The mark "sent" is on disk before `mark_sent` returns, and nothing is
@@ -12,21 +12,25 @@ sent before. A picture's bytes and row are on disk before `add_picture` returns,
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from backends.base import Picture
+from compare.batch import beginning
 from compare.faults import from_os
 from compare.owners import Owner
 from compare.pictures import Shelf, rescue
 from compare.records import Job, Run, SavedPicture
-from compare.rows import control_name, request_text
+from compare.rows import picture_names, request_text
 from compare.writer import Writer
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from compare.ledger import Kept
 
 Result = TypeVar("Result")
@@ -76,20 +80,29 @@ class Store:
 
         return await recover(self._writer, self._shelf, self._owner)
 
-    async def add_run(self, run: Run) -> None:
-        """Keep a new run with its jobs and its control picture."""
+    async def add_run(self, *runs: Run) -> None:
+        """Keep new runs with their jobs and the pictures given to them: all of them or none."""
         from compare import ledger
 
-        control = run.request.control
-        name = control and await self._off_loop(self._shelf.keep_control, control.image)
-        text = request_text(run.request, name)
-        await self._writer.do(ledger.add_run(run, text, self.owner_id))
+        operations: list[Callable[[Connection], None]] = []
+        for run in runs:
+            control = run.request.control
+            text = request_text(
+                run.request,
+                await self._keep(control and control.image),
+                await self._keep(run.request.image),
+            )
+            operations.append(ledger.add_run(run, text, self.owner_id))
+        await self._writer.do(ledger.together(*operations))
 
-    async def add_job(self, job: Job, position: int) -> None:
-        """Keep one more job of a run that is there."""
+    async def add_jobs(self, jobs: Sequence[Job], position: int) -> None:
+        """Keep more jobs of a run that is there, from `position` on: all of them or none."""
         from compare import ledger
 
-        await self._writer.do(ledger.add_job(job, position, self.owner_id))
+        operations = [
+            ledger.add_job(job, place, self.owner_id) for place, job in enumerate(jobs, position)
+        ]
+        await self._writer.do(ledger.together(*operations))
 
     async def save_job(self, job: Job) -> None:
         """Keep how a job stands, all but its pictures."""
@@ -127,11 +140,18 @@ class Store:
             kept = await self._writer.do(ledger.run(run_id)) or kept
         return await self._whole(kept)
 
-    async def recent(self, limit: int = 50) -> tuple[Run, ...]:
-        """Return the newest runs, newest first; control pictures are left on disk."""
+    async def batch(self, run_id: str) -> list[str]:
+        """Return the ids of the runs that were started together with this one, itself included."""
         from compare import ledger
 
-        return tuple(kept.with_control(b"") for kept in await self._writer.do(ledger.recent(limit)))
+        first = beginning(run_id)
+        return [run_id] if first is None else await self._writer.do(ledger.batch(first))
+
+    async def recent(self, limit: int = 50) -> tuple[Run, ...]:
+        """Return the newest runs, newest first; pictures given to them are left on disk."""
+        from compare import ledger
+
+        return tuple(kept.whole() for kept in await self._writer.do(ledger.recent(limit)))
 
     async def medians(self) -> dict[str, float]:
         """Return how many seconds of drawing each model usually takes."""
@@ -143,13 +163,39 @@ class Store:
         """Return how many seconds of drawing one model usually takes, None before its first."""
         return (await self.medians()).get(model_id)
 
+    async def spent_since(self, moment: datetime) -> Decimal:
+        """Return what jobs begun since `moment` have cost, in USD, estimates where nothing else."""
+        from compare import ledger
+
+        return await self._writer.do(ledger.spent_since(moment))
+
+    async def drawn_since(self, backend: str, moment: datetime) -> int:
+        """Return how many pictures came from a backend in jobs begun since `moment`."""
+        from compare import ledger
+
+        return await self._writer.do(ledger.drawn_since(backend, moment))
+
+    async def picture(self, sha256: str) -> bytes | None:
+        """Return the bytes of a finished picture, None where it is gone."""
+        return await self._off_loop(self._shelf.drawn, sha256)
+
     def picture_path(self, sha256: str) -> Path | None:
         """Return the file of a picture; one look into one folder."""
         return self._shelf.path(sha256)
 
+    def given_path(self, image: bytes) -> Path:
+        """Return the file in which a picture that was given with a run is kept."""
+        return self._shelf.given_path(image)
+
+    async def _keep(self, image: bytes | None) -> str | None:
+        """Keep a picture that was given, and return its SHA-256."""
+        return None if image is None else await self._off_loop(self._shelf.keep_given, image)
+
     async def _whole(self, kept: "Kept") -> Run:
-        name = control_name(kept.run["request"])
-        return kept.with_control(await self._off_loop(self._shelf.control, name) if name else b"")
+        names = picture_names(kept.run["request"])
+        return kept.whole(
+            *[await self._off_loop(self._shelf.given, name) if name else b"" for name in names]
+        )
 
     def _prepare(self) -> None:
         self._shelf.prepare()

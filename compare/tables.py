@@ -4,7 +4,18 @@ Amounts are decimal texts, never floats. Times are UTC in ISO 8601 and sort as t
 JSON. The bytes of pictures are files beside the database, never in it.
 """
 
-from sqlalchemy import BigInteger, Column, Float, ForeignKey, Integer, MetaData, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    false,
+)
 
 metadata = MetaData()
 
@@ -36,6 +47,7 @@ jobs = Table(
     Column("generate", Float),
     Column("download", Float),
     Column("total", Float),
+    Column("cached", Boolean, nullable=False, server_default=false()),
     Column("amount", Text),
     Column("low", Text),
     Column("high", Text),
@@ -43,6 +55,7 @@ jobs = Table(
     Column("priced_on", Text),
     Column("source", Text, nullable=False),
     Column("honoured", Text, nullable=False),
+    Column("parent", Text),
 )
 
 pictures = Table(

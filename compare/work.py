@@ -29,16 +29,21 @@ from backends.base import (
     Sending,
     State,
 )
-from backends.errors import BackendError, RetiredModel
+from backends.errors import BackendError, BadInput, RetiredModel, ServiceFault
+from backends.images import check
+from backends.pace import Pace
 from compare.catalogue import status_sentence
+from compare.chain import Before
 from compare.endings import Account, End
 from compare.faults import StoreError
 from compare.lanes import Lanes
-from compare.records import Job, Phase
+from compare.records import Job, Phase, Timing
 from compare.stopwatch import Part, Stopwatch
 from compare.store import Store
 
 log = logging.getLogger(__name__)
+
+_EXACT = Decimal("0.000001")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,13 +52,17 @@ class Place:
 
     store: Store
     lanes: Lanes
+    pace: Pace
     backend: Callable[[Model], Backend]
     hide: Callable[[str], str]
     hourly_rate: Decimal | None
 
 
 class Work:
-    """Does one job. `job` is always its present state; `tell(job, hurry)` hears of changes."""
+    """Does one job. `job` is always its present state; `tell(job, hurry)` hears of changes.
+
+    With a `before`, it is a second step, which waits for that one's picture first.
+    """
 
     def __init__(
         self,
@@ -62,6 +71,7 @@ class Work:
         request: Request,
         place: Place,
         tell: Callable[[Job, bool], None],
+        before: Before | None = None,
     ) -> None:
         self.job = job
         self.model = model
@@ -69,9 +79,11 @@ class Work:
         self._request = request
         self._place = place
         self._tell = tell
+        self._before = before
         self._stopwatch = Stopwatch()
         self._receipt: Receipt | None = None
         self._losses: list[str] = []
+        self._hand: Callable[[bytes], None] | None = None
         self.task: asyncio.Task[None] | None = None
         self._stopping = False
         self._ending = False
@@ -87,6 +99,22 @@ class Work:
             self._stopping = True
             self.task.cancel()
 
+    async def hand(self, data: bytes) -> None:
+        """Give the backend the picture that a person brings.
+
+        Raises:
+            BackendError: it is no picture, or the job waits for none; it goes on as before.
+        """
+        try:
+            await asyncio.to_thread(check, data)
+        except ServiceFault as error:
+            raise BadInput(
+                "That is no whole picture. Save it once more and bring it again."
+            ) from error
+        if self._hand is None:
+            raise BadInput("This card waits for no picture any more.")
+        self._hand(data)
+
     async def _run(self) -> None:
         try:
             await self._draw()
@@ -99,25 +127,31 @@ class Work:
             end = self._account().unkept(error)
         except Exception as error:
             end = self._broken(error)
-        self._ending = True
+        self._ending, self._hand = True, None
         await self._finish(end)
 
     async def _draw(self) -> None:
         if self.model.status.state in (State.RETIRED, State.NO_API):
             raise RetiredModel(status_sentence(self.model, datetime.now(UTC).date()))
+        if self._before is not None:
+            self._request = await self._before.start(self._request)
+            self._before, self._stopwatch = None, Stopwatch()
+            self._show(phase=Phase.QUEUED, created_at=datetime.now(UTC))
         backend = self._place.backend(self.model)
         async with self._place.lanes.of(backend.lane(self.model)):
+            await self._place.pace.turn()
             self._stopwatch.work()
             self._show(hurry=True, started_at=datetime.now(UTC))
             async with aclosing(backend.generate(self.model, self._request)) as events:
                 async for event in events:
+                    self._hand = event.take if isinstance(event, Queued) else None
                     await self._take(event)
 
     async def _take(self, event: Event) -> None:
         match event:
-            case Queued(message=message):
+            case Queued():
                 self._stopwatch.turn(Part.QUEUED)
-                self._show(phase=Phase.QUEUED, message=message)
+                self._show(phase=Phase.QUEUED, message=event.message, command=event.command)
             case Loading(message=message):
                 self._stopwatch.turn(Part.LOAD)
                 self._show(phase=Phase.LOADING, message=message)
@@ -126,6 +160,7 @@ class Work:
                 await self._place.store.mark_sent(self.job.id, at)
                 self._stopwatch.turn(Part.GENERATE)
                 self._show(phase=Phase.SENT, sent_at=at, message="")
+                await self._place.pace.turn()  # the request is made as soon as this returns
             case Progress():
                 self._stopwatch.turn(Part.GENERATE)
                 if event.preview is not None:
@@ -143,10 +178,22 @@ class Work:
                 self._stopwatch.kept()
                 self._show(hurry=True, phase=Phase.GENERATING)
             case Receipt():
-                self._receipt = event
+                self._receipt = await self._shared(event)
                 self._show(honoured=event.honoured)
             case _:
                 assert_never(event)
+
+    async def _shared(self, receipt: Receipt) -> Receipt:
+        """Charge the job its share of a subscription: by the pictures of this month so far."""
+        if receipt.monthly is None or not self.job.pictures:
+            return receipt
+        month = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+        try:
+            made = await self._place.store.drawn_since(self.model.backend, month)
+        except StoreError:  # the pictures are safe: then the price is not known
+            return receipt
+        share = receipt.monthly * len(self.job.pictures) / max(made, len(self.job.pictures))
+        return replace(receipt, charged=share.quantize(_EXACT))
 
     async def _keep(self, picture: Picture) -> None:
         """Put a finished picture where it is safe, even when the job is stopped meanwhile."""
@@ -197,20 +244,28 @@ class Work:
             hourly_rate=self._place.hourly_rate,
         )
 
-    def _show(self, *, hurry: bool = False, **changes: Any) -> None:
-        """Take a change over and tell of it: at once when the phase is new, else soon."""
-        before = self.job
-        self.job = replace(before, timing=self._stopwatch.read(self._receipt), **changes)
+    def _show(self, *, hurry: bool = False, command: str = "", **changes: Any) -> None:
+        """Take a change over and tell of it: at once when the phase is new, else soon.
+
+        A command that waits for a person is over with whatever comes next.
+        """
+        before, timing = self.job, self._stopwatch.read(self._receipt)
+        by_hand = self._hand is not None
+        self.job = replace(before, timing=timing, command=command, by_hand=by_hand, **changes)
         self._tell(self.job, hurry or self.job.phase is not before.phase)
 
     async def _finish(self, end: End) -> None:
+        begun = self._before is None
         self.job = replace(
             self.job,
             phase=Phase.ENDED,
             outcome=end.outcome,
             message=self._place.hide(end.message),
             cost=end.cost,
-            timing=self._stopwatch.read(self._receipt, ended=True),
+            # Waiting for another model is nobody's time.
+            timing=self._stopwatch.read(self._receipt, ended=True) if begun else Timing(),
+            command="",
+            by_hand=False,
             step=None,
             steps=None,
             preview=self.job.preview if self._losses else None,

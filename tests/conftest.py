@@ -22,7 +22,23 @@ OFFLINE = {
     "GRADIO_ANALYTICS_ENABLED": "False",
 }
 SECRET_ENDINGS = ("_KEY", "_TOKEN", "_SECRET", "_PASSWORD")
-OURS = ("OPENAI_", "LINEUP_")
+OURS = (
+    "A1111_",
+    "COMFYUI_",
+    "CRAIYON_",
+    "DISCORD_",
+    "GEMINI_",
+    "GOOGLE_",
+    "HF_",
+    "LINEUP_",
+    "MIDJOURNEY_",
+    "OPENAI_",
+    "STABILITY_",
+)
+COUNTED = {
+    "backends/test_contract.py": "The contract",
+    "backends/test_faults.py": "The fault matrix",
+}
 PROXIES = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"}
 
 
@@ -44,6 +60,27 @@ def pytest_configure(config: pytest.Config) -> None:
     guard.setattr(socket.socket, "sendto", _guarded_send(socket.socket.sendto))
     for name in ("getaddrinfo", "gethostbyname"):
         guard.setattr(socket, name, _guarded_lookup(getattr(socket, name)))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many cases of the contract and of the fault matrix were run, and over what."""
+    for file, name in COUNTED.items():
+        passed, skipped, failed = (
+            _of(terminalreporter.stats.get(outcome, []), file)
+            for outcome in ("passed", "skipped", "failed")
+        )
+        if ids := passed + skipped + failed:
+            kinds = {id.partition("[")[2].rstrip("]").partition(":")[0] for id in ids} - {""}
+            terminalreporter.write_line(
+                f"{name}: {len(ids)} cases over {len(kinds)} backends; {len(passed)} passed, "
+                f"{len(failed)} failed, {len(skipped)} cannot happen there."
+            )
+
+
+def _of(reports: list[Any], file: str) -> list[str]:
+    """Return the ids of the tests of one file, each once."""
+    ids = (str(getattr(report, "nodeid", "")) for report in reports)
+    return list(dict.fromkeys(id for id in ids if id.partition("::")[0].endswith(file)))
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 HEAVY = ("torch", "torchvision", "diffusers", "transformers", "controlnet_aux", "cv2")
 # Gradio itself imports huggingface_hub.
-CLIENTS = ("openai", "google.genai", "discord", "sqlalchemy", "alembic")
+CLIENTS = ("openai", "google.genai", "discord", "sqlalchemy", "alembic", "dynamicprompts")
 BUILD = """
 import sys
 from compare import catalogue

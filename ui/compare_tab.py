@@ -1,11 +1,11 @@
 """The Compare tab: ask once, watch every model answer, choose."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gradio as gr
-from gradio.components import Component
+from gradio.blocks import Block
 
 from backends.base import Request
 from compare.catalogue import UnknownModel
@@ -13,13 +13,22 @@ from compare.check import problems
 from compare.faults import StoreError
 from compare.lineup import Lineup
 from compare.records import Run
-from ui import board, form, options, picker, summary
+from compare.template import BadVariants
+from compare.visit import visit
+from ui import form, options, picker, several, shown_run, summary
 from ui.board import Renderer
+from ui.builder import Builder
 from ui.context import Context
 from ui.control import ControlPicture
+from ui.rewriting import Rewriting
+from ui.second_step import SecondStep
+from ui.several import COUNT, Several
+from ui.shown_run import ShownRun, models_of
+from ui.start_picture import StartPicture
 
 MOST_SEED = 2**32 - 1
-Shown = dict[Component, Any]
+MISTAKES = (form.BadField, BadVariants, *shown_run.MISTAKES)
+Shown = dict[Block, Any]
 
 # Ctrl/Cmd+Enter in any field presses Compare, as everywhere.
 KEYS = """() => document.addEventListener("keydown", (event) => {
@@ -30,13 +39,19 @@ KEYS = """() => document.addEventListener("keydown", (event) => {
   }
 })"""
 
+# A page whose address names a run goes on to fill itself with it, unless something is wrong.
+RESTORE = """() => new URLSearchParams(location.search).has("run") &&
+  !document.querySelector(".lu-said .lu-bad") &&
+  document.querySelector("button.lu-restore")?.click()"""
+
 
 class CompareTab:
     """Lays the tab out and answers its events; each handler calls `compare` and translates."""
 
-    def __init__(self, context: Context, renderer: Renderer) -> None:
+    def __init__(self, context: Context, renderer: Renderer, keys: gr.State) -> None:
         self._context = context
         self._renderer = renderer
+        self._keys = keys
         self._layout()
         self._wire()
 
@@ -44,162 +59,240 @@ class CompareTab:
         with gr.Column(elem_classes="lu-ask"):
             with gr.Row(elem_classes="lu-top"):
                 prompt = form.prompt_box()
+                rewrite = gr.Button("Rewrite", elem_classes="lu-open-rewrite")
                 self.stop = gr.Button("Stop", elem_classes="lu-stop")
                 self.go = gr.Button("Compare  Ctrl ↵", variant="primary", elem_classes="lu-go")
+            self._rewriting = Rewriting(self._context, self._keys, prompt, rewrite)
+            self._several = Several(self._context)
             chosen, adding = self._context.first, not self._context.public
             self.picker = picker.component(chosen, adding=adding)
             with gr.Row(elem_classes="lu-set"):
                 shared = form.settings()
                 self.seed, self.lock, self.dice = form.seed()
-            with gr.Accordion("Control picture", open=False, elem_classes="lu-more-settings"):
-                conditioning = ControlPicture(self._context).widgets
-            with gr.Accordion("Backend options", open=False, elem_classes="lu-more-settings"):
-                own = options.build()
+            with gr.Row(elem_classes="lu-folds"):
+                with _fold("Prompt builder"):
+                    Builder(self._context, prompt, shared["negative_prompt"])
+                with _fold("Control picture"):
+                    self.control = ControlPicture(self._context)
+                with _fold("Start picture"):
+                    self.start = StartPicture()
+                with _fold("Second step"):
+                    self.second = SecondStep(self._context)
+                with _fold("Backend options"):
+                    self.own = options.build()
             self.said = gr.HTML(elem_classes=["lu-sum", "lu-said"], apply_default_css=False)
-        self.board = board.component()
-        self.run = gr.State("")
+            self.restoring = gr.Button("Restore", visible="hidden", elem_classes="lu-restore")
+        self.shown = ShownRun(self._context, self._renderer, self._keys, self.said)
         self.form: form.Widgets = {
             "prompt": prompt,
             **shared,
             "seed": self.seed,
-            **conditioning,
-            **own,
+            **self.control.widgets,
+            **self.start.widgets,
+            **self.second.widgets,
+            **self.own,
+            **self._several.widgets,
+            "rewrite": self._rewriting.record,
         }
 
     def _wire(self) -> None:
-        asked = {**self.form, "models": self.picker}
+        asked: dict[str, Any] = {**self.form, "models": self.picker}
+        told = [self.picker, self.said, *self._several.shown]
+        # Gradio builds each output that is left alone anew, at each click: so Compare has but few.
         self.go.click(
             self.compare,
-            inputs_kwargs={**asked, "locked": self.lock},
-            outputs=[self.board, self.run, self.seed, self.said],
-            **form.QUICK,
-        )
-        self.stop.click(self.halt, self.run, None, **form.QUICK)
+            inputs_kwargs={
+                **asked,
+                "locked": self.lock,
+                "keys": self._keys,
+                "told": self._several.told,
+            },
+            outputs=[*self.shown.parts, self.seed, self.said, *self._rewriting.shown],
+            **form.PLAIN,
+        ).then(None, js=several.TELL)
+        self.stop.click(self.shown.halt, self.shown.id, None, **form.QUICK)
         self.dice.click(lambda: random.randint(0, MOST_SEED), None, self.seed, **form.QUICK)
-        # What the price depends on; typing a prompt costs no round trip.
+        # What the price depends on; typing a prompt without variants costs no round trip.
+        self.form["prompt"].change(None, self.form["prompt"], None, js=COUNT)  # pyright: ignore[reportAttributeAccessIssue]
         priced = [widget for name, widget in asked.items() if name not in _UNPRICED]
         gr.on(
-            [widget.change for widget in priced],  # pyright: ignore[reportAttributeAccessIssue]
+            [self._several.recount.click, *(widget.change for widget in priced)],  # pyright: ignore[reportAttributeAccessIssue]
             self.estimate,
             inputs_kwargs=asked,
-            outputs=[self.picker, self.said],
+            outputs=told,
             trigger_mode="always_last",
-            **form.QUICK,
+            **form.PLAIN,
         )
-        shown = [self.board, self.run]
-        self.board.retry(self.retry, None, shown, **form.QUICK)
-        self.board.again(self.again, None, shown, **form.QUICK)
-        self.board.halt(self.halt_one, None, None, **form.QUICK)
+        self._several.tell.click(self.tell, inputs_kwargs=asked, outputs=told, **form.PLAIN)
+        restored = self.restoring.click(self.restore, None, self.restorable, **form.QUICK)
+        self.control.preview_after(restored)
 
-    async def compare(self, *, models: list[str], locked: bool, **fields: Any) -> Shown:
-        """Start a run and show its board; the board follows the run by itself."""
+    async def compare(
+        self, *, models: list[str], locked: bool, keys: Mapping[str, str], told: int, **fields: Any
+    ) -> Shown:
+        """Start a run for each variant and show the first board, which follows its run by itself.
+
+        Several runs start only where the page has said before how many they are.
+        """
         if not locked:
             fields["seed"] = random.randint(0, MOST_SEED)
         try:
-            lineup = await self._context.lineup()
-            request = form.to_request(fields)
-            if wrong := problems(request, models, lineup.catalogue) or self._unlisted(models):
+            lineup, requests = await self._asked(fields)
+            if wrong := self._wrong(lineup, requests, models):
                 return {self.said: summary.problems(wrong)}
-            said = summary.estimate(lineup.runner.estimates(request, models))
-            run = await lineup.runner.start(request, models)
-        except (form.BadField, UnknownModel, StoreError) as error:
+            said = self._said(lineup, requests, models)
+            if len(requests) not in (1, told):
+                return {self.said: several.UNTOLD}
+            with visit(keys):
+                runs = await lineup.runner.start_all(requests, models)
+        except MISTAKES as error:
             return {self.said: summary.problems({"": str(error)})}
-        return {**self._show(run), self.seed: fields["seed"], self.said: said}
+        rewrite = self._rewriting.standing(requests[0], fields["rewrite"])
+        begun = {self.seed: fields["seed"], self.said: said}
+        return {**await self.shown.show(lineup, runs[0]), **rewrite, **begun}
 
     async def estimate(self, *, models: list[str], **fields: Any) -> Shown:
-        """Show what each model and the whole run would cost."""
+        """Show what each model and the whole run would cost, and how many variants there are."""
         try:
-            lineup = await self._context.lineup()
-            request = form.to_request(fields)
-            return self._priced(lineup, request, models)
-        except (form.BadField, StoreError) as error:
+            lineup, requests = await self._asked(fields)
+            shown = self._priced(lineup, requests, models)
+            shown |= self._several.show(fields, len(requests))
+            wrong = self._wrong(lineup, requests, models)
+            told = {name: sentence for name, sentence in wrong.items() if name not in _TO_COME}
+            return {**shown, self.said: summary.problems(told)} if told else shown
+        except BadVariants as error:
+            shown = self._several.show(fields, 0)
+            return {**shown, self.said: summary.problems({"": str(error)})}
+        except (form.BadField, UnknownModel, StoreError) as error:
             return {self.said: summary.problems({"": str(error)})}
+
+    async def tell(self, *, models: list[str], **fields: Any) -> Shown:
+        """Say how many runs another click starts: the last one may not have meant so many."""
+        shown = await self.estimate(models=models, **fields)
+        number = shown.get(self._several.told, 1)
+        return {**shown, self.said: several.again(number, shown[self.said])}
 
     async def open(self, request: gr.Request) -> Shown:
-        """Fill a fresh page: the models as they stand now, and the run that the address names."""
+        """Fill a fresh page: the models as they stand now. `restore` comes after it."""
+        chosen = self._context.first
         try:
-            lineup = await self._context.lineup()
+            lineup = await self._context.visited()
+            wanted, run = await _wanted(lineup, request)
         except StoreError as error:
             return {self.said: summary.problems({"": str(error)})}
-        wanted = str(request.query_params.get("run", ""))
-        run = await lineup.runner.get(wanted) if wanted else None
-        asked = run.request if run else Request(prompt=form.PROMPT)
-        ready = {model.id: lineup.runner.ready(model) for model in lineup.catalogue.models}
-        models = picker.lines(lineup.catalogue.models, ready)
-        chosen = models_of(run) if run else self._context.first
-        shown = self._priced(lineup, asked, chosen, models=models)
-        if run is not None:
-            return {**shown, **self._restored(run)}
-        if wanted:
+        if not wanted:
+            lineup.runner.warm(chosen)
+        shown = self._priced(lineup, [Request(prompt=form.PROMPT)], chosen, models=_lines(lineup))
+        if wanted and run is None:
             missing = f"There is no run {wanted[:40]} here. It may be kept in another data folder."
             shown[self.said] = summary.problems({"run": missing})
-        return shown
+        return {**shown, **self.second.choices(lineup)}
 
-    async def retry(self, event: gr.EventData) -> Shown:
-        """Try one model of a run again; the first attempt stays in the table."""
-        runner = (await self._context.lineup()).runner
-        run_id, job_id = _named(event)
-        await runner.retry(run_id, job_id)
-        run = await runner.get(run_id)
-        return self._show(run) if run else {}
-
-    async def again(self, event: gr.EventData) -> Shown:
-        """Start a new run with the request and the models of the one shown."""
-        runner = (await self._context.lineup()).runner
-        run = await runner.get(_named(event)[0])
+    async def restore(self, request: gr.Request) -> Shown:
+        """Show the run that the address names, and fill the form with what it asked for."""
+        lineup = await self._context.lineup()
+        _, run = await _wanted(lineup, request)
         if run is None:
             return {}
-        return self._show(await runner.start(run.request, models_of(run)))
+        chosen = models_of(run)
+        lineup.runner.warm(chosen)
+        shown = self._priced(lineup, [run.request], chosen, value=chosen)
+        return {**shown, **await self._restored(lineup, run)}
 
-    async def halt(self, run_id: str) -> None:
-        """Stop what can be stopped of the run that is shown."""
-        await (await self._context.lineup()).runner.stop(run_id)
+    async def refresh(self, keys: Mapping[str, str]) -> Shown:
+        """Show which models are ready, with the keys that the visitor has typed meanwhile.
 
-    async def halt_one(self, event: gr.EventData) -> None:
-        """Stop one job."""
-        await (await self._context.lineup()).runner.stop(*_named(event))
+        What is chosen is left alone: the visitor may be choosing at this very moment.
+        """
+        try:
+            lineup = await self._context.visited()
+        except StoreError as error:
+            return {self.said: summary.problems({"": str(error)})}
+        with visit(keys):
+            return {self.picker: gr.HTML(models=_lines(lineup)), **self.second.choices(lineup)}
 
     def _unlisted(self, models: list[str]) -> dict[str, str]:
         """Say why a visitor of a public address may not name a folder or a Hub id of their own."""
         listed = {model.id for model in self._context.catalogue.models}
         if not self._context.public or listed.issuperset(models):
             return {}
-        return {"models": "At a public address only the listed models can be compared."}
+        return {"models": "At a public address only the listed models can be used."}
 
-    def _show(self, run: Run) -> Shown:
-        return {self.board: self._renderer.board(run), self.run: run.id}
+    async def _asked(self, fields: Mapping[str, Any]) -> tuple[Lineup, Sequence[Request]]:
+        """Return what the form asks for: a request for each variant of the prompt."""
+        lineup = await self._context.lineup()
+        request = self.second.asked(form.to_request(fields), fields)
+        return lineup, await self._several.of(request, fields)
 
-    def _priced(self, lineup: Lineup, request: Request, chosen: list[str], **props: Any) -> Shown:
+    def _wrong(
+        self, lineup: Lineup, requests: Sequence[Request], models: list[str]
+    ) -> dict[str, str]:
+        found = [problems(request, models, lineup.catalogue) for request in requests]
+        then = [request.then.model for request in requests if request.then]
+        return next(filter(None, found), {}) or self._unlisted(models + then)
+
+    def _said(self, lineup: Lineup, requests: Sequence[Request], chosen: list[str]) -> str:
+        costs = [lineup.runner.estimates(request, chosen) for request in requests]
+        return summary.estimate(*costs, second=self.second.expected(lineup, requests[0]))
+
+    def _priced(
+        self, lineup: Lineup, requests: Sequence[Request], chosen: list[str], **props: Any
+    ) -> Shown:
+        """What the chosen models cost; `props` are more of the picker's.
+
+        The choice itself is the visitor's, who may have clicked again since this was asked.
+        """
         known = [model.id for model in lineup.catalogue.models]
-        costs = lineup.runner.estimates(request, list(dict.fromkeys(known + chosen)))
-        asked = {model: costs[model] for model in chosen}
+        costs = lineup.runner.estimates(requests[0], list(dict.fromkeys(known + chosen)))
         return {
-            self.picker: gr.HTML(chosen, costs=summary.in_words(costs), **props),
-            self.said: summary.estimate(asked),
+            self.picker: gr.HTML(costs=summary.in_words(costs), **props),
+            self.said: self._said(lineup, requests, chosen),
         }
 
-    def _restored(self, run: Run) -> Shown:
+    async def _restored(self, lineup: Lineup, run: Run) -> Shown:
         fields = form.from_request(run.request)
-        widgets = {self.form[name]: value for name, value in fields.items()}
-        return {**self._show(run), **widgets, self.lock: True}
+        widgets: Shown = {self.form[name]: value for name, value in fields.items()}
+        for part in (self._several, self._rewriting, self.second):
+            widgets |= part.standing(run.request)
+        for part in (self.control, self.start):
+            widgets |= part.standing(lineup, run.request)
+        widgets |= options.standing(self.own, run.request)
+        return {**await self.shown.show(lineup, run), **widgets, self.lock: True}
 
     @property
-    def restorable(self) -> list[Component]:
-        """Every component that `open` may fill."""
+    def refreshed(self) -> list[Block]:
+        """Every component that `open` and `refresh` may change."""
+        return [self.picker, self.said, self.second.model]
+
+    @property
+    def restorable(self) -> list[Block]:
+        """Every component that `restore` may fill."""
         restored = [self.form[name] for name in form.from_request(Request(prompt=""))]
-        return [self.picker, self.said, self.board, self.run, self.lock, *restored]
+        own = [self.picker, self.said, *self.shown.parts, self.lock, self._several.which]
+        given = [*self.control.shown, *self.start.shown, *self.own.values()]
+        return [*own, *restored, *self._rewriting.shown, *self.second.shown, *given]
 
 
-_UNPRICED = frozenset({"prompt", "negative_prompt", "seed"}) | frozenset(
-    f"control_{name}" for name in ("parameters", "weight", "start", "end")
+_TO_COME = frozenset({"prompt", "models"})
+"""What may be missing while a form is filled: only Compare complains of it."""
+
+_UNPRICED = frozenset(
+    {"prompt", "negative_prompt", "seed", "rewrite"}
+    | {f"then_{name}" for name in ("prompt", "strength")}
+    | {f"control_{name}" for name in ("parameters", "weight", "start", "end")}
 )
 
 
-def models_of(run: Run) -> list[str]:
-    """Return the ids of the models of a run, each once, in the order in which they were chosen."""
-    return list(dict.fromkeys(job.model for job in run.jobs))
+def _fold(name: str) -> gr.Accordion:
+    return gr.Accordion(name, open=False, elem_classes="lu-more-settings")
 
 
-def _named(event: gr.EventData) -> tuple[str, str]:
-    data: Mapping[str, Any] = event._data or {}  # pyright: ignore[reportPrivateUsage]
-    return str(data.get("run", "")), str(data.get("job", ""))
+def _lines(lineup: Lineup) -> list[dict[str, str]]:
+    ready = {model.id: lineup.runner.ready(model) for model in lineup.catalogue.models}
+    return picker.lines(lineup.catalogue.models, ready)
+
+
+async def _wanted(lineup: Lineup, request: gr.Request) -> tuple[str, Run | None]:
+    """Return the run that the page's address names, its id first."""
+    id = str(request.query_params.get("run", ""))
+    return id, await lineup.runner.get(id) if id else None

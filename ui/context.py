@@ -26,7 +26,7 @@ class Context:
         first: Sequence[str] = FIRST,
         public: bool = False,
     ) -> None:
-        self.settings = settings
+        self.settings = settings.attended()
         self.catalogue = catalogue
         self.first = list(first)
         self.public = public
@@ -38,6 +38,15 @@ class Context:
         if self._opening is None:
             raise RuntimeError("The server has not started.")
         return await asyncio.shield(self._opening)
+
+    async def visited(self) -> Lineup:
+        """Return it for a page that is looked at afresh: with the models that there are now.
+
+        Raises `StoreError` as `lineup` does.
+        """
+        lineup = await self.lineup()
+        await lineup.catalogue.refresh()
+        return lineup
 
     @asynccontextmanager
     async def lifespan(self, _app: object) -> AsyncGenerator[None, None]:

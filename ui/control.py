@@ -9,9 +9,10 @@ from gradio.blocks import Block
 from gradio.components import Component
 from gradio.events import Dependency
 
-from backends.base import Control, Value
+from backends.base import Control, Request, Value
 from backends.errors import BackendError
 from backends.local.control import PREPROCESSORS, Parameter, control_map
+from compare.lineup import Lineup
 from ui.context import Context
 from ui.form import QUICK, BadField, control
 
@@ -29,6 +30,7 @@ class ControlPicture:
         self._context = context
         self._picture = gr.State(None)
         self._parameters = gr.State({})
+        self._first = gr.State({})  # the values that the parameters' widgets begin with
         with gr.Row(elem_classes="lu-control"):
             with gr.Column(scale=3), gr.Tabs():
                 self._layout_sources()
@@ -45,6 +47,25 @@ class ControlPicture:
             "control_end": self._end,
         }
         self._wire()
+
+    @property
+    def shown(self) -> list[Block]:
+        """What `standing` may change."""
+        return [self._first, *self.widgets.values()]
+
+    def standing(self, lineup: Lineup, request: Request) -> dict[Block, Any]:
+        """Show the control picture of a request; `preview_after` then makes its map."""
+        if (asked := request.control) is None or not asked.image:
+            return {}
+        return {
+            self._picture: str(lineup.store.given_path(asked.image)),
+            self._preprocessor: asked.preprocessor,
+            self._parameters: dict(asked.parameters),
+            self._first: dict(asked.parameters),
+            self._weight: asked.weight,
+            self._start: asked.start,
+            self._end: asked.end,
+        }
 
     def _layout_sources(self) -> None:
         with gr.Tab("Upload"):
@@ -79,19 +100,19 @@ class ControlPicture:
         self._clear = gr.Button("Remove the control picture", size="sm", visible=False)
 
     def _wire(self) -> None:
-        picture, parameters = self._picture, self._parameters
+        picture, parameters = self._picture, [self._parameters, self._first]
         with self._own:
             self._render_parameters()
-        self._then_preview(self._upload.upload(_same, self._upload, picture, **QUICK))
-        self._then_preview(self._upload.clear(_nothing, None, picture, **QUICK))
-        drawn = self._use.click(_drawn, self._pad, [picture, self._preprocessor], **QUICK)
-        self._then_preview(drawn)
-        self._then_preview(self._clear.click(_cleared, None, [picture, self._upload], **QUICK))
+        self.preview_after(self._upload.upload(_same, self._upload, picture, **QUICK))
+        self.preview_after(self._upload.clear(_nothing, None, picture, **QUICK))
+        treated = [picture, self._preprocessor, *parameters]
+        self.preview_after(self._use.click(_drawn, self._pad, treated, **QUICK))
+        self.preview_after(self._clear.click(_cleared, None, [picture, self._upload], **QUICK))
         self._preprocessor.change(_note, self._preprocessor, self._download, **QUICK)
-        fresh = self._preprocessor.change(_none_yet, None, parameters, **QUICK)
-        self._then_preview(fresh)
+        # Only by hand: a run that is shown again brings its parameters with it.
+        self.preview_after(self._preprocessor.input(_none_yet, None, parameters, **QUICK))
 
-    def _then_preview(self, event: Dependency) -> None:
+    def preview_after(self, event: Dependency) -> None:
         """Make the map anew after `event`: the picture or its treatment, never its weight."""
         event.then(
             self._preview,
@@ -118,14 +139,15 @@ class ControlPicture:
     def _render_parameters(self) -> None:
         """Draw the chosen preprocessor's own parameters, from its description."""
 
-        @gr.render(inputs=self._preprocessor)  # pyright: ignore[reportUntypedFunctionDecorator]
-        def sliders(name: str) -> None:
-            widgets = {spec.name: _widget(spec) for spec in PREPROCESSORS[name].parameters}
+        @gr.render(inputs=[self._preprocessor, self._first])  # pyright: ignore[reportUntypedFunctionDecorator]
+        def sliders(name: str, first: dict[str, Value]) -> None:
+            specs = PREPROCESSORS[name].parameters
+            widgets = {spec.name: _widget(spec, first.get(spec.name)) for spec in specs}
             for widget in widgets.values():
                 moved = widget.release if isinstance(widget, gr.Slider) else widget.input
                 inputs = dict[str, Block](widgets)
                 kept = moved(_together, inputs_kwargs=inputs, outputs=self._parameters, **QUICK)
-                self._then_preview(kept)
+                self.preview_after(kept)
 
 
 def _note(name: str) -> gr.Markdown:
@@ -133,13 +155,14 @@ def _note(name: str) -> gr.Markdown:
     return gr.Markdown(f"Downloads first: {needs}", visible=bool(needs))
 
 
-def _widget(spec: Parameter) -> gr.Slider | gr.Checkbox:
+def _widget(spec: Parameter, value: Value | None) -> gr.Slider | gr.Checkbox:
+    value = spec.default if value is None else value
     if isinstance(spec.default, bool):
-        return gr.Checkbox(spec.default, label=spec.label, interactive=True)
+        return gr.Checkbox(bool(value), label=spec.label, interactive=True)
     return gr.Slider(
         spec.least or 0,
         spec.most or 100,
-        spec.default,
+        float(value),
         step=1 if isinstance(spec.default, int) else 0.1,
         label=spec.label,
         interactive=True,
@@ -158,17 +181,17 @@ def _cleared() -> tuple[None, None]:
     return None, None
 
 
-def _none_yet() -> dict[str, Value]:
-    return {}
+def _none_yet() -> tuple[dict[str, Value], dict[str, Value]]:
+    return {}, {}
 
 
 def _together(**values: Value) -> dict[str, Value]:
     return values
 
 
-def _drawn(sketch: dict[str, Any] | None) -> tuple[str | None, str]:
+def _drawn(sketch: dict[str, Any] | None) -> tuple[str | None, str, *tuple[dict[str, Value], ...]]:
     """A drawing's strokes are its edges already; they only stand dark on white."""
-    return sketch.get("composite") if sketch else None, "invert"
+    return sketch.get("composite") if sketch else None, "invert", *_none_yet()
 
 
 def map_folder(context: Context) -> Path:

@@ -1,10 +1,14 @@
 """Each backend's own options, drawn from its `Options` dataclass: spelled once, there."""
 
+from collections.abc import Mapping
 from dataclasses import Field, fields
+from typing import Any
 
 import gradio as gr
+from gradio.blocks import Block
 from gradio.components import Component
 
+from backends.base import Request
 from backends.registry import BACKENDS, backend_class
 
 
@@ -23,6 +27,17 @@ def build() -> dict[str, Component]:
         with gr.Row():
             widgets |= {f"{'+'.join(names)}.{field.name}": _widget(field) for field in fields(spec)}
     return widgets
+
+
+def standing(widgets: Mapping[str, Component], request: Request) -> dict[Block, Any]:
+    """Show the options that a request was made with."""
+    found: dict[Block, Any] = {}
+    for name, widget in widgets.items():
+        backends, _, option = name.partition(".")
+        values = request.options.get(backends.partition("+")[0], {})
+        if option in values:
+            found[widget] = values[option]
+    return found
 
 
 def _widget(field: "Field[object]") -> Component:

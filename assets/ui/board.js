@@ -47,25 +47,14 @@ function mark() {
   totals.forEach((cell) => { cell.firstElementChild.style.width = `${72 * (parseFloat(cell.dataset.v) || 0) / longest}px`; });
   sort();
   const board = element.querySelector(".lu-board");
-  const running = !!board && board.dataset.ended === "no";
+  const others = element.querySelector('.lu-strip [data-look="running"]:not([aria-current])');
+  const running = !!board && (board.dataset.ended === "no" || !!others);
   document.querySelectorAll(".lu-ask").forEach((ask) => ask.classList.toggle("lu-running", running));
 }
 
 function sort() {
-  if (sorted.column === null) return;
-  const body = element.querySelector(".lu-table tbody");
-  const key = (row) => row.children[sorted.column].dataset.v;
-  const compare = (a, b) => {
-    if (key(a) === "" || key(b) === "") return (key(a) === "") - (key(b) === ""); // unknown stays last
-    const numbers = [parseFloat(key(a)), parseFloat(key(b))];
-    const order = numbers.some(isNaN) ? key(a).localeCompare(key(b)) : numbers[0] - numbers[1];
-    return sorted.down ? -order : order;
-  };
-  body?.append(...[...body.children].sort(compare));
-  element.querySelectorAll("th").forEach((head, index) => {
-    const here = index === sorted.column;
-    head.setAttribute("aria-sort", here ? (sorted.down ? "descending" : "ascending") : "none");
-  });
+  const table = element.querySelector(".lu-table");
+  if (table && sorted.column !== null) order(table, sorted);
 }
 
 function connect() {
@@ -75,6 +64,8 @@ function connect() {
   if (!board) return mark();
   start(board);
   mark();
+  const shown = board.querySelector(".lu-strip [aria-current]");
+  if (shown) shown.parentElement.scrollLeft = shown.offsetLeft - (board.clientWidth - shown.offsetWidth) / 2;
   const here = new URL(location.href);
   if (here.searchParams.get("run") !== board.dataset.run) {
     here.searchParams.set("run", board.dataset.run);
@@ -93,6 +84,27 @@ function connect() {
     board.dataset.ended = "yes";
     mark();
   });
+}
+
+// How the other variants stand: asked now and then, as long as one of them is under way.
+async function look() {
+  const strip = element.querySelector(".lu-strip");
+  if (!strip?.querySelector('[data-look="running"]')) return;
+  const { run } = element.querySelector(".lu-board").dataset;
+  const answer = await fetch(`lineup/runs/${run}/batch`).catch(() => null);
+  const looks = answer?.ok ? await answer.json() : {};
+  strip.querySelectorAll("button").forEach((button) => {
+    button.dataset.look = looks[button.dataset.run] ?? button.dataset.look;
+  });
+  mark();
+}
+setInterval(look, 1500);
+
+function copy(text, button) {
+  const before = button.textContent;
+  navigator.clipboard?.writeText(text);
+  button.textContent = "Copied";
+  setTimeout(() => { button.textContent = before; }, 1500);
 }
 
 // Full size: one dialog, arrows go through all pictures of the run.
@@ -145,11 +157,10 @@ element.addEventListener("click", (event) => {
     case "full": event.preventDefault(); return full(target);
     case "retry": target.disabled = true; return trigger("retry", { run, job });
     case "stop": target.disabled = true; return trigger("halt", { run, job });
+    case "variant": return trigger("variant", { run: target.dataset.run });
     case "again": return trigger("again", { run });
-    case "link":
-      navigator.clipboard?.writeText(location.href);
-      target.textContent = "Copied";
-      return setTimeout(() => { target.textContent = "Copy link"; }, 1500);
+    case "link": return copy(location.href, target);
+    case "copy": return copy(target.previousElementSibling.textContent, target);
     case "sort": {
       const column = parseInt(target.dataset.column);
       sorted = { column, down: sorted.column === column && !sorted.down };
@@ -157,6 +168,32 @@ element.addEventListener("click", (event) => {
     }
   }
 });
+
+// A picture that a person brings: chosen as a file, dropped on the card, or pasted on it.
+async function bring(card, file) {
+  const label = card?.querySelector(".lu-bring");
+  if (!label || !file) return;
+  const said = (words) => { label.firstChild.data = words; };
+  said("Taking it …");
+  const { run } = element.querySelector(".lu-board").dataset;
+  const answer = await fetch(`lineup/runs/${run}/jobs/${card.dataset.job}/picture`, { method: "POST", body: file })
+    .catch(() => null);
+  if (!answer?.ok) said(answer ? await answer.text() : "Lineup does not answer. Is it still running?");
+}
+element.addEventListener("change", (event) => {
+  if (event.target.matches("[data-bring]")) bring(event.target.closest(".lu-card"), event.target.files[0]);
+});
+element.addEventListener("keydown", (event) => {
+  if (event.target.matches(".lu-bring") && event.key === "Enter") event.target.click();
+});
+["dragover", "dragleave", "drop"].forEach((kind) => element.addEventListener(kind, (event) => {
+  const card = event.target.closest(".lu-card");
+  const label = card?.querySelector(".lu-bring");
+  if (!label) return;
+  event.preventDefault();
+  label.classList.toggle("lu-over", kind === "dragover");
+  if (kind === "drop") bring(card, event.dataTransfer.files[0]);
+}));
 
 setInterval(tick, 100);
 watch("value", connect);

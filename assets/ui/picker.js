@@ -40,7 +40,7 @@ function line(model) {
   const box = document.createElement("input");
   box.type = "checkbox";
   box.checked = chosen().includes(model.id);
-  box.disabled = model.status === "retired" && !box.checked;
+  box.disabled = ["retired", "no public API"].includes(model.status) && !box.checked;
   box.dataset.id = model.id;
   const words = text("span", "lu-what", "");
   words.append(text("b", "", model.label), text("small", "", model.sentence || model.note));
@@ -78,7 +78,7 @@ function panel() {
   const search = document.createElement("input");
   const list = text("div", "lu-groups", "");
   search.type = "search";
-  search.placeholder = props.adding ? "Find a model, or type a Hub id, folder or .safetensors file and press Enter" : "Find a model";
+  search.placeholder = props.adding ? "Find a model, or type a Hub id, folder, .safetensors file, or comfyui/, a1111/ or openai@SERVER/ and a name, and press Enter" : "Find a model";
   search.value = filter;
   search.addEventListener("input", () => { filter = search.value; fill(list); });
   search.addEventListener("keydown", (event) => {
@@ -87,7 +87,7 @@ function panel() {
     const wanted = filter.trim();
     if (!props.adding || !wanted || known().some(fits)) return;
     search.value = filter = "";
-    toggle(`local/${wanted}`);
+    toggle(/^(openai@[\w-]+|a1111|comfyui)\/./.test(wanted) ? wanted : `local/${wanted}`);
   });
   fill(list);
   box.append(search, list);
@@ -98,7 +98,7 @@ const fits = (model) => `${model.label} ${model.id} ${model.family} ${model.prov
 
 function groups() {
   const shown = known().filter(fits);
-  if (!shown.length) return [text("p", "lu-none", props.adding ? "No such model in the catalogue. Press Enter to add it as a diffusers model." : "No such model.")];
+  if (!shown.length) return [text("p", "lu-none", props.adding ? "No such model in the catalogue. Press Enter to add it as a diffusers model, or as that of your server where it begins with comfyui/, a1111/ or openai@." : "No such model.")];
   return [...new Set(shown.map((model) => model.group))].map((group) => {
     const part = text("section", "", "");
     part.append(text("h4", "", group), ...shown.filter((model) => model.group === group).map(line));

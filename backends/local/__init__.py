@@ -67,6 +67,11 @@ class Local(Backend):
         size = f"{model.download_gb:.1f} GB" if model.download_gb else "its weights"
         return Ready(Readiness.NEEDS_DOWNLOAD, f"Downloads {size} first.")
 
+    def warm(self) -> None:
+        """Import torch and diffusers, which takes longer than a small model takes to draw."""
+        if not _lacks_packages():
+            self._machine(self._wanted()).warm()
+
     def lane(self, model: Model) -> Lane:
         """One lane for each device."""
         return Lane(f"local {self._wanted(model)}", 1)

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 
 from PIL import Image, ImageOps
 
+from backends import given, png
 from backends.base import Control, Value
 from backends.errors import BadInput
-from backends.local import given, png
 from backends.local.failures import explain
-from backends.local.preprocessors import PREPROCESSORS, Parameter, Preprocessor
+from backends.preprocessors import PREPROCESSORS, Parameter, Preprocessor
 
 __all__ = ["PREPROCESSORS", "Parameter", "Preprocessor", "control_map"]
 

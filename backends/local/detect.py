@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image
 
-from backends.local.preprocessors import Preprocessor
+from backends.preprocessors import Preprocessor
 
 with warnings.catch_warnings():  # it grumbles about every detector that lacks a package
     warnings.simplefilter("ignore")

@@ -1,10 +1,10 @@
 """Which device draws, in which number format, and how much of its memory models may keep."""
 
-import gc
 from dataclasses import dataclass
 from typing import Final
 
 from backends.errors import NotReady
+from backends.lasting import sweep
 
 AUTO: Final = "auto"
 _GIGABYTE: Final = 1_000_000_000
@@ -52,7 +52,7 @@ def free(device: Device) -> None:
     """Give memory that nothing refers to any more back to the device."""
     import torch
 
-    gc.collect()
+    sweep()
     if device.kind == "cuda":
         torch.cuda.empty_cache()
     elif device.kind == "mps":

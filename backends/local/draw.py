@@ -15,7 +15,7 @@ from backends.local.device import Device, free
 from backends.local.failures import ran_out_of_memory
 from backends.local.memory import Pool
 from backends.local.pen import Pen
-from backends.local.pipelines import Loaded, load_controlnet, load_pipeline, steered
+from backends.local.pipelines import Loaded, load_controlnet, load_pipeline, started, steered
 from backends.local.work import Work
 
 # Pictures that go through together: eight of 512x512, two of 1024x1024.
@@ -30,9 +30,13 @@ class Place:
     pool: Pool[Loaded]
 
 
-def draw(place: Place, work: Work, emit: Callable[[Event], None]) -> None:
-    """Draw all of `work`; when memory runs out, make room and try once more, one by one."""
+def draw(place: Place, work: Work, emit: Callable[[Event], None], *, woke: float = 0.0) -> None:
+    """Draw all of `work`; when memory runs out, make room and try once more, one by one.
+
+    `woke` is how many seconds of loading came before: the first run's imports.
+    """
     drawing = _Drawing(place, work, emit)
+    drawing.woke = woke
     crowded = False
     try:
         try:
@@ -58,6 +62,7 @@ class _Drawing:
         self._place, self._work, self._emit = place, work, emit
         self._drawn = self._withheld = 0
         self._honoured: dict[str, Honour] = {}
+        self.woke = 0.0
         self.together = max(
             1, _TOGETHER // ((work.request.width or 512) * (work.request.height or 512))
         )
@@ -88,13 +93,13 @@ class _Drawing:
         self._emit(
             Receipt(
                 honoured={**pen.ignored, **self._honoured},
-                load=load,
+                load=self.woke + load,
                 generate=time.monotonic() - began - load,
             )
         )
 
     def _prepare(self) -> tuple[Loaded, Any]:
-        """The pipeline as this run needs it: steered or not, with a scheduler of its own."""
+        """The pipeline as this run needs it: steered, started or not, a scheduler of its own."""
         work, device, pool = self._work, self._place.device, self._place.pool
         loaded = pool.get(work.recipe, lambda: load_pipeline(work.recipe, device))
         pipeline = loaded.model
@@ -104,6 +109,8 @@ class _Drawing:
             recipe = work.steering.controlnet
             net = pool.get(recipe, lambda: load_controlnet(recipe, device))
             pipeline = steered(pipeline, net.model, work.recipe.label)
+        if work.start is not None:
+            pipeline = started(pipeline, work.recipe.label)
         pool.shrink(keep=self.needed)
         return loaded, pipeline
 

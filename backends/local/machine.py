@@ -5,13 +5,15 @@ event loop only ever waits for what that thread reports.
 """
 
 import asyncio
+import importlib
 import threading
+import time
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, cached_property
 from typing import TYPE_CHECKING
 
-from backends.base import Event
+from backends.base import Event, Loading
 from backends.local import device, zerogpu
 from backends.local.memory import Pool
 from backends.local.work import Work
@@ -26,7 +28,7 @@ class Machine:
 
     def __init__(self, wanted: str = device.AUTO, memory_gb: str | None = None) -> None:
         self._wanted, self._memory_gb = wanted, memory_gb
-        self._worker: ThreadPoolExecutor | None = None
+        self._awake = False
         self._draw = zerogpu.mark(self._draw_here)
 
     @cached_property
@@ -36,6 +38,15 @@ class Machine:
 
         chosen = device.choose(self._wanted, self._memory_gb)
         return Place(chosen, Pool(chosen.bound, freed=lambda: device.free(chosen)))
+
+    @cached_property
+    def _thread(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(1, thread_name_prefix=f"local {self._wanted}")
+
+    def warm(self) -> None:
+        """Import what drawing needs, in the worker's thread; work that comes meanwhile waits."""
+        if not self._awake:
+            self._thread.submit(self._wake)
 
     async def run(self, work: Work) -> AsyncGenerator[Event, None]:
         """Do `work` when its turn comes and yield what it reports.
@@ -57,9 +68,7 @@ class Machine:
             finally:
                 emit(None)
 
-        if self._worker is None:
-            self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"local {self._wanted}")
-        future = self._worker.submit(whole)
+        future = self._thread.submit(whole)
         left = asyncio.wrap_future(future)
         try:
             while (event := await reports.get()) is not None:
@@ -74,13 +83,24 @@ class Machine:
 
     def close(self) -> None:
         """Let go of everything in memory, when the run in progress is over."""
-        if self._worker is not None:
-            self._worker.submit(self._empty)
+        if self._awake:
+            self._thread.submit(self._empty)
 
     def _draw_here(self, work: Work, emit: Emit[Event]) -> None:
+        if not self._awake:
+            emit(Loading(message="starting PyTorch"))
+        woke = self._wake()
         from backends.local.draw import draw
 
-        draw(self.place, work, emit)
+        draw(self.place, work, emit, woke=woke)
+
+    def _wake(self) -> float:
+        """Import torch and diffusers; returns the seconds that it took."""
+        began = time.monotonic()
+        importlib.import_module("backends.local.draw")
+        _ = self.place
+        self._awake = True
+        return time.monotonic() - began
 
     def _empty(self) -> None:
         self.place.pool.shrink(bound=0)

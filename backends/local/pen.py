@@ -7,6 +7,7 @@ and one generator, so theirs are drawn one after another. What `emit` raises end
 
 import inspect
 import io
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -14,11 +15,11 @@ from typing import Any
 import torch
 from PIL import Image
 
+from backends import png
 from backends.base import Event, Honour, Picture, Preview, Progress, Value
 from backends.errors import BadInput
-from backends.local import png
 from backends.local.preview import Budget, Look
-from backends.local.work import Steering, Work
+from backends.local.work import Start, Steering, Work
 
 
 class Pen:
@@ -37,7 +38,7 @@ class Pen:
         self._steps: int = (
             work.request.num_inference_steps or self._parameters["num_inference_steps"].default
         )
-        self._keywords = self._words() | self._steering(work.steering)
+        self._keywords = self._words() | self._steering(work.steering) | self._start(work.start)
 
     def draw(self, first: int, count: int, turns: tuple[int, int]) -> list[Picture | None]:
         """Draw `count` pictures from the `first` on; None is one that a safety check withheld.
@@ -94,24 +95,53 @@ class Pen:
             )
         return words
 
+    def _start(self, start: Start | None) -> dict[str, Any]:
+        """The picture to start from; of all steps, only the last ones are taken from there."""
+        if start is None:
+            return {}
+        strength, asked = start.strength, self._steps
+        if not self._new:
+            # Amused knows no start from nothing: one step at least is the picture's.
+            self._steps = max(asked, 2)
+            strength = min(strength, 1 - 1 / self._steps)
+        while int(self._steps * strength) < 1:
+            self._steps += 1
+        words = {
+            "image": Image.open(io.BytesIO(start.picture)).convert("RGB"),
+            "strength": strength,
+            "num_inference_steps": self._steps,
+        }
+        if self._steps != asked:
+            note = f"{self._steps} instead of {asked} steps: one at least must be left to draw"
+            self.ignored["num_inference_steps"] = Honour(asked, self._steps, note)
+        self._steps = int(self._steps * strength)
+        if not words.keys() <= self._parameters.keys():
+            raise BadInput(
+                f"{self._work.recipe.label} cannot start from a picture the usual way. "
+                "Run it without the start picture, or choose another model."
+            )
+        return words
+
     def _callback(self, turns: tuple[int, int]) -> dict[str, Any]:
-        def seen(index: int, latents: torch.Tensor) -> None:
+        done = itertools.count(1)  # from a start picture, the pipeline's own count begins late
+
+        def seen(latents: torch.Tensor) -> None:
             steps = int(getattr(self._pipeline, "num_timesteps", None) or self._steps)
             turn, all_turns = turns
             self._emit(
                 Progress(
-                    step=turn * steps + index + 1,
+                    step=turn * steps + next(done),
                     steps=all_turns * steps,
                     preview=self._preview(latents),
                 )
             )
 
-        def step_end(_: Any, index: int, __: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-            seen(index, tensors["latents"])
+        def step_end(_: Any, __: int, ___: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+            seen(tensors["latents"])
             return tensors
 
-        def step(index: int, _: Any, latents: torch.Tensor) -> None:
-            seen(int(index), latents)
+        def step(_: int, __: Any, latents: torch.Tensor) -> None:
+            seen(latents)
 
         return {"callback_on_step_end": step_end} if self._new else {"callback": step}
 

@@ -11,7 +11,12 @@ from typing import Any, Final, cast
 import diffusers
 import torch
 from diffusers.models.auto_model import AutoModel
-from diffusers.pipelines.auto_pipeline import AutoPipelineForText2Image
+from diffusers.pipelines.auto_pipeline import (
+    AutoPipelineForImage2Image,
+    AutoPipelineForText2Image,
+)
+from diffusers.pipelines.deprecated.amused.pipeline_amused import AmusedPipeline
+from diffusers.pipelines.deprecated.amused.pipeline_amused_img2img import AmusedImg2ImgPipeline
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
@@ -85,6 +90,22 @@ def steered(pipeline: Any, controlnet: Any, label: str) -> Any:
         raise BadInput(f"{label} cannot be steered. Run it without the control picture.")
     steered.set_progress_bar_config(disable=True)
     return steered
+
+
+def started(pipeline: Any, label: str) -> Any:
+    """The form of `pipeline` that starts from a picture; it shares all its weights."""
+    try:
+        if isinstance(pipeline, AmusedPipeline):  # too old for the table that diffusers keeps
+            started: Any = AmusedImg2ImgPipeline(**pipeline.components)
+        else:
+            started = AutoPipelineForImage2Image.from_pipe(pipeline)
+    except (ValueError, AttributeError, TypeError) as error:
+        raise BadInput(
+            f"{label} cannot start from a picture: diffusers has no such form of this kind of "
+            "model. Run it without the start picture, or choose another model."
+        ) from error
+    started.set_progress_bar_config(disable=True)
+    return started
 
 
 def variant_in(folder: Path, device: Device) -> str | None:

@@ -1,17 +1,20 @@
 """What happens before the worker's turn: settings are checked, maps made, weights fetched."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import fields
 from functools import partial
 from typing import TYPE_CHECKING
 
+from backends import given
 from backends.base import Loading, Model, Request, Value
 from backends.errors import BadInput
+from backends.fit import STRENGTH
 from backends.local import fetch, sources
 from backends.local.control import control_map
 from backends.local.options import Options
-from backends.local.work import Recipe, Steering, Work
+from backends.local.work import Recipe, Start, Steering, Work
 
 if TYPE_CHECKING:
     from backends.local.machine import Machine
@@ -48,9 +51,11 @@ async def work_of(model: Model, request: Request, asked: Mapping[str, Value], se
             num_inference_steps=request.num_inference_steps,
             guidance_scale=request.guidance_scale,
             count=request.count,
+            strength=request.strength,
         ),
         seed=seed,
         steering=await _steering(model, request, text("torch_dtype")),
+        start=await _start(request),
         scheduler=text("scheduler"),
         previews=bool(options.get("previews", True)),
     )
@@ -75,6 +80,14 @@ async def missing_weights(
             async with aclosing(fetch.fetched(source.id, recipe.label, fetching)) as news:
                 async for loading in news:
                     yield loading
+
+
+async def _start(request: Request) -> Start | None:
+    if request.image is None:
+        return None
+    size = (request.width or 512, request.height or 512)
+    picture = await asyncio.to_thread(given.start, request.image, *size)
+    return Start(picture=picture, strength=request.strength or STRENGTH)
 
 
 async def _steering(model: Model, request: Request, dtype: str) -> Steering | None:

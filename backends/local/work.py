@@ -32,6 +32,14 @@ class Steering:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Start:
+    """The picture to start from (a PNG of the generation's size), and how much is drawn anew."""
+
+    picture: bytes = field(repr=False)
+    strength: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Work:
     """One request, fitted to its model. Picture i is drawn with `seed` + i."""
 
@@ -39,5 +47,6 @@ class Work:
     request: Request
     seed: int
     steering: Steering | None = None
+    start: Start | None = None
     scheduler: str = ""
     previews: bool = True

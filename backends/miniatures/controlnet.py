@@ -2,7 +2,8 @@
 
 A copy of the U-Net's encoder reads an edge picture and adds to the frozen U-Net's skip states.
 Edges come as users bring them: Canny at this size, Canny at 512 pixels scaled down, thick lines,
-shaky strokes; captions often leave the shape out, so that the edges have to be read.
+shaky strokes; captions often leave the shape out, so that the edges have to be read. Every third
+picture lies off the world's grid and in no size of its own, as what a person draws.
 """
 
 # diffusers fills its top level lazily, which type checkers take for private.
@@ -27,6 +28,7 @@ from backends.miniatures.training import Stage, Trainee, forget, run_stage
 STEPS: Final = 1500
 BATCH: Final = 32
 VAGUE: Final = 0.35
+LOOSE: Final = data.COUNT // 2
 FOLDER: Final = ASSETS / "canny"
 
 
@@ -55,8 +57,9 @@ def _train(painter: StableDiffusionPipeline, control: ControlNetModel, stage: St
     trainee = Trainee(control, rate=stage.rate)
     fast = cast(ControlNetModel, trainee.fast)
     plain_attention(fast)
-    codes = latents(painter.vae)
-    scenes = data.scenes(len(codes))
+    loose = data.loose_scenes(LOOSE)
+    scenes = data.scenes() + loose
+    codes = torch.cat([latents(painter.vae), latents(painter.vae, "loose-latents", loose)])
     tokens = text.Tokens(cast(CLIPTokenizer, painter.tokenizer))
     encoder = painter.text_encoder.to(fast_type()).requires_grad_(False)
     unet = painter.unet.to(fast_type()).requires_grad_(False)

@@ -24,39 +24,52 @@ def scenes(count: int = COUNT, seed: int = SEED) -> list[world.Scene]:
     return [world.sample(dice) for _ in range(count)]
 
 
+def loose_scenes(count: int, seed: int = SEED + 1) -> list[world.Scene]:
+    """More of them, off the grid, as people draw control pictures; always the same ones."""
+    dice = random.Random(seed)
+    return [world.loosened(world.sample(dice), dice) for _ in range(count)]
+
+
 @torch.no_grad()
-def encoded(name: str, encode: Callable[[torch.Tensor], torch.Tensor], count: int) -> torch.Tensor:
-    """The code of every training scene, cached as `name`; `encode` maps (n, 3, SIDE, SIDE)."""
+def encoded(
+    name: str, encode: Callable[[torch.Tensor], torch.Tensor], everything: list[world.Scene]
+) -> torch.Tensor:
+    """The code of every one of these scenes, cached as `name`; `encode` maps (n, 3, SIDE, SIDE)."""
     path = WORKSHOP / f"{name}.pt"
     if path.exists():
         return cast(torch.Tensor, torch.load(path, weights_only=True))
-    everything, parts = scenes(count), list[torch.Tensor]()
-    for start in range(0, count, 64):
+    parts = list[torch.Tensor]()
+    for start in range(0, len(everything), 64):
         pictures: list[Any] = [world.draw(scene) for scene in everything[start : start + 64]]
         parts.append(encode(to_tensor(pictures)))
         if start % 6400 == 0:
-            log(f"{name}: {start}/{count} scenes encoded")
+            log(f"{name}: {start}/{len(everything)} scenes encoded")
     codes = torch.cat(parts)
     save(path, codes)
     return codes
 
 
-def importance(scenes: list[world.Scene]) -> torch.Tensor:
-    """How much each latent pixel's error counts: (n, 1, 16, 16), 1 on average.
+def importance(scenes: list[world.Scene], side: int = 16) -> torch.Tensor:
+    """How much each latent pixel's error counts: (n, 1, side, side), 1 on average.
 
     Things cover a tenth of a picture but are nearly all that a caption is about, so that pixels
     on and around them count five times as much as the empty background.
     """
-    side = world.SIDE // 8
-    middle = torch.arange(side) * 8 + 4.0
+    pixels = world.SIDE // side
+    middle = (torch.arange(side) + 0.5) * pixels
     near = torch.zeros(len(scenes), 1, side, side)
     for index, scene in enumerate(scenes):
         for thing in scene.things:
-            across = (middle - thing.x).abs() < thing.radius + 6
-            along = (middle - thing.y).abs() < thing.radius + 6
+            across = (middle - thing.x).abs() < thing.radius + 0.75 * pixels
+            along = (middle - thing.y).abs() < thing.radius + 0.75 * pixels
             near[index, 0] = torch.maximum(near[index, 0], (along[:, None] & across).float())
     weight = 1 + 4 * near
     return weight / weight.mean()
+
+
+def caption(scene: world.Scene, dice: random.Random) -> str:
+    """A sentence about the scene, now and then an empty one."""
+    return "" if dice.random() < DROPPED else captions.write(scene, dice)
 
 
 @dataclass(slots=True)
@@ -75,10 +88,5 @@ class Batches:
         """
         chosen = self.dice.choices(range(len(self.codes)), k=size)
         drawn = [self.scenes[index] for index in chosen]
-        sentences = self.tokens([self._caption(scene) for scene in drawn])
+        sentences = self.tokens([caption(scene, self.dice) for scene in drawn])
         return self.codes[chosen], sentences, importance(drawn)
-
-    def _caption(self, scene: world.Scene) -> str:
-        if self.dice.random() < DROPPED:
-            return ""
-        return captions.write(scene, self.dice)

@@ -9,6 +9,7 @@ what it will be given: codes of whole pictures, a little noisy, as a denoiser le
 
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final, TypeAlias, cast
 
 import torch
@@ -22,18 +23,13 @@ from backends.miniatures.training import WORKSHOP, Trainee, run_stage
 
 STEPS: Final = 1500
 WHOLE_SHARE: Final = 0.35
-WINDOW: Final = 6
-"""Latent pixels on a side of the windows that most steps decode."""
-DEPTH: Final = 8
-"""Pixels per latent pixel."""
-
 
 Lookup: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 """From cached codes (n, ...) to what the decoder takes (n, channels, 16, 16), in fp32."""
 
 
 class Half(nn.Module):
-    """The decoding half of an autoencoder: (n, 8, h, w) to (n, 3, 8h, 8w)."""
+    """The decoding half of an autoencoder: from codes to pixels."""
 
     def __init__(self, whole: AutoencoderKL | VQModel) -> None:
         super().__init__()
@@ -45,39 +41,43 @@ class Half(nn.Module):
         return self.decoder(self.convolution(codes))
 
 
-def train(
-    name: str,
-    whole: AutoencoderKL | VQModel,
-    codes: torch.Tensor,
-    lookup: Lookup,
-    *,
-    noise: float,
-    unit: bool,
-    steps: int = STEPS,
-) -> None:
-    """Train (or resume, or just load) the decoder of `whole`, in place.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a decoder is taught: `name` is the checkpoint's, `noise` is added to the codes.
 
-    `noise` is added to the codes; `unit` says that the decoder draws values from 0 to 1.
+    A latent pixel stands for `depth` pixels on a side; most steps decode windows of `window` latent
+    pixels. `unit` says that the decoder draws values from 0 to 1, not from -1.
     """
+
+    name: str
+    steps: int = STEPS
+    depth: int = 8
+    window: int = 6
+    noise: float = 0.0
+    unit: bool = False
+
+
+def train(plan: Plan, whole: AutoencoderKL | VQModel, codes: torch.Tensor, lookup: Lookup) -> None:
+    """Train (or resume, or just load) the decoder of `whole`, in place."""
     half = Half(whole)
     trainee = Trainee(half, rate=1e-3, decay=0.0, average=0.998)
     scenes, dice = data.scenes(len(codes)), random.Random()
 
     def loss(step: int) -> torch.Tensor:
-        full = step > (1 - WHOLE_SHARE) * steps
+        full = step > (1 - WHOLE_SHARE) * plan.steps
         chosen = dice.choices(range(len(codes)), k=4 if full else 20)
         pictures: list[Any] = [world.draw(scenes[index]) for index in chosen]
         wanted, given = to_tensor(pictures), lookup(codes[chosen])
         if not full:
-            corners = [_window(scenes[index], dice) for index in chosen]
-            given = _crop(given, corners, 1)
-            wanted = _crop(wanted, corners, DEPTH)
-        given = given + noise * torch.rand(len(given), 1, 1, 1) * torch.randn_like(given)
+            corners = [_window(scenes[index], plan, dice) for index in chosen]
+            given = _crop(given, corners, plan.window)
+            wanted = _crop(wanted, corners, plan.window, plan.depth)
+        given = given + plan.noise * torch.rand(len(given), 1, 1, 1) * torch.randn_like(given)
         drawn = trainee.fast(given.to(fast_type())).float()
-        return picture_loss(drawn * 2 - 1 if unit else drawn, wanted)
+        return picture_loss(drawn * 2 - 1 if plan.unit else drawn, wanted)
 
-    run_stage(name, trainee, steps, loss)
-    refresh(name, whole)
+    run_stage(plan.name, trainee, plan.steps, loss)
+    refresh(plan.name, whole)
 
 
 def refresh(name: str, whole: AutoencoderKL | VQModel) -> None:
@@ -88,18 +88,21 @@ def refresh(name: str, whole: AutoencoderKL | VQModel) -> None:
         Half(whole).load_state_dict(state["average"])
 
 
-def _window(scene: world.Scene, dice: random.Random) -> tuple[int, int]:
+def _window(scene: world.Scene, plan: Plan, dice: random.Random) -> tuple[int, int]:
     """The corner, in latent pixels, of a window on one of the things."""
-    thing, most = dice.choice(scene.things), world.SIDE // DEPTH - WINDOW
+    depth, half = plan.depth, plan.window / 2
+    thing, most = dice.choice(scene.things), world.SIDE // depth - plan.window
     left, top = (
-        min(max(int((at + dice.uniform(-20, 20)) / DEPTH - WINDOW / 2 + 0.5), 0), most)
+        min(max(int((at + dice.uniform(-20, 20)) / depth - half + 0.5), 0), most)
         for at in (thing.x, thing.y)
     )
     return left, top
 
 
-def _crop(batch: torch.Tensor, corners: list[tuple[int, int]], scale: int) -> torch.Tensor:
-    side = WINDOW * scale
+def _crop(
+    batch: torch.Tensor, corners: list[tuple[int, int]], window: int, scale: int = 1
+) -> torch.Tensor:
+    side = window * scale
     return torch.stack(
         [
             one[:, top * scale : top * scale + side, left * scale : left * scale + side]

@@ -14,7 +14,7 @@ class Setting:
 
 SETTINGS: Final[dict[str, Setting]] = {
     "diffusion": Setting(steps=20, guidance=3.0),
-    "masked": Setting(steps=16, guidance=2.0),
+    "masked": Setting(steps=32, guidance=1.5),
     "canny": Setting(steps=20, guidance=3.0),
 }
 EXAMPLE: Final = "a red star left of a blue ring on a white background"

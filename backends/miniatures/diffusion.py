@@ -21,7 +21,7 @@ from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from backends.miniatures import autoencoder as kl
-from backends.miniatures import data, decoder, text
+from backends.miniatures import data, decoder, text, world
 from backends.miniatures.export import ASSETS, export, without_projection
 from backends.miniatures.precision import fast_type
 from backends.miniatures.preview import fit
@@ -105,14 +105,16 @@ def pipeline(
     )
 
 
-def latents(autoencoder: AutoencoderKL) -> torch.Tensor:
-    """The cached latents of the training scenes: (COUNT, 8, 16, 16), fp16."""
+def latents(
+    autoencoder: AutoencoderKL, name: str = "latents", scenes: list[world.Scene] | None = None
+) -> torch.Tensor:
+    """The latents (n, 8, 16, 16) of the training scenes or of others, fp16, cached as `name`."""
     fast = cast(Any, copy.deepcopy(autoencoder)).to(fast_type())
 
     def encode(pictures: torch.Tensor) -> torch.Tensor:
         return kl.means(fast, pictures.to(fast_type())).half()
 
-    return data.encoded("latents", encode, data.COUNT)
+    return data.encoded(name, encode, scenes or data.scenes())
 
 
 def train() -> None:
@@ -145,7 +147,8 @@ def save(painter: Painter, autoencoder: AutoencoderKL, tokenizer: CLIPTokenizer)
 
 def train_decoder(autoencoder: AutoencoderKL, codes: torch.Tensor, name: str = "decoder") -> None:
     """The autoencoder's decoder, on the cached latents; `name` is its checkpoint's."""
-    decoder.train(name, autoencoder, codes, lambda chosen: chosen.float(), noise=0.1, unit=False)
+    plan = decoder.Plan(name=name, noise=0.1)
+    decoder.train(plan, autoencoder, codes, lambda chosen: chosen.float())
 
 
 def train_painter(

@@ -9,74 +9,102 @@ depthwise convolutions, three of them before the transformer so that the border 
 # diffusers fills its top level lazily, which type checkers take for private.
 # pyright: reportPrivateImportUsage=false
 
-import copy
 import math
 import random
-from typing import Any, Final, cast
+from typing import Final, cast
 
 import torch
 from diffusers import AmusedPipeline, AmusedScheduler, UVit2DModel, VQModel
 from diffusers.models.attention_processor import AttnProcessor
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrize
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
 from backends.miniatures import autoencoder as kl
-from backends.miniatures import data, decoder, text, tokens, world
+from backends.miniatures import data, text, tokens, world
 from backends.miniatures.export import ASSETS, export
-from backends.miniatures.precision import fast_type
+from backends.miniatures.factors import Factors, first_table
 from backends.miniatures.training import WORKSHOP, Stage, Trainee, forget, run_stage
 
 STEPS: Final = 6000
 BATCH: Final = 48
-WIDTH: Final = 192
-MASK: Final = tokens.CODES
+WIDTH: Final = 128
+RATE: Final = 3e-3
 FOLDER: Final = ASSETS / "masked"
 MICRO: Final = (float(world.SIDE), float(world.SIDE), 0.0, 0.0, 6.0)
 """What the pipeline passes by default: width, height, crop corner, aesthetic score."""
 MICRO_WIDTH: Final = 32
+SEEN: Final = 0.3
+"""Share of the empty background that is judged at each step; it is easy, and most of a picture."""
+EMPHASIS: Final = 4.0
+"""How much more a thing's token counts than a background's."""
 
 
 def build() -> UVit2DModel:
-    """An untrained transformer; it works on 8x8 positions of 2x2 tokens each."""
-    return UVit2DModel(
+    """An untrained transformer over 8x8 tokens."""
+    model = UVit2DModel(
         hidden_size=WIDTH,
         cond_embed_dim=text.WIDTH,
         micro_cond_encode_dim=MICRO_WIDTH,
         micro_cond_embed_dim=MICRO_WIDTH * len(MICRO),
         encoder_hidden_size=text.WIDTH,
-        vocab_size=tokens.CODES + 1,
-        codebook_size=tokens.CODES,
+        vocab_size=tokens.count() + 1,
+        codebook_size=tokens.count(),
         in_channels=128,
         block_out_channels=WIDTH,
         num_res_blocks=3,
-        downsample=True,
-        upsample=True,
         block_num_heads=4,
         num_hidden_layers=4,
         num_attention_heads=4,
         intermediate_size=2 * WIDTH,
-        sample_size=16,
+        sample_size=tokens.CELLS,
     )
+    channels = model.mlm_layer.conv2.in_channels
+    model.embed.embeddings.weight.data = first_table(1, channels)
+    model.mlm_layer.conv2.weight.data = 0.3 * first_table(0, channels)[:, :, None, None]
+    return model
 
 
 class Filler(nn.Module):
-    """What trains together: the transformer and its text encoder."""
+    """What trains: the transformer, its last layers apart; the text encoder stays as it is."""
 
     def __init__(self, transformer: UVit2DModel, encoder: CLIPTextModelWithProjection) -> None:
         super().__init__()
-        self.transformer, self.encoder = transformer, encoder
+        self.head = transformer.mlm_layer
+        transformer.register_module("mlm_layer", nn.Identity())
+        self.transformer, self.encoder = transformer, encoder.requires_grad_(False)
+        for table in (transformer.embed.embeddings, self.head.conv2):
+            parametrize.register_parametrization(table, "weight", Factors(), unsafe=True)
 
-    def forward(self, codes: torch.Tensor, sentences: torch.Tensor) -> torch.Tensor:
-        """Logits (batch, CODES, 16, 16) from codes (batch, 16, 16) and tokens (batch, LENGTH)."""
-        read = self.encoder(sentences, output_hidden_states=True)
+    def whole(self) -> UVit2DModel:
+        """The transformer as diffusers knows it, its tables written out in full."""
+        parts = {**self.transformer.state_dict(), **self.head.state_dict(prefix="mlm_layer.")}
+        weights = {name: value for name, value in parts.items() if "parametrizations" not in name}
+        weights["embed.embeddings.weight"] = self.transformer.embed.embeddings.weight
+        weights["mlm_layer.conv2.weight"] = self.head.conv2.weight
+        plain = cast(UVit2DModel, UVit2DModel.from_config(self.transformer.config))
+        plain.load_state_dict(weights)
+        return plain
+
+    def forward(
+        self, codes: torch.Tensor, sentences: torch.Tensor, wanted: torch.Tensor
+    ) -> torch.Tensor:
+        """Logits (n, tokens.count()) of the n tokens that are `wanted`, a mask like `codes`.
+
+        Codes are (batch, 8, 8), sentences (batch, LENGTH). Logits of thousands of tokens for every
+        cell would take a third of the time, and most cells are background.
+        """
+        with torch.no_grad():
+            read = self.encoder(sentences, output_hidden_states=True)
         micro = read.text_embeds.new_tensor(MICRO).expand(len(codes), -1)
-        return self.transformer(
+        states = self.transformer(
             codes,
             encoder_hidden_states=read.hidden_states[-2],
             pooled_text_emb=read.text_embeds,
             micro_conds=micro,
         )
+        return self.head(states.permute(0, 2, 3, 1)[wanted][:, :, None, None])[:, :, 0, 0]
 
 
 def mask(codes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -85,17 +113,22 @@ def mask(codes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     share = torch.cos(torch.rand(len(codes), 1) * math.pi / 2)
     ranks = torch.rand(len(codes), count).argsort(1).argsort(1)
     hidden = (ranks < (share * count).ceil().clamp_min(1)).reshape(codes.shape)
-    return torch.where(hidden, MASK, codes), hidden
+    return torch.where(hidden, tokens.count(), codes), hidden
 
 
-def pipeline(filler: Filler, vq: VQModel, tokenizer: CLIPTokenizer) -> AmusedPipeline:
+def pipeline(
+    transformer: UVit2DModel,
+    encoder: CLIPTextModelWithProjection,
+    vq: VQModel,
+    tokenizer: CLIPTokenizer,
+) -> AmusedPipeline:
     """The parts as the pipeline that everybody knows."""
     return AmusedPipeline(
         vqvae=vq,
         tokenizer=tokenizer,
-        text_encoder=filler.encoder,
-        transformer=filler.transformer,
-        scheduler=AmusedScheduler(mask_token_id=MASK),
+        text_encoder=encoder,
+        transformer=transformer,
+        scheduler=AmusedScheduler(mask_token_id=tokens.count()),
     )
 
 
@@ -103,63 +136,46 @@ def train() -> None:
     """All stages, each resumed from its checkpoint; exports as it goes."""
     tokenizer, reader = text.pretrain(WORKSHOP / "tokenizer")
     vq = tokens.train(kl.train())
-    train_decoder(vq, picture_tokens(vq))
-    train_filler(Filler(build(), reader), tokenizer, vq, Stage("masked", STEPS, rate=1e-3))
+    train_filler(Filler(build(), reader), tokenizer, vq, Stage("masked", STEPS, RATE))
 
 
 def refine(steps: int) -> None:
     """Go on from the committed weights: the transformer for `steps` steps, then the decoder."""
     saved = AmusedPipeline.from_pretrained(str(FOLDER))
     filler = Filler(saved.transformer, saved.text_encoder)
-    average = train_filler(
-        filler, saved.tokenizer, saved.vqvae, Stage("masked-refined", steps, rate=1e-3)
-    )
-    train_decoder(saved.vqvae, picture_tokens(saved.vqvae), "token-decoder-refined")
-    export(pipeline(average, saved.vqvae, saved.tokenizer), FOLDER)
+    stage = Stage("masked-refined", steps, RATE / 2)
+    average = train_filler(filler, saved.tokenizer, saved.vqvae, stage)
+    tokens.train_decoder(saved.vqvae, "token-decoder-refined", tokens.DECODER_STEPS // 2)
+    save(average, saved.vqvae, saved.tokenizer)
     forget("masked-refined", "token-decoder-refined")
 
 
-def picture_tokens(vq: VQModel) -> torch.Tensor:
-    """The cached tokens of the training scenes: (COUNT, 16, 16), int16."""
-    fast = cast(Any, copy.deepcopy(vq)).to(fast_type())
-    return data.encoded(
-        "codes", lambda pictures: tokens.encode(fast, vq, pictures).short(), data.COUNT
-    )
-
-
-def train_decoder(vq: VQModel, codes: torch.Tensor, name: str = "token-decoder") -> None:
-    """The discrete autoencoder's decoder, on the cached tokens; `name` is its checkpoint's."""
-    book = vq.quantize.embedding.weight.detach().clone()
-
-    def lookup(chosen: torch.Tensor) -> torch.Tensor:
-        return book[chosen.long()].permute(0, 3, 1, 2)
-
-    decoder.train(name, vq, codes, lookup, noise=0.0, unit=True)
+def save(filler: Filler, vq: VQModel, tokenizer: CLIPTokenizer) -> None:
+    """Export the pipeline."""
+    export(pipeline(filler.whole(), filler.encoder, vq, tokenizer), FOLDER)
 
 
 def train_filler(filler: Filler, tokenizer: CLIPTokenizer, vq: VQModel, stage: Stage) -> Filler:
-    """The transformer and its text encoder; gives their averaged weights."""
-    codes = picture_tokens(vq)
-    trainee = Trainee(filler, rate=stage.rate, gentle=("encoder.", 0.3), matrices="transformer.")
+    """The transformer, led by a text encoder that stays as it is; gives its averaged weights."""
+    trainee = Trainee(filler, rate=stage.rate, matrices="transformer.")
     fast = cast(Filler, trainee.fast)
     fast.transformer.set_attn_processor(AttnProcessor())
     fast.encoder.set_attn_implementation("eager")
-    batches = data.Batches(codes, text.Tokens(tokenizer), data.scenes(len(codes)), random.Random())
+    read, dice = text.Tokens(tokenizer), random.Random()
 
     def loss(_: int) -> torch.Tensor:
-        wanted, sentences, weight = batches.draw(BATCH)
-        wanted = wanted.long()
-        shown, hidden = mask(wanted)
-        logits = fast(shown, sentences).permute(0, 2, 3, 1)[hidden]
-        error = F.cross_entropy(logits.float(), wanted[hidden], reduction="none")
-        return (error * weight[:, 0][hidden]).sum() / len(error)
+        scenes = [world.sample(dice) for _ in range(BATCH)]
+        whole = torch.stack([tokens.of(scene) for scene in scenes])
+        empty = whole == torch.tensor([tokens.flat(s.background) for s in scenes])[:, None, None]
+        shown, hidden = mask(whole)
+        judged = hidden & (~empty | (torch.rand(whole.shape) < SEEN))
+        sentences = read([data.caption(scene, dice) for scene in scenes])
+        error = F.cross_entropy(
+            fast(shown, sentences, judged).float(), whole[judged], reduction="none"
+        )
+        weight = torch.where(empty, 1 / SEEN, EMPHASIS)[judged]
+        return (error * weight).sum() / weight.sum()
 
     average = cast(Filler, trainee.average)
-    run_stage(
-        stage.name,
-        trainee,
-        stage.steps,
-        loss,
-        look=lambda: export(pipeline(average, vq, tokenizer), FOLDER),
-    )
+    run_stage(stage.name, trainee, stage.steps, loss, look=lambda: save(average, vq, tokenizer))
     return average

@@ -149,18 +149,28 @@ def _score_control(count: int) -> Score:
     control = cast(torch.nn.Module, pipe.controlnet)
     example = canny(world.draw(held_out_scenes(1, pairs=True)[0]))
     result = _start("canny", [control], ASSETS / "canny", lambda p, _: draw(p, [example] * len(p)))
-    dice = random.Random(SEED)
     half = count // 2
     scenes = held_out_scenes(half, pairs=False) + held_out_scenes(count - half, pairs=True)
-    for start in range(0, count, BATCH):
+    for scene, follows, picture in _steered(draw, scenes):
+        _add(result.categories, "edges", follows)
+        _add(result.categories, "colour with control", judge(look(picture), scene).colours)
+    dice = random.Random(SEED)
+    for _, follows, _ in _steered(draw, [world.loosened(scene, dice) for scene in scenes]):
+        _add(result.categories, "edges off the grid", follows)
+    return result
+
+
+def _steered(
+    draw: Drawer, scenes: list[world.Scene]
+) -> Iterator[tuple[world.Scene, bool, Image.Image]]:
+    """Scene, whether its edges were followed, and what was drawn."""
+    dice = random.Random(SEED)
+    for start in range(0, len(scenes), BATCH):
         part = scenes[start : start + BATCH]
         given = [canny(world.draw(scene)) for scene in part]
         prompts = [captions.write(scene, dice, vague=0, loose=0) for scene in part]
         for scene, edges, picture in zip(part, given, draw(prompts, given), strict=True):
-            follows = agreement(canny(picture), edges) >= EDGES_FOLLOWED
-            _add(result.categories, "edges", follows)
-            _add(result.categories, "colour with control", judge(look(picture), scene).colours)
-    return result
+            yield scene, agreement(canny(picture), edges) >= EDGES_FOLLOWED, picture
 
 
 def _start(name: str, models: list[torch.nn.Module], folder: Path, draw: Drawer) -> Score:

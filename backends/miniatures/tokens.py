@@ -1,66 +1,161 @@
-"""The discrete autoencoder: 128x128 pictures to 16x16 tokens out of 2048, and back.
+"""The discrete code: each cell of 16x16 pixels is one token, a colour and a piece of outline.
 
-A plain `VQModel` (VQGAN, arXiv 2012.09841, without the adversarial loss). It starts from the
-continuous autoencoder's weights, and its codebook from that one's latents, so a few minutes are
-enough. Codes follow the latents by moving averages; a code that nothing uses any more moves to a
-latent that the codebook serves badly, which is nearly always at an edge.
+Things are centred on a grid and never share a cell, so all shapes in all sizes at all places are
+made of a few hundred different pieces; a token names the piece and the colour of the thing that it
+belongs to, and what is around a piece shows its background. The codebook is thus laid by rule: it
+lists the world's patches. One learned the usual way (VQGAN, arXiv 2012.09841) was tried first: it
+gave flat background a hundred codes that all decode alike, chosen by what else is in the picture,
+and a masked model can't predict a coin toss. Cells of 8x8 were tried too: four times as many tokens
+are filled in at each step, none knowing of the others, and shapes came out torn. What is learned
+here is what turns tokens into pixels and pixels into tokens: the halves of an ordinary `VQModel`.
 """
 
 # diffusers fills its top level lazily, which type checkers take for private.
 # pyright: reportPrivateImportUsage=false
 
 import random
-from typing import Final, cast
+from functools import cache
+from typing import Any, Final, TypeAlias, cast
 
+import numpy as np
 import torch
 from diffusers import AutoencoderKL, VQModel
-from torch.nn import functional as F
+from numpy.typing import NDArray
+from PIL import Image
+from torch import nn
 
 from backends.miniatures import autoencoder as kl
-from backends.miniatures import world
+from backends.miniatures import data, decoder, world
+from backends.miniatures.autoencoder import to_tensor
 from backends.miniatures.precision import fast_type
-from backends.miniatures.training import Trainee, log, run_stage
+from backends.miniatures.shapes import SHAPES, stamp
+from backends.miniatures.training import Trainee, run_stage
+from backends.miniatures.world import GRID, TOKEN
 
-CODES: Final = 2048
-STEPS: Final = 1200
-WHOLE_SHARE: Final = 0.25
-FORGETTING: Final = 0.99
-UNUSED: Final = 0.02
+CELLS: Final = world.SIDE // TOKEN
+CHANNELS: Final = 64
+"""Of a code: three say its colour, the others where in the cell it is."""
+LEVELS: Final = (*kl.CHANNELS, kl.CHANNELS[-1])
+"""One halving more than the continuous autoencoder."""
+ALIKE: Final = 0.02
+"""Pieces whose mean coverage differs by less than this share of a cell count as one."""
+EMPTY: Final = 0.01
+DECODER_STEPS: Final = 2500
+ENCODER_STEPS: Final = 700
+BATCH: Final = 12
+
+Piece: TypeAlias = NDArray[np.float32]
+"""A cell's coverage by a thing, from 0 to 1: (TOKEN, TOKEN)."""
+
+
+@cache
+def pieces() -> NDArray[np.float32]:
+    """The different pieces that things are made of, the first a full cell: (n, TOKEN, TOKEN)."""
+    found = np.ones((1, TOKEN, TOKEN), np.float32)
+    shifts = range(0, TOKEN, GRID)
+    cuts = [
+        _cut(shape, size, x, y)
+        for shape in SHAPES
+        for size in world.SIZES
+        for x in shifts
+        for y in shifts
+    ]
+    for cut in cuts:
+        for piece in cut.reshape(-1, TOKEN, TOKEN):
+            if piece.mean() >= EMPTY and np.abs(found - piece).mean((1, 2)).min() >= ALIKE:
+                found = np.concatenate([found, piece[None]])
+    return found
+
+
+@cache
+def _cut(shape: str, size: str, x: int, y: int) -> NDArray[np.float32]:
+    """A shape in cells: (2n, 2n, TOKEN, TOKEN), its centre (x, y) pixels from the middle corner."""
+    radius = world.SIZES[size]
+    around = int(radius + 1 + max(x, y)) // TOKEN + 1
+    side, middle = 2 * around * TOKEN, around * TOKEN
+    coverage, corner = stamp(shape, middle + x, middle + y, radius)
+    canvas = Image.new("L", (side, side))
+    canvas.paste(coverage, corner)
+    cells = (np.asarray(canvas) / 255).astype(np.float32)
+    return cells.reshape(2 * around, TOKEN, 2 * around, TOKEN).swapaxes(1, 2)
+
+
+@cache
+def _spelled(shape: str, size: str, x: int, y: int) -> NDArray[np.int64]:
+    """The piece's number for each cell of a shape, -1 where it is empty: (2n, 2n)."""
+    cells = _cut(shape, size, x, y)
+    numbers = np.full(cells.shape[:2], -1)
+    for place in zip(*np.nonzero(cells.mean((2, 3)) >= EMPTY), strict=True):
+        numbers[place] = np.abs(pieces() - cells[place]).mean((1, 2)).argmin()
+    return numbers
+
+
+@cache
+def count() -> int:
+    """How many tokens there are; they are numbered by colour, then by piece."""
+    return len(world.COLOURS) * len(pieces())
+
+
+def of(scene: world.Scene) -> torch.Tensor:
+    """A scene's tokens: (CELLS, CELLS) of int64."""
+    tokens = np.full((CELLS, CELLS), flat(scene.background))
+    for thing in scene.things:
+        x, y = int(thing.x), int(thing.y)
+        numbers = _spelled(thing.shape, thing.size, x % TOKEN, y % TOKEN)
+        around = len(numbers) // 2
+        for row, column in np.argwhere(numbers >= 0):
+            place = y // TOKEN - around + row, x // TOKEN - around + column
+            tokens[place] = flat(thing.colour) + numbers[row, column]
+    return torch.from_numpy(tokens)
+
+
+def flat(colour: str) -> int:
+    """The token of a cell that is all of one colour."""
+    return list(world.COLOURS).index(colour) * len(pieces())
+
+
+@cache
+def codebook() -> torch.Tensor:
+    """What each token looks like: (count(), CHANNELS), alike for tokens that look alike."""
+    looks = torch.from_numpy(pieces()).flatten(1)
+    _, _, axes = torch.linalg.svd(looks - looks.mean(0), full_matrices=False)
+    shown = (looks - looks.mean(0)) @ axes[: CHANNELS - 3].T
+    shown = shown / shown.std()
+    colours = torch.tensor(list(world.COLOURS.values())).float() / 85 - 1.5
+    rows = [colours.repeat_interleave(len(shown), 0), shown.repeat(len(colours), 1)]
+    return torch.cat(rows, 1)
+
+
+def lookup(tokens: torch.Tensor) -> torch.Tensor:
+    """The codes of tokens (n, CELLS, CELLS): (n, CHANNELS, CELLS, CELLS)."""
+    return codebook()[tokens.long()].permute(0, 3, 1, 2)
 
 
 def build(source: AutoencoderKL) -> VQModel:
-    """A VQModel with the weights of a (standardised) continuous autoencoder.
+    """A VQModel of that codebook, with what fits of a continuous autoencoder's weights.
 
     It reads and draws values from 0 to 1, as the aMUSEd pipeline expects, where the source takes
     -1 to 1; the first and last convolutions absorb the difference.
     """
     model = VQModel(
-        down_block_types=("DownEncoderBlock2D",) * len(kl.CHANNELS),
-        up_block_types=("UpDecoderBlock2D",) * len(kl.CHANNELS),
-        block_out_channels=kl.CHANNELS,
+        down_block_types=("DownEncoderBlock2D",) * len(LEVELS),
+        up_block_types=("UpDecoderBlock2D",) * len(LEVELS),
+        block_out_channels=LEVELS,
         layers_per_block=1,
-        latent_channels=kl.LATENT_CHANNELS,
-        vq_embed_dim=kl.LATENT_CHANNELS,
-        num_vq_embeddings=CODES,
+        latent_channels=CHANNELS,
+        vq_embed_dim=CHANNELS,
+        num_vq_embeddings=count(),
         norm_num_groups=kl.NORM_GROUPS,
         mid_block_add_attention=False,
         lookup_from_codebook=True,
         sample_size=world.SIDE,
         scaling_factor=1.0,
     )
-    half = kl.LATENT_CHANNELS
-    weights = dict(model.state_dict())
-    for name, value in source.state_dict().items():
-        if name in weights and weights[name].shape == value.shape:
-            weights[name] = value.clone()
-    # The source's last encoder layers give means and log variances: keep what makes the means.
-    outer = source.state_dict()
-    mix = outer["quant_conv.weight"][:half, :, 0, 0]
-    inner, offset = outer["encoder.conv_out.weight"], outer["encoder.conv_out.bias"]
-    weights["encoder.conv_out.weight"] = torch.einsum("oi,ichw->ochw", mix, inner)
-    weights["encoder.conv_out.bias"] = mix @ offset + outer["quant_conv.bias"][:half]
-    weights["quant_conv.weight"] = torch.eye(half)[:, :, None, None]
-    weights["quant_conv.bias"] = torch.zeros(half)
+    weights, outer = dict(model.state_dict()), source.state_dict()
+    for name, value in outer.items():
+        if (here := _deeper(name)) in weights and weights[here].shape == value.shape:
+            weights[here] = value.clone()
+    weights["quantize.embedding.weight"] = codebook().clone()
     weights["decoder.conv_out.weight"] = outer["decoder.conv_out.weight"] / 2
     weights["decoder.conv_out.bias"] = outer["decoder.conv_out.bias"] / 2 + 0.5
     first = outer["encoder.conv_in.weight"]
@@ -71,114 +166,54 @@ def build(source: AutoencoderKL) -> VQModel:
     return model
 
 
-class Codebook:
-    """Codes that follow the latents: k-means by moving averages, with revival."""
-
-    def __init__(self, codes: torch.Tensor) -> None:
-        """`codes` (CODES, channels) is changed in place."""
-        self.codes = codes
-        self.uses = torch.ones(len(codes))
-        self.sums = codes.clone()
-
-    def __call__(self, latents: torch.Tensor) -> torch.Tensor:
-        """The nearest code's number for each latent: (count, channels) to (count,)."""
-        return torch.cdist(latents, self.codes).argmin(1)
-
-    @torch.no_grad()
-    def follow(self, latents: torch.Tensor, chosen: torch.Tensor, *, revive: bool) -> None:
-        """Move the codes towards the latents that chose them."""
-        uses = torch.bincount(chosen, minlength=len(self.codes)).float()
-        sums = torch.zeros_like(self.codes).index_add_(0, chosen, latents)
-        self.uses.lerp_(uses, 1 - FORGETTING)
-        self.sums.lerp_(sums, 1 - FORGETTING)
-        self.codes.copy_(self.sums / self.uses.clamp_min(1e-5)[:, None])
-        if revive:
-            self._revive(latents, chosen)
-
-    def _revive(self, latents: torch.Tensor, chosen: torch.Tensor) -> None:
-        dead = torch.nonzero(self.uses < UNUSED)[:, 0]
-        errors = (latents - self.codes[chosen]).square().sum(1) + 1e-9
-        dead = dead[torch.randperm(len(dead))][: len(latents) // 16]
-        if len(dead):
-            picked = torch.multinomial(errors, len(dead))
-            self.codes[dead] = latents[picked]
-            self.uses[dead] = 4 * UNUSED
-            self.sums[dead] = 4 * UNUSED * latents[picked]
-
-
-def first_codes(model: VQModel) -> torch.Tensor:
-    """k-means of the untouched latents: (CODES, channels)."""
-    dice = random.Random(3)
-    with torch.no_grad():
-        parts = [
-            _flat(model.encode((kl.batch(dice, 32, whole=False)[0] + 1) / 2).latents)
-            for _ in range(24)
-        ]
-    latents = torch.cat(parts)
-    # Most latents are of flat background: choose starting codes among what is far from its mean.
-    spread = latents.unique(dim=0)
-    codes = spread[torch.randperm(len(spread))[:CODES]].clone()
-    for _ in range(12):
-        distance, chosen = torch.cdist(latents, codes).min(1)
-        uses = torch.bincount(chosen, minlength=CODES)
-        sums = torch.zeros_like(codes).index_add_(0, chosen, latents)
-        codes = torch.where(uses[:, None] > 0, sums / uses.clamp_min(1)[:, None], codes)
-        empty = torch.nonzero(uses < 3)[:, 0]
-        if len(empty):
-            codes[empty] = latents[torch.multinomial(distance.square() + 1e-9, len(empty))]
-    return codes
-
-
-def _flat(latents: torch.Tensor) -> torch.Tensor:
-    """(n, c, h, w) to (n * h * w, c) in fp32."""
-    return latents.float().permute(0, 2, 3, 1).flatten(0, 2)
+def _deeper(name: str) -> str:
+    """A layer's name where one more block stands before the source's decoder blocks."""
+    head, found, rest = name.partition("decoder.up_blocks.")
+    if not found:
+        return name
+    number, _, tail = rest.partition(".")
+    return f"{head}{found}{int(number) + 1}.{tail}"
 
 
 def train(source: AutoencoderKL) -> VQModel:
-    """Train (or resume, or just load) the discrete autoencoder, starting from `source`."""
-    trainee = Trainee(kl.Lesson(build(source)), rate=1e-3, decay=0.0, average=0.998)
-    lesson = cast(kl.Lesson, trainee.fast)
-    fast = cast(VQModel, lesson.pupil)
-    masters = cast(VQModel, cast(kl.Lesson, trainee.masters).pupil)
+    """Train (or resume, or just load) both halves, starting from `source`."""
+    model = build(source)
+    train_decoder(model, "token-decoder")
+    train_encoder(model, "token-encoder")
+    return model.eval()
+
+
+def train_decoder(model: VQModel, name: str, steps: int = DECODER_STEPS) -> None:
+    """From tokens to pixels; `name` is the checkpoint's."""
+    tokens = torch.stack([of(scene) for scene in data.scenes()])
+    plan = decoder.Plan(name=name, steps=steps, depth=TOKEN, window=3, unit=True)
+    decoder.train(plan, model, tokens, lookup)
+
+
+class Half(nn.Module):
+    """The encoding half: pictures (n, 3, h, w) to codes (n, CHANNELS, h / TOKEN, w / TOKEN)."""
+
+    def __init__(self, whole: VQModel) -> None:
+        super().__init__()
+        self.encoder, self.convolution = whole.encoder, whole.quant_conv
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Encode values from 0 to 1."""
+        return self.convolution(self.encoder(pictures))
+
+
+def train_encoder(model: VQModel, name: str) -> None:
+    """From pixels to codes, so that the nearest code is the right token; in place."""
+    half = Half(model)
+    trainee = Trainee(half, rate=1e-3, decay=0.0, average=0.995)
     dice = random.Random()
-    books: list[Codebook] = []
 
-    def loss(step: int) -> torch.Tensor:
-        if step == 0:
-            masters.quantize.embedding.weight.data.copy_(first_codes(masters))
-        if not books:
-            books.append(Codebook(masters.quantize.embedding.weight.data))
-        book = books[0]
-        whole = step > (1 - WHOLE_SHARE) * STEPS
-        wanted, backgrounds = kl.batch(dice, 4 if whole else 16, whole=whole)
-        latents = fast.encode(((wanted + 1) / 2).to(fast_type())).latents
-        flat = _flat(latents)
-        chosen = book(flat.detach())
-        count, channels, height, width = latents.shape
-        codes = book.codes[chosen].reshape(count, height, width, channels).permute(0, 3, 1, 2)
-        # Straight through: the decoder sees codes, the encoder gets the decoder's gradient.
-        passed = latents + (codes - latents.float()).detach().to(fast_type())
-        drawn = fast.decoder(fast.post_quant_conv(passed)).float() * 2 - 1
-        commitment = F.mse_loss(latents.float(), codes.detach())
-        book.follow(flat.detach(), chosen, revive=step % 10 == 0 and step < 0.85 * STEPS)
-        if step % 200 == 0:
-            used = int((book.uses > UNUSED).sum())
-            log(f"codes in use {used}, commitment {float(commitment):.4f}")
-        told = lesson.tutor(passed, kl.cell_colours(wanted, backgrounds))
-        return kl.picture_loss(drawn, wanted) + 0.5 * told + 0.1 * commitment
+    def loss(_: int) -> torch.Tensor:
+        scenes = [world.sample(dice) for _ in range(BATCH)]
+        pictures: list[Any] = [world.draw(scene) for scene in scenes]
+        read = trainee.fast(((to_tensor(pictures) + 1) / 2).to(fast_type())).float()
+        error = (read - lookup(torch.stack([of(scene) for scene in scenes]))).square()
+        return (error * data.importance(scenes, CELLS)).mean()
 
-    run_stage("tokens", trainee, STEPS, loss)
-    model = cast(VQModel, cast(kl.Lesson, trainee.average).pupil).eval()
-    model.quantize.embedding.weight.data.copy_(masters.quantize.embedding.weight.data)
-    return model
-
-
-@torch.no_grad()
-def encode(fast: VQModel, exact: VQModel, pictures: torch.Tensor) -> torch.Tensor:
-    """Token numbers (n, 16, 16) of pictures in -1 to 1 (n, 3, 128, 128).
-
-    `fast` encodes, in whatever type it has; the codebook is the `exact` one's.
-    """
-    latents = fast.encode(((pictures + 1) / 2).to(fast.dtype)).latents
-    chosen = torch.cdist(_flat(latents), exact.quantize.embedding.weight).argmin(1)
-    return chosen.reshape(len(pictures), *latents.shape[2:])
+    run_stage(name, trainee, ENCODER_STEPS, loss)
+    half.load_state_dict(cast(Half, trainee.average).state_dict())

@@ -6,7 +6,7 @@ checked against it, and a model can be scored by rule instead of by guess. Nothi
 
 import hashlib
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Final, TypeAlias
 
@@ -54,6 +54,9 @@ GRID: Final = 8
 """Things are centred on a grid of this many pixels, one latent pixel of the autoencoders, so that
 a shape has nearly the same code wherever it lies, and there are fewer outlines to learn."""
 MARGIN: Final = 3
+
+TOKEN: Final = 16
+"""A token of the masked miniature stands for a cell of this many pixels; things never share one."""
 
 RELATIONS: Final = ("left of", "right of", "above", "below")
 INVERSE: Final = {
@@ -160,7 +163,7 @@ def _pair(dice: random.Random) -> Scene:
             (first, second)
             for first in _places(a)
             for second in _places(b)
-            if a + b + 5 < second - first < a + b + 32
+            if _apart(first + a, second - b) and second - first < a + b + 40
         ]
     )
     level = dice.choice([at for at in _places(max(a, b)) if abs(at - SIDE / 2) < 28])
@@ -176,12 +179,31 @@ def _pair(dice: random.Random) -> Scene:
     return Scene(_background(things, dice), things, relation=relation)
 
 
+def _apart(end: float, start: float) -> bool:
+    """Whether a thing that ends here and one that starts there leave no cell to share."""
+    return (end + 1) // TOKEN < (start - 1) // TOKEN
+
+
 def _background(things: tuple[Thing, ...], dice: random.Random) -> str:
     taken = {thing.colour for thing in things}
     plain = "grey" if "white" in taken else "white"
     if plain not in taken and dice.random() < 0.4:
         return plain
     return dice.choice([colour for colour in COLOURS if colour not in taken])
+
+
+def loosened(scene: Scene, dice: random.Random) -> Scene:
+    """The scene as a hand would place it: off the grid, and somewhat larger or smaller."""
+    return replace(scene, things=tuple(_loose(thing, dice) for thing in scene.things))
+
+
+def _loose(thing: Thing, dice: random.Random) -> Thing:
+    radius = thing.radius * dice.uniform(0.85, 1.15)
+    low, high = radius + MARGIN, SIDE - radius - MARGIN
+    x, y = (
+        min(max(at + dice.uniform(-GRID / 2, GRID / 2), low), high) for at in (thing.x, thing.y)
+    )
+    return replace(thing, x=x, y=y, radius=radius)
 
 
 def sample(dice: random.Random, *, pairs: float = 0.6, held_out_only: bool = False) -> Scene:

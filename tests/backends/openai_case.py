@@ -16,7 +16,7 @@ MODEL = Model(
     label="GPT Image 2",
     family="gpt-image",
     source="gpt-image-2",
-    supports=frozenset({"negative_prompt", "count"}),
+    supports=frozenset({"negative_prompt", "count", "image"}),
     sizes=Sizes(native=((1024, 1024), (1536, 1024), (1024, 1536)), only_native=True),
     most_count=10,
     most_prompt=32_000,

@@ -8,6 +8,7 @@ import pytest
 from backends.base import Control, Honour, Model, Request, Sizes
 from backends.errors import BadInput
 from backends.fit import closest_size, fit
+from tests.servers.pictures import plain
 
 PLAIN = Model(id="test/plain", label="Plain", family="test", source="plain")
 ABLE = replace(
@@ -72,6 +73,7 @@ def test_what_was_asked_is_taken() -> None:
         ({"num_inference_steps": 9}, "num_inference_steps", "steps ignored: Plain takes none"),
         ({"guidance_scale": 3.0}, "guidance_scale", "guidance scale ignored: Plain takes none"),
         ({"control": Control(image=b"")}, "control", "control picture ignored: Plain takes none"),
+        ({"image": plain()}, "image", "start picture ignored: Plain takes none"),
     ],
 )
 def test_what_the_model_does_not_take_is_said(asked: dict[str, Any], name: str, note: str) -> None:
@@ -129,6 +131,59 @@ def test_among_native_sizes_the_shape_decides(
     asked: tuple[int, int], used: tuple[int, int]
 ) -> None:
     assert closest_size(NATIVE, *asked) == used
+
+
+def starter(*supports: str, **changes: Any) -> Model:
+    return replace(PLAIN, label="Starter", supports=frozenset({"image", *supports}), **changes)
+
+
+def test_a_start_picture_comes_with_a_strength() -> None:
+    asked = Request(prompt="x", image=plain(), strength=0.4)
+    fitted = fit(starter("strength"), asked)
+    assert (fitted.request.image, fitted.request.strength) == (plain(), 0.4)
+    assert fitted.honoured["strength"] == Honour(0.4, 0.4)
+    own = fit(starter("strength", defaults={"strength": 0.3}), replace(asked, strength=None))
+    assert own.honoured["strength"] == Honour(None, 0.3)
+
+
+def test_a_model_that_takes_no_strength_says_so() -> None:
+    fitted = fit(starter(), Request(prompt="x", image=plain(), strength=0.4))
+    assert fitted.request.strength is None
+    assert fitted.honoured["strength"].note == (
+        "strength ignored: Starter decides itself how much it changes"
+    )
+    silent = fit(starter(), Request(prompt="x", image=plain()))
+    assert "strength" not in silent.honoured
+
+
+def test_a_strength_without_a_start_picture_is_nothing() -> None:
+    fitted = fit(starter("strength"), Request(prompt="x", strength=0.4))
+    assert fitted.request.strength is None and "strength" not in fitted.honoured
+
+
+@pytest.mark.parametrize(
+    ("sizes", "picture", "used"),
+    [
+        (Sizes(native=((512, 512),), multiple=8, least=256, most=1024), (128, 128), (512, 512)),
+        (Sizes(native=((512, 512),), multiple=8, least=256, most=1024), (1536, 1024), (624, 416)),
+        (NATIVE, (128, 64), (1536, 1024)),
+    ],
+)
+def test_a_start_picture_gives_its_shape_and_the_model_its_size(
+    sizes: Sizes, picture: tuple[int, int], used: tuple[int, int]
+) -> None:
+    asked = Request(prompt="x", image=plain(*picture))
+    fitted = fit(starter(sizes=sizes), asked)
+    assert (fitted.request.width, fitted.request.height) == used
+    assert fitted.honoured["size"] == Honour(None, f"{used[0]}x{used[1]}")
+    own = fit(replace(PLAIN, sizes=sizes), asked)
+    assert (own.request.width, own.request.height) == sizes.native[0]
+
+
+@pytest.mark.parametrize("strength", [0.0, -1.0, 1.01])
+def test_a_strength_that_makes_no_sense_is_refused(strength: float) -> None:
+    with pytest.raises(BadInput, match=r"between 0\.01 and 1"):
+        fit(starter("strength"), Request(prompt="x", image=plain(), strength=strength))
 
 
 @pytest.mark.parametrize(

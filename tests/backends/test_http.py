@@ -3,12 +3,14 @@
 import asyncio
 import datetime
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
 
 from backends import http
+from backends.base import Config
 from backends.errors import (
     BackendError,
     MissingPackage,
@@ -69,7 +71,7 @@ def test_a_services_reason_is_cleaned(said: str, shown: str) -> None:
 
 
 def answering(answer: Callable[[httpx2.Request], httpx2.Response]) -> httpx2.AsyncClient:
-    return http.new_client(httpx2.MockTransport(answer))
+    return http.new_client(http.Patience(), httpx2.MockTransport(answer))
 
 
 async def test_a_download_follows_redirects() -> None:
@@ -113,7 +115,7 @@ async def test_a_post_is_never_redirected() -> None:
 
 
 async def test_a_loop_keeps_its_client_and_loops_share_none() -> None:
-    clients = http.Clients()
+    clients = http.Clients(Config(value={}.get, home=Path("unused")))
     first, second = await asyncio.gather(clients.here(), clients.here())
     assert first is second
 
@@ -129,11 +131,23 @@ async def test_a_loop_keeps_its_client_and_loops_share_none() -> None:
     await clients.aclose()
 
 
-async def test_waits_are_patient_and_connections_many() -> None:
-    async with http.new_client() as client:
-        assert client.timeout.connect == 10
-        assert client.timeout.read == 600
-        assert client.timeout.pool is None
+@pytest.mark.parametrize(
+    ("settings", "connect", "answer"),
+    [
+        ({}, 10, 600),
+        ({"LINEUP_CONNECT_SECONDS": "2.5", "LINEUP_ANSWER_SECONDS": "1200"}, 2.5, 1200),
+        ({"LINEUP_CONNECT_SECONDS": "soon", "LINEUP_ANSWER_SECONDS": "-1"}, 10, 600),
+        ({"LINEUP_CONNECT_SECONDS": "inf", "LINEUP_ANSWER_SECONDS": "nan"}, 10, 600),
+    ],
+)
+async def test_how_long_one_waits_can_be_set(
+    settings: dict[str, str], connect: float, answer: float
+) -> None:
+    clients = http.Clients(Config(value=settings.get, home=Path("unused")))
+    client = await clients.here()
+    assert (client.timeout.connect, client.timeout.read) == (connect, answer)
+    assert client.timeout.pool is None, "a wait for a free connection is no failure"
+    await clients.aclose()
 
 
 async def test_proxies_of_the_environment_are_not_for_this_machine(
@@ -143,7 +157,7 @@ async def test_proxies_of_the_environment_are_not_for_this_machine(
 
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     with OpenAIServer() as server:
-        async with http.new_client() as client:
+        async with http.new_client(http.Patience()) as client:
             assert (await client.get(f"{server.base_url}/models")).status_code == 200
             with pytest.raises(httpx2.ConnectError):  # the proxy, where nobody listens
                 await client.get("http://pictures.example/")
@@ -157,4 +171,4 @@ def test_a_proxy_that_cannot_be_used_is_said(
 ) -> None:
     monkeypatch.setenv("ALL_PROXY", proxy)
     with pytest.raises(kind, match="proxy"):
-        http.new_client()
+        http.new_client(http.Patience())

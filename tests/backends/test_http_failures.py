@@ -16,7 +16,11 @@ from backends.errors import (
 )
 from backends.http_failures import transport_failure
 
-REQUEST = httpx2.Request("POST", "https://user:secret@pictures.example:8443/v1")
+REQUEST = httpx2.Request(
+    "POST",
+    "https://user:secret@pictures.example:8443/v1",
+    extensions={"timeout": {"connect": 10.0, "read": 600.0}},
+)
 
 
 def caused(error: httpx2.RequestError, cause: BaseException) -> httpx2.RequestError:

@@ -35,6 +35,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Model]:
 @pytest_asyncio.fixture
 async def local(tmp_path: Path) -> AsyncGenerator[Local, None]:
     backend = Local(Config(value=os.environ.get, home=tmp_path))
+    backend.warm()
     yield backend
     await backend.aclose()
 

@@ -9,7 +9,7 @@ from textwrap import dedent
 
 import pytest
 
-from backends.base import Config, Picture, Progress, Readiness, Request
+from backends.base import Config, Loading, Picture, Progress, Readiness, Request
 from backends.errors import MissingPackage, MissingWeights
 from backends.local import Local
 from backends.local.machine import Machine
@@ -74,6 +74,18 @@ async def test_without_torch_the_card_says_how_to_get_it(
     assert local.ready(model).state is Readiness.NEEDS_PACKAGE
     with pytest.raises(MissingPackage, match=r'pip install -e "\.\[local\]"'):
         await anext(local.generate(model, Request(prompt="x")))
+
+
+@pytest.mark.parametrize("warm", [False, True])
+async def test_a_cold_first_run_says_that_pytorch_starts(tmp_path: Path, warm: bool) -> None:
+    machine = Machine()
+    if warm:
+        machine.warm()
+    said: list[list[str]] = []
+    for _ in range(2):
+        run = machine.run(work(tiny.diffusion(tmp_path / "model")))
+        said.append([event.message async for event in run if isinstance(event, Loading)])
+    assert said == [["loading Tiny"] if warm else ["starting PyTorch", "loading Tiny"], []]
 
 
 async def test_on_zerogpu_the_work_runs_inside_a_marked_function(

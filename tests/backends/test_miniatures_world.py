@@ -38,6 +38,19 @@ def test_things_neither_touch_each_other_nor_the_border() -> None:
             assert gap - first.radius - second.radius > 4
 
 
+def test_a_loosened_scene_is_the_same_one_placed_by_hand() -> None:
+    dice = random.Random(3)
+    for scene in scenes(300, seed=4):
+        loose = world.loosened(scene, dice)
+        assert (loose.background, loose.relation) == (scene.background, scene.relation)
+        for thing, moved in zip(scene.things, loose.things, strict=True):
+            assert (moved.shape, moved.colour) == (thing.shape, thing.colour)
+            assert abs(moved.x - thing.x) < world.GRID and abs(moved.y - thing.y) < world.GRID
+            for at in (moved.x, moved.y):
+                assert at - moved.radius >= world.MARGIN and at + moved.radius <= SIDE
+        assert any(moved.x % world.GRID for moved in loose.things)
+
+
 def test_edges_are_smooth() -> None:
     scene = Scene("white", (Thing("circle", "black", "large", 64, 64, 25),))
     levels = np.unique(np.asarray(world.draw(scene))[:, :, 0])

@@ -111,6 +111,9 @@ async def test_a_model_without_qualities_is_not_asked_for_one(server: OpenAIServ
     asked = replace(ASK, options={"openai": {"quality": "high"}})
     got = await events(backend(server.base_url), bare, asked)
     assert receipt_of(got).honoured["quality"].note.startswith("quality ignored")
+    usual = replace(ASK, options={"openai": {"quality": "low"}})  # as the form sends it
+    got = await events(backend(server.base_url), bare, usual)
+    assert "quality" not in receipt_of(got).honoured
 
 
 async def test_a_models_own_quality_is_its_default(server: OpenAIServer) -> None:

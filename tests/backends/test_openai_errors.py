@@ -8,7 +8,6 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -155,26 +154,19 @@ async def test_failures_below_http(
     assert (caught.value.charged is False) is issubclass(kind, (TimedOut, Unreachable))
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("backends.http.ANSWER_SECONDS", 0.3)
-    yield
-
-
 @pytest.mark.parametrize("stream", [True, False])
-async def test_an_answer_that_never_comes(
-    server: OpenAIServer, impatient: None, stream: bool
-) -> None:
+async def test_an_answer_that_never_comes(server: OpenAIServer, stream: bool) -> None:
     server.usual = Script(hang=True, stream=stream)
-    with pytest.raises(Unanswered, match="may have been billed"):
-        await events(backend(server.base_url))
+    with pytest.raises(Unanswered, match=r"within 0\.3 s\. It may have been billed"):
+        await events(backend(server.base_url, LINEUP_ANSWER_SECONDS="0.3"))
     assert len(server.generations) == 1
     assert await asyncio.to_thread(server.wait_until, "client left")
 
 
-async def test_a_slow_answer_is_waited_for(server: OpenAIServer, impatient: None) -> None:
-    server.usual = Script(stream=False, drip=0.1)  # eight pieces, 0.8 s, none of them late
-    assert kinds(await events(backend(server.base_url))) == ["Sending", "Picture", "Receipt"]
+async def test_a_slow_answer_is_waited_for(server: OpenAIServer) -> None:
+    server.usual = Script(stream=False, drip=0.1)
+    got = await events(backend(server.base_url, LINEUP_ANSWER_SECONDS="5"))
+    assert kinds(got) == ["Sending", "Picture", "Receipt"]
 
 
 def test_patience_is_short() -> None:

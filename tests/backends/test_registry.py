@@ -24,7 +24,7 @@ def test_an_unknown_name_is_said_with_the_known_ones(find: object) -> None:
     with pytest.raises(UnknownBackend) as caught:
         find("dall-e")
     assert str(caught.value) == (
-        "There is no backend 'dall-e'; there are local, miniature, openai."
+        f"There is no backend 'dall-e'; there are {', '.join(sorted(BACKENDS))}."
     )
     assert isinstance(caught.value, LookupError)
 

@@ -33,7 +33,16 @@ from transformers import (
 from backends.base import Model, Sizes
 
 SUPPORTS = frozenset(
-    {"negative_prompt", "seed", "count", "num_inference_steps", "guidance_scale", "control"}
+    {
+        "negative_prompt",
+        "seed",
+        "count",
+        "num_inference_steps",
+        "guidance_scale",
+        "control",
+        "image",
+        "strength",
+    }
 )
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 START, END = "<|startoftext|>", "<|endoftext|>"

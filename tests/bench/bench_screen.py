@@ -34,14 +34,17 @@ from tests.bench.report import Line, show
 from tests.browser.chromium import ARGUMENTS, find
 
 ROOT = Path(__file__).resolve().parents[2]
-# Records, for every picture, when its pixels are there: decoded and painted.
+# Records, for every picture, when its pixels are first there: decoded and painted. A card that is
+# drawn anew shows the same picture once more.
 WATCH = """
 window.shown = [];
+window.known = new Set();
 new MutationObserver((changes) => changes.forEach((change) => change.addedNodes.forEach((node) => {
   const images = node.querySelectorAll ? [...node.querySelectorAll("img"), node] : [];
-  images.filter((image) => image.tagName === "IMG" && image.src.includes("picture") && !image.seen)
+  images.filter((image) => image.tagName === "IMG" && image.src.includes("picture"))
+    .filter((image) => !window.known.has(image.src))
     .forEach((image) => {
-      image.seen = true;
+      window.known.add(image.src);
       image.decode().then(() => requestAnimationFrame(() =>
         window.shown.push({src: image.src, at: performance.timeOrigin + performance.now()})));
     });

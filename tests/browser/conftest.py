@@ -43,11 +43,13 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def _start(home: Path, environment: dict[str, str]) -> "tuple[str, subprocess.Popen[bytes]]":
+def _start(
+    home: Path, environment: dict[str, str], root: Path = ROOT
+) -> "tuple[str, subprocess.Popen[bytes]]":
     port = free_port()
     process = subprocess.Popen(
         [sys.executable, "app.py", "--port", str(port)],
-        cwd=ROOT,
+        cwd=root,
         env={**os.environ, "LINEUP_HOME": str(home), **environment},
         stdout=subprocess.DEVNULL,
     )
@@ -57,9 +59,9 @@ def _start(home: Path, environment: dict[str, str]) -> "tuple[str, subprocess.Po
 
 
 @contextmanager
-def app(home: Path, **environment: str) -> Generator[str, None, None]:
-    """Serve the app with its data in `home`; yield its address."""
-    address, process = _start(home, environment)
+def app(home: Path, root: Path = ROOT, /, **environment: str) -> Generator[str, None, None]:
+    """Serve the app (the one in `root`) with its data in `home`; yield its address."""
+    address, process = _start(home, environment, root)
     try:
         yield address
     finally:

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Visit
+from tests.browser.conftest import Visit, app
+from tests.servers.openai import OpenAIServer
+from tests.servers.openai_script import Script
 
 WIDE = {"viewport": {"width": 1440, "height": 950}}
 PHONE = {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark"}
@@ -42,7 +44,7 @@ def test_one_click_on_the_untouched_page_fills_two_cards(
     assert page.locator(".lu-card.lu-done").count() == 2
     for card in page.locator(".lu-card").all():
         expect(card).to_contain_text("free")
-        expect(card).to_contain_text("seed 7")
+        expect(card).to_contain_text("seed 1")
         expect(card).to_contain_text(re.compile(r"\d+\.\d s"))
     assert page.locator(".lu-table tbody tr").count() == 2
     width = page.evaluate("document.documentElement.scrollWidth")
@@ -77,7 +79,7 @@ def test_a_picture_is_named_by_its_hash_and_downloads_as_it_is(
     download.value.save_as(file)
     href = page.locator(".lu-get").first.get_attribute("href") or ""
     assert hashlib.sha256(file.read_bytes()).hexdigest() in href
-    assert "seed7" in download.value.suggested_filename
+    assert "seed1" in download.value.suggested_filename
 
 
 def seconds(page: Page) -> list[float]:
@@ -168,6 +170,27 @@ def test_trying_again_keeps_the_first_attempt_in_the_table(visit: Visit, address
     expect(page.locator(".lu-table tbody tr")).to_have_count(2, timeout=DRAWN)
     expect(page.locator(".lu-table")).to_contain_text("try 2")
     expect(page.locator(".lu-card")).to_have_count(1)
+
+
+def test_trying_again_can_be_asked_for_again_where_it_was_refused(
+    visit: Visit, server: OpenAIServer, tmp_path: Path
+) -> None:
+    server.usual = Script(cut=0)  # no answer: it may have been billed, and counts
+    service = {"OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": "sk-test-never-real"}
+    with app(tmp_path, LINEUP_DAILY_BUDGET="0.02", **service) as address:
+        page = visit(address, **WIDE)
+        page.click(".lu-more")
+        page.click('.lu-line input[data-id="openai/gpt-image-2"]')
+        for _ in range(2):
+            page.locator(".lu-chip[data-id^=miniature]").first.click()
+        press_compare(page)
+        again = page.locator('.lu-card.lu-unknown [data-act="retry"]')
+        for _ in range(2):
+            with page.expect_response(re.compile("gradio_api")):
+                again.click()
+            expect(page.locator(".block.lu-said .lu-bad")).to_contain_text("of today's $0.02")
+            expect(again).to_be_enabled()
+        assert len(server.generations) == 1
 
 
 def test_a_link_to_no_run_says_so(visit: Visit, address: str) -> None:

@@ -74,7 +74,9 @@ def test_models_that_are_not_listed():
     assert CATALOGUE.find("local/models/x.safetensors").source == "models/x.safetensors"
     remote = CATALOGUE.find("openai/gpt-image-9")
     assert remote.source == "gpt-image-9" and not remote.price.per_token
-    for wrong in ("local/", "openai/"):
+    hub = CATALOGUE.find("huggingface/somebody/new-model")
+    assert (hub.source, hub.label) == ("somebody/new-model", "new-model")
+    for wrong in ("local/", "openai/", "craiyon/other"):
         with pytest.raises(UnknownModel):
             CATALOGUE.find(wrong)
 
@@ -107,6 +109,7 @@ def test_status_follows_the_calendar():
         (ENTRY.replace("a/b", "ab"), "backend/name"),
         (ENTRY + ENTRY, "a/b is listed twice"),
         ("[[modell]]", "must hold"),
+        (ENTRY + ENTRY.replace("[[model]]", "[[any]]"), "ends in"),
         ("][", "cannot be read"),
     ],
 )

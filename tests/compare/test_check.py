@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from backends.base import Control, Request
+from backends.base import Control, Request, Then
 from compare.catalogue import load
 from compare.check import problems
 
@@ -44,12 +44,24 @@ def test_every_writing_is_fine(prompt: str):
         ("control", Control(image=b"x", start=-0.1)),
         ("control", Control(image=b"x", start=0.5, end=0.5)),
         ("control", Control(image=b"x", end=1.1)),
+        ("image", b""),
+        ("strength", 0.0),
+        ("strength", 1.01),
+        ("then", Then(model="nonsense/x")),
+        ("then", Then(model="openai/dall-e-2")),
+        ("then", Then(model="local/sdxl", strength=1.5)),
+        ("then", Then(model="local/sdxl", prompt="x" * 32_001)),
     ],
 )
 def test_each_problem_stands_at_its_field(field: str, value: Any):
     found = problems(replace(GOOD, **{field: value}), MODELS, CATALOGUE)
     assert list(found) == [field]
     assert found[field].endswith(".") and len(found[field]) < 200
+
+
+def test_a_second_step_that_can_go_on_from_a_picture_is_fine():
+    then = Then(model="miniature/masked", strength=1.0)
+    assert problems(replace(GOOD, then=then), MODELS, CATALOGUE) == {}
 
 
 def test_edges_are_inside():

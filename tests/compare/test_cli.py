@@ -14,8 +14,10 @@ from typer.testing import CliRunner, Result
 
 from compare import ask
 from compare.commands import app
+from tests.servers.chat import REWRITTEN, ChatServer
 from tests.servers.openai import OpenAIServer, Script, failing
 from tests.servers.pictures import plain
+from tests.servers.scripted import Script as ScriptedAnswer
 
 Call = Callable[..., Result]
 USUAL = Script(picture=plain())
@@ -55,7 +57,7 @@ def test_json_is_one_object_and_nothing_else(home: Path, server: OpenAIServer):
     assert set(shown) == {"run", "jobs"}
     fine, refused = shown["jobs"]
     assert fine["outcome"] == "done" and refused["outcome"] == "refused" and refused["message"]
-    times = {"queued", "load", "first_preview", "generate", "download", "total"}
+    times = {"queued", "load", "first_preview", "generate", "download", "total", "cached"}
     assert set(fine["timing"]) == times and fine["timing"]["total"] > 0
     cost = fine["cost"]
     assert set(cost) == {"amount", "low", "high", "basis", "priced_on", "source"}
@@ -92,6 +94,40 @@ def test_everything_asked_for_arrives(call: Call, server: OpenAIServer):
     assert len(json.loads(result.stdout)["jobs"][0]["pictures"]) == 2
 
 
+def test_a_second_step(call: Call, server: OpenAIServer):
+    words = ["run", "a fox", "-m", "openai/gpt-image-2", "-m", "openai/gpt-image-2.6-flare"]
+    then = ["--then", "openai/gpt-image-1.5", "--then-prompt", "in snow", "--strength", "0.5"]
+    result = call(*words, *then, "--then-option", "openai.quality=high", "--json")
+    assert result.exit_code == 0
+    jobs = json.loads(result.stdout)["jobs"]
+    assert [job["model"].partition("/")[2] for job in jobs] == [
+        "gpt-image-2",
+        "gpt-image-1.5",
+        "gpt-image-2.6-flare",
+        "gpt-image-1.5",
+    ]
+    assert [job["parent"] for job in jobs] == [None, jobs[0]["id"], None, jobs[2]["id"]]
+    edits = [each for each in server.generations if each.path.endswith("/edits")]
+    assert len(edits) == 2 and len(server.generations) == 4
+    for each in edits:
+        assert each.form.files["image"][1] == plain()
+        assert each.form.fields["prompt"] == "in snow"
+        assert each.form.fields["quality"] == "high"
+    shown = call(*words, *then)
+    assert shown.stdout.count("→") == 2
+    assert shown.stdout.count("in all") == 4
+    assert "from gpt-image-2" in shown.stderr
+
+
+def test_a_start_picture(call: Call, server: OpenAIServer, tmp_path: Path):
+    file = tmp_path / "mine.png"
+    file.write_bytes(plain(96, 96))
+    result = call("run", "a fox", "-m", "openai/gpt-image-2", "--image", str(file), "--json")
+    assert result.exit_code == 0
+    assert server.generations[0].form.files["image"][1] == plain(96, 96)
+    assert json.loads(result.stdout)["jobs"][0]["parent"] is None
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -104,6 +140,19 @@ def test_everything_asked_for_arrives(call: Call, server: OpenAIServer):
         (["run", "x", "-m", "local/sdxl", "--option", "quality=1"], "openai.quality=high"),
         (["run", "x", "-m", "local/sdxl", "--control", "no.png"], "no.png cannot be read"),
         (["run", "x", "-m", "local/sdxl", "--count", "21"], "between 1 and 20"),
+        (["run", "x", "-m", "local/sdxl", "--image", "no.png"], "start picture no.png cannot"),
+        (["run", "x", "-m", "local/sdxl", "--strength", "2"], "strength must be between"),
+        (
+            ["run", "x", "-m", "local/sdxl", "--then", "openai/dall-e-2"],
+            "cannot be the second step",
+        ),
+        (["run", "x", "-m", "local/sdxl", "--then", "no/x"], "no model called 'no/x'"),
+        (["run", "x", "-m", "local/sdxl", "--then-prompt", "y"], "needs its model: --then MODEL"),
+        (["run", "{a|b", "-m", "local/sdxl", "--variants", "all"], "no partner"),
+        (["run", "{a|b}", "-m", "local/sdxl", "--variants", "many"], "all, or how many"),
+        (["run", "{a|b}", "-m", "local/sdxl", "--variants", "25"], "between 1 and 24"),
+        (["run", "{|a}", "-m", "local/sdxl", "--variants", "all"], "prompt is empty"),
+        (["run", "", "-m", "local/sdxl", "--rewrite", "google:x"], "prompt is empty"),
     ],
 )
 def test_mistakes_get_a_sentence_and_nothing_starts(
@@ -121,6 +170,63 @@ def test_a_home_that_cannot_be_used(call: Call, home: Path, server: OpenAIServer
     assert result.exit_code == 2 and result.stdout == ""
     assert "cannot write to its data folder" in result.stderr
     assert "Traceback" not in result.stderr
+    assert server.generations == []
+
+
+def test_each_variant_is_a_run_and_json_is_still_one_object(call: Call, server: OpenAIServer):
+    asked = ["run", "a {red|blue} {fox|{owl|hen}}", "-m", "openai/gpt-image-2", "--seed", "7"]
+    result = call(*asked, "--variants", "all", "--json")
+    assert result.exit_code == 0
+    runs = json.loads(result.stdout)["runs"]
+    prompts = [
+        f"a {colour} {animal}" for colour in ("red", "blue") for animal in ("fox", "owl", "hen")
+    ]
+    assert [run["prompt"] for run in runs] == prompts
+    assert {run["template"] for run in runs} == {asked[1]}
+    assert [job["outcome"] for run in runs for job in run["jobs"]] == ["done"] * 6
+    assert sorted(sent.json["prompt"] for sent in server.generations) == sorted(prompts)
+    kept = {row["run"]: row["prompt"] for row in json.loads(call("history", "--json").stdout)}
+    assert kept == {run["run"]: run["prompt"] for run in runs}
+    few = json.loads(call(*asked, "--variants", "2", "--json").stdout)["runs"]
+    again = json.loads(call(*asked, "--variants", "2", "--json").stdout)["runs"]
+    assert len(few) == 2 and [run["prompt"] for run in few] == [run["prompt"] for run in again]
+
+
+def test_variants_are_drawn_only_where_they_are_asked_for(call: Call, server: OpenAIServer):
+    result = call("run", "a {red|blue} fox", "-m", "openai/gpt-image-2", "--json")
+    assert set(json.loads(result.stdout)) == {"run", "jobs"}
+    assert [sent.json["prompt"] for sent in server.generations] == ["a {red|blue} fox"]
+    assert "--variants all" in result.stderr
+    one = call("run", "a fox", "-m", "openai/gpt-image-2", "--variants", "all", "--json")
+    assert set(json.loads(one.stdout)) == {"run", "jobs"}
+
+
+def test_a_rewrite_is_shown_and_recorded(
+    call: Call, server: OpenAIServer, monkeypatch: pytest.MonkeyPatch
+):
+    asked = ["run", "a star", "-m", "openai/gpt-image-2", "--rewrite", "google:gemini-3.5-flash"]
+    with ChatServer() as chat:
+        monkeypatch.setenv("GOOGLE_BASE_URL", chat.origin)
+        result = call(*asked, "--json")
+    assert result.exit_code == 0 and REWRITTEN in result.stderr and "cost unknown" in result.stderr
+    shown = json.loads(result.stdout)
+    assert shown["prompt"] == REWRITTEN and shown["original_prompt"] == "a star"
+    assert shown["rewritten_by"] == "google:gemini-3.5-flash"
+    assert [sent.json["prompt"] for sent in server.generations] == [REWRITTEN]
+    (row,) = json.loads(call("history", "--json").stdout)
+    assert row["original_prompt"] == "a star"
+
+
+def test_where_the_rewrite_fails_nothing_is_drawn(
+    call: Call, server: OpenAIServer, monkeypatch: pytest.MonkeyPatch
+):
+    asked = ["run", "a star", "-m", "openai/gpt-image-2", "--rewrite"]
+    with ChatServer(ScriptedAnswer(status=500)) as chat:
+        monkeypatch.setenv("GOOGLE_BASE_URL", chat.origin)
+        broken = call(*asked, "google:gemini-3.5-flash", "--json")
+    assert broken.exit_code == 2 and "failed" in broken.stderr and broken.stdout == ""
+    unknown = call(*asked, "gemini", "--json")
+    assert unknown.exit_code == 2 and "service and model" in unknown.stderr
     assert server.generations == []
 
 

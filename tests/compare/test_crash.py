@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from backends.errors import Outcome
-from compare.records import Run
-from compare.recovery import NOT_SENT, SENT
+from compare.records import Job, Run
+from compare.recovery import BETWEEN, NOT_BEGUN, NOT_SENT, SENT
 from compare.store import Store
 from tests.servers.openai import OpenAIServer, Script
 from tests.servers.pictures import plain
@@ -96,7 +96,9 @@ def check(home: Path, server: OpenAIServer) -> list[Run]:
                 assert job.sent_at is not None and job.message.startswith(SENT)
                 assert job.cost.amount is None
             case Outcome.CANCELLED:
-                assert job.sent_at is None and job.message == NOT_SENT
+                assert job.sent_at is None and job.message in (
+                    (NOT_SENT,) if job.parent is None else (BETWEEN, NOT_BEGUN)
+                )
                 assert job.cost.amount == 0
             case _:
                 raise AssertionError(job)
@@ -150,6 +152,54 @@ def test_killed_at_any_moment(home: Path, server: OpenAIServer, seed: int):
     time.sleep(chance.uniform(0, 1.4))
     kill(process)
     check(home, server)
+
+
+def test_killed_between_two_steps(home: Path, server: OpenAIServer):
+    """Every first picture is there, every second request has left."""
+    server.usual = Script(picture=plain())
+    server.models["gpt-image-1.5"] = Script(hang=True)
+    process = begin(home, server, "--then", "openai/gpt-image-1.5")
+    wait_for(lambda: len(server.generations) == 2 * COUNT)
+    kill(process)
+    (run,) = check(home, server)
+    for first, second in pairs(run):
+        assert (first.outcome, second.outcome) == (Outcome.DONE, Outcome.UNKNOWN)
+
+
+def test_killed_before_a_second_step_was_sent(home: Path, server: OpenAIServer):
+    """Some first pictures are there and their second steps wait; others are still to come."""
+    server.usual = Script(hang=True)
+    server.queue.extend([Script(picture=plain(64, 64, bytes([n, n, n]))) for n in range(3)])
+    process = begin(home, server, "--then", "miniature/diffusion", "--strength", "0.5")
+    wait_for(lambda: count(home, "select count(*) from jobs where outcome = 'done'") == 3)
+    kill(process)  # at the latest while a pipeline is loaded for the second step
+    (run,) = check(home, server)
+    for first, second in pairs(run):
+        assert second.outcome is Outcome.CANCELLED
+        drawn = first.outcome is Outcome.DONE
+        assert second.message == (BETWEEN if drawn else NOT_BEGUN)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_killed_at_any_moment_of_two_steps(home: Path, server: OpenAIServer, seed: int):
+    chance = random.Random(100 + seed)
+    colours = [bytes(chance.randbytes(3)) for _ in range(2 * COUNT)]
+    server.queue.extend(
+        Script(picture=plain(64, 64, colour), delay=chance.uniform(0, 0.3)) for colour in colours
+    )
+    process = begin(home, server, "--then", "openai/gpt-image-1.5")
+    wait_for(lambda: count(home, "select count(*) from jobs") == 2 * COUNT)
+    time.sleep(chance.uniform(0, 1.4))
+    kill(process)
+    (run,) = check(home, server)
+    for first, second in pairs(run):
+        assert first.outcome is Outcome.DONE or second.sent_at is None
+
+
+def pairs(run: Run) -> list[tuple[Job, Job]]:
+    """The first and the second step of each chain."""
+    seconds = {job.parent: job for job in run.jobs if job.parent}
+    return [(job, seconds[job.id]) for job in run.jobs if job.parent is None]
 
 
 def test_the_next_run_is_not_disturbed(home: Path, server: OpenAIServer):

@@ -1,6 +1,8 @@
 import asyncio
+import contextlib
 
 from backends.base import Lane
+from backends.errors import RateLimited, ServiceFault
 from compare.lanes import Lanes
 
 
@@ -44,3 +46,61 @@ async def test_a_cancelled_waiter_leaves_its_turn_to_the_next():
         first.cancel()
     assert await asyncio.wait_for(second, 1) == "had a turn"
     assert first.cancelled()
+
+
+async def test_a_cancelled_job_gives_its_turn_back_even_in_the_moment_it_comes():
+    lanes, lane = Lanes(), Lane("gpu", 1)
+
+    async def wait() -> str:
+        async with lanes.of(lane):
+            return "had a turn"
+
+    async with lanes.of(lane):
+        first, second = asyncio.create_task(wait()), asyncio.create_task(wait())
+        await asyncio.sleep(0)
+    first.cancel()  # its turn has come, but it has not run yet
+    assert await asyncio.wait_for(second, 1) == "had a turn"
+
+
+async def most_at_once(lanes: Lanes, lane: Lane, *, limited: bool = False, jobs: int = 16) -> int:
+    running = most = 0
+
+    async def job() -> None:
+        nonlocal running, most
+        with contextlib.suppress(RateLimited):
+            async with lanes.of(lane):
+                running += 1
+                most = max(most, running)
+                await asyncio.sleep(0.001)
+                running -= 1
+                if limited:
+                    raise RateLimited("Too many requests. Try again later.")
+
+    await asyncio.gather(*(job() for _ in range(jobs)))
+    return most
+
+
+async def test_too_many_requests_halve_a_lane_once_for_all_that_were_under_way():
+    lanes, lane = Lanes(), Lane("service", 8)
+    assert await most_at_once(lanes, lane, limited=True, jobs=8) == 8
+    assert await most_at_once(lanes, lane, jobs=4) == 4
+    assert await most_at_once(lanes, Lane("other", 8)) == 8
+
+
+async def test_a_narrowed_lane_keeps_one_turn_and_recovers():
+    lanes, lane = Lanes(), Lane("service", 8)
+    for _ in range(6):
+        await most_at_once(lanes, lane, limited=True, jobs=1)
+    assert await most_at_once(lanes, lane, jobs=2) <= 2
+    for _ in range(60):
+        await most_at_once(lanes, lane, jobs=1)
+    assert await most_at_once(lanes, lane) == 8
+
+
+async def test_other_errors_do_not_narrow_a_lane():
+    lanes, lane = Lanes(), Lane("service", 4)
+    for _ in range(3):
+        with contextlib.suppress(ServiceFault):
+            async with lanes.of(lane):
+                raise ServiceFault("The service failed. Try again.")
+    assert await most_at_once(lanes, lane) == 4

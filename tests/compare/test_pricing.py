@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from backends.base import Basis, Model, Price, Receipt, Request
+from backends.base import Basis, Model, Price, Receipt, Request, Sizes
 from compare.catalogue import load
 from compare.pricing import estimate, in_words, settle, total, uncharged, unsettled
 from compare.records import Cost
@@ -47,6 +47,31 @@ def test_what_the_service_says_goes_before_everything():
     assert settle(FLARE, REQUEST, receipt, 1, 1.0).amount == D("0.5")
 
 
+def test_a_start_picture_is_read_for_money():
+    read = Price(
+        basis=Basis.USAGE,
+        per_token={"image_input": D("0.00001")},
+        estimates={"low": D("0.01"), "low 200x100": D("0.02")},
+    )
+    sizes = Sizes(native=((100, 100), (200, 100)), only_native=True)
+    able = replace(
+        model(basis=Basis.FREE),
+        price=read,
+        sizes=sizes,
+        supports=frozenset({"image"}),
+        options={"image_tokens": "100-300"},
+    )
+    without = estimate(able, REQUEST)
+    assert (without.low, without.high) == (D("0.01"), D("0.01"))
+    # Its shape is not known yet, so neither is the size.
+    cost = estimate(able, replace(REQUEST, image=b""))
+    assert (cost.low, cost.high) == (D("0.011"), D("0.023"))
+    sized = estimate(able, replace(REQUEST, image=b"", width=100, height=100))
+    assert (sized.low, sized.high) == (D("0.011"), D("0.013"))
+    unable = estimate(replace(able, supports=frozenset()), replace(REQUEST, image=b"x"))
+    assert unable.high == D("0.01")
+
+
 @pytest.mark.parametrize(
     ("asked", "low", "high"),
     [
@@ -69,6 +94,30 @@ def test_estimate_for_a_listed_size_and_for_one_between():
     big = estimate(GPT_2, replace(asking(quality="high"), width=2048, height=2048))
     assert big.low is not None and big.high is not None
     assert D("0.4") < big.low < D("0.5") < D("0.84") < big.high < D("0.86")
+
+
+@pytest.mark.parametrize(
+    ("name", "image_size", "price"),
+    [
+        ("gemini-3-pro-image", None, "0.134"),
+        ("gemini-3-pro-image", "2K", "0.134"),
+        ("gemini-3-pro-image", "4K", "0.24"),
+        ("gemini-3.1-flash-lite-image", "4K", "0.0336"),  # it has 1K only
+        ("gemini-nano-banana-2.1", "4K", None),  # not published
+    ],
+)
+@pytest.mark.parametrize("size", [(1024, 1024), (768, 1376)])
+def test_estimates_by_resolution_hold_for_every_shape(
+    name: str, image_size: str | None, price: str | None, size: tuple[int, int]
+):
+    chosen = {"google": {"image_size": image_size}} if image_size else {}
+    asked = replace(REQUEST, options=chosen, width=size[0], height=size[1])
+    cost = estimate(load().find(f"google/{name}"), asked)
+    if price is None:
+        assert cost.low is None and in_words(cost) == "unknown"
+    else:
+        assert cost.low is not None and abs(cost.low - D(price)) < D("0.0001")
+        assert cost.high is not None and abs(cost.high - D(price)) < D("0.0001")
 
 
 def test_estimate_counts_no_more_pictures_than_the_model_makes():

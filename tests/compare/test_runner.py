@@ -500,3 +500,25 @@ async def test_closing_ends_everything(build: Build):
     await world.runner.aclose()
     stored = await world.store.run(run.id)
     assert stored is not None and stored.jobs[0].outcome is Outcome.UNKNOWN
+
+
+async def test_a_command_for_a_person_stands_until_the_next_thing_happens(build: Build):
+    async def asks(request: Request) -> Events:
+        yield Sending()
+        yield Queued(message="Paste this", command=f"/imagine {request.prompt}")
+        await pasted.wait()
+        yield Progress(step=1, steps=2)
+        yield picture("grid")
+        yield Receipt()
+
+    pasted = asyncio.Event()
+    world = await build(asks=asks)
+    run = await world.runner.start(REQUEST, ["test/asks"])
+    commands: list[str] = []
+    async for job in world.runner.watch(run.id):
+        if job.command and not pasted.is_set():
+            assert (job.command, job.phase) == ("/imagine a fox", Phase.QUEUED)
+            pasted.set()
+        if job.phase is Phase.GENERATING:
+            commands.append(job.command)
+    assert commands and not any(commands)

@@ -11,7 +11,7 @@ KEY = "sk-very-secret-0123456789"
 @pytest.fixture(autouse=True)
 def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("LINEUP_HOME", "LINEUP_HOURLY_RATE", "OPENAI_API_KEY"):
+    for name in ("LINEUP_HOME", "LINEUP_HOURLY_RATE", "LINEUP_DAILY_BUDGET", "OPENAI_API_KEY"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -73,4 +73,7 @@ def test_visitors_do_not_hold_the_owners_keys(monkeypatch: pytest.MonkeyPatch):
 def test_the_owner_may_share_the_keys(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("LINEUP_SHARE_KEYS", "1")
+    with pytest.raises(SettingsError, match="LINEUP_DAILY_BUDGET"):
+        Settings.read().for_visitors()
+    monkeypatch.setenv("LINEUP_DAILY_BUDGET", "2.50")
     assert Settings.read().for_visitors().value("OPENAI_API_KEY") == KEY

@@ -63,3 +63,13 @@ def test_what_did_not_happen_is_none(clock: Clock):
     clock.now += 5
     assert watch.read(ended=True).generate is None  # no picture was drawn
     assert watch.read().total is None  # it has not ended
+
+
+def test_a_picture_out_of_a_cache_was_not_drawn(clock: Clock):
+    watch = Stopwatch(clock)
+    watch.work()
+    clock.now += 3
+    watch.picture()
+    watch.kept()
+    times = watch.read(Receipt(generate=0.1, cached=True), ended=True)
+    assert (times.cached, times.generate, times.total) == (True, None, 3)

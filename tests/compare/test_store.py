@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from backends.base import Basis, Control, Honour, Request
+from backends.base import Basis, Control, Honour, Request, Then
 from backends.errors import Outcome
 from compare.faults import Damaged, NewerDatabase, ReadOnly, StoreError
 from compare.records import Cost, Job, Phase, Run, Timing
-from compare.recovery import NOT_SENT, SENT
+from compare.recovery import BETWEEN, NOT_BEGUN, NOT_SENT, SENT
 from compare.store import Store
 from tests.compare.scripted import picture
 
@@ -70,7 +70,10 @@ async def test_everything_comes_back_as_it_was(home: Path, store: Store):
         control=Control(
             image=bytes(range(256)), preprocessor="none", parameters={"low": 1}, weight=0.5, end=0.8
         ),
+        image=b"a start",
+        strength=0.25,
         options={"openai": {"quality": "high", "n": 1, "x": None, "y": True}},
+        then=Then(model="m/b", prompt="🐺", strength=0.5, options={"local": {"x": 1}}),
     )
     run = new_run(request=request)
     await store.add_run(run)
@@ -82,7 +85,10 @@ async def test_everything_comes_back_as_it_was(home: Path, store: Store):
         message="fine",
         started_at=NOW,
         sent_at=NOW,
-        timing=Timing(queued=0.1, load=None, first_preview=1.5, generate=2.0, total=3.25),
+        parent="another",
+        timing=Timing(
+            queued=0.1, load=None, first_preview=1.5, generate=2.0, total=3.25, cached=True
+        ),
         cost=Cost(
             amount=Decimal("0.0000001"),
             low=Decimal("0.10"),
@@ -160,22 +166,27 @@ async def test_a_cancelled_caller_does_not_undo_a_write(store: Store):
 
 
 async def test_medians_are_of_finished_jobs_only(store: Store):
-    run = new_run(jobs=5)
+    run = new_run(jobs=6)
     jobs = [replace(job, model="test/x") for job in run.jobs]
+    jobs[5] = replace(jobs[5], parent=jobs[0].id)
     await store.add_run(replace(run, jobs=tuple(jobs)))
     for job, seconds in zip(jobs, (1.0, 3.0, 2.0), strict=False):
         await store.save_job(replace(job, outcome=Outcome.DONE, timing=Timing(generate=seconds)))
     await store.save_job(replace(jobs[3], outcome=Outcome.FAILED, timing=Timing(generate=99.0)))
+    second = replace(jobs[5], outcome=Outcome.DONE, timing=Timing(generate=0.1))
+    await store.save_job(second)
     assert await store.median_seconds("test/x") == 2.0
     assert await store.median_seconds("test/y") is None
 
 
 async def test_a_lost_control_picture_does_not_lose_the_run(home: Path, store: Store):
-    await store.add_run(new_run(request=Request(prompt="x", control=Control(image=b"map"))))
+    request = Request(prompt="x", control=Control(image=b"map"), image=b"start")
+    await store.add_run(new_run(request=request))
     for file in (home / "controls").iterdir():
         file.unlink()
     run = await store.run("r1")
     assert run is not None and run.request.control == Control(image=b"")
+    assert run.request.image == b""
 
 
 async def test_a_living_process_keeps_its_jobs_and_a_dead_ones_are_ended(home: Path, store: Store):
@@ -200,6 +211,27 @@ async def test_a_living_process_keeps_its_jobs_and_a_dead_ones_are_ended(home: P
     assert waiting.cost.amount == 0
     assert list((home / "owners").glob("*.lock")) == [home / "owners" / f"{second.owner_id}.lock"]
     await second.close()
+
+
+async def test_the_second_steps_of_a_dead_process_say_what_is_there_to_go_on_from(
+    home: Path, store: Store
+):
+    """Of three chains the first was done, the second's picture is only in its file, no third."""
+    run = new_run(jobs=6)
+    jobs = [
+        replace(job, parent=run.jobs[n - 1].id if n % 2 else None) for n, job in enumerate(run.jobs)
+    ]
+    await store.add_run(replace(run, jobs=tuple(jobs)))
+    done = await store.add_picture("r1-0", picture("done"), position=0)
+    await store.save_job(replace(jobs[0], outcome=Outcome.DONE, pictures=(done,)))
+    (home / "incoming" / "r1-2.0.8x8..png").write_bytes(picture("orphan").data)
+    again = await reopened(home, store)
+    ended = await again.run("r1")
+    assert ended is not None
+    assert [job.message for job in ended.jobs[1::2]] == [BETWEEN, BETWEEN, NOT_BEGUN]
+    for job in ended.jobs[1::2]:
+        assert (job.outcome, job.cost.amount) == (Outcome.CANCELLED, 0)
+    await again.close()
 
 
 async def test_a_picture_that_the_database_never_heard_of_is_given_back(home: Path, store: Store):
@@ -249,6 +281,47 @@ async def test_migrations_make_exactly_the_tables(home: Path, store: Store):
     scripts = ScriptDirectory(str(Path(migrations.__file__).parent))
     found = [script.revision for script in scripts.walk_revisions()]
     assert tuple(reversed(found)) == REVISIONS
+
+
+def first_revision(home: Path) -> None:
+    """Leave a database with one job, as the first version of Lineup would."""
+    from alembic import command
+    from alembic.config import Config
+    from sqlalchemy import create_engine, text
+
+    from compare import migrations
+
+    home.mkdir(parents=True)
+    engine = create_engine(f"sqlite:///{home / 'lineup.db'}")
+    with engine.begin() as connection:
+        config = Config(attributes={"connection": connection})
+        config.set_main_option("script_location", str(Path(migrations.__file__ or "").parent))
+        command.upgrade(config, "0001")
+        connection.execute(
+            text(
+                "INSERT INTO runs (id, created_at, prompt, request)"
+                " VALUES ('r', '2026-11-22T12:00:00+00:00', 'a', '{\"prompt\": \"a\"}')"
+            )
+        )
+        connection.execute(
+            text(
+                "INSERT INTO jobs (id, run_id, position, model, owner, created_at, outcome,"
+                " message, total, source, honoured) VALUES ('r-0', 'r', 0, 'm/a', 'o',"
+                " '2026-11-22T12:00:00+00:00', 'done', '', 3.5, '', '{}')"
+            )
+        )
+    engine.dispose()
+
+
+async def test_a_database_of_the_first_revision_keeps_its_jobs(home: Path):
+    first_revision(home)
+    store = Store(home)
+    await store.open()
+    run = await store.run("r")
+    assert run is not None
+    assert run.jobs[0].timing == Timing(total=3.5)
+    assert run.jobs[0].parent is None and run.request == Request(prompt="a")
+    await store.close()
 
 
 async def test_a_current_database_opens_without_alembic(home: Path, store: Store):

@@ -5,6 +5,8 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from email.parser import BytesParser
+from email.policy import HTTP
 from http import HTTPStatus
 from typing import Any
 
@@ -25,6 +27,33 @@ class Received:
     def json(self) -> dict[str, Any]:
         """The body's JSON object, empty where there is none."""
         return json.loads(self.body) if self.body else {}
+
+    @property
+    def form(self) -> "Form":
+        """The body's multipart form."""
+        head = f"Content-Type: {self.headers['content-type']}\r\n\r\n".encode()
+        message = BytesParser(policy=HTTP).parsebytes(head + self.body)
+        assert message.get_content_type() == "multipart/form-data"
+        form = Form()
+        for part in message.iter_parts():
+            name = str(part.get_param("name", header="content-disposition"))
+            data = part.get_payload(decode=True)
+            assert isinstance(data, bytes)
+            if file := part.get_filename():
+                form.files[name] = (file, data, part.get_content_type())
+            else:
+                form.fields[name] = data.decode()
+        return form
+
+
+@dataclass
+class Form:
+    """A multipart form: its texts by name, and its files, each a name, bytes and a media type."""
+
+    fields: dict[str, str] = field(default_factory=dict[str, str])
+    files: dict[str, tuple[str, bytes, str]] = field(
+        default_factory=dict[str, tuple[str, bytes, str]]
+    )
 
 
 class Cut(Exception):

@@ -1,7 +1,8 @@
 """The image part of OpenAI's API, as its documentation describes the wire.
 
 `POST /v1/images/generations` answers JSON with `b64_json` and `usage`, or server-sent events
-`image_generation.partial_image` and `image_generation.completed`; `GET /v1/models` lists models.
+`image_generation.partial_image` and `image_generation.completed`; `POST /v1/images/edits` takes a
+form with a picture in it and answers the same (`image_edit...`); `GET /v1/models` lists models.
 What a request meets is its `Script`: queued for the next one, set for a model, or the usual.
 
     python -m tests.servers.openai --port 8399 --delay 2 --log requests.jsonl
@@ -28,13 +29,17 @@ MODELS = ("gpt-image-2", "gpt-image-2.6-flare", "gpt-image-2.6-sunburst")
 
 
 class OpenAIServer(Server):
-    """Speaks the API; `usual` is the script of requests that have no other."""
+    """Speaks the API; `usual` is the script of requests that have no other.
+
+    Where `key` is set, the models are listed for that one only.
+    """
 
     def __init__(self, usual: Script | None = None, *, port: int = 0, log: Path | None = None):
         super().__init__(port=port, log=log)
         self.usual = usual or Script()
         self.queue: deque[Script] = deque()
         self.models: dict[str, Script] = {}
+        self.key: str | None = None
         pictures.noise()  # made before anybody waits for it
 
     @property
@@ -50,6 +55,9 @@ class OpenAIServer(Server):
     async def handle(self, received: Received, reply: Reply) -> None:
         """Answer one request."""
         match received.method, received.path.partition("?")[0]:
+            case "GET", "/v1/models" if self._turned_away(received):
+                wrong = failing(401, "invalid_api_key", "Incorrect API key provided.")
+                await reply.send(json.dumps({"error": wrong.error}).encode(), status=401)
             case "GET", "/v1/models":
                 rows = [{"id": name, "object": "model", "owned_by": "test"} for name in MODELS]
                 await reply.send(json.dumps({"object": "list", "data": rows}).encode())
@@ -57,8 +65,13 @@ class OpenAIServer(Server):
                 await reply.send(self.usual.picture or pictures.noise(), media_type="image/png")
             case "POST", "/v1/images/generations":
                 await self._generate(received.json, reply)
+            case "POST", "/v1/images/edits" if "image" in received.form.files:
+                await self._generate({**received.form.fields, "edits": True}, reply)
             case _:
                 await reply.send(b"Not Found", status=404, media_type="text/plain")
+
+    def _turned_away(self, received: Received) -> bool:
+        return self.key is not None and received.headers["authorization"] != f"Bearer {self.key}"
 
     async def _generate(self, body: dict[str, Any], reply: Reply) -> None:
         script = (
@@ -93,10 +106,11 @@ class OpenAIServer(Server):
         picture = script.picture if script.picture is not None else pictures.noise()
         partial = script.partial if script.partial is not None else picture
         count = int(body.get("partial_images") or 0)
+        kind = "image_edit" if "edits" in body else "image_generation"
         await reply.start(media_type="text/event-stream", headers={"Transfer-Encoding": "chunked"})
         for index in range(count):
             await asyncio.sleep(script.delay / (count + 1))
-            look = _event("partial_image", partial, {"partial_image_index": index})
+            look = _event(f"{kind}.partial_image", partial, {"partial_image_index": index})
             await reply.chunk(look if script.names else look.partition(b"\n")[2])
         await asyncio.sleep(script.delay / (count + 1))
         if script.hang:
@@ -105,7 +119,7 @@ class OpenAIServer(Server):
             data = json.dumps({"type": "error", "error": script.stream_error}).encode()
             await reply.chunk(b"event: error\ndata: " + data + b"\n\n")
         elif not script.unfinished:
-            last = _event("completed", picture, {"usage": script.usage, **script.extra})
+            last = _event(f"{kind}.completed", picture, {"usage": script.usage, **script.extra})
             last = last if script.names else last.partition(b"\n")[2]
             if script.cut is not None:
                 await reply.write(b"%x\r\n" % len(last) + last[: script.cut])
@@ -126,7 +140,7 @@ async def _send(answer: bytes, script: Script, reply: Reply) -> None:
     if script.cut is not None:
         await reply.write(answer[: script.cut])
         raise Cut
-    pieces = 8 if script.drip else 1
+    pieces = script.pieces if script.drip else 1
     step = -(-len(answer) // pieces)
     for start in range(0, len(answer), step or 1):
         await reply.write(answer[start : start + step])
@@ -139,7 +153,7 @@ def _base64(picture: bytes) -> bytes:
 
 
 def _event(kind: str, picture: bytes, more: Mapping[str, Any]) -> bytes:
-    name = f"image_generation.{kind}".encode()
+    name = kind.encode()
     rest = json.dumps(dict(more)).encode()[1:]
     head = b"event: " + name + b'\ndata: {"type":"' + name + b'","b64_json":"'
     return head + _base64(picture) + b'",' + rest + b"\n\n"

@@ -16,7 +16,7 @@ USAGE = {
 class Script:
     """What one request meets; the first of `hang`, `status`, `raw` that is set decides.
 
-    `cut` drops the connection after so many bytes of the answer, `drip` sends it in pieces with
+    `cut` drops the connection after so many bytes of the answer, `drip` sends it in `pieces` with
     a pause between them. `stream` False answers plain JSON to whoever asks for a stream, `names`
     False sends events without their names; `stream_error` is sent as the error of a stream after
     its partial pictures, `unfinished` ends it there, `linger` does not end it at all.
@@ -33,6 +33,7 @@ class Script:
     media_type: str = "application/json"
     cut: int | None = None
     drip: float = 0.0
+    pieces: int = 8
     stream: bool = True
     names: bool = True
     stream_error: Mapping[str, Any] | None = None

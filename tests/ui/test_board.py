@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from backends.base import Basis, Honour, Preview, Request
+from backends.base import Basis, Honour, Preview, Request, Then
 from backends.errors import Outcome
 from compare import catalogue
 from compare.records import Cost, Job, Phase, Run, SavedPicture, Timing
@@ -55,6 +55,14 @@ def test_a_running_card_shows_step_preview_and_stopwatch(renderer: Renderer) -> 
         assert words in card
 
 
+def test_a_card_that_waits_for_a_person_shows_what_to_copy(renderer: Renderer) -> None:
+    job = replace(JOB, message="Paste this", command="/imagine prompt: a <b>star</b> --seed 7")
+    card = renderer.card(run(job), job)
+    assert "Paste this" in card and 'data-act="copy"' in card
+    assert "/imagine prompt: a &lt;b&gt;star&lt;/b&gt; --seed 7" in card
+    assert 'data-act="copy"' not in renderer.card(run(DONE), DONE)
+
+
 @pytest.mark.parametrize("outcome", [outcome for outcome in Outcome if outcome != Outcome.DONE])
 def test_every_bad_end_says_what_happened_and_offers_another_try(
     renderer: Renderer, outcome: Outcome
@@ -101,7 +109,91 @@ def test_unknown_times_and_costs_are_dashes_or_words_never_zero(renderer: Render
     assert "$0" not in row
 
 
+def test_what_was_not_charged_rests_on_nothing(renderer: Renderer) -> None:
+    cost = Cost(amount=Decimal(0), basis=Basis.USAGE)
+    refused = replace(JOB, outcome=Outcome.REFUSED, message="No.", cost=cost)
+    row = renderer.row(run(refused), refused)
+    assert "not charged" in row and "usage" not in row
+
+
 def test_settings_are_told_only_where_they_differ_from_the_models_own() -> None:
     assert settings_in_words(Request(prompt="a")) == ""
     asked = Request(prompt="a", width=512, height=768, seed=0, count=2, guidance_scale=3.5)
     assert settings_in_words(asked) == "512×768 · seed 0 · guidance 3.5 · 2 pictures each"
+
+
+def test_a_cached_picture_is_marked_and_wins_no_race(renderer: Renderer) -> None:
+    job = replace(DONE, timing=Timing(total=0.1, cached=True))
+    card, row = renderer.card(run(job), job), renderer.row(run(job), job)
+    assert "0.1 s cached" in card and "0.1 s cached" in row
+    assert "data-seconds" not in card
+    assert "data-seconds" in renderer.card(run(DONE), DONE)
+    assert 'class="lu-total" data-v=""' in row
+
+
+SECOND = replace(
+    DONE,
+    id="j2",
+    model="miniature/masked",
+    parent="j1",
+    pictures=(replace(PICTURE, sha256="fedcba3210", path="pictures/fe/fedcba3210.png"),),
+    timing=Timing(total=2.0),
+    cost=Cost(amount=Decimal("0.02"), basis=Basis.USAGE),
+)
+WAITING = replace(JOB, id="j2", model="miniature/masked", parent="j1", phase=Phase.WAITING)
+THEN = Then(model="miniature/masked", prompt="a blue star", strength=0.6)
+
+
+def chain(*jobs: Job) -> Run:
+    return replace(run(*jobs), request=Request(prompt="a red star", then=THEN))
+
+
+def test_a_second_step_stands_with_the_first_and_says_what_both_took(renderer: Renderer) -> None:
+    page = renderer.board(chain(DONE, SECOND))
+    pair = page.partition('class="lu-chain"')[2]
+    assert pair.index("abcdef0123") < pair.index("lu-arrow") < pair.index("fedcba3210")
+    card = renderer.card(chain(DONE, SECOND), SECOND)
+    assert "from Miniature diffusion" in card and "a blue star" in card
+    assert "2.9 s · $0.02" in card
+    assert "both steps" not in renderer.card(chain(DONE, SECOND), DONE)
+    row = renderer.row(chain(DONE, SECOND), SECOND)
+    assert "second step, from Miniature diffusion" in row and "try" not in row
+
+
+def test_a_second_step_competes_with_no_first_one(renderer: Renderer) -> None:
+    card = renderer.card(chain(DONE, SECOND), SECOND)
+    assert "data-seconds" not in card and "data-amount" not in card
+
+
+def test_a_second_step_waits_without_a_stopwatch(renderer: Renderer) -> None:
+    started = replace(JOB, phase=Phase.GENERATING)
+    card = renderer.card(chain(started, WAITING), WAITING)
+    assert "Waits for the first step" in card and 'data-act="stop"' in card
+    assert "data-elapsed" not in card and "lu-pulse" not in card and "lu-bar" not in card
+    assert "data-elapsed" not in renderer.row(chain(started, WAITING), WAITING)
+
+
+def test_a_second_step_that_was_not_begun_says_so_and_offers_nothing(renderer: Renderer) -> None:
+    failed = replace(JOB, phase=Phase.ENDED, outcome=Outcome.FAILED, message="No.")
+    left = replace(WAITING, phase=Phase.ENDED, outcome=Outcome.CANCELLED, message="Not begun: X.")
+    card = renderer.card(chain(failed, left), left)
+    assert card.count("Not begun") == 1 and "<p>X.</p>" in card
+    assert "Stopped" not in card and 'data-act="retry"' not in card
+    stopped = replace(left, message="Stopped.")
+    assert 'data-act="retry"' in renderer.card(chain(DONE, stopped), stopped)
+
+
+def test_the_same_model_twice_has_a_card_for_each_step(renderer: Renderer) -> None:
+    again = replace(SECOND, model=DONE.model)
+    page = renderer.board(chain(DONE, again))
+    assert page.count("<article") == 2 and page.count('class="lu-chain"') == 1
+    tried = replace(SECOND, id="j3")
+    page = renderer.board(chain(DONE, SECOND, tried))
+    assert page.count("<article") == 2 and page.count("try 2") == 1
+
+
+def test_the_settings_tell_of_the_second_step() -> None:
+    asked = Request(prompt="a", image=b"x", then=THEN)
+    assert settings_in_words(asked, str.upper) == (
+        "from a start picture · then MINIATURE/MASKED at strength 0.6: “a blue star”"
+    )

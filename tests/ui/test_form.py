@@ -14,7 +14,8 @@ def test_every_setting_of_a_request_has_a_widget() -> None:
     with gr.Blocks():
         widgets = set(form.settings()) | {"prompt", "seed"}
     sized = (widgets - {"size"}) | {"width", "height"}
-    elsewhere = {"control", "options"}
+    elsewhere = {"control", "options"} | {"template", "original_prompt", "rewritten_by"}
+    elsewhere |= {"then"} | {"image", "strength"}  # the last two: on the command line only
     assert sized == {field.name for field in fields(Request)} - elsewhere
 
 
@@ -61,6 +62,14 @@ def test_what_is_restored_asks_for_the_same_again() -> None:
         count=4,
     )
     assert form.to_request(form.from_request(asked)) == asked
+
+
+def test_the_record_of_a_rewrite_goes_with_the_prompt_and_not_with_another() -> None:
+    record = {"original": "a star", "by": "google:g", "rewritten": "a red star at night"}
+    mine = form.to_request({"prompt": "a red star, at night", "rewrite": record})
+    assert (mine.original_prompt, mine.rewritten_by) == ("a star", "google:g")
+    assert form.to_request({"prompt": "three cats", "rewrite": record}).original_prompt is None
+    assert form.to_request({"prompt": "a star", "rewrite": {}}).original_prompt is None
 
 
 def test_options_are_sorted_by_backend_and_unset_ones_left_out() -> None:

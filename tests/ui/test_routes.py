@@ -1,7 +1,10 @@
 """The two addresses beside Gradio's: pictures byte for byte, and a run's events."""
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 
@@ -17,11 +20,13 @@ from backends.base import (
     Lane,
     Model,
     Picture,
+    Queued,
     Readiness,
     Ready,
     Request,
 )
-from backends.errors import Refused
+from backends.errors import Outcome, Refused
+from backends.images import check
 from compare.catalogue import Catalogue
 from compare.settings import Settings
 from ui.board import Renderer
@@ -32,6 +37,7 @@ MODELS = Catalogue(
     (
         Model(id="painter/good", label="Good", family="test", source="good"),
         Model(id="painter/prim", label="Prim", family="test", source="prim"),
+        Model(id="painter/person", label="Person", family="test", source="person"),
     )
 )
 
@@ -58,6 +64,11 @@ class Painter(Backend):
     async def generate(self, model: Model, request: Request) -> AsyncGenerator[Event, None]:
         if model.source == "prim":
             raise Refused("The painter declined. Ask for something else.")
+        if model.source == "person":
+            brought: asyncio.Queue[bytes] = asyncio.Queue()
+            yield Queued(message="Carry this", command="/draw", take=brought.put_nowait)
+            yield check(await brought.get())
+            return
         yield Picture(data=png(), width=8, height=8, media_type="image/png", seed=request.seed)
 
 
@@ -84,7 +95,7 @@ async def drawn(context: Context) -> str:
     """Run both models to the end and return the run's id."""
     runner = (await context.lineup()).runner
     request = Request(prompt="a square", seed=7)
-    run = await runner.start(request, [model.id for model in MODELS.models])
+    run = await runner.start(request, ["painter/good", "painter/prim"])
     async for _ in runner.watch(run.id):
         pass
     return run.id
@@ -108,6 +119,20 @@ async def test_a_runs_events_bring_every_card_and_then_end(
     assert "The painter declined." in cards["card:painter/prim"]
 
 
+async def test_the_variants_of_a_prompt_say_how_each_of_them_stands(
+    context: Context, client: httpx2.AsyncClient
+) -> None:
+    runner = (await context.lineup()).runner
+    requests = [Request(prompt="a red square"), Request(prompt="a blue square")]
+    runs = await runner.start_all(requests, ["painter/good"])
+    for run in runs:
+        async for _ in runner.watch(run.id):
+            pass
+    answer = await client.get(f"/lineup/runs/{runs[0].id}/batch")
+    assert answer.json() == {run.id: "done" for run in runs}
+    assert (await client.get("/lineup/runs/nobody/batch")).json() == {}
+
+
 async def test_a_picture_is_served_byte_for_byte_and_for_ever(
     context: Context, client: httpx2.AsyncClient
 ) -> None:
@@ -119,6 +144,22 @@ async def test_a_picture_is_served_byte_for_byte_and_for_ever(
     assert answer.content == png()
     assert answer.headers["content-type"] == "image/png"
     assert "immutable" in answer.headers["cache-control"]
+
+
+async def test_a_person_brings_a_picture(context: Context, client: httpx2.AsyncClient) -> None:
+    runner = (await context.lineup()).runner
+    run = await runner.start(Request(prompt="a square"), ["painter/person"])
+    address = f"/lineup/runs/{run.id}/jobs/{run.jobs[0].id}/picture"
+    async with aclosing(runner.watch(run.id)) as jobs:
+        job = await anext(job async for job in jobs if job.by_hand)
+    assert "Drop the grid here" in Renderer(MODELS).card(run, job)
+    damaged = await client.post(address, content=png()[:-20])
+    assert damaged.status_code == 422 and "no whole picture" in damaged.text
+    assert (await client.post(address, content=png())).status_code == 204
+    *_, job = [job async for job in runner.watch(run.id)]
+    assert job.outcome is Outcome.DONE and job.pictures[0].sha256 == sha256(png()).hexdigest()
+    late = await client.post(address, content=png())
+    assert late.status_code == 422 and "waits for no picture any more" in late.text
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,25 @@ def test_the_total_comes_before_the_click_and_unknown_prices_are_named() -> None
     assert "1 of unknown price" in words
 
 
+def test_a_second_step_is_paid_for_with_each_picture() -> None:
+    one, two = summary.estimate({"a": FREE, "b": FREE}, second=("Edit", FREE)), "all free"
+    assert "2 models, each then Edit" in one and two in one
+    words = summary.estimate({"a": FREE, "b": FREE}, second=("Edit <x>", PAID))
+    assert "$0.012–0.026" in words and "2 free" in words and "Edit &lt;x&gt;" in words
+    variants = summary.estimate({"a": PAID}, {"a": PAID}, second=("Edit", PAID))
+    assert "2 variants × 1 model, each then Edit" in variants and "$0.024–0.052" in variants
+
+
+def test_variants_multiply_the_price_and_the_models_stay_what_they_are() -> None:
+    costs = {"a": FREE, "b": PAID, "c": UNKNOWN}
+    words = summary.estimate(costs, costs, costs)
+    assert "3 variants × 3 models" in words
+    assert "$0.018–0.039" in words
+    assert "1 free" in words and "1 of unknown price" in words
+    free = {"a": FREE, "b": FREE}
+    assert summary.estimate(free, free) == "<b>2 variants × 2 models</b> · all free"
+
+
 def test_no_model_says_what_to_do() -> None:
     assert "No model is chosen" in summary.estimate({})
 

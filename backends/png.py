@@ -30,6 +30,7 @@ def recipe(
         "Steps": request.num_inference_steps,
         "Sampler": scheduler,
         "CFG scale": request.guidance_scale,
+        "Denoising strength": request.strength,
         "Seed": seed,
         "Size": f"{size[0]}x{size[1]}",
         "Model": model,

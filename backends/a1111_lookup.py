@@ -1,0 +1,98 @@
+"""What an AUTOMATIC1111 server has: checkpoints, samplers, schedules.
+
+All of it is looked up before anything is sent. Some servers draw with something else, and say
+nothing, where they do not know what was asked for.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from backends.a1111_wire import Wire
+from backends.errors import BadInput
+from backends.nearest import nearest
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """One checkpoint: `title` is what the server is told, `names` all that it is known by."""
+
+    title: str
+    names: frozenset[str]
+
+    def known_as(self, name: str) -> bool:
+        """Say whether `name` means this checkpoint, however it is written."""
+        return name.strip().lower() in self.names
+
+
+async def checkpoints(wire: Wire) -> list[Checkpoint]:
+    """Return all that the server has; raises as `Wire.get` does."""
+    return [_checkpoint(row) for row in rows(await wire.get("/sdapi/v1/sd-models"))]
+
+
+async def checkpoint(wire: Wire, name: str) -> Checkpoint:
+    """Return the checkpoint that the user calls `name`.
+
+    Raises:
+        BadInput: the server has none of that name; the sentence names the nearest.
+    """
+    found = await checkpoints(wire)
+    exact = (each for each in found if each.title == name)
+    close = (each for each in found if each.known_as(name))
+    chosen = next(exact, None) or next(close, None)
+    if chosen is None:
+        titles = [each.title for each in found]
+        raise BadInput(f"{wire.server.name} has no checkpoint {name}. {nearest(name, titles)}")
+    return chosen
+
+
+async def sampler(wire: Wire, name: str) -> str:
+    """Return `name` as the server writes it.
+
+    Raises:
+        BadInput: it has no such sampler.
+    """
+    found = rows(await wire.get("/sdapi/v1/samplers"))
+    return _named(found, name, "name", f"{wire.server.name} has no sampler {name}.")
+
+
+async def schedule(wire: Wire, name: str) -> str | None:
+    """Return the schedule type `name` as the server writes it, None where it knows of none.
+
+    Raises:
+        BadInput: it has others, but not this one.
+    """
+    listed = await wire.optional("/sdapi/v1/schedulers")
+    if listed is None:
+        return None
+    return _named(rows(listed), name, "label", f"{wire.server.name} has no schedule type {name}.")
+
+
+def rows(answer: object) -> list[Mapping[str, Any]]:
+    """Return the JSON objects of a list, none where it is something else."""
+    if not isinstance(answer, list):
+        return []
+    return [each for each in cast(list[Any], answer) if isinstance(each, dict)]
+
+
+def _checkpoint(row: Mapping[str, Any]) -> Checkpoint:
+    title = str(row.get("title") or row.get("model_name") or "")
+    file = re.sub(r"\s*\[\w+\]$", "", title)  # the title ends with a hash once that is known
+    names = {title, file, *(str(row.get(key) or "") for key in ("model_name", "hash", "sha256"))}
+    names |= {re.split(r"[/\\]", each)[-1] for each in (file, str(row.get("filename") or ""))}
+    names |= {re.sub(r"\.(safetensors|ckpt|gguf|sft)$", "", each) for each in names}
+    return Checkpoint(title, frozenset(each.lower() for each in names if each))
+
+
+def _named(found: Iterable[Mapping[str, Any]], name: str, key: str, otherwise: str) -> str:
+    """The `key` of the row that has `name` for any of its names."""
+    known: list[str] = []
+    for row in found:
+        own = str(row.get(key) or row.get("name") or "")
+        aliases = cast(object, row.get("aliases"))
+        others = cast(list[object], aliases) if isinstance(aliases, list) else []
+        if name.lower() in {str(each).lower() for each in (own, row.get("name"), *others)}:
+            return own
+        known.append(own)
+    raise BadInput(f"{otherwise} {nearest(name, known)}")

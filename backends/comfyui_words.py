@@ -1,0 +1,131 @@
+"""What a ComfyUI server has against a workflow, and what went wrong in one, in words."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+from backends.errors import BackendError, OutOfMemory, ServiceFault
+from backends.wording import sentence
+
+MOST_FAULTS = 3
+"""How many faults one sentence names."""
+MOST_CHOICES = 6
+"""How many of an input's choices it names."""
+
+
+def refusal(answer: object) -> str:
+    """Return why a workflow was not taken."""
+    match answer:
+        case {"node_errors": dict() as nodes, **_rest} if nodes:
+            faults = list(_node_faults(cast(Mapping[str, Any], nodes)))
+        case _:
+            faults = []
+    if faults:
+        more = len(faults) - MOST_FAULTS
+        listed = "; ".join(faults[:MOST_FAULTS])
+        return f"{listed}{f'; and {more} more' if more > 0 else ''}."
+    match answer:
+        case {"error": {"type": "missing_node_type", "extra_info": {"class_type": str(kind)}}}:
+            return f"it has no node {kind}. Install the extension that brings it there."
+        case {"error": {"message": str(said), "details": str(more)}} if said or more:
+            return ": ".join(filter(None, (said.rstrip("."), more)))
+        case {"error": {"message": str(said)}} | {"error": str(said)} if said:
+            return said
+        case _:
+            return ""
+
+
+def failed(data: Mapping[str, Any], server: str) -> BackendError:
+    """Return what an `execution_error` means."""
+    kind, node = data.get("node_type") or "a node", data.get("node_id")
+    said = sentence(str(data.get("exception_message") or ""))
+    if "OutOfMemory" in str(data.get("exception_type")) or _out_of_memory(said):
+        return OutOfMemory(
+            f"{server} has not enough graphics memory for {kind}. Ask for a smaller picture, "
+            "or start it with --lowvram."
+        )
+    where = f"{kind} (node {node})" if node is not None else str(kind)
+    return ServiceFault(f"{server} failed in {where}: {said}", charged=False)
+
+
+def interrupted(server: str) -> BackendError:
+    """Return what an `execution_interrupted` means that nobody here has asked for."""
+    return ServiceFault(f"Somebody stopped this job on {_inside(server)}. Run it again.")
+
+
+def lost(server: str) -> BackendError:
+    """Return what it means that a job is nowhere on the server any more."""
+    return ServiceFault(
+        f"{server} no longer knows of this job: it was started anew, or somebody took the job out "
+        "of its queue. Run it again."
+    )
+
+
+def unsaved(workflow: str) -> BackendError:
+    """Return what it means that a workflow ended without a picture."""
+    return ServiceFault(
+        f"The workflow {workflow} ended without a picture. It needs a SaveImage node, or a node "
+        'with the title "lineup: picture"; a PreviewImage node alone does not count.'
+    )
+
+
+def _node_faults(nodes: Mapping[str, Any]) -> Iterator[str]:
+    for id, about in nodes.items():
+        match about:
+            case {"errors": list() as errors, **rest}:
+                where = f"{rest.get('class_type') or 'a node'} (node {id})"
+                yield from (_fault(where, error) for error in cast(list[object], errors))
+            case _:
+                yield f"node {id} has a fault"
+
+
+def _fault(where: str, error: object) -> str:
+    match error:
+        case {
+            "type": "value_not_in_list",
+            "extra_info": {"input_name": str(input), "received_value": value, **rest},
+        }:
+            return f"{where} does not take “{value}” for {input}{_choices(rest)}"
+        case {
+            "type": "value_smaller_than_min" | "value_bigger_than_max" as which,
+            "extra_info": {"input_name": str(input), "received_value": value, **rest},
+        }:
+            least = which == "value_smaller_than_min"
+            limit = _limit(rest, "min" if least else "max")
+            allowed = "" if limit is None else f", {'at least' if least else 'at most'} {limit}"
+            return f"{where} does not take {value} for {input}{allowed}"
+        case {"type": "required_input_missing", "extra_info": {"input_name": str(input)}}:
+            return f"{where} lacks its input {input}"
+        case {"message": str(said), "details": str(more)} if more:
+            return f"{where}: {said}: {more}"
+        case {"message": str(said)}:
+            return f"{where}: {said}"
+        case _:
+            return f"{where} has a fault"
+
+
+def _choices(rest: Mapping[str, Any]) -> str:
+    match rest.get("input_config"):
+        case [list() as choices, *_] | [_, {"options": list() as choices}, *_]:
+            known = [str(choice) for choice in cast(list[object], choices)]
+        case _:
+            return ""
+    if not known:
+        return ", and has none to choose from"
+    more = len(known) - MOST_CHOICES
+    return f"; it takes {', '.join(known[:MOST_CHOICES])}{f' and {more} more' if more > 0 else ''}"
+
+
+def _limit(rest: Mapping[str, Any], which: str) -> object | None:
+    match rest.get("input_config"):
+        case [_, dict() as limits, *_]:
+            return cast(dict[str, object], limits).get(which)
+        case _:
+            return None
+
+
+def _out_of_memory(said: str) -> bool:
+    return "out of memory" in said.lower() or "allocation on device" in said.lower()
+
+
+def _inside(server: str) -> str:
+    return server[:1].lower() + server[1:]

@@ -1,0 +1,50 @@
+"""A control picture as a server gets it: upright, as the server would not turn it.
+
+And how it steers there: from where to where, and with which of the server's networks.
+"""
+
+from collections.abc import Sequence
+
+from backends.base import Control
+from backends.errors import BadInput
+
+MOST_SIDE = 2048
+"""No ControlNet sees more of a picture than that, in pixels of its longer side."""
+
+
+def upright_png(data: bytes) -> bytes:
+    """Return the picture as a PNG, no larger than is of use; slow, call it in a thread.
+
+    Raises:
+        BadInput: it cannot be read.
+    """
+    from backends import given, png
+
+    picture = given.read(data)
+    picture.thumbnail((MOST_SIDE, MOST_SIDE))
+    return png.encode(picture)
+
+
+def span(control: Control) -> tuple[float, float]:
+    """Return from where to where in the drawing the picture steers, as shares of it.
+
+    Raises:
+        BadInput: that is nowhere.
+    """
+    start, end = (min(max(at, 0.0), 1.0) for at in (control.start, control.end))
+    if start >= end:
+        raise BadInput("The control picture must end to steer after it begins. Change its range.")
+    return start, end
+
+
+def of_size(networks: Sequence[str], checkpoint: str) -> str:
+    """Return the first of `networks` whose name says that it is for checkpoints of that size.
+
+    Where none does, it is the first of all.
+    """
+    large = _is_xl(checkpoint)
+    return next((each for each in networks if _is_xl(each) == large), networks[0])
+
+
+def _is_xl(name: str) -> bool:
+    return "xl" in name.lower()

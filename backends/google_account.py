@@ -1,0 +1,56 @@
+"""Where requests to Google's models go, and who pays for them."""
+
+import re
+from dataclasses import dataclass, field
+
+from backends.base import Config
+from backends.errors import MissingKey, NotReady, WrongKey
+from backends.http_failures import place
+from backends.settings import setting
+
+HOME = "https://generativelanguage.googleapis.com"
+VERSION = "v1"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Account:
+    """Address, version of the API, and key; read anew for each job, kept by nobody."""
+
+    base_url: str
+    version: str
+    key: str | None = field(repr=False)
+
+    @classmethod
+    def of(cls, config: Config) -> "Account":
+        """Read the account from the settings; GOOGLE_BASE_URL may end with the API's version."""
+        address = (setting(config, "GOOGLE_BASE_URL") or HOME).rstrip("/")
+        versioned = re.fullmatch(r"(.+)/(v\d+\w*)", address)
+        return cls(
+            base_url=versioned[1] if versioned else address,
+            version=versioned[2] if versioned else VERSION,
+            key=setting(config, "GOOGLE_API_KEY") or setting(config, "GEMINI_API_KEY"),
+        )
+
+    @property
+    def official(self) -> bool:
+        """Whether this is Google's own API."""
+        return place(self.base_url).partition(":")[0].endswith(".googleapis.com")
+
+    @property
+    def service(self) -> str:
+        """Who answers, as a sentence begins."""
+        return "Google" if self.official else f"The server at {place(self.base_url)}"
+
+    def check(self) -> None:
+        """Raise what keeps any request from being sent.
+
+        Raises:
+            NotReady: the address makes no sense, or the key is missing.
+            WrongKey: the key holds what no key holds.
+        """
+        if not self.base_url.startswith(("http://", "https://")) or not place(self.base_url):
+            raise NotReady("GOOGLE_BASE_URL must be an address like http://localhost:8080.")
+        if self.key is None and self.official:
+            raise MissingKey("Google needs a key: set GOOGLE_API_KEY or GEMINI_API_KEY.")
+        if self.key is not None and not (self.key.isascii() and self.key.isprintable()):
+            raise WrongKey("GOOGLE_API_KEY holds characters that no key has. Copy it again.")

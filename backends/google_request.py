@@ -1,0 +1,153 @@
+"""What is asked of Google's image models: the options, and a job in the API's words."""
+
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, field, fields
+from typing import Any
+
+from backends.base import Honour, Model, Request, Value
+from backends.errors import BadInput
+from backends.folded import fit_folded
+from backends.start_picture import sendable
+
+RATIOS = ("1:1", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9", "21:9")
+IMAGE_SIZES = ("1K", "2K", "4K")
+AUTO = "auto"
+
+# The API's seed is a signed number of 32 bits; Lineup's has one bit more.
+_SEEDS = 2**31
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """Settings of this backend alone; the form is drawn from the fields.
+
+    What a model has of each stands in the catalogue, as a list under the option's name in the
+    plural (`image_sizes`); under the name itself, what is used where nothing is chosen.
+    """
+
+    image_size: str = field(
+        default="1K",
+        metadata={
+            "label": "Resolution",
+            "choices": IMAGE_SIZES,
+            "help": "1K is about one megapixel, 2K four, 4K sixteen; the wished size gives the "
+            "shape alone. Not every model has 2K and 4K.",
+        },
+    )
+    thinking_level: str = field(
+        default=AUTO,
+        metadata={
+            "label": "Thinking",
+            "choices": (AUTO, "minimal", "medium", "high"),
+            "help": "How long the model plans the picture; that is billed as text. "
+            "Auto leaves it to the model.",
+        },
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Call:
+    """One job in the API's words; each of `seeds` is one picture. None leaves it to the model.
+
+    `image` is the picture to start from: bytes and media type.
+    """
+
+    model: str
+    prompt: str
+    image: tuple[bytes, str] | None = field(repr=False)
+    aspect_ratio: str
+    image_size: str | None
+    thinking_level: str | None
+    seeds: tuple[int | None, ...]
+    honoured: Mapping[str, Honour]
+
+
+def new_call(model: Model, request: Request) -> Call:
+    """Put `request` into the API's words; slow where there is a start picture.
+
+    Raises:
+        BadInput: the service would not take it.
+    """
+    options = _options(model, request)
+    fitted = fit_folded(model, request)
+    honoured = fitted.honoured | options
+    width, height = fitted.request.width or 1, fitted.request.height or 1
+    image = fitted.request.image
+    ratio = min(RATIOS, key=lambda ratio: _distance(ratio, width, height))
+    honoured["aspect_ratio"] = Honour(None, ratio)
+    image_size = _used(options, "image_size")
+    if image_size is not None:
+        size, scale = honoured["size"], 2 ** IMAGE_SIZES.index(image_size)
+        honoured["size"] = made(size, width * scale, height * scale, wished=size.asked)
+    return Call(
+        model=model.source,
+        prompt=fitted.request.prompt,
+        image=None if image is None else sendable(image)[1:],
+        aspect_ratio=ratio,
+        image_size=image_size,
+        thinking_level=_used(options, "thinking_level"),
+        seeds=_seeds(fitted.request, honoured),
+        honoured=honoured,
+    )
+
+
+def made(size: Honour, width: int, height: int, *, wished: Value) -> Honour:
+    """Return `size` where pictures of `width` and `height` come instead of the wished one."""
+    used = f"{width}x{height}"
+    note = f"{used} instead of {wished}" if wished not in (None, used) else ""
+    return Honour(size.asked, used, note)
+
+
+def _distance(ratio: str, width: int, height: int) -> float:
+    across, _, down = ratio.partition(":")
+    shape = int(across) * height / (int(down) * width)
+    return max(shape, 1 / shape)
+
+
+def _options(model: Model, request: Request) -> dict[str, Honour]:
+    """Return what becomes of each option; those left to the model are not among them."""
+    asked = request.options.get("google", {})
+    known = {option.name: option for option in fields(Options)}
+    found = {
+        name: Honour(value, None, f"{name} ignored: Google has no such option")
+        for name, value in asked.items()
+        if name not in known
+    }
+    for name, option in known.items():
+        if (honour := _choice(model, option, asked.get(name))) is not None:
+            found[name] = honour
+    return found
+
+
+def _choice(model: Model, option: "Field[Any]", asked: Value) -> Honour | None:
+    """Return the nearest that `model` has to what was asked: the next less where there is one."""
+    choices: tuple[str, ...] = option.metadata["choices"]
+    words = str(option.metadata["label"]).lower()
+    wanted = str(asked or model.options.get(option.name) or AUTO)
+    if wanted == AUTO:
+        return None
+    if wanted not in choices:
+        raise BadInput(f"{option.name} must be one of {', '.join(choices)}; not {wanted}.")
+    listed = str(model.options.get(f"{option.name}s") or "").replace(" ", "").split(",")
+    has = [choice for choice in choices if choice in listed]
+    if not has:
+        return Honour(wanted, None, f"{words} ignored: {model.label} lets nobody choose it")
+    upto = [choice for choice in has if choices.index(choice) <= choices.index(wanted)]
+    used = upto[-1] if upto else has[0]
+    return Honour(asked, used, "" if used == wanted else f"{words} {used} instead of {wanted}")
+
+
+def _used(options: Mapping[str, Honour], name: str) -> str | None:
+    used = options[name].used if name in options else None
+    return None if used is None else str(used)
+
+
+def _seeds(request: Request, honoured: dict[str, Honour]) -> tuple[int | None, ...]:
+    if request.seed is None:
+        return (None,) * request.count
+    seeds = tuple((request.seed + number) % _SEEDS for number in range(request.count))
+    note = "the seed is a wish: the same one may draw another picture"
+    if seeds[0] != request.seed:
+        note = f"seed {seeds[0]} instead of {request.seed}; {note}"
+    honoured["seed"] = Honour(request.seed, seeds[0], note)
+    return seeds

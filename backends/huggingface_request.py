@@ -1,0 +1,161 @@
+"""What is asked of Hugging Face: the options, and the parameters of one job.
+
+Every provider takes the words of `InferenceClient.text_to_image` or `image_to_image`, and Hugging
+Face's own package turns them into its API's. Where a provider is known to take fewer words than the
+package sends, that is said here, so that the card says it too; where other ones, in
+`huggingface_words.py`.
+"""
+
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from backends.base import Honour, Model, Request
+from backends.errors import BadInput
+from backends.fit import fit
+from backends.huggingface_words import drawing, editing
+from backends.start_picture import sendable
+
+NAMES: Mapping[str, str] = {
+    "fal-ai": "Fal",
+    "hf-inference": "HF Inference",
+    "nscale": "Nscale",
+    "replicate": "Replicate",
+    "together": "Together",
+    "wavespeed": "WaveSpeed",
+    "zai-org": "Z.ai",
+}
+"""Every provider that draws from text, and how a sentence calls it."""
+
+AUTO = "auto"
+MOST_SEED = 2**32 - 1
+
+_NOT_TAKEN = frozenset({"negative_prompt", "num_inference_steps", "guidance_scale", "seed"})
+_IGNORED: Mapping[str, frozenset[str]] = {"nscale": _NOT_TAKEN, "zai-org": _NOT_TAKEN}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """Settings of this backend alone; the form is drawn from the fields."""
+
+    provider: str = field(
+        default=AUTO,
+        metadata={
+            "label": "Provider",
+            "choices": (AUTO, *NAMES),
+            "help": "Who draws, at which price. Auto takes the first one of your order at "
+            "huggingface.co/settings/inference-providers.",
+        },
+    )
+    bill_to: str = field(
+        default="",
+        metadata={
+            "label": "Bill to",
+            "help": "The organisation on Hugging Face that pays; empty: your own account.",
+        },
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Call:
+    """One job in the words of the package; each of `seeds` is one picture, None: any seed.
+
+    `image` is what to start from: bytes and a media type.
+    """
+
+    prompt: str
+    image: tuple[bytes, str] | None = field(default=None, repr=False)
+    parameters: Mapping[str, Any]
+    seeds: tuple[int | None, ...]
+    provider: str
+    bill_to: str
+    honoured: Mapping[str, Honour]
+
+
+def new_call(model: Model, request: Request) -> Call:
+    """Put `request` into the words that all providers share; slow where there is a start picture.
+
+    Raises:
+        BadInput: no provider would take it.
+    """
+    options, honoured = _options(model, request)
+    fitted = fit(model, request)
+    honoured = fitted.honoured | honoured
+    asked = fitted.request
+    seeds: tuple[int | None, ...] = (None,) * asked.count
+    if "seed" in model.supports:
+        # Without a seed, HF Inference would answer the same request from its cache.
+        first = secrets.randbelow(2**31 - asked.count) if asked.seed is None else asked.seed
+        if not 0 <= first <= MOST_SEED - asked.count:
+            raise BadInput(f"The seed must be a whole number from 0 to {MOST_SEED:,}.")
+        seeds = tuple(range(first, first + asked.count))
+        honoured["seed"] = Honour(request.seed, first)
+    width, height, image = asked.width, asked.height, None
+    if asked.image is not None:
+        _, data, media_type = sendable(asked.image)
+        image = (data, media_type)
+    if image is not None and request.width is None and request.height is None:
+        # A changed picture has the size of what it was made from, as the provider sees it.
+        width = height = None
+        honoured["size"] = Honour(None, None)
+    return Call(
+        prompt=asked.prompt,
+        image=image,
+        parameters={
+            "negative_prompt": asked.negative_prompt or None,
+            "width": width,
+            "height": height,
+            "num_inference_steps": asked.num_inference_steps,
+            "guidance_scale": asked.guidance_scale,
+        },
+        seeds=seeds,
+        provider=options.provider,
+        bill_to=options.bill_to,
+        honoured=honoured,
+    )
+
+
+def addressed(call: Call, provider: str, provider_id: str) -> Call:
+    """Return `call` as `provider` takes it, with what it ignores in `honoured`."""
+    parameters, honoured = dict(call.parameters), dict(call.honoured)
+    ignored = _IGNORED.get(provider, frozenset())
+    for name in ignored:
+        parameters.pop(name, None)
+        before = honoured.pop(name, None)
+        if before is not None and before.asked is not None:
+            words = name.replace("_", " ").replace("num inference ", "")
+            note = before.note or f"{words} ignored: {NAMES[provider]} takes none"
+            honoured[name] = Honour(before.asked, None, note)
+    words = drawing if call.image is None else editing
+    parameters = words(parameters, provider, provider_id)
+    before = honoured.get("provider", Honour(call.provider, None))
+    honoured["provider"] = replace(before, used=provider)
+    seeds = (None,) * len(call.seeds) if "seed" in ignored else call.seeds
+    return replace(call, parameters=parameters, seeds=seeds, honoured=honoured)
+
+
+def _options(model: Model, request: Request) -> tuple[Options, dict[str, Honour]]:
+    """Read the options; a model that is priced for one provider is drawn by no other."""
+    chosen: dict[str, str] = {}
+    honoured: dict[str, Honour] = {}
+    known = {option.name for option in fields(Options)}
+    for name, value in request.options.get("huggingface", {}).items():
+        if name not in known:
+            honoured[name] = Honour(value, None, f"{name} ignored: Hugging Face has no such option")
+        elif value not in (None, ""):
+            chosen[name] = str(value).strip()
+    asked = chosen.get("provider", AUTO)
+    if asked not in (AUTO, *NAMES):
+        raise BadInput(f"The provider must be auto or one of {', '.join(NAMES)}; not {asked}.")
+    if not re.fullmatch(r"[\w.-]*", chosen.get("bill_to", ""), re.ASCII):
+        raise BadInput("Bill to must be the name of an organisation on Hugging Face.")
+    if "bill_to" in chosen:
+        honoured["bill_to"] = Honour(chosen["bill_to"], chosen["bill_to"])
+    if fixed := model.options.get("provider"):
+        chosen["provider"] = str(fixed)
+        changed = asked not in (AUTO, fixed)
+        note = f"provider {fixed} instead of {asked}: this entry is that provider's"
+        honoured["provider"] = Honour(asked, fixed, note if changed else "")
+    return Options(**chosen), honoured

@@ -1,0 +1,81 @@
+"""Which bot listens where, how long one waits, what a grid costs: the settings of Midjourney."""
+
+import re
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Self
+
+from backends.base import Config, Model
+from backends.errors import MissingKey, NotReady, WrongKey
+from backends.settings import address, positive, setting
+
+HOME = "https://discord.com/api/v10"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Account:
+    """Which bot listens in which channel; read anew for each job."""
+
+    token: str = field(repr=False)
+    channel: int
+    base: str
+
+    @classmethod
+    def find(cls, config: Config) -> Self | None:
+        """Read the account from the settings; None where none is set and a person can help out.
+
+        Raises:
+            BackendError: something is missing or cannot be right.
+        """
+        names = ("DISCORD_BOT_TOKEN", "MIDJOURNEY_CHANNEL")
+        bare = not any(setting(config, name) for name in names)
+        return None if bare and config.attended else cls.of(config)
+
+    @classmethod
+    def of(cls, config: Config) -> Self:
+        """Read the account from the settings.
+
+        Raises:
+            BackendError: something is missing or cannot be right.
+        """
+        token = setting(config, "DISCORD_BOT_TOKEN")
+        channel = setting(config, "MIDJOURNEY_CHANNEL")
+        if not token or not channel:
+            raise MissingKey(
+                "Midjourney has no API: a Discord bot of your own reads its answers. Set "
+                "DISCORD_BOT_TOKEN and MIDJOURNEY_CHANNEL."
+            )
+        if re.fullmatch(r"[!-~]+", token) is None:
+            raise WrongKey("DISCORD_BOT_TOKEN holds characters that no token has. Copy it again.")
+        if re.fullmatch(r"[0-9]{1,20}", channel) is None:
+            raise NotReady(
+                "MIDJOURNEY_CHANNEL must be the number of a channel. In Discord, turn on the "
+                "developer mode and choose Copy Channel ID."
+            )
+        base = address(config, "DISCORD_API_BASE", HOME)
+        return cls(token=token, channel=int(channel), base=base)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Waits:
+    """Seconds that one waits for the person to paste, and for a next sign of life after that."""
+
+    paste: float = 600.0
+    done: float = 600.0
+
+    @classmethod
+    def of(cls, config: Config) -> Self:
+        """Read the waits from the settings; what makes no sense is ignored."""
+        usual = cls()
+        paste = positive(config, "MIDJOURNEY_PASTE_SECONDS")
+        done = positive(config, "MIDJOURNEY_DONE_SECONDS")
+        return cls(
+            paste=usual.paste if paste is None else float(paste),
+            done=usual.done if done is None else float(done),
+        )
+
+
+def grid_price(model: Model, config: Config) -> Decimal | None:
+    """Return what a grid costs in USD: MIDJOURNEY_GRID_USD, else as the catalogue says."""
+    own = positive(config, "MIDJOURNEY_GRID_USD", zero=True)
+    return model.price.per_image if own is None else own

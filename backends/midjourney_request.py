@@ -1,0 +1,152 @@
+"""What is asked of Midjourney: the options, and one command for a person to paste."""
+
+import math
+import re
+import secrets
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from backends.base import Honour, Model, Request
+from backends.errors import BadInput
+from backends.fit import fit
+
+SEEDS = 2**32
+
+_OURS = re.compile(r"(?<!\S)(?:--|—)(?:seed|ar|aspect|v|version|niji|no|repeat|r)\b", re.IGNORECASE)
+_PARAMETERS = re.compile(r"(?<!\S)(?:--|—)[a-z]", re.IGNORECASE)
+_LINKS = re.compile(r"<?https?://[^\s>]+>?", re.IGNORECASE)
+_NUMBERS = {"stylize": 1000, "chaos": 100}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """Settings of this backend alone; the form is drawn from the fields."""
+
+    stylize: int = field(
+        default=100,
+        metadata={"label": "Stylize", "help": "0 follows the prompt, 1000 is free with it."},
+    )
+    chaos: int = field(
+        default=0,
+        metadata={"label": "Chaos", "help": "0 to 100: how much the four pictures differ."},
+    )
+    raw: bool = field(
+        default=False,
+        metadata={"label": "Raw", "help": "Less of Midjourney's own taste."},
+    )
+    speed: str = field(
+        default="",
+        metadata={
+            "label": "Speed",
+            "choices": ("", "fast", "relax", "turbo"),
+            "help": "Empty leaves it to your settings at Midjourney.",
+        },
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Command:
+    """One command as the person pastes it, and what it can be recognised by."""
+
+    text: str
+    prompt: str
+    seed: int
+    version: str
+    asked: Request
+    honoured: dict[str, Honour]
+
+
+def new_command(model: Model, request: Request) -> Command:
+    """Put `request` into the words of `/imagine`.
+
+    A seed is always named: Midjourney repeats it in its answers, which is how they are found.
+
+    Raises:
+        BadInput: Midjourney would not take it, or would take it as something else.
+    """
+    options, honoured = _options(request)
+    fitted = fit(model, replace(request, prompt=" ".join(request.prompt.split())))
+    prompt, wanted = fitted.request.prompt, fitted.request
+    if found := _OURS.search(prompt):
+        raise BadInput(
+            f"Take {found[0]} out of the prompt: seed, shape, version and number are set by "
+            "Lineup's own fields."
+        )
+    if "{" in prompt or "}" in prompt:
+        raise BadInput(
+            "Midjourney draws one grid for each choice in {braces}, and counts each. "
+            "Take the braces out of the prompt."
+        )
+    seed = wanted.seed if wanted.seed is not None else secrets.randbelow(SEEDS)
+    if not 0 <= seed < SEEDS:
+        raise BadInput(f"Midjourney takes seeds from 0 to {SEEDS - 1}; not {seed}.")
+    parts = [f"/imagine prompt: {prompt}", f"--ar {_shape(wanted)}", f"--seed {seed}"]
+    if wanted.negative_prompt:
+        parts.append(f"--no {' '.join(wanted.negative_prompt.split())}")
+    for name in _NUMBERS:
+        value = getattr(options, name)
+        if value != getattr(Options(), name):
+            parts.append(f"--{name} {value}")
+    if options.raw:
+        parts.append("--raw")
+    if options.speed:
+        parts.append(f"--{options.speed}")
+    parts.append(model.source)
+    return Command(
+        text=" ".join(parts),
+        prompt=prompt,
+        seed=seed,
+        version=model.source,
+        asked=request,
+        honoured=fitted.honoured | honoured,
+    )
+
+
+def words(prompt: str) -> str:
+    """Return the bare words of a prompt, by which it is known when its seed is not.
+
+    Midjourney adds and reorders parameters, shortens links and spaces, and Discord escapes marks.
+    """
+    parameters = _PARAMETERS.search(prompt)
+    bare = prompt[: parameters.start()] if parameters else prompt
+    return " ".join(re.findall(r"[^\W_]+", _LINKS.sub("link", bare).casefold()))
+
+
+def _options(request: Request) -> tuple[Options, dict[str, Honour]]:
+    chosen: dict[str, Any] = {}
+    honoured: dict[str, Honour] = {}
+    choices = next(each for each in fields(Options) if each.name == "speed").metadata["choices"]
+    for name, value in request.options.get("midjourney", {}).items():
+        if value in (None, ""):
+            continue
+        if name in _NUMBERS:
+            chosen[name] = _whole(name, value, _NUMBERS[name])
+        elif name == "raw":
+            chosen[name] = bool(value)
+        elif name == "speed":
+            if value not in choices:
+                raise BadInput(f"speed must be fast, relax or turbo; not {value}.")
+            chosen[name] = value
+        else:
+            note = f"{name} ignored: Midjourney has no such option"
+            honoured[name] = Honour(value, None, note)
+            continue
+        if chosen[name] != getattr(Options(), name):
+            honoured[name] = Honour(value, chosen[name])
+    return Options(**chosen), honoured
+
+
+def _whole(name: str, value: object, most: int) -> int:
+    try:
+        number = float(str(value))
+    except ValueError:
+        number = math.nan
+    if not (number.is_integer() and 0 <= number <= most):
+        raise BadInput(f"{name} must be a whole number from 0 to {most}; not {value}.")
+    return int(number)
+
+
+def _shape(request: Request) -> str:
+    width, height = request.width or 1, request.height or 1
+    common = math.gcd(width, height)
+    return f"{width // common}:{height // common}"

@@ -1,0 +1,117 @@
+"""A model as the catalogue describes it: the words of `assets/models.toml`."""
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import StrEnum
+from typing import TypeAlias
+
+Value: TypeAlias = str | int | float | bool | None
+
+
+class State(StrEnum):
+    """Where a model stands in its life."""
+
+    LIVE = "live"
+    RETIRING = "retiring"
+    RETIRED = "retired"
+    NO_API = "no public API"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Status:
+    """A model's state, since or until when, and what came after it."""
+
+    state: State = State.LIVE
+    date: datetime.date | None = None
+    successor: str | None = None
+
+
+class Basis(StrEnum):
+    """What a cost rests on."""
+
+    USAGE = "usage"
+    PRICE_LIST = "price list"
+    SUBSCRIPTION = "subscription"
+    HARDWARE = "hardware"
+    FREE = "free"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Price:
+    """A price rule, in USD, with its source and date.
+
+    `per_image` is a flat price. `per_token` maps a usage counter (`text_input`, `image_input`,
+    `image_output`) to the price of one. `estimates` maps "quality WxH" or "quality" to the
+    price that one picture of that kind is expected to have, for the time before the run.
+    """
+
+    basis: Basis
+    per_image: Decimal | None = None
+    per_megapixel: Decimal | None = None
+    per_token: Mapping[str, Decimal] = field(default_factory=dict[str, Decimal])
+    estimates: Mapping[str, Decimal] = field(default_factory=dict[str, Decimal])
+    source: str = ""
+    priced_on: datetime.date | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sizes:
+    """The sizes that a model can make, in pixels.
+
+    `native` lists (width, height), the first is the default. Where `only_native` is False any
+    size works whose sides are multiples of `multiple` and lie within `least` and `most`.
+    """
+
+    native: tuple[tuple[int, int], ...] = ((1024, 1024),)
+    only_native: bool = False
+    multiple: int = 8
+    least: int = 64
+    most: int = 2048
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Model:
+    """One entry of the catalogue (`assets/models.toml`).
+
+    `source` is what the backend calls the model: a Hub id, a folder, a file, an API's name.
+    `supports` names the Request's fields that it takes (`negative_prompt`, `seed`, `count`,
+    `num_inference_steps`, `guidance_scale`, `control`, `image`, `strength`); what is absent is
+    shown as not honoured.
+    `defaults` holds the model's own values for those fields. `controls` maps a preprocessor to
+    the ControlNet weights that belong to it ("*" for any). `options` are settings for its backend.
+    """
+
+    id: str
+    label: str
+    family: str
+    source: str
+    provider: str = "this machine"
+    licence: str = "unknown"
+    released: datetime.date | None = None
+    training_data: str | None = None
+    compute: str | None = None
+    parameters: str | None = None
+    download_gb: float | None = None
+    links: Mapping[str, str] = field(default_factory=dict[str, str])
+    status: Status = field(default_factory=Status)
+    supports: frozenset[str] = frozenset()
+    sizes: Sizes = field(default_factory=Sizes)
+    most_count: int = 8
+    most_prompt: int | None = None
+    defaults: Mapping[str, Value] = field(default_factory=dict[str, Value])
+    controls: Mapping[str, str] = field(default_factory=dict[str, str])
+    options: Mapping[str, Value] = field(default_factory=dict[str, Value])
+    price: Price = field(default_factory=lambda: Price(basis=Basis.FREE))
+    note: str = ""
+
+    @property
+    def backend(self) -> str:
+        """Who draws it: the part of the id before the slash, without a server's name."""
+        return self.id.partition("/")[0].partition("@")[0]
+
+    @property
+    def server(self) -> str:
+        """The name of the user's own server that draws it ("openai@NAME/..."), else ""."""
+        return self.id.partition("/")[0].partition("@")[2]

@@ -1,0 +1,106 @@
+"""The catalogue as people read it: one line for each model, in words. Pure but for the runner's.
+
+The Models tab, `python -m compare models` and the README's table say the same because they all
+read these lines.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from backends.base import Model, Ready, Request, State
+from compare import pricing
+from compare.catalogue import Catalogue
+from compare.records import Cost
+from compare.runner import Runner
+
+_SHORT = {
+    "control": "control",
+    "image": "start picture",
+    "seed": "seed",
+    "negative_prompt": "negative prompt",
+    "count": "several at once",
+}
+_SECTION = "| Who runs it | Models | A picture costs | Gone |\n|---|---|---|---|\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A model, whether it can run now, what a picture is expected to cost and to take here.
+
+    `seconds` is the median of this machine's own runs, None where there were none.
+    """
+
+    model: Model
+    ready: Ready
+    cost: Cost
+    seconds: float | None
+
+    @property
+    def price(self) -> str:
+        """What one picture at the model's own settings costs."""
+        if self.model.status.state is State.NO_API:
+            return "–"
+        return pricing.in_words(self.cost)
+
+    @property
+    def status(self) -> str:
+        """Live, going or gone, with the date."""
+        return status_in_words(self.model)
+
+    @property
+    def takes(self) -> str:
+        """Which inputs beside the prompt it takes, the ones that models differ in."""
+        return ", ".join(word for name, word in _SHORT.items() if name in self.model.supports)
+
+    @property
+    def training(self) -> str:
+        """What it was trained on and with, as far as that is published."""
+        known = (self.model.training_data, self.model.compute)
+        return "; ".join(each for each in known if each)
+
+
+def lines(catalogue: Catalogue, runner: Runner) -> list[Line]:
+    """Return a line for each model of the catalogue, in its order, as things stand today."""
+    models = [runner.model(model.id) for model in catalogue.models]
+    costs = runner.estimates(Request(prompt=""), [model.id for model in models])
+    return [
+        Line(model, runner.ready(model), costs[model.id], runner.typical_seconds(model.id))
+        for model in models
+    ]
+
+
+def status_in_words(model: Model) -> str:
+    """Return "live", "retired 12 May 2026", "no public API"."""
+    state, day = model.status.state, model.status.date
+    return f"{state.value} {_day(day)}" if day and state is not State.LIVE else state.value
+
+
+def markdown(lines: Iterable[Line]) -> str:
+    """Return the README's table: a row for each provider, its models, prices and what is gone."""
+    providers: dict[str, list[Line]] = {}
+    for line in lines:
+        providers.setdefault(line.model.provider, []).append(line)
+    rows = [_row(provider, listed) for provider, listed in providers.items()]
+    return _SECTION + "\n".join(rows) + "\n"
+
+
+def _row(provider: str, listed: Sequence[Line]) -> str:
+    here = [line for line in listed if line.model.status.state in (State.LIVE, State.RETIRING)]
+    gone = [_obituary(line.model) for line in listed if line not in here]
+    lows = [line.cost.low for line in here if line.cost.low is not None]
+    highs = [line.cost.high for line in here if line.cost.high is not None]
+    price = "unknown"
+    if lows and highs:
+        whole = Cost(low=min(lows), high=max(highs))
+        price = pricing.in_words(whole) if whole.high else "free"
+    named = ", ".join(line.model.label for line in here)
+    return f"| {provider} | {named or '–'} | {price if here else '–'} | {', '.join(gone) or '–'} |"
+
+
+def _obituary(model: Model) -> str:
+    return f"{model.label} ({_day(model.status.date) if model.status.date else model.status.state})"
+
+
+def _day(day: date) -> str:
+    return f"{day.day} {day:%b %Y}"

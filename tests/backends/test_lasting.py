@@ -1,0 +1,39 @@
+"""What stays is passed over by the garbage collector; what is let go of is found all the same."""
+
+import subprocess
+import sys
+import textwrap
+
+CODE = """
+    import gc, sys, weakref
+    from backends.lasting import bring, sweep
+
+    class Node:
+        pass
+
+    def ring():
+        node = Node()
+        node.itself = node
+        return weakref.ref(node)
+
+    sweep()
+    assert gc.get_freeze_count() == 0, "nothing was passed over before"
+    before = ring()
+    assert bring("wave") is sys.modules["wave"]
+    frozen = gc.get_freeze_count()
+    assert frozen > 1000
+    bring("wave")
+    assert gc.get_freeze_count() == frozen, "a package that is there changes nothing"
+    gc.collect()
+    assert before() is not None, "what is passed over is not looked at"
+    sweep()
+    assert before() is None
+    assert gc.get_freeze_count() > 1000
+"""
+
+
+def test_garbage_is_found_where_memory_is_let_go_of() -> None:
+    """In a process of its own: the collector is everybody's."""
+    code = textwrap.dedent(CODE)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

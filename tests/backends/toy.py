@@ -1,0 +1,41 @@
+"""Lineup with the backend of backends/README.md added to it, in a folder of its own.
+
+Nothing is done here but what that page says: one file, one line, one row, one stand.
+"""
+
+import re
+import shutil
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "backends" / "README.md").read_text(encoding="utf-8")
+STAND = Path(__file__).with_name("toy_stand.py")
+
+
+def block(language: str) -> str:
+    """Return the page's only block of code in `language`."""
+    (found,) = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    return found
+
+
+def grow(folder: Path) -> Path:
+    """Copy Lineup to `folder` and add the backend as the page says; return the folder."""
+    left_out = shutil.ignore_patterns("__pycache__", "browser", "bench")
+    for name in ("backends", "compare", "ui", "tests"):
+        shutil.copytree(ROOT / name, folder / name, ignore=left_out)
+    (folder / "assets").mkdir()
+    for part in (ROOT / "assets").iterdir():
+        if part.name != "models.toml":
+            (folder / "assets" / part.name).symlink_to(part)
+    for name in ("app.py", "pyproject.toml"):
+        shutil.copy(ROOT / name, folder)
+    (folder / "backends" / "squares.py").write_text(block("python"), encoding="utf-8")
+    (line,) = re.findall(r'`("squares": .+?,)`', README)
+    registry = folder / "backends" / "registry.py"
+    before, opening, after = registry.read_text("utf-8").partition("BACKENDS")
+    head, brace, rest = after.partition("{\n")
+    registry.write_text(f"{before}{opening}{head}{brace}        {line}\n{rest}", encoding="utf-8")
+    rows = (ROOT / "assets" / "models.toml").read_text("utf-8")
+    (folder / "assets" / "models.toml").write_text(f"{rows}\n{block('toml')}", encoding="utf-8")
+    shutil.copy(STAND, folder / "tests" / "backends" / "stands" / "squares.py")
+    return folder

@@ -1,0 +1,45 @@
+"""The models that the user's own servers list stand in the catalogue, priced as unknown."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from backends.base import Request
+from compare.check import problems
+from compare.lineup import build
+from compare.listing import lines
+from compare.servers import load_all
+from compare.settings import Settings, SettingsError
+
+ROOT = Path(__file__).resolve().parents[2]
+SERVERS = "here=http://127.0.0.1:1/v1 qwen-image org/flux.1, there=http://127.0.0.1:2/v1"
+
+
+async def test_listed_models_have_a_line_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_SERVERS", SERVERS)
+    lineup = build(Settings())
+    try:
+        listed = lines(lineup.catalogue, lineup.runner)
+        wrong = problems(Request(prompt="a lighthouse"), ["openai@there/new"], lineup.catalogue)
+    finally:
+        await lineup.aclose()
+    own = [line for line in listed if line.model.server]
+    assert [(line.model.id, line.model.label, line.model.provider) for line in own] == [
+        ("openai@here/qwen-image", "qwen-image", "your server here"),
+        ("openai@here/org/flux.1", "flux.1", "your server here"),
+    ]
+    assert [line.price for line in own] == ["unknown", "unknown"]
+    assert all(line.ready.state == "ready" for line in own)
+    assert wrong == {}, "any other model of a server can be asked for as well"
+
+
+def test_a_setting_that_cannot_be_read_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_SERVERS", "here")
+    with pytest.raises(SettingsError, match="OPENAI_SERVERS must name each server"):
+        load_all(Settings())
+    for command in (["-m", "compare", "models"], ["app.py"]):
+        done = subprocess.run([sys.executable, *command], capture_output=True, text=True, cwd=ROOT)
+        assert done.returncode != 0 and "Traceback" not in done.stderr
+        assert "OPENAI_SERVERS must name each server" in done.stderr

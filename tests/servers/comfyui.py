@@ -1,0 +1,248 @@
+"""A ComfyUI server, as its documentation describes the wire: HTTP, and a websocket that tells.
+
+Prompts run one after the other, whether or not anybody listens; what a node has put out is kept,
+and not made again while nothing changes that it hangs on.
+
+    python -m tests.servers.comfyui --port 8188 --delay 3
+"""
+
+import argparse
+import asyncio
+import base64
+import json
+import signal
+import threading
+import uuid
+from collections.abc import Mapping
+from typing import Any, Self
+
+from aiohttp import web
+
+from tests.servers.comfyui_engine import SAMPLER, Engine, Job, file_of
+from tests.servers.comfyui_graph import faults, info
+from tests.servers.comfyui_script import Kind, Script
+from tests.servers.exchange import Received
+
+
+class ComfyUIServer(Engine):
+    """Speaks the API; `usual` is the script of every prompt. Use it with `with`.
+
+    `authorization` is the header that lets one in, where there is one. `deaf` turns every
+    websocket away. `views` are what the next requests for a saved picture meet.
+    """
+
+    def __init__(
+        self,
+        usual: Script | None = None,
+        kind: Kind | None = None,
+        *,
+        authorization: str | None = None,
+        port: int = 0,
+    ) -> None:
+        super().__init__(kind or Kind())
+        self.usual = usual or Script()
+        self.authorization = authorization
+        self.everything: Script | None = None
+        self.port = port
+        self.deaf = False
+        self.views: list[Script] = []
+        self.requests: list[Received] = []
+        self.uploads: dict[str, bytes] = {}
+        self.opened = 0
+        self._loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        self._stop = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def asked(self, path: str) -> list[Received]:
+        """The requests to one path."""
+        return [each for each in self.requests if each.path.partition("?")[0] == path]
+
+    def put(self, seconds: float) -> Job:
+        """Let somebody else's prompt run first; from another thread."""
+        seed = len(self.jobs)  # else the cache would have it
+        graph = {"1": {"class_type": SAMPLER, "inputs": {"steps": 20, "seed": seed}}}
+        job = self.job("another", graph, Script(delay=seconds), {}, str(uuid.uuid4()))
+        asyncio.run_coroutine_threadsafe(self.queue(job), self._loop).result(5)
+        return job
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._ready.wait(10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(10)
+        self._loop.close()
+
+    def _run(self) -> None:
+        self._loop.run_until_complete(self._serve())
+
+    async def _serve(self) -> None:
+        app = web.Application(client_max_size=1 << 26)
+        app.router.add_route("*", "/{path:.*}", self._handle)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", self.port, backlog=128)
+        await site.start()
+        self.port = runner.addresses[0][1]
+        self._ready.set()
+        working = asyncio.create_task(self.work_on())
+        await self._stop.wait()
+        working.cancel()
+        for socket in list(self.sockets.values()):
+            await socket.close()
+        await runner.cleanup()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+    # HTTP
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        received = Received(
+            number=len(self.requests) + 1,
+            method=request.method,
+            path=request.path_qs,
+            headers={name.lower(): value for name, value in request.headers.items()},
+            body=b"" if "multipart" in request.content_type else await request.read(),
+        )
+        self.requests.append(received)
+        if self.authorization not in (None, request.headers.get("Authorization")):
+            return web.Response(status=401, text="Unauthorized")
+        if self.everything is not None:
+            return await _misbehave(self.everything, request, b"")
+        match request.method, request.path.strip("/").split("/"):
+            case "GET", ["ws"] if self.kind.sockets and not self.deaf:
+                return await self._listen(request)
+            case "POST", ["prompt"]:
+                return await self._prompt(request, received.json)
+            case "POST", ["upload", "image"]:
+                return await self._upload(request)
+            case "POST", ["interrupt"]:
+                return self._interrupt(received.json)
+            case "POST", ["queue"]:
+                for id in received.json.get("delete", ()):
+                    self.waiting = [job for job in self.waiting if job.id != id]
+                return web.Response()
+            case "GET", ["queue"]:
+                running = [self.running.item] if self.running else []
+                waiting = [job.item for job in reversed(self.waiting)]  # a heap has no order
+                return web.json_response({"queue_running": running, "queue_pending": waiting})
+            case "GET", ["history", id]:
+                return web.json_response({id: self.history[id]} if id in self.history else {})
+            case "GET", ["models", folder] if self.kind.lists:
+                known = {"checkpoints": self.kind.checkpoints, "controlnet": self.kind.networks}
+                return web.json_response(list(known.get(folder, ())))
+            case "GET", ["object_info", node]:
+                return web.json_response(info(self.kind, node))
+            case "GET", ["view"] if self.views:
+                return await _misbehave(self.views.pop(0), request, b"")
+            case "GET", ["view"] if (name := file_of(request.query)) in self.files:
+                return web.Response(body=self.files[name], content_type="image/png")
+            case _:
+                return web.Response(status=404, text="404: Not Found")
+
+    async def _prompt(self, request: web.Request, body: Mapping[str, Any]) -> web.StreamResponse:
+        script = self.usual
+        if script.answers:
+            return await _misbehave(script, request, b"")
+        wrong = faults(body["prompt"], self.kind, self.uploads)
+        if wrong is not None:
+            return web.json_response(wrong, status=400)
+        id = body.get("prompt_id") if self.kind.ids else None
+        job = self.job(
+            body["client_id"],
+            body["prompt"],
+            script,
+            body.get("extra_data", {}),
+            id or str(uuid.uuid4()),
+        )
+        await self.queue(job)
+        answer = {"prompt_id": job.id, "number": job.number, "node_errors": {}}
+        return await _misbehave(script, request, json.dumps(answer).encode())
+
+    async def _upload(self, request: web.Request) -> web.Response:
+        form = await request.post()
+        image = form["image"]
+        assert isinstance(image, web.FileField)
+        self.uploads[image.filename] = image.file.read()
+        return web.json_response({"name": image.filename, "subfolder": "", "type": "input"})
+
+    def _interrupt(self, body: Mapping[str, Any]) -> web.Response:
+        job = self.running
+        if job is not None and (not self.kind.targeted or body.get("prompt_id") in (None, job.id)):
+            job.interrupted = True
+        return web.Response()
+
+    # The websocket
+
+    async def _listen(self, request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        client = request.query["clientId"]
+        self.sockets[client] = socket
+        self.opened += 1
+        await self.tell(client, "status", {**self.status(), "sid": client})
+        async for _ in socket:
+            pass
+        if self.sockets.get(client) is socket:
+            del self.sockets[client]
+        return socket
+
+
+async def _misbehave(script: Script, request: web.Request, answer: bytes) -> web.StreamResponse:
+    """Answer as the script says, which may be quite properly."""
+    if script.hang:
+        await asyncio.sleep(3600)
+    body = answer if script.raw is None else script.raw
+    headers = {**script.headers, "Content-Type": script.media_type}
+    if script.cut is None and not script.drip:
+        return web.Response(status=script.status or 200, body=body, headers=headers)
+    response = web.StreamResponse(
+        status=script.status or 200, headers={**headers, "Content-Length": str(len(body))}
+    )
+    await response.prepare(request)
+    if script.cut is not None:
+        await response.write(body[: script.cut])
+        await asyncio.sleep(0.05)  # what was written reaches the client first
+        if request.transport is not None:
+            request.transport.abort()
+        return response
+    for byte in body:
+        await response.write(bytes((byte,)))
+        await asyncio.sleep(script.drip)
+    return response
+
+
+def basic(user: str, password: str) -> str:
+    """The header that a user and password are sent in."""
+    return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
+
+
+def failing(status: int, **headers: str) -> Script:
+    """A script in which something before the server answers."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Script(status=status, raw=b"", headers=named)
+
+
+def main() -> None:
+    """Serve until told to stop."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, default=8188)
+    parser.add_argument("--delay", type=float, default=3.0)
+    parsed = parser.parse_args()
+    with ComfyUIServer(Script(delay=parsed.delay), port=parsed.port) as server:
+        print(server.origin, flush=True)
+        signal.pause()
+
+
+if __name__ == "__main__":
+    main()

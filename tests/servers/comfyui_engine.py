@@ -1,0 +1,200 @@
+"""The part of a ComfyUI server that draws: its queue, its nodes, its cache, and whom it tells."""
+
+import asyncio
+import contextlib
+import itertools
+import json
+import struct
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+from tests.servers import pictures
+from tests.servers.comfyui_graph import order, signature
+from tests.servers.comfyui_script import Kind, Script
+
+SAMPLER = "KSampler"
+
+
+@dataclass(kw_only=True)
+class Job:
+    """One prompt on the server."""
+
+    id: str
+    number: int
+    graph: Mapping[str, Mapping[str, Any]] = field(repr=False)
+    client: str
+    script: Script
+    extra: Mapping[str, Any]
+    step: int = 0
+    interrupted: bool = False
+    done: bool = False
+    messages: list[Any] = field(default_factory=list[Any], repr=False)
+    outputs: dict[str, Any] = field(default_factory=dict[str, Any], repr=False)
+
+    @property
+    def item(self) -> list[Any]:
+        """The prompt as the queue lists it."""
+        return [self.number, self.id, self.graph, {**self.extra, "client_id": self.client}, []]
+
+
+class Engine:
+    """Runs prompts one after the other, whether or not anybody listens.
+
+    What a node has put out is kept, and not made again while nothing changes that it hangs on.
+    """
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+        self.jobs: list[Job] = []
+        self.files: dict[str, bytes] = {}
+        self.running: Job | None = None
+        self.waiting: list[Job] = []
+        self.history: dict[str, Any] = {}
+        self.sockets: dict[str, web.WebSocketResponse] = {}
+        self._cache: dict[str, Any] = {}
+        self._numbers = itertools.count()
+        self._work = asyncio.Condition()
+
+    async def tell(self, client: str, kind: str, data: Mapping[str, Any]) -> None:
+        socket = self.sockets.get(client)
+        if socket is not None:
+            with contextlib.suppress(ConnectionError):
+                await socket.send_str(json.dumps({"type": kind, "data": data}))
+
+    async def _show(self, client: str, picture: bytes) -> None:
+        socket = self.sockets.get(client)
+        if socket is not None:
+            with contextlib.suppress(ConnectionError):
+                await socket.send_bytes(struct.pack(">II", 1, 2) + picture)
+
+    async def _tell_all(self) -> None:
+        for client in list(self.sockets):
+            await self.tell(client, "status", self.status())
+
+    def status(self) -> dict[str, Any]:
+        remaining = len(self.waiting) + (self.running is not None)
+        return {"status": {"exec_info": {"queue_remaining": remaining}}}
+
+    def job(
+        self, client: str, graph: Any, script: Script, extra: Mapping[str, Any], id: str
+    ) -> Job:
+        number = next(self._numbers)
+        return Job(id=id, number=number, graph=graph, client=client, script=script, extra=extra)
+
+    async def queue(self, job: Job) -> None:
+        async with self._work:
+            self.jobs.append(job)
+            self.waiting.append(job)
+            self._work.notify()
+        await self._tell_all()
+
+    async def work_on(self) -> None:
+        while True:
+            async with self._work:
+                await self._work.wait_for(lambda: self.waiting)
+                job = self.running = self.waiting.pop(0)
+            await self._tell_all()
+            status = await self._draw(job)
+            self.running, job.done = None, True
+            if status is not None:
+                told = {"status_str": status, "completed": status == "success"}
+                self.history[job.id] = {
+                    "prompt": job.item,
+                    "outputs": job.outputs,
+                    "status": {**told, "messages": job.messages},
+                }
+            await self._tell_all()
+            await self.tell(job.client, "executing", {"node": None, "prompt_id": job.id})
+
+    async def _note(self, job: Job, kind: str, **data: Any) -> None:
+        stamp = {"timestamp": int(time.time() * 1000)} if self.kind.stamps else {}
+        said = {"prompt_id": job.id, **data, **stamp}
+        job.messages.append([kind, said])
+        everybody = kind == "execution_interrupted"
+        for client in list(self.sockets) if everybody else [job.client]:
+            await self.tell(client, kind, said)
+
+    async def _draw(self, job: Job) -> str | None:
+        """Run the nodes; None where the prompt is forgotten."""
+        await self._note(job, "execution_start")
+        nodes = order(job.graph) or list(job.graph)
+        keys = {id: signature(job.graph, id) for id in nodes}
+        cached = [id for id in nodes if keys[id] in self._cache]
+        await self._note(job, "execution_cached", nodes=cached)
+        for id in nodes:
+            about = {"node": id, "display_node": id, "prompt_id": job.id}
+            if id not in cached:
+                await self.tell(job.client, "executing", about)
+                if job.graph[id]["class_type"] == SAMPLER and not await self._sample(job, id):
+                    return "error" if job.interrupted else None
+                if job.script.fault is not None and job.graph[id]["class_type"] == SAMPLER:
+                    await self._note(job, "execution_error", **_blamed(job, id, job.script.fault))
+                    return "error"
+                output = await self._output(job, id)
+                if job.graph[id]["class_type"] != "SaveImageWebsocket":
+                    self._cache[keys[id]] = output
+            output = self._cache.get(keys[id])
+            if output is not None:
+                job.outputs[id] = output
+                await self.tell(job.client, "executed", {**about, "output": output})
+        await self._note(job, "execution_success")
+        return "success"
+
+    async def _sample(self, job: Job, id: str) -> bool:
+        """Draw step by step; False where it was interrupted or forgotten."""
+        steps = int(job.graph[id]["inputs"].get("steps", 20))
+        job.step = 0
+        while job.step < steps and not job.interrupted:
+            await asyncio.sleep(job.script.delay / steps)
+            job.step += 1
+            state = {"value": job.step, "max": steps, "prompt_id": job.id, "node": id}
+            nodes = {id: {**state, "state": "running", "node_id": id}}
+            await self.tell(job.client, "progress_state", {"prompt_id": job.id, "nodes": nodes})
+            if not self.kind.states_only:
+                await self.tell(job.client, "progress", state)
+            if job.extra.get("preview_method") == "auto":
+                colour = bytes((job.step % 256, 0, 0))
+                await self._show(job.client, pictures.plain(32, 32, colour))
+            if job.step == job.script.drop and (socket := self.sockets.pop(job.client, None)):
+                await socket.close()
+            if job.step == job.script.leave:
+                return False
+        if job.interrupted:
+            await self._note(job, "execution_interrupted", node_id=id, node_type=SAMPLER)
+        return not job.interrupted
+
+    async def _output(self, job: Job, id: str) -> Any:
+        node = job.graph[id]
+        if node["class_type"] not in ("SaveImage", "PreviewImage", "SaveImageWebsocket"):
+            return None
+        drawn = job.script.picture
+        size = _find(job.graph, "EmptyLatentImage") or {"width": 64, "height": 64, "batch_size": 1}
+        images: list[dict[str, str]] = []
+        for number in range(int(size["batch_size"])):
+            colour = bytes((40, len(self.files) % 256, 10 * number))
+            data = pictures.plain(size["width"], size["height"], colour) if drawn is None else drawn
+            if node["class_type"] == "SaveImageWebsocket":
+                await self._show(job.client, data)
+                continue
+            kind = "output" if node["class_type"] == "SaveImage" else "temp"
+            name = f"{node['inputs'].get('filename_prefix', 'shown')}_{len(self.files):05}_.png"
+            image = {"filename": name, "subfolder": "", "type": kind}
+            self.files[file_of(image)] = data
+            images.append({"type": kind} if job.script.nameless else image)
+        return {"images": images}
+
+
+def file_of(query: Mapping[str, str]) -> str:
+    return "/".join(query.get(key, "") for key in ("type", "subfolder", "filename"))
+
+
+def _find(graph: Mapping[str, Mapping[str, Any]], kind: str) -> Mapping[str, Any] | None:
+    return next((node["inputs"] for node in graph.values() if node["class_type"] == kind), None)
+
+
+def _blamed(job: Job, id: str, fault: Mapping[str, Any]) -> dict[str, Any]:
+    return {"node_id": id, "node_type": job.graph[id]["class_type"], "executed": [], **fault}

@@ -1,0 +1,185 @@
+"""The Hub's answer to "who serves this model", and the router with its seven providers.
+
+`GET /api/models/<id>` lists providers; `POST /<provider>/...` draws in that provider's own words,
+as the documentation of each describes them; some of them have to be asked again, among them Fal
+where its queue is asked for (`_subdomain=queue`). What a job meets is its `Script`: queued for the
+next one, or the usual.
+"""
+
+import asyncio
+import base64
+import json
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from tests.servers import pictures
+from tests.servers.exchange import Cut, Received, Reply
+from tests.servers.http import Server
+
+PROVIDERS = ("fal-ai", "hf-inference", "nscale", "replicate", "together", "wavespeed", "zai-org")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Script:
+    """What one job meets; the first of `hang`, `status`, `raw` that is set decides.
+
+    `cut` drops the connection after so many bytes of the answer, `drip` sends one byte and
+    pauses. `looks` is how each question after a waiting job is answered before the picture is
+    ready: True "not yet", a number that status. `result` is the status with which Fal's queue hands
+    out what came of a job; other than 200 it comes with `error`. `withheld` marks the picture as
+    unfit (Fal), `given_up` is the reason for which a begun job ends without one (Replicate,
+    WaveSpeed, Z.ai).
+    """
+
+    delay: float = 0.0
+    picture: bytes = field(default_factory=pictures.plain, repr=False)
+    picture_status: int = 200
+    hang: bool = False
+    status: int | None = None
+    error: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    raw: bytes | None = None
+    media_type: str = "application/json"
+    cut: int | None = None
+    drip: float = 0.0
+    looks: tuple[bool | int, ...] = ()
+    result: int = 200
+    withheld: bool = False
+    given_up: str | None = None
+
+
+class HuggingFaceServer(Server):
+    """Speaks for the Hub, the router and the providers; `serving` is what the Hub lists."""
+
+    def __init__(self, usual: Script | None = None) -> None:
+        super().__init__()
+        self.usual = usual or Script()
+        self.queue: deque[Script] = deque()
+        self.serving: dict[str, dict[str, str]] = {
+            provider: {"providerId": "maker/model", "status": "live", "task": "text-to-image"}
+            for provider in PROVIDERS
+        }
+        self.hub = Script()
+        self.who = Script()
+        self._jobs: list[Script] = []
+        self._looks: dict[int, int] = {}
+
+    @property
+    def generations(self) -> list[Received]:
+        """The requests that would have cost money."""
+        return [received for received in self.requests if received.method == "POST"]
+
+    async def handle(self, received: Received, reply: Reply) -> None:
+        """Answer one request."""
+        path = received.path.partition("?")[0]
+        match received.method, path.strip("/").split("/"):
+            case "GET", ["api", "whoami-v2"]:
+                await _send(self.who, json.dumps({"type": "user", "name": "ada"}).encode(), reply)
+            case "GET", ["api", "models", "old-name", name]:
+                moved = {"Location": f"/api/models/maker/{name}"}
+                await reply.send(b"", status=307, headers=moved)
+            case "GET", ["api", "models", *model]:
+                answer = {"id": "/".join(model), "inferenceProviderMapping": self.serving}
+                await _send(self.hub, json.dumps(answer).encode(), reply)
+            case "GET", ["picture", number]:
+                job = self._jobs[int(number)]
+                await reply.send(job.picture, status=job.picture_status, media_type="image/png")
+            case "GET", ["wavespeed" | "zai-org" | "replicate" as provider, *_, "job", number]:
+                await self._look(provider, int(number), reply)
+            case "POST", [provider, *_] if provider in PROVIDERS:
+                await self._draw(provider, reply, queue="_subdomain=queue" in received.path)
+            case "GET", ["fal-ai", "maker", "model", "requests", number]:
+                job = self._jobs[int(number)]
+                ended = self._answer("fal-ai", int(number), waiting=False)
+                ended = ended if job.result == 200 else json.dumps(job.error).encode()
+                await reply.send(ended, status=job.result)
+            case "GET", ["fal-ai", "maker", "model", "requests", number, "status"]:
+                await self._look("queue", int(number), reply)
+            case _:
+                await reply.send(b"Not Found", status=404, media_type="text/plain")
+
+    async def _draw(self, provider: str, reply: Reply, *, queue: bool) -> None:
+        script = self.queue.popleft() if self.queue else self.usual
+        self._jobs.append(script)
+        number = len(self._jobs) - 1
+        await asyncio.sleep(script.delay)
+        kind = "queue" if queue else provider
+        answer = self._answer(kind, number, waiting=queue or bool(script.looks))
+        if provider == "hf-inference" and script.raw is None and script.status is None:
+            await _send(replace(script, media_type="image/png"), script.picture, reply)
+        else:
+            await _send(script, answer, reply)
+
+    async def _look(self, provider: str, number: int, reply: Reply) -> None:
+        looks = self._jobs[number].looks
+        looked = self._looks[number] = self._looks.get(number, 0) + 1
+        meets = looks[looked - 1] if looked <= len(looks) else False
+        if isinstance(meets, bool):
+            await reply.send(self._answer(provider, number, waiting=meets))
+        else:
+            await reply.send(b'{"error": "not now"}', status=meets)
+
+    def _answer(self, provider: str, number: int, *, waiting: bool) -> bytes:
+        job = self._jobs[number]
+        url = f"{self.origin}/picture/{number}"
+        given_up = job.given_up is not None and not waiting
+        answer: dict[str, Any]
+        match provider:
+            case "fal-ai":
+                answer = {
+                    "images": [{"url": url, "content_type": "image/png"}],
+                    "timings": {"inference": 0.25},
+                    "seed": 11,
+                    "has_nsfw_concepts": [job.withheld],
+                }
+            case "queue":
+                answer = {
+                    "status": "IN_QUEUE" if waiting else "COMPLETED",
+                    "request_id": str(number),
+                    "response_url": f"https://queue.fal.run/maker/model/requests/{number}",
+                }
+            case "replicate":
+                state = "failed" if given_up else "processing" if waiting else "succeeded"
+                answer = {
+                    "status": state,
+                    "output": [url] if state == "succeeded" else None,
+                    "error": job.given_up,
+                    "urls": {"get": f"https://api.replicate.com/v1/predictions/job/{number}"},
+                }
+            case "wavespeed":
+                state = "failed" if given_up else "created" if waiting else "completed"
+                task = {"status": state, "outputs": [url] if state == "completed" else []}
+                get = f"https://api.wavespeed.ai/api/v3/predictions/job/{number}"
+                answer = {"data": {**task, "error": job.given_up, "urls": {"get": get}}}
+            case "zai-org":
+                state = "FAIL" if given_up else "PROCESSING" if waiting else "SUCCESS"
+                answer = {"id": f"job/{number}", "task_status": state}
+                if state == "SUCCESS":
+                    answer["image_result"] = [{"url": url}]
+            case _:
+                answer = {"data": [{"b64_json": base64.b64encode(job.picture).decode()}]}
+        return json.dumps(answer).encode()
+
+
+async def _send(script: Script, answer: bytes, reply: Reply) -> None:
+    if script.hang:
+        await asyncio.sleep(3600)
+    if script.status is not None:
+        answer = json.dumps(script.error).encode()
+    answer = answer if script.raw is None else script.raw
+    await reply.start(
+        status=script.status or 200,
+        media_type=script.media_type,
+        headers={"Content-Length": str(len(answer)), **script.headers},
+    )
+    if script.cut is not None:
+        await reply.write(answer[: script.cut])
+        raise Cut
+    if not script.drip:
+        await reply.write(answer)
+        return
+    for byte in answer:
+        await reply.write(bytes([byte]))
+        await asyncio.sleep(script.drip)
