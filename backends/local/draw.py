@@ -16,6 +16,7 @@ from backends.local.failures import ran_out_of_memory
 from backends.local.memory import Pool
 from backends.local.pen import Pen
 from backends.local.pipelines import Loaded, load_controlnet, load_pipeline, started, steered
+from backends.local.schedulers import fresh
 from backends.local.work import Work
 
 # Pictures that go through together: eight of 512x512, two of 1024x1024.
@@ -135,13 +136,4 @@ def _scheduler(own: Any, work: Work) -> Any:
     trained = own.config.get("num_train_timesteps")
     if trained and (work.request.num_inference_steps or 0) > trained:
         raise BadInput(f"{work.recipe.label} can take at most {trained} steps. Ask for fewer.")
-    if not work.scheduler:
-        return type(own).from_config(own.config)
-    kinds = {kind.__name__: kind for kind in (*own.compatibles, type(own))}
-    if work.scheduler not in kinds:
-        known = ", ".join(sorted(kinds))
-        raise BadInput(
-            f"{work.recipe.label} cannot work with the scheduler {work.scheduler}. "
-            f"Choose one of {known}."
-        )
-    return kinds[work.scheduler].from_config(own.config)
+    return fresh(own, work.scheduler, work.recipe.label)

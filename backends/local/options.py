@@ -1,20 +1,8 @@
 """What only local pipelines can be told; the form is drawn from it."""
 
 from dataclasses import dataclass, field
-from typing import Final
 
-SCHEDULERS: Final = (
-    "",
-    "DDIMScheduler",
-    "DPMSolverMultistepScheduler",
-    "EulerDiscreteScheduler",
-    "EulerAncestralDiscreteScheduler",
-    "HeunDiscreteScheduler",
-    "LCMScheduler",
-    "LMSDiscreteScheduler",
-    "PNDMScheduler",
-    "UniPCMultistepScheduler",
-)
+from backends.local.schedulers import NAMES
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,7 +14,7 @@ class Options:
         metadata={
             "label": "Scheduler",
             "help": "How noise is taken away, step by step. Empty: the model's own.",
-            "choices": SCHEDULERS,
+            "choices": ("", *NAMES),
         },
     )
     previews: bool = field(

@@ -172,7 +172,7 @@ class Pen:
             self._work.request,
             model=self._work.recipe.label,
             seed=seed,
-            scheduler=type(self._pipeline.scheduler).__name__,
+            scheduler=self._work.scheduler or type(self._pipeline.scheduler).__name__,
             size=image.size,
         )
         return Picture(

@@ -82,8 +82,8 @@ def diffusion(
     )
     pipeline = StableDiffusionPipeline(
         vae=vae,
-        text_encoder=CLIPTextModel(_text_config()),
-        tokenizer=_tokenizer(folder / "tokenizer"),
+        text_encoder=CLIPTextModel(text_config()),
+        tokenizer=tokenizer(folder / "tokenizer"),
         unet=_unet(channels, side // 8),
         scheduler=cast(Any, _ddim()),
         safety_checker=cast(Any, _strict() if checker else None),
@@ -143,8 +143,8 @@ def masked(folder: Path) -> Path:
     )
     pipeline = AmusedPipeline(
         vqvae=vqvae,
-        tokenizer=_tokenizer(folder / "tokenizer"),
-        text_encoder=CLIPTextModelWithProjection(_text_config()),
+        tokenizer=tokenizer(folder / "tokenizer"),
+        text_encoder=CLIPTextModelWithProjection(text_config()),
         transformer=transformer,
         scheduler=AmusedScheduler(mask_token_id=codes),
     )
@@ -258,7 +258,7 @@ def _ddim() -> DDIMScheduler:
     )
 
 
-def _text_config() -> CLIPTextConfig:
+def text_config() -> CLIPTextConfig:
     return CLIPTextConfig(
         vocab_size=600,
         hidden_size=32,
@@ -273,7 +273,7 @@ def _text_config() -> CLIPTextConfig:
     )
 
 
-def _tokenizer(folder: Path) -> CLIPTokenizer:
+def tokenizer(folder: Path) -> CLIPTokenizer:
     """A CLIP tokenizer that knows bytes and no words."""
     kept = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     moved = [byte for byte in range(256) if byte not in kept]
