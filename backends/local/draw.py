@@ -14,8 +14,7 @@ from backends.errors import BadInput, Refused
 from backends.local.device import Device, free
 from backends.local.failures import ran_out_of_memory
 from backends.local.memory import Pool
-from backends.local.pen import Pen
-from backends.local.pipelines import Loaded, load_controlnet, load_pipeline, started, steered
+from backends.local.pipelines import Loaded, load_controlnet, load_pipeline
 from backends.local.schedulers import fresh
 from backends.local.work import Work
 
@@ -78,7 +77,7 @@ class _Drawing:
             self._emit(Loading(message=f"loading {self._work.recipe.label}"))
         loaded, pipeline = self._prepare()
         load = time.monotonic() - began
-        pen = Pen(pipeline, loaded.look, self._work, self._emit)
+        pen = loaded.family.pen(pipeline, loaded.look, self._work, self._emit)
         most = self.together if pen.takes_batches else 1
         while self._drawn < count:
             together = min(most, count - self._drawn)
@@ -109,9 +108,9 @@ class _Drawing:
         if work.steering is not None:
             recipe = work.steering.controlnet
             net = pool.get(recipe, lambda: load_controlnet(recipe, device))
-            pipeline = steered(pipeline, net.model, work.recipe.label)
+            pipeline = loaded.family.steered(pipeline, net.model, work.recipe.label)
         if work.start is not None:
-            pipeline = started(pipeline, work.recipe.label)
+            pipeline = loaded.family.started(pipeline, work.recipe.label)
         pool.shrink(keep=self.needed)
         return loaded, pipeline
 

@@ -1,14 +1,14 @@
 """A pipeline's `__call__`, spelled as its signature wants it: each family has its own words.
 
 There are two styles of callback. New pipelines call `callback_on_step_end` and take a list of
-generators, so pictures can go through together; old ones (Amused, VQ-Diffusion) know `callback`
-and one generator, so theirs are drawn one after another. What `emit` raises ends both.
+generators, so pictures can go through together: `Pen`. Old ones (aMUSEd, VQ-Diffusion) know
+`callback` and one generator, so theirs are drawn one after another: `OneByOne`. What `emit` raises
+ends both. What else is peculiar to a family stands in its own file.
 """
 
 import inspect
 import io
 import itertools
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +23,7 @@ from backends.local.work import Start, Steering, Work
 
 
 class Pen:
-    """One pipeline, held to one piece of work."""
+    """One pipeline of the new style, held to one piece of work."""
 
     def __init__(
         self, pipeline: Any, look: Look | None, work: Work, emit: Callable[[Event], None]
@@ -32,13 +32,16 @@ class Pen:
         self._look = look if work.previews else None
         self._budget = Budget()
         self._parameters = inspect.signature(pipeline.__call__).parameters
-        self._new = "callback_on_step_end" in self._parameters
-        self.takes_batches = self._new and "num_images_per_prompt" in self._parameters
         self.ignored: dict[str, Honour] = {}
         self._steps: int = (
             work.request.num_inference_steps or self._parameters["num_inference_steps"].default
         )
         self._keywords = self._words() | self._steering(work.steering) | self._start(work.start)
+
+    @property
+    def takes_batches(self) -> bool:
+        """Whether several pictures can go through together, each with its own generator."""
+        return "num_images_per_prompt" in self._parameters
 
     def draw(self, first: int, count: int, turns: tuple[int, int]) -> list[Picture | None]:
         """Draw `count` pictures from the `first` on; None is one that a safety check withheld.
@@ -48,7 +51,7 @@ class Pen:
         seeds = [self._work.seed + first + index for index in range(count)]
         # Generators on the CPU: the same seed is the same noise on every device.
         dice = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
-        keywords = self._keywords | self._callback(turns)
+        keywords = self._keywords | self._callback(self._seen(turns))
         if self.takes_batches:
             keywords |= {"generator": dice, "num_images_per_prompt": count}
         else:
@@ -99,11 +102,8 @@ class Pen:
         """The picture to start from; of all steps, only the last ones are taken from there."""
         if start is None:
             return {}
-        strength, asked = start.strength, self._steps
-        if not self._new:
-            # Amused knows no start from nothing: one step at least is the picture's.
-            self._steps = max(asked, 2)
-            strength = min(strength, 1 - 1 / self._steps)
+        asked = self._steps
+        strength, self._steps = self._strength(start.strength)
         while int(self._steps * strength) < 1:
             self._steps += 1
         words = {
@@ -122,7 +122,12 @@ class Pen:
             )
         return words
 
-    def _callback(self, turns: tuple[int, int]) -> dict[str, Any]:
+    def _strength(self, strength: float) -> tuple[float, int]:
+        """The strength that the pipeline can take, and the steps that it needs at least."""
+        return strength, self._steps
+
+    def _seen(self, turns: tuple[int, int]) -> Callable[[torch.Tensor], None]:
+        """What tells of each step, given the latents of all pictures that are on their way."""
         done = itertools.count(1)  # from a start picture, the pipeline's own count begins late
 
         def seen(latents: torch.Tensor) -> None:
@@ -136,14 +141,16 @@ class Pen:
                 )
             )
 
+        return seen
+
+    def _callback(self, seen: Callable[[torch.Tensor], None]) -> dict[str, Any]:
+        """The words by which the pipeline calls `seen` after each step."""
+
         def step_end(_: Any, __: int, ___: Any, tensors: dict[str, Any]) -> dict[str, Any]:
             seen(tensors["latents"])
             return tensors
 
-        def step(_: int, __: Any, latents: torch.Tensor) -> None:
-            seen(latents)
-
-        return {"callback_on_step_end": step_end} if self._new else {"callback": step}
+        return {"callback_on_step_end": step_end}
 
     def _preview(self, latents: torch.Tensor) -> Preview | None:
         """A look at the first picture, where there is one and it costs little enough."""
@@ -156,16 +163,8 @@ class Pen:
             return None
 
     def _grid(self, latents: torch.Tensor) -> torch.Tensor:
-        """The latents of one picture as (channels, height, width), or its tokens as they are."""
-        if latents.is_floating_point() and latents.ndim == 3:  # Flux and its kin pack 2x2 patches
-            request, pipeline = self._work.request, self._pipeline
-            latents = pipeline._unpack_latents(
-                latents, request.height, request.width, pipeline.vae_scale_factor
-            )
-        if not latents.is_floating_point() and latents.ndim == 2:  # VQ-Diffusion's row of tokens
-            side = math.isqrt(latents.shape[1])
-            latents = latents.reshape(1, side, side)
-        return latents[0, :, 0] if latents.ndim == 5 else latents[0]
+        """What the look wants of one picture: (channels, height, width), or (height, width)."""
+        return latents[0]
 
     def _finish(self, image: Image.Image, seed: int) -> Picture:
         text = png.recipe(
@@ -182,3 +181,18 @@ class Pen:
             media_type="image/png",
             seed=seed,
         )
+
+
+class OneByOne(Pen):
+    """A pipeline of the old style: it knows `callback` and one generator."""
+
+    @property
+    def takes_batches(self) -> bool:
+        """Never: pictures that share a generator would depend on their neighbours."""
+        return False
+
+    def _callback(self, seen: Callable[[torch.Tensor], None]) -> dict[str, Any]:
+        def step(_: int, __: Any, latents: torch.Tensor) -> None:
+            seen(latents)
+
+        return {"callback": step}

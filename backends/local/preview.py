@@ -5,15 +5,14 @@ bias. A model's folder may hold that map, fitted on real pictures, as `preview.j
 
     {"weight": [[r, g, b], ... one row a channel], "bias": [r, g, b]}      RGB from 0 to 1
 
-Where it does not, and the model is no Stable Diffusion, the decoder is asked: one small random
-latent is decoded once, when the model is loaded, and the map is the least-squares fit. That is
-rough, but works for any number of channels; for token models the latent is the tokens' vectors in
-the codebook.
+Where it does not, and the family knows no map (`latent.py` has Stable Diffusion's), the decoder is
+asked: one small random latent is decoded once, when the model is loaded, and the map is the
+least-squares fit. That is rough, but works for any number of channels; for token models the latent
+is the tokens' vectors in the codebook.
 """
 
 import io
 import json
-import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,14 +27,6 @@ from backends.base import Preview
 
 SHARE: Final = 0.02
 _PROBE: Final = 16
-# To RGB from -1 to 1, for Stable Diffusion 1 and 2, as found by keturn:
-# https://discuss.huggingface.co/t/decoding-latents-to-rgb-without-upscaling/23204
-_STABLE_DIFFUSION: Final = (
-    (0.298, 0.207, 0.208),
-    (0.187, 0.286, 0.173),
-    (-0.158, 0.189, 0.264),
-    (-0.184, -0.271, -0.473),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,33 +74,30 @@ class Budget:
         return preview
 
 
-def look_of(pipeline: Any, folder: Path | None) -> Look | None:
-    """The map for `pipeline`: its folder's, the known one, or a fitted one; None if all fail."""
-    try:
-        tokens = getattr(pipeline, "vqvae", None)
-        codebook = (
-            None if tokens is None else tokens.quantize.embedding.weight.detach().float().cpu()
-        )
-        file = None if folder is None else folder / "preview.json"
-        if file is not None and file.is_file():
-            found = cast(dict[str, Any], json.loads(file.read_text()))
-            weight, bias = (torch.tensor(found[name]).float() for name in ("weight", "bias"))
-            return Look(weight, bias, codebook)
-        if codebook is not None:
-            return _fit(codebook.shape[1], lambda z: _decode_tokens(tokens, z, codebook), codebook)
-        vae = getattr(pipeline, "vae", None)
-        if vae is None:
-            return None
-        if (vae.config.latent_channels, vae.config.scaling_factor) == (4, 0.18215):
-            return Look(torch.tensor(_STABLE_DIFFUSION) / 2, torch.full((3,), 0.5))
-        return _fit(int(vae.config.latent_channels), lambda z: _decode(vae, z))
-    except Exception:  # a preview is a courtesy: however odd the autoencoder, the run goes on
-        logging.getLogger(__name__).info("No previews for %s", type(pipeline), exc_info=True)
+def own_map(folder: Path | None, codebook: torch.Tensor | None = None) -> Look | None:
+    """The map that a model's folder brings with it, if it does."""
+    file = None if folder is None else folder / "preview.json"
+    if file is None or not file.is_file():
         return None
+    found = cast(dict[str, Any], json.loads(file.read_text()))
+    weight, bias = (torch.tensor(found[name]).float() for name in ("weight", "bias"))
+    return Look(weight, bias, codebook)
+
+
+def codebook_of(vqvae: Any) -> torch.Tensor:
+    """The vectors of all tokens of a diffusers VQModel, (tokens, channels), on the CPU."""
+    return vqvae.quantize.embedding.weight.detach().float().cpu()
+
+
+def vq_look(vqvae: Any, codebook: torch.Tensor, folder: Path | None) -> Look:
+    """The map for a model of tokens: its folder's own, or one fitted to its decoder."""
+    return own_map(folder, codebook) or fit(
+        codebook.shape[1], lambda noise: _decode_tokens(vqvae, noise, codebook), codebook
+    )
 
 
 @torch.no_grad()
-def _fit(
+def fit(
     channels: int,
     decode: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]],
     codebook: torch.Tensor | None = None,
@@ -130,13 +118,6 @@ def _fit(
     gram = inputs.T @ inputs + 1e-2 * torch.eye(channels + 1)
     solved = torch.linalg.solve(gram, inputs.T @ small[0].flatten(1).T)
     return Look(solved[:-1], solved[-1], codebook)
-
-
-def _decode(vae: Any, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    shift = float(getattr(vae.config, "shift_factor", None) or 0.0)
-    scaled = noise / float(vae.config.scaling_factor) + shift
-    picture: torch.Tensor = vae.decode(scaled.to(vae.device, vae.dtype), return_dict=False)[0]
-    return noise, picture / 2 + 0.5
 
 
 def _decode_tokens(

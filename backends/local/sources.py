@@ -93,6 +93,18 @@ def find(source: Source, label: str) -> Path | None:
     return source.path
 
 
+def class_of(path: Path) -> str:
+    """The class of the pipeline in the folder `path` as its index names it; "" for a file."""
+    return str((_read(path / "model_index.json") or {}).get("_class_name", ""))
+
+
+def variant_in(folder: Path, device_kind: str) -> str | None:
+    """The variant to read: half precision on a GPU where it is there, or where nothing else is."""
+    files = list(folder.glob("**/*.safetensors"))
+    half = [file for file in files if ".fp16" in file.name]
+    return "fp16" if half and (device_kind != "cpu" or len(half) == len(files)) else None
+
+
 def fault(folder: Path, label: str) -> NotReady | None:
     """Say what keeps `folder` from being a whole model, by looking at names only."""
     if not folder.is_dir():

@@ -1,0 +1,19 @@
+"""Which family a model belongs to, told from its files. A new family gets its line here."""
+
+from pathlib import Path
+
+from backends.local.family import Family
+from backends.local.sources import class_of
+
+
+def family_of(path: Path) -> Family:
+    """The family of the folder or file at `path`; imports its classes."""
+    match class_of(path):
+        case "AmusedPipeline":
+            from backends.local.masked import Masked
+
+            return Masked()
+        case _:  # a single file, or whatever diffusers itself knows what to do with
+            from backends.local.latent import Latent
+
+            return Latent()

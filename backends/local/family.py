@@ -1,0 +1,78 @@
+"""The seam between what every local run shares and what is peculiar to one family of models.
+
+A family says how its models are read from a folder, which pen draws with them, how they start from
+a picture or are steered by one, and how an unfinished picture looks. `family_of` in `families.py`
+tells a model's family from its files. What is loaded is called like a diffusers pipeline: it has
+`components`, `scheduler` (None where no noise is taken away), `to`, `set_progress_bar_config` and a
+`__call__` whose signature names the inputs that it takes.
+"""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+
+from backends.base import Event
+from backends.errors import BadInput
+from backends.local.device import Device
+from backends.local.pen import Pen
+from backends.local.preview import Look
+from backends.local.sources import variant_in
+from backends.local.work import Recipe, Work
+
+
+class Family:
+    """What most families have in common; each of them is a class of its own below this one."""
+
+    def load(self, path: Path, recipe: Recipe, dtype: torch.dtype, device: Device) -> Any:
+        """Read the model in `path` into the processor's memory; whoever asks moves it."""
+        return from_folder(path, recipe.variant, dtype, device)
+
+    def pen(
+        self, pipeline: Any, look: Look | None, work: Work, emit: Callable[[Event], None]
+    ) -> Pen:
+        """What spells one piece of work as a call of `pipeline`."""
+        return Pen(pipeline, look, work, emit)
+
+    def steered(self, pipeline: Any, controlnet: Any, label: str) -> Any:
+        """The ControlNet form of `pipeline`, which shares all its weights."""
+        raise BadInput(
+            f"{label} cannot be steered: diffusers has no ControlNet for this kind of model. "
+            "Run it without the control picture."
+        )
+
+    def started(self, pipeline: Any, label: str) -> Any:
+        """The form of `pipeline` that starts from a picture; it shares all its weights."""
+        raise BadInput(
+            f"{label} cannot start from a picture: diffusers has no such form of this kind of "
+            "model. Run it without the start picture, or choose another model."
+        )
+
+    def look(self, pipeline: Any, folder: Path | None) -> Look | None:
+        """How unfinished pictures look; None where that cannot be found out.
+
+        `folder` is where the model was read from, None for a single file.
+        """
+        try:
+            return self._look(pipeline, folder)
+        except Exception:  # a preview is a courtesy: however odd the decoder, the run goes on
+            logging.getLogger(__name__).info("No previews for %s", type(pipeline), exc_info=True)
+            return None
+
+    def _look(self, pipeline: Any, folder: Path | None) -> Look | None:
+        """As `look`, and may fail in any way."""
+        return None
+
+
+def from_folder(path: Path, variant: str, dtype: torch.dtype, device: Device) -> Any:
+    """Read a diffusers pipeline, of whatever class its folder names; "" is the best variant."""
+    return DiffusionPipeline.from_pretrained(
+        str(path),
+        dtype=dtype,
+        variant=variant or variant_in(path, device.kind),
+        use_safetensors=True,
+        local_files_only=True,
+    )

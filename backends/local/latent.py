@@ -1,0 +1,118 @@
+"""Latent diffusion and flow: whatever diffusers tells apart by itself.
+
+Stable Diffusion 1.x, 2.x, XL and 3.x, PixArt, Sana, FLUX.1 and FLUX.2, Qwen-Image, Z-Image and
+their kin: a denoiser in the space of an autoencoder, with `callback_on_step_end`.
+"""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import diffusers
+import torch
+from diffusers.pipelines.auto_pipeline import (
+    AutoPipelineForImage2Image,
+    AutoPipelineForText2Image,
+)
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+
+from backends.base import Event
+from backends.errors import BadInput
+from backends.local.device import Device
+from backends.local.family import Family, from_folder
+from backends.local.pen import OneByOne, Pen
+from backends.local.preview import Look, fit, own_map
+from backends.local.sources import Kind, locate
+from backends.local.work import Recipe, Work
+
+# To RGB from -1 to 1, for Stable Diffusion 1 and 2, as found by keturn:
+# https://discuss.huggingface.co/t/decoding-latents-to-rgb-without-upscaling/23204
+_STABLE_DIFFUSION = (
+    (0.298, 0.207, 0.208),
+    (0.187, 0.286, 0.173),
+    (-0.158, 0.189, 0.264),
+    (-0.184, -0.271, -0.473),
+)
+
+
+class Latent(Family):
+    """Every family that diffusers' auto-detection gives, and single-file checkpoints."""
+
+    def load(self, path: Path, recipe: Recipe, dtype: torch.dtype, device: Device) -> Any:
+        """Read a folder or a single file."""
+        if path.is_file():
+            return _from_file(path, recipe, dtype)
+        return from_folder(path, recipe.variant, dtype, device)
+
+    def pen(
+        self, pipeline: Any, look: Look | None, work: Work, emit: Callable[[Event], None]
+    ) -> Pen:
+        """One that knows how latents are packed, or is of the pipeline's older style."""
+        new = "callback_on_step_end" in inspect.signature(pipeline.__call__).parameters
+        return (_LatentPen if new else OneByOne)(pipeline, look, work, emit)
+
+    def steered(self, pipeline: Any, controlnet: Any, label: str) -> Any:
+        """The ControlNet form of `pipeline`, where diffusers has one."""
+        try:
+            steered: Any = AutoPipelineForText2Image.from_pipe(pipeline, controlnet=controlnet)
+        except (ValueError, AttributeError, TypeError):
+            return super().steered(pipeline, controlnet, label)  # which refuses
+        if getattr(steered, "controlnet", None) is not controlnet:
+            raise BadInput(f"{label} cannot be steered. Run it without the control picture.")
+        steered.set_progress_bar_config(disable=True)
+        return steered
+
+    def started(self, pipeline: Any, label: str) -> Any:
+        """The image-to-image form of `pipeline`, where diffusers has one."""
+        try:
+            started: Any = AutoPipelineForImage2Image.from_pipe(pipeline)
+        except (ValueError, AttributeError, TypeError):
+            return super().started(pipeline, label)
+        started.set_progress_bar_config(disable=True)
+        return started
+
+    def _look(self, pipeline: Any, folder: Path | None) -> Look | None:
+        """The folder's own map, the known one, or a fitted one."""
+        own = own_map(folder)
+        vae = getattr(pipeline, "vae", None)
+        if own is not None or vae is None:
+            return own
+        if (vae.config.latent_channels, vae.config.scaling_factor) == (4, 0.18215):
+            return Look(torch.tensor(_STABLE_DIFFUSION) / 2, torch.full((3,), 0.5))
+        return fit(int(vae.config.latent_channels), lambda noise: _decode(vae, noise))
+
+
+class _LatentPen(Pen):
+    def _grid(self, latents: torch.Tensor) -> torch.Tensor:
+        """The latents of one picture as (channels, height, width)."""
+        if latents.ndim == 3:  # Flux and its kin pack 2x2 patches
+            request, pipeline = self._work.request, self._pipeline
+            latents = pipeline._unpack_latents(
+                latents, request.height, request.width, pipeline.vae_scale_factor
+            )
+        return latents[0, :, 0] if latents.ndim == 5 else latents[0]
+
+
+def _from_file(path: Path, recipe: Recipe, dtype: torch.dtype) -> Any:
+    from diffusers.loaders import single_file_utils
+
+    config = recipe.config
+    if config:
+        layout = locate(config)
+        config = config if layout.kind is Kind.HUB else str(layout.path)
+    else:
+        checkpoint = single_file_utils.load_single_file_checkpoint(str(path))
+        config = single_file_utils.fetch_diffusers_config(checkpoint)[
+            "pretrained_model_name_or_path"
+        ]
+    index = cast(dict[str, Any], DiffusionPipeline.load_config(config))
+    kind: Any = getattr(diffusers, str(index["_class_name"]))
+    return kind.from_single_file(str(path), config=config, dtype=dtype)
+
+
+def _decode(vae: Any, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    shift = float(getattr(vae.config, "shift_factor", None) or 0.0)
+    scaled = noise / float(vae.config.scaling_factor) + shift
+    picture: torch.Tensor = vae.decode(scaled.to(vae.device, vae.dtype), return_dict=False)[0]
+    return noise, picture / 2 + 0.5

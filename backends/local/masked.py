@@ -1,0 +1,48 @@
+"""Masked tokens: aMUSEd, the open Muse, fills in picture tokens, the most certain ones first.
+
+The paper is arXiv 2401.01808. Its classes are of diffusers' old style, and its form for start
+pictures is too old for the table that diffusers keeps.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.pipelines.deprecated.amused.pipeline_amused_img2img import AmusedImg2ImgPipeline
+
+from backends.base import Event
+from backends.local.family import Family
+from backends.local.pen import OneByOne, Pen
+from backends.local.preview import Look, codebook_of, vq_look
+from backends.local.work import Work
+
+
+class Masked(Family):
+    """aMUSEd."""
+
+    def pen(
+        self, pipeline: Any, look: Look | None, work: Work, emit: Callable[[Event], None]
+    ) -> Pen:
+        """One that knows where aMUSEd may start."""
+        return _MaskedPen(pipeline, look, work, emit)
+
+    def started(self, pipeline: Any, label: str) -> Any:
+        """The image-to-image form; some of the picture's tokens are masked and drawn anew."""
+        started: Any = AmusedImg2ImgPipeline(**pipeline.components)
+        started.set_progress_bar_config(disable=True)
+        return started
+
+    def _look(self, pipeline: Any, folder: Path | None) -> Look | None:
+        return vq_look(pipeline.vqvae, codebook_of(pipeline.vqvae), folder)
+
+
+class _MaskedPen(OneByOne):
+    def _strength(self, strength: float) -> tuple[float, int]:
+        """It knows no start from nothing: one step at least is the picture's."""
+        steps = max(self._steps, 2)
+        return min(strength, 1 - 1 / steps), steps
+
+    def _grid(self, latents: torch.Tensor) -> torch.Tensor:
+        """The tokens as they are, (height, width)."""
+        return latents[0]
