@@ -13,6 +13,10 @@ def family_of(path: Path) -> Family:
             from backends.local.masked import Masked
 
             return Masked()
+        case "VQDiffusionPipeline":
+            from backends.local.discrete import Discrete
+
+            return Discrete()
         case _:  # a single file, or whatever diffusers itself knows what to do with
             from backends.local.latent import Latent
 

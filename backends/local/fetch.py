@@ -7,17 +7,19 @@ stop: what has arrived stays in the cache, and the next run continues from there
 import asyncio
 import re
 from asyncio import Future
-from collections.abc import AsyncGenerator, Callable
-from pathlib import Path
+from collections.abc import AsyncGenerator, Callable, Iterable
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
 from backends.base import Loading
-from backends.local.sources import repository
+from backends.local.sources import class_of, repository
 
 if TYPE_CHECKING:
     from backends.local.machine import Machine
 
 _WEIGHTS: Final = re.compile(r"diffusion_pytorch_model[^/]*\.safetensors[^/]*")
+_NOT_BY_DIFFUSERS: Final = frozenset({"VQDiffusionPipeline"})
+"""Classes of which diffusers (0.42.1) does not know what to fetch."""
 _GIGABYTE: Final = 1_000_000_000
 _EVERY: Final = 1.0
 
@@ -25,9 +27,14 @@ _EVERY: Final = 1.0
 def pipeline(hub_id: str, machine: "Machine") -> None:
     """Fetch the parts that a pipeline needs: safetensors, for a GPU in half precision."""
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+    from huggingface_hub import list_repo_files, snapshot_download
 
-    variant = None if machine.place.device.kind == "cpu" else "fp16"
-    DiffusionPipeline.download(hub_id, variant=variant, use_safetensors=True)
+    half = machine.place.device.kind != "cpu"
+    names = list_repo_files(hub_id)
+    if "model_index.json" not in names or _class_of(hub_id) in _NOT_BY_DIFFUSERS:
+        snapshot_download(hub_id, allow_patterns=chosen(names, half=half))
+    else:
+        DiffusionPipeline.download(hub_id, variant="fp16" if half else None, use_safetensors=True)
 
 
 def controlnet(hub_id: str, machine: "Machine") -> None:
@@ -39,6 +46,30 @@ def controlnet(hub_id: str, machine: "Machine") -> None:
     whole = [name for name in names if "fp16" not in name]
     wanted = (whole or half) if machine.place.device.kind == "cpu" else (half or whole)
     snapshot_download(hub_id, allow_patterns=["config.json", *wanted])
+
+
+def chosen(names: Iterable[str], *, half: bool) -> list[str]:
+    """Of a repository's files those to fetch: settings, words, and each part's weights once.
+
+    Weights are safetensors in half precision where `half` wants it, each where there is a choice.
+    """
+    parts: dict[PurePosixPath, list[str]] = {}
+    kept: list[str] = []
+    for name in names:
+        if ".safetensors" in name:
+            parts.setdefault(PurePosixPath(name).parent, []).append(name)
+        elif name.endswith((".json", ".txt", ".jinja", ".model")):
+            kept.append(name)
+    for files in parts.values():
+        wanted = [name for name in files if (".fp16" in name) == half]
+        kept += wanted or files
+    return kept
+
+
+def _class_of(hub_id: str) -> str:
+    from huggingface_hub import hf_hub_download
+
+    return class_of(Path(hf_hub_download(hub_id, "model_index.json")).parent)
 
 
 async def fetched(

@@ -14,7 +14,7 @@ from diffusers.pipelines.deprecated.amused.pipeline_amused_img2img import Amused
 from backends.base import Event
 from backends.local.family import Family
 from backends.local.pen import OneByOne, Pen
-from backends.local.preview import Look, codebook_of, vq_look
+from backends.local.preview import Look, codebook_of, decoded, token_look
 from backends.local.work import Work
 
 
@@ -34,7 +34,8 @@ class Masked(Family):
         return started
 
     def _look(self, pipeline: Any, folder: Path | None) -> Look | None:
-        return vq_look(pipeline.vqvae, codebook_of(pipeline.vqvae), folder)
+        vqvae = pipeline.vqvae  # its decoder draws from 0 to 1
+        return token_look(codebook_of(vqvae), lambda codes: decoded(vqvae, codes), folder)
 
 
 class _MaskedPen(OneByOne):

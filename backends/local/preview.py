@@ -89,11 +89,31 @@ def codebook_of(vqvae: Any) -> torch.Tensor:
     return vqvae.quantize.embedding.weight.detach().float().cpu()
 
 
-def vq_look(vqvae: Any, codebook: torch.Tensor, folder: Path | None) -> Look:
-    """The map for a model of tokens: its folder's own, or one fitted to its decoder."""
-    return own_map(folder, codebook) or fit(
-        codebook.shape[1], lambda noise: _decode_tokens(vqvae, noise, codebook), codebook
-    )
+def token_look(
+    codebook: torch.Tensor,
+    decode: Callable[[torch.Tensor], torch.Tensor],
+    folder: Path | None = None,
+) -> Look:
+    """The map for a model of tokens: its folder's own, or one fitted to its decoder.
+
+    The codebook is (tokens, channels), on the CPU; `decode` makes a picture from 0 to 1 of vectors
+    from it, (1, channels, height, width).
+    """
+
+    def nearest(noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        spread = noise[0].flatten(1).T * codebook.std(0) + codebook.mean(0)
+        tokens = torch.cdist(spread, codebook).argmin(1)
+        vectors = codebook[tokens].T.reshape(1, -1, _PROBE, _PROBE)
+        return vectors, decode(vectors)
+
+    return own_map(folder, codebook) or fit(codebook.shape[1], nearest, codebook)
+
+
+def decoded(vqvae: Any, vectors: torch.Tensor) -> torch.Tensor:
+    """What the decoder of a diffusers VQModel draws of vectors from its codebook."""
+    given = vectors.to(vqvae.device, vqvae.dtype)
+    spatial = vqvae.config.norm_type == "spatial"
+    return vqvae.decoder(vqvae.post_quant_conv(given), given if spatial else None)
 
 
 @torch.no_grad()
@@ -118,19 +138,3 @@ def fit(
     gram = inputs.T @ inputs + 1e-2 * torch.eye(channels + 1)
     solved = torch.linalg.solve(gram, inputs.T @ small[0].flatten(1).T)
     return Look(solved[:-1], solved[-1], codebook)
-
-
-def _decode_tokens(
-    vqvae: Any, noise: torch.Tensor, codebook: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The tokens nearest to the noise, as vectors, and their picture."""
-    spread = noise[0].flatten(1).T * codebook.std(0) + codebook.mean(0)
-    tokens = torch.cdist(spread, codebook).argmin(1)
-    vectors = codebook[tokens].T.reshape(1, -1, _PROBE, _PROBE)
-    given = vectors.to(vqvae.device, vqvae.dtype)
-    picture = vqvae.decoder(vqvae.post_quant_conv(given), given if _spatial(vqvae) else None)
-    return vectors, picture
-
-
-def _spatial(vqvae: Any) -> bool:
-    return vqvae.config.norm_type == "spatial"

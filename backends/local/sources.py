@@ -94,8 +94,12 @@ def find(source: Source, label: str) -> Path | None:
 
 
 def class_of(path: Path) -> str:
-    """The class of the pipeline in the folder `path` as its index names it; "" for a file."""
-    return str((_read(path / "model_index.json") or {}).get("_class_name", ""))
+    """What the folder `path` says that it holds; "" for a file.
+
+    That is the class of a diffusers pipeline, or the type of a model of transformers.
+    """
+    index, config = (_read(path / name) or {} for name in ("model_index.json", "config.json"))
+    return str(index.get("_class_name") or config.get("model_type") or "")
 
 
 def variant_in(folder: Path, device_kind: str) -> str | None:

@@ -1,0 +1,82 @@
+"""Discrete diffusion: noise is wrong and missing tokens, put right step by step (VQ-Diffusion).
+
+The paper is arXiv 2111.14822. The pipeline is diffusers' own, but since it moved among the
+deprecated ones diffusers (0.42.1) does not find the class of one of its parts by the name that
+stands in model_index.json, neither the name in the first weights nor the one that it writes itself
+today, and opens none of them. So the parts are read one by one here.
+"""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from diffusers.models.autoencoders.vq_model import VQModel
+from diffusers.models.transformers.transformer_2d import Transformer2DModel
+from diffusers.pipelines.deprecated.vq_diffusion.pipeline_vq_diffusion import (
+    LearnedClassifierFreeSamplingEmbeddings,
+    VQDiffusionPipeline,
+)
+from diffusers.schedulers.scheduling_vq_diffusion import VQDiffusionScheduler
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from backends.base import Event
+from backends.local.device import Device
+from backends.local.family import Family
+from backends.local.pen import OneByOne, Pen
+from backends.local.preview import Look, codebook_of, decoded, token_look
+from backends.local.sources import variant_in
+from backends.local.work import Recipe, Work
+
+_WEIGHTS: Final[dict[str, Any]] = {
+    "vqvae": VQModel,
+    "transformer": Transformer2DModel,
+    "text_encoder": CLIPTextModel,
+    "learned_classifier_free_sampling_embeddings": LearnedClassifierFreeSamplingEmbeddings,
+}
+
+
+class Discrete(Family):
+    """VQ-Diffusion. It has neither a form for start pictures nor a ControlNet."""
+
+    def load(self, path: Path, recipe: Recipe, dtype: torch.dtype, device: Device) -> Any:
+        """Read the pipeline from its folder."""
+        return read(path, dtype, recipe.variant or variant_in(path, device.kind))
+
+    def pen(
+        self, pipeline: Any, look: Look | None, work: Work, emit: Callable[[Event], None]
+    ) -> Pen:
+        """One that knows how its tokens lie."""
+        return _DiscretePen(pipeline, look, work, emit)
+
+    def _look(self, pipeline: Any, folder: Path | None) -> Look | None:
+        vqvae = pipeline.vqvae  # its decoder draws from -1 to 1
+        return token_look(codebook_of(vqvae), lambda codes: decoded(vqvae, codes) / 2 + 0.5, folder)
+
+
+class _DiscretePen(OneByOne):
+    def _grid(self, latents: torch.Tensor) -> torch.Tensor:
+        """The tokens of a square picture, which come in a row, as (height, width)."""
+        side = math.isqrt(latents.shape[1])
+        return latents[0].reshape(side, side)
+
+
+def read(
+    folder: Path, dtype: torch.dtype = torch.float32, variant: str | None = None
+) -> VQDiffusionPipeline:
+    """Read the pipeline in `folder`, part by part."""
+    weights = {
+        name: kind.from_pretrained(
+            str(folder / name),
+            dtype=dtype,
+            variant=variant,
+            use_safetensors=True,
+            local_files_only=True,
+        )
+        for name, kind in _WEIGHTS.items()
+    }
+    tokenizer: Any = CLIPTokenizer.from_pretrained(str(folder / "tokenizer"), local_files_only=True)
+    scheduler: Any = VQDiffusionScheduler.from_pretrained(str(folder / "scheduler"))
+    pipeline: Any = VQDiffusionPipeline
+    return pipeline(tokenizer=tokenizer, scheduler=scheduler, **weights)

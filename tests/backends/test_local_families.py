@@ -1,0 +1,183 @@
+"""The families beside latent diffusion, drawn through the local backend as all others are."""
+
+import io
+import os
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import pytest_asyncio
+from PIL import Image
+
+from backends.base import (
+    Config,
+    Control,
+    Loading,
+    Model,
+    Picture,
+    Progress,
+    Receipt,
+    Request,
+    Sizes,
+)
+from backends.errors import BadInput
+from backends.local import Local
+from backends.local.fetch import chosen
+from tests.backends import tiny_models as tiny
+from tests.backends.test_local_drawing import events_of, pictures, pixels
+from tests.backends.tiny_discrete import discrete
+
+ASK = Request(prompt="a red circle", seed=5, num_inference_steps=4)
+SIZES = Sizes(native=((64, 64),), only_native=True)
+STEPS = {"discrete": 4}
+"""What `ASK` takes of each family."""
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Model]:
+    here = tmp_path_factory.mktemp("families")
+    return {"discrete": tiny.model(discrete(here / "discrete"), sizes=SIZES)}
+
+
+@pytest_asyncio.fixture
+async def local(tmp_path: Path) -> AsyncGenerator[Local, None]:
+    backend = Local(Config(value=os.environ.get, home=tmp_path))
+    yield backend
+    await backend.aclose()
+
+
+@pytest.mark.parametrize("family", STEPS)
+async def test_every_step_is_told_and_shown(
+    local: Local, models: dict[str, Model], family: str
+) -> None:
+    events = await events_of(local, models[family], ASK)
+    steps = [event for event in events if isinstance(event, Progress)]
+    told = [(event.step, event.steps) for event in steps]
+    assert told == [(step, STEPS[family]) for step in range(1, STEPS[family] + 1)]
+    assert steps[0].preview is not None
+    shown = np.asarray(Image.open(io.BytesIO(steps[0].preview.data)))
+    assert shown.shape[2] == 3 and min(shown.shape[:2]) >= 4
+    assert isinstance(events[0], Loading)
+    picture, receipt = events[-2:]
+    assert isinstance(picture, Picture) and isinstance(receipt, Receipt)
+    assert (picture.width, picture.height, picture.seed) == (64, 64, 5)
+    assert receipt.load and receipt.generate
+
+
+@pytest.mark.parametrize("family", STEPS)
+async def test_several_pictures_are_what_single_runs_with_their_seeds_give(
+    local: Local, models: dict[str, Model], family: str
+) -> None:
+    together = await pictures(local, models[family], replace(ASK, count=3))
+    assert [picture.seed for picture in together] == [5, 6, 7]
+    alone = [
+        (await pictures(local, models[family], replace(ASK, seed=seed)))[0] for seed in (5, 6, 7)
+    ]
+    assert len({picture.data for picture in alone}) == 3
+    for one, other in zip(together, alone, strict=True):
+        # Sums in another order differ in the last bit, and now and then a pixel by one level.
+        assert np.abs(pixels(one) - pixels(other)).max() <= 1
+
+
+@pytest.mark.parametrize("family", STEPS)
+async def test_prompt_and_guidance_change_the_picture(
+    local: Local, models: dict[str, Model], family: str
+) -> None:
+    drawn = {
+        picture.data
+        for guidance in (1.0, 9.0)
+        for prompt in ("a red circle", "zzz")
+        for picture in await pictures(
+            local, models[family], replace(ASK, guidance_scale=guidance, prompt=prompt)
+        )
+    }
+    assert len(drawn) == 4
+
+
+@pytest.mark.parametrize("family", STEPS)
+async def test_a_stop_takes_effect_at_the_next_step_and_the_next_run_works(
+    local: Local, models: dict[str, Model], family: str
+) -> None:
+    [whole] = await pictures(local, models[family], ASK)
+    for step in range(1, STEPS[family] + 1):
+        async with aclosing(local.generate(models[family], ASK)) as events:
+            async for event in events:
+                assert not isinstance(event, Picture)
+                if isinstance(event, Progress) and event.step == step:
+                    break
+    [again] = await pictures(local, models[family], ASK)
+    assert again.data == whole.data
+
+
+@pytest.mark.parametrize(("family", "ignored"), [("discrete", {"negative_prompt"})])
+async def test_what_a_family_cannot_take_is_named(
+    local: Local, models: dict[str, Model], family: str, ignored: set[str]
+) -> None:
+    asked = replace(ASK, negative_prompt="blue")
+    *_, receipt = await events_of(local, models[family], asked)
+    assert isinstance(receipt, Receipt)
+    notes = {name: honour.note for name, honour in receipt.honoured.items() if honour.note}
+    assert set(notes) == ignored
+    assert all("ignored" in note and "Tiny" in note for note in notes.values())
+
+
+@pytest.mark.parametrize("family", ["discrete"])
+async def test_a_start_picture_is_refused_where_there_is_no_such_form(
+    local: Local, models: dict[str, Model], family: str
+) -> None:
+    [circle] = await pictures(local, models[family], ASK)
+    with pytest.raises(BadInput, match="Tiny cannot start from a picture"):
+        await events_of(local, models[family], replace(ASK, image=circle.data))
+    assert await pictures(local, models[family], ASK)
+
+
+@pytest.mark.parametrize("family", STEPS)
+async def test_a_control_picture_is_refused(
+    local: Local, models: dict[str, Model], family: str, tmp_path: Path
+) -> None:
+    [circle] = await pictures(local, models[family], ASK)
+    net = tiny.controlnet(tmp_path / "net", tiny.diffusion(tmp_path / "tiny"))
+    model = replace(models[family], controls={"*": str(net)})
+    control = Control(image=circle.data, preprocessor="none")
+    with pytest.raises(BadInput, match="Tiny cannot be steered"):
+        await events_of(local, model, replace(ASK, control=control))
+    assert await pictures(local, models[family], ASK)
+
+
+async def test_half_precision_alone_is_enough(local: Local, tmp_path: Path) -> None:
+    """The Hub has VQ-Diffusion's weights in safetensors only in half precision."""
+    folder = discrete(tmp_path / "half", variant="fp16")
+    assert not list(folder.glob("*/diffusion_pytorch_model.safetensors"))
+    assert local.ready(tiny.model(folder)).state == "ready"
+    assert await pictures(local, tiny.model(folder, sizes=SIZES), ASK)
+
+
+VQ_DIFFUSION = [
+    "README.md",
+    "model_index.json",
+    "tokenizer/merges.txt",
+    "transformer/config.json",
+    "transformer/diffusion_pytorch_model.bin",
+    "transformer/diffusion_pytorch_model.fp16.bin",
+    "transformer/diffusion_pytorch_model.fp16.safetensors",
+]
+JANUS = [
+    "chat_template.jinja",
+    "config.json",
+    "model-00001-of-00002.safetensors",
+    "model-00002-of-00002.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+]
+
+
+@pytest.mark.parametrize("half", [True, False])
+def test_a_download_takes_no_pickles_and_each_weight_once(half: bool) -> None:
+    few = ["model_index.json", "tokenizer/merges.txt", "transformer/config.json"]
+    assert chosen(VQ_DIFFUSION, half=half) == [*few, VQ_DIFFUSION[-1]]
+    assert set(chosen(JANUS, half=half)) == set(JANUS[:-1])
+    both = ["unet/a.safetensors", "unet/a.fp16.safetensors"]
+    assert chosen(both, half=half) == [both[half]]
