@@ -1,9 +1,11 @@
 """Pipelines on this machine: any diffusers text-to-image model, and the miniatures.
 
 A model's `options` may hold `scheduler`, `torch_dtype`, `variant`, `config` (for a single file:
-the folder or Hub id of a model with the same layout) and `device`. Two settings are read:
-LINEUP_DEVICE (cuda, cuda:1, mps, cpu; what is there when unset) and LINEUP_MEMORY_GB (how much
-of the device's memory models may keep between runs; a share of what it has when unset).
+the folder or Hub id of a model with the same layout), `device`, and whatever a user's `Options`
+hold. Three settings are read: LINEUP_DEVICE (cuda, cuda:1, mps, cpu, or several with commas
+between them; what is there when unset), LINEUP_MEMORY_GB (how much of each device's memory models
+may keep between runs; a share of what it has when unset) and LINEUP_RAM_GB (how much RAM models
+may keep that wait for their device or are offloaded; half of it when unset).
 
 Nothing here imports torch: that happens in the worker's thread, at the first run.
 """
@@ -34,6 +36,7 @@ from backends.local.failures import INSTALL, explain
 from backends.local.machine import Machine, machine
 from backends.local.options import Options
 from backends.local.prepare import missing_weights, work_of
+from backends.local.spread import Spread, spread
 
 _PACKAGES = ("torch", "diffusers", "transformers")
 
@@ -47,7 +50,8 @@ class Local(Backend):
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        self._machine(self._wanted())  # a ZeroGPU Space looks for its functions at the start
+        for name in self._spread.devices:
+            self._machine(name)  # a ZeroGPU Space looks for its functions at the start
 
     def ready(self, model: Model) -> Ready:
         """Look for packages and files, by their names only."""
@@ -70,11 +74,12 @@ class Local(Backend):
     def warm(self) -> None:
         """Import torch and diffusers, which takes longer than a small model takes to draw."""
         if not _lacks_packages():
-            self._machine(self._wanted()).warm()
+            for name in self._spread.devices:
+                self._machine(name).warm()
 
     def lane(self, model: Model) -> Lane:
         """One lane for each device."""
-        return Lane(f"local {self._wanted(model)}", 1)
+        return Lane(f"local {self._spread.device_of(model)}", 1)
 
     async def generate(self, model: Model, request: Request) -> AsyncGenerator[Event, None]:
         """Fetch, load and draw, then say what was taken as asked."""
@@ -87,7 +92,8 @@ class Local(Backend):
 
     async def aclose(self) -> None:
         """Let go of the models in memory; a later run loads its own again."""
-        self._machine(self._wanted()).close()
+        for name in self._spread.used:
+            self._machine(name).close()
 
     async def _events(self, model: Model, request: Request) -> AsyncGenerator[Event, None]:
         if _lacks_packages():
@@ -96,7 +102,7 @@ class Local(Backend):
         seed = secrets.randbits(32) if fitted.request.seed is None else fitted.request.seed
         work = await work_of(model, fitted.request, request.options.get(self.name, {}), seed)
         honoured = {"seed": Honour(request.seed, seed), **fitted.honoured}
-        place = self._machine(self._wanted(model))
+        place = self._machine(self._spread.device_of(model))
         async with aclosing(missing_weights(work, place, model.download_gb)) as news:
             async for loading in news:
                 yield loading
@@ -106,13 +112,13 @@ class Local(Backend):
                     event = replace(event, honoured={**honoured, **event.honoured})
                 yield event
 
-    def _wanted(self, model: Model | None = None) -> str:
-        """The device that `model` asks for, else the user, else whatever is there."""
-        own = None if model is None else model.options.get("device")
-        return str(own or self.config.value("LINEUP_DEVICE") or device.AUTO)
+    @property
+    def _spread(self) -> Spread:
+        return spread(device.several(self.config.value("LINEUP_DEVICE")))
 
-    def _machine(self, wanted: str) -> Machine:
-        return machine(wanted, self.config.value("LINEUP_MEMORY_GB"))
+    def _machine(self, name: str) -> Machine:
+        device_gb, ram_gb = (self.config.value(f"LINEUP_{kind}_GB") for kind in ("MEMORY", "RAM"))
+        return machine(name, device.Budgets(device_gb, ram_gb, len(self._spread.devices)))
 
 
 class Miniature(Local):

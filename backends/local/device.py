@@ -1,6 +1,10 @@
-"""Which device draws, in which number format, and how much of its memory models may keep."""
+"""Which devices draw, in which number format, and how much memory models may keep there."""
 
+import importlib.metadata
+import importlib.util
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from backends.errors import NotReady
@@ -9,15 +13,22 @@ from backends.lasting import sweep
 AUTO: Final = "auto"
 _GIGABYTE: Final = 1_000_000_000
 _SHARE: Final = {"cuda": 0.8, "mps": 0.5, "cpu": 0.5}
+_CARDS: Final = Path("/proc/driver/nvidia/gpus")
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A device as torch names it, the format that suits it, and the bound in bytes."""
+    """A device as torch names it, the format that suits it, and its memory in bytes.
+
+    `bound` is what models may keep on the device between runs and `total` what it has. `ram` is
+    what they may keep in the machine's RAM beside it; None where the device draws in RAM itself.
+    """
 
     name: str
     dtype: str
     bound: int
+    total: int
+    ram: int | None = None
 
     @property
     def kind(self) -> str:
@@ -25,27 +36,64 @@ class Device:
         return self.name.partition(":")[0]
 
 
-def choose(wanted: str = AUTO, memory_gb: str | None = None) -> Device:
-    """Choose CUDA, else MPS, else the CPU, unless the user wants one. Imports torch."""
+@dataclass(frozen=True, slots=True)
+class Budgets:
+    """What the user allows: gigabytes on each device and in RAM, and how many devices share it."""
+
+    device_gb: str | None = None
+    ram_gb: str | None = None
+    shared_by: int = 1
+
+
+def several(wanted: str | None) -> tuple[str, ...]:
+    """The names of the devices to spread over: one a lane. Imports nothing.
+
+    A list is as the user gave it. With nothing given it is one for each NVIDIA card that can be
+    seen; where they cannot be counted without asking a driver (Windows, AMD), it is one.
+    """
+    if wanted and wanted != AUTO:
+        return tuple(dict.fromkeys(name.strip() for name in wanted.split(",") if name.strip()))
+    cards = _cards()
+    return (AUTO,) if cards < 2 else tuple(f"cuda:{number}" for number in range(cards))
+
+
+def choose(wanted: str = AUTO, budgets: Budgets | None = None) -> Device:
+    """Choose CUDA, else MPS, else the CPU, unless the user wants one. Imports torch.
+
+    A processor with a number (cpu:0) stands in for a card with memory of its own, so that lanes,
+    offloading and both budgets can be tried where there is none.
+
+    Raises:
+        NotReady: there is no such device, or a budget is no number.
+    """
     import psutil
     import torch
 
+    budgets = budgets or Budgets()
     name = wanted
     if wanted == AUTO:
         mps = torch.backends.mps.is_available()
         name = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
-    kind = name.partition(":")[0]
-    if kind not in _SHARE or (kind == "cuda" and not torch.cuda.is_available()):
+    kind, _, number = name.partition(":")
+    if not _there(kind, number):
         raise NotReady(f"There is no device '{name}' here. Set LINEUP_DEVICE to cuda, mps or cpu.")
+    memory = int(psutil.virtual_memory().total)
     if kind == "cuda":
         # bfloat16 has float32's range: models whose float16 overflows to black come out right.
         dtype = "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
-        total = torch.cuda.get_device_properties(name).total_memory
+        total = int(torch.cuda.get_device_properties(name).total_memory)
     else:
         dtype = "float16" if kind == "mps" else "float32"
-        total = psutil.virtual_memory().total
-    bound = _bytes(memory_gb) if memory_gb else int(total * _SHARE[kind])
-    return Device(name, dtype, bound)
+        total = memory
+    bound = _bytes("LINEUP_MEMORY_GB", budgets.device_gb)
+    if bound is None:
+        bound = int(total * _SHARE[kind]) // (1 if kind == "cuda" else budgets.shared_by)
+    ram = None
+    if kind == "cuda" or number:
+        ram = _bytes("LINEUP_RAM_GB", budgets.ram_gb)
+        ram = (int(memory * _SHARE["cpu"]) if ram is None else ram) // budgets.shared_by
+    # Torch knows one processor only: cpu:1 is cpu.
+    return Device("cpu" if kind == "cpu" else name, dtype, bound, total, ram)
 
 
 def free(device: Device) -> None:
@@ -59,11 +107,39 @@ def free(device: Device) -> None:
         torch.mps.empty_cache()
 
 
-def _bytes(gigabytes: str) -> int:
+def _cards() -> int:
+    """How many NVIDIA cards torch would see, as far as names tell."""
+    if importlib.util.find_spec("spaces") is not None:  # a ZeroGPU Space: one, and not always
+        return 0
+    try:
+        if "+cpu" in importlib.metadata.version("torch"):
+            return 0
+    except importlib.metadata.PackageNotFoundError:
+        return 0
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([name for name in visible.split(",") if name.strip() not in ("", "-1")])
+    try:
+        return len(list(_CARDS.iterdir()))
+    except OSError:
+        return 0
+
+
+def _there(kind: str, number: str) -> bool:
+    import torch
+
+    if kind not in _SHARE or (number and not number.isdecimal()):
+        return False
+    return kind != "cuda" or int(number or 0) < torch.cuda.device_count()
+
+
+def _bytes(setting: str, gigabytes: str | None) -> int | None:
+    if not gigabytes:
+        return None
     try:
         number = float(gigabytes)
     except ValueError:
         number = -1.0
     if not 0 <= number < float("inf"):
-        raise NotReady("LINEUP_MEMORY_GB is not a number of gigabytes. Set it to one, such as 12.")
+        raise NotReady(f"{setting} is not a number of gigabytes. Set it to one, such as 12.")
     return int(number * _GIGABYTE)

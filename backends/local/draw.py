@@ -10,12 +10,17 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from backends.base import Event, Honour, Loading, Picture, Receipt
-from backends.errors import BadInput, Refused
+from backends.errors import BadInput, OutOfMemory, Refused
+from backends.local.advice import advice
 from backends.local.device import Device, free
+from backends.local.embeddings import remembering
 from backends.local.failures import ran_out_of_memory
 from backends.local.memory import Pool
-from backends.local.pipelines import Loaded, load_controlnet, load_pipeline
+from backends.local.pen import Pen
+from backends.local.pipelines import Loaded, load_controlnet, load_pipeline, measure
+from backends.local.placement import fitting, footprint, rest
 from backends.local.schedulers import fresh
+from backends.local.switches import switched
 from backends.local.work import Work
 
 # Pictures that go through together: eight of 512x512, two of 1024x1024.
@@ -50,7 +55,12 @@ def draw(place: Place, work: Work, emit: Callable[[Event], None], *, woke: float
             free(place.device)
             emit(Loading(message="memory ran out: making room and trying once more"))
             drawing.together = 1
-            drawing.run()
+            try:
+                drawing.run()
+            except Exception as error:
+                if not ran_out_of_memory(error):
+                    raise
+                raise OutOfMemory(drawing.advice()) from error
     finally:
         place.pool.shrink()
 
@@ -60,6 +70,7 @@ class _Drawing:
 
     def __init__(self, place: Place, work: Work, emit: Callable[[Event], None]) -> None:
         self._place, self._work, self._emit = place, work, emit
+        self._recipe, self._ignored = fitting(work.recipe, place.device)
         self._drawn = self._withheld = 0
         self._honoured: dict[str, Honour] = {}
         self.woke = 0.0
@@ -67,7 +78,7 @@ class _Drawing:
             1, _TOGETHER // ((work.request.width or 512) * (work.request.height or 512))
         )
         steering = () if work.steering is None else (work.steering.controlnet,)
-        self.needed: frozenset[Hashable] = frozenset({work.recipe, *steering})
+        self.needed: frozenset[Hashable] = frozenset({self._recipe, *steering})
 
     def run(self) -> None:
         """Draw what is not drawn yet and hand in the receipt."""
@@ -77,7 +88,39 @@ class _Drawing:
             self._emit(Loading(message=f"loading {self._work.recipe.label}"))
         loaded, pipeline = self._prepare()
         load = time.monotonic() - began
-        pen = loaded.family.pen(pipeline, loaded.look, self._work, self._emit)
+        try:
+            with (
+                switched(pipeline, self._work, self._place.device) as ignored,
+                remembering(pipeline, loaded.embeddings),
+            ):
+                pen = loaded.family.pen(pipeline, loaded.look, self._work, self._emit)
+                self._draw(pen)
+        finally:
+            rest(loaded.model, self._recipe)
+        if self._withheld == count:
+            raise Refused(
+                "The model's own safety check withheld the picture. "
+                "Change the prompt or the seed and run it again."
+            )
+        ignored = self._ignored | loaded.ignored | ignored | pen.ignored
+        self._emit(
+            Receipt(
+                honoured={**ignored, **self._honoured},
+                load=self.woke + load,
+                generate=time.monotonic() - began - load,
+            )
+        )
+
+    def advice(self) -> str:
+        """What to say when memory runs out even so."""
+        counts, itemsize = measure(self._recipe, self._place.device)
+        request = self._work.request
+        size = (request.width or 512, request.height or 512)
+        return advice(self._recipe, self._place.device, counts, itemsize, size)
+
+    def _draw(self, pen: Pen) -> None:
+        """Draw what is not drawn yet, as many pictures at once as may be."""
+        count = self._work.request.count
         most = self.together if pen.takes_batches else 1
         while self._drawn < count:
             together = min(most, count - self._drawn)
@@ -85,23 +128,16 @@ class _Drawing:
             for picture in pen.draw(self._drawn, together, turns):
                 self._hand_in(picture)
             self._drawn += together
-        if self._withheld == count:
-            raise Refused(
-                "The model's own safety check withheld the picture. "
-                "Change the prompt or the seed and run it again."
-            )
-        self._emit(
-            Receipt(
-                honoured={**pen.ignored, **self._honoured},
-                load=self.woke + load,
-                generate=time.monotonic() - began - load,
-            )
-        )
 
     def _prepare(self) -> tuple[Loaded, Any]:
         """The pipeline as this run needs it: steered, started or not, a scheduler of its own."""
         work, device, pool = self._work, self._place.device, self._place.pool
-        loaded = pool.get(work.recipe, lambda: load_pipeline(work.recipe, device))
+        loaded = pool.get(
+            self._recipe,
+            lambda: load_pipeline(self._recipe, device),
+            expected=0 if self._recipe in pool else self._expected(),
+            keep=self.needed,
+        )
         pipeline = loaded.model
         # A stopped run leaves its scheduler in the middle of things: every run gets a fresh one.
         pipeline.scheduler = _scheduler(loaded.scheduler, work)
@@ -113,6 +149,18 @@ class _Drawing:
             pipeline = loaded.family.started(pipeline, work.recipe.label)
         pool.shrink(keep=self.needed)
         return loaded, pipeline
+
+    def _expected(self) -> int:
+        """The bytes that the model will take on the device; refused where it has not so many.
+
+        Without that a processor would load until the system ends the whole program.
+        """
+        device = self._place.device
+        counts, itemsize = measure(self._recipe, device)
+        takes = footprint(counts, self._recipe, itemsize)
+        if takes.drawing > device.total:
+            raise OutOfMemory(self.advice())
+        return takes.drawing
 
     def _hand_in(self, picture: Picture | None) -> None:
         count, request = self._work.request.count, self._work.request

@@ -58,6 +58,11 @@ def explain(error: Exception, label: str) -> BackendError:
             f"The disk is full, so {label} could not be downloaded. "
             "Free some space and run it again: what is already there is kept."
         )
+    if "TorchDynamoException" in kinds:
+        return NotReady(
+            f"{label} could not be compiled here: torch.compile needs a C++ compiler, and on a GPU "
+            "Triton. Install them, or switch Compile off."
+        )
     if "GatedRepoError" in kinds:
         return Forbidden(
             f"{label} is behind a licence on the Hub. Accept it on the model's page, then log in "

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING
 
 from backends.base import Event, Loading
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 class Machine:
     """A worker for one device; its thread starts with the first run."""
 
-    def __init__(self, wanted: str = device.AUTO, memory_gb: str | None = None) -> None:
-        self._wanted, self._memory_gb = wanted, memory_gb
+    def __init__(self, wanted: str = device.AUTO, budgets: device.Budgets | None = None) -> None:
+        self._wanted, self._budgets = wanted, budgets
         self._awake = False
         self._draw = zerogpu.mark(self._draw_here)
 
@@ -35,9 +35,18 @@ class Machine:
     def place(self) -> "Place":
         """The device and its memory. Imports torch: for the worker, not for the event loop."""
         from backends.local.draw import Place
+        from backends.local.placement import move
 
-        chosen = device.choose(self._wanted, self._memory_gb)
-        return Place(chosen, Pool(chosen.bound, freed=lambda: device.free(chosen)))
+        chosen = device.choose(self._wanted, self._budgets)
+        return Place(
+            chosen,
+            Pool(
+                chosen.bound,
+                freed=lambda: device.free(chosen),
+                ram=chosen.ram or 0,
+                move=None if chosen.ram is None else partial(move, chosen),
+            ),
+        )
 
     @cached_property
     def _thread(self) -> ThreadPoolExecutor:
@@ -103,10 +112,10 @@ class Machine:
         return time.monotonic() - began
 
     def _empty(self) -> None:
-        self.place.pool.shrink(bound=0)
+        self.place.pool.clear()
 
 
 @cache
-def machine(wanted: str, memory_gb: str | None) -> Machine:
+def machine(wanted: str, budgets: device.Budgets) -> Machine:
     """The machine for these settings: every backend on this computer shares one."""
-    return Machine(wanted, memory_gb)
+    return Machine(wanted, budgets)

@@ -1,8 +1,14 @@
 """What only local pipelines can be told; the form is drawn from it."""
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from backends.local.schedulers import NAMES
+
+OFFLOADS: Final = ("", "model", "group")
+QUANTIZATIONS: Final = ("", "8 bit", "4 bit")
+ATTENTIONS: Final = ("", "flash", "efficient", "cudnn", "math")
+STEP_CACHES: Final = ("", "first block", "taylor seer")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,5 +28,49 @@ class Options:
         metadata={
             "label": "Live previews",
             "help": "Show the unfinished picture. Takes at most a fiftieth of the time.",
+        },
+    )
+    offload: str = field(
+        default="",
+        metadata={
+            "label": "Offload",
+            "help": "For models that the GPU's memory cannot hold. model: one network at a time "
+            "is on the GPU, a little slower. group: a few layers at a time, much slower.",
+            "choices": OFFLOADS,
+        },
+    )
+    quantization: str = field(
+        default="",
+        metadata={
+            "label": "Quantization",
+            "help": "Weights of 8 bit take about half the memory of 16 bit, of 4 bit a quarter. "
+            "Pictures change, those of 4 bit more.",
+            "choices": QUANTIZATIONS,
+        },
+    )
+    compile: bool = field(
+        default=False,
+        metadata={
+            "label": "Compile",
+            "help": "torch.compile: the first run of a size takes a minute or more longer, "
+            "later ones are faster. Pictures change in last digits.",
+        },
+    )
+    attention: str = field(
+        default="",
+        metadata={
+            "label": "Attention kernel",
+            "help": "Which of torch's kernels computes attention. Empty: torch chooses. "
+            "Pictures change in last digits.",
+            "choices": ATTENTIONS,
+        },
+    )
+    step_cache: str = field(
+        default="",
+        metadata={
+            "label": "Step cache",
+            "help": "Leave out work that changes little from step to step: faster, and pictures "
+            "change a little. For FLUX, Qwen-Image and their kin.",
+            "choices": STEP_CACHES,
         },
     )

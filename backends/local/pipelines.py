@@ -4,7 +4,10 @@ Everything here has been fetched already; nothing here talks to the Hub, except 
 file without a layout beside it asks for the small configuration files of its family.
 """
 
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import wraps
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -13,13 +16,18 @@ from diffusers.models.auto_model import AutoModel
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
+from backends.base import Honour
 from backends.errors import BadInput, MissingWeights
 from backends.local.device import Device
+from backends.local.embeddings import Embeddings
 from backends.local.families import family_of
 from backends.local.family import Family
 from backends.local.memory import Held
+from backends.local.placement import place, weight
 from backends.local.preview import Look
 from backends.local.sources import Source, fault, find, locate, snapshot, variant_in
+from backends.local.switches import compiled
+from backends.local.weights import weigh
 from backends.local.work import Recipe
 
 _DTYPES: Final = frozenset({"float32", "float16", "bfloat16"})
@@ -33,8 +41,34 @@ class Loaded:
     scheduler: Any = None
     look: Look | None = None
     family: Family = field(default_factory=Family)
+    embeddings: Embeddings = field(default_factory=Embeddings)
+    ignored: dict[str, Honour] = field(default_factory=dict[str, Honour])
 
 
+def measure(recipe: Recipe, device: Device) -> tuple[Mapping[str, int], int]:
+    """The numbers that each part's weights are, by the files, and the bytes of one when loaded."""
+    path = _found(locate(recipe.source), recipe.label)
+    variant = recipe.variant or (variant_in(path, device.kind) if path.is_dir() else None)
+    return weigh(path, variant), _dtype(recipe, device).itemsize
+
+
+# While weights are read, diffusers and transformers put a hook of their own into torch for the
+# whole process: two lanes that read at once would leave each other's networks without weights.
+_READING: Final = threading.Lock()
+
+
+def _one_at_a_time(
+    load: Callable[[Recipe, Device], Held[Loaded]],
+) -> Callable[[Recipe, Device], Held[Loaded]]:
+    @wraps(load)
+    def alone(recipe: Recipe, device: Device) -> Held[Loaded]:
+        with _READING:
+            return load(recipe, device)
+
+    return alone
+
+
+@_one_at_a_time
 def load_pipeline(recipe: Recipe, device: Device) -> Held[Loaded]:
     """Read the pipeline of `recipe` and move it to `device`."""
     diffusers_logging.disable_progress_bar()
@@ -43,12 +77,16 @@ def load_pipeline(recipe: Recipe, device: Device) -> Held[Loaded]:
     family = family_of(path)
     pipeline = family.load(path, recipe, _dtype(recipe, device), device)
     pipeline.set_progress_bar_config(disable=True)
-    pipeline.to(device.name)
-    look = family.look(pipeline, None if path.is_file() else path)
-    parts = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
-    return Held(Loaded(pipeline, pipeline.scheduler, look, family), _weight(parts))
+    ignored = compiled(pipeline, recipe.label) if recipe.compile else {}
+    folder = None if path.is_file() else path
+    look = family.look(pipeline, folder) if recipe.offload else None  # before its decoder moves
+    lies, unplaced = place(pipeline, recipe, device)
+    look = look or family.look(pipeline, folder)
+    loaded = Loaded(pipeline, pipeline.scheduler, look, family, ignored=ignored | unplaced)
+    return Held(loaded, lies.size, lies.waiting, lies.passing)
 
 
+@_one_at_a_time
 def load_controlnet(recipe: Recipe, device: Device) -> Held[Loaded]:
     """Read the ControlNet of `recipe`, of whatever class, and move it to `device`."""
     path = _found(locate(recipe.source), recipe.label)
@@ -59,7 +97,7 @@ def load_controlnet(recipe: Recipe, device: Device) -> Held[Loaded]:
         use_safetensors=True,
         local_files_only=True,
     )
-    return Held(Loaded(model.to(device.name)), _weight([model]))
+    return Held(Loaded(model.to(device.name)), weight([model]))
 
 
 def _found(source: Source, label: str) -> Path:
@@ -76,12 +114,3 @@ def _dtype(recipe: Recipe, device: Device) -> torch.dtype:
     if name not in _DTYPES:
         raise BadInput(f"'{name}' is no number format. Use one of {', '.join(sorted(_DTYPES))}.")
     return cast(torch.dtype, getattr(torch, name))
-
-
-def _weight(modules: list[torch.nn.Module]) -> int:
-    """The bytes of all weights; those that two parts share count once."""
-    tensors: dict[int, torch.Tensor] = {}
-    for module in modules:
-        for tensor in (*module.parameters(), *module.buffers()):
-            tensors[tensor.data_ptr()] = tensor
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())

@@ -42,6 +42,9 @@ async def work_of(model: Model, request: Request, asked: Mapping[str, Value], se
             dtype=text("torch_dtype"),
             variant=text("variant"),
             config=text("config"),
+            offload=text("offload"),
+            quantization=text("quantization"),
+            compile=bool(options.get("compile")),
         ),
         request=Request(
             prompt=request.prompt,
@@ -57,6 +60,8 @@ async def work_of(model: Model, request: Request, asked: Mapping[str, Value], se
         steering=await _steering(model, request, text("torch_dtype")),
         start=await _start(request),
         scheduler=text("scheduler"),
+        attention=text("attention"),
+        step_cache=text("step_cache"),
         previews=bool(options.get("previews", True)),
     )
 

@@ -10,7 +10,8 @@ class Recipe:
     """What to load and how; two equal recipes are one model in memory.
 
     `dtype` and `variant` are "" for what suits the device. `config` is the folder or Hub id of a
-    model with the same layout, for single files.
+    model with the same layout, for single files. `offload` and `quantization` say where the
+    weights lie and in how many bits (`placement.py`), `compile` whether the denoiser is compiled.
     """
 
     source: str
@@ -18,6 +19,9 @@ class Recipe:
     dtype: str = ""
     variant: str = ""
     config: str = ""
+    offload: str = ""
+    quantization: str = ""
+    compile: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,4 +53,6 @@ class Work:
     steering: Steering | None = None
     start: Start | None = None
     scheduler: str = ""
+    attention: str = ""
+    step_cache: str = ""
     previews: bool = True

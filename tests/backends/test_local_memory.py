@@ -1,4 +1,4 @@
-"""What stays in memory is bounded, and the least recently used goes first."""
+"""What stays in memory is bounded twice, and the least recently used goes first."""
 
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -39,6 +39,40 @@ def test_what_is_needed_now_stays_however_large_and_goes_afterwards() -> None:
     assert ("small" in pool, "large" in pool) == (False, True)
     pool.shrink()
     assert len(pool) == 0
+
+
+def test_what_no_longer_fits_on_the_device_waits_in_ram_and_comes_back() -> None:
+    moved: list[tuple[str, bool]] = []
+    pool: Pool[str] = Pool(20, ram=10, move=lambda thing, away: moved.append((thing, away)))
+    assert [held(pool, name) for name in "abc"] == [False] * 3
+    assert (moved, pool.size, pool.waiting) == ([("A", True)], 20, 10)
+    assert held(pool, "a")  # and b waits in its place
+    assert moved[1:] == [("B", True), ("A", False)]
+    assert (pool.size, pool.waiting) == (20, 10)
+    assert not held(pool, "d")  # c waits, and for b there is no room any more
+    assert ("b" in pool, "c" in pool, pool.size, pool.waiting) == (False, True, 20, 10)
+    pool.clear()
+    assert (len(pool), pool.size, pool.waiting) == (0, 0, 0)
+
+
+def test_an_offloaded_model_counts_in_ram_and_on_the_device_while_it_draws() -> None:
+    pool: Pool[str] = Pool(20, ram=100, move=lambda thing, away: None)
+    assert not held(pool, "a")
+    assert not held(pool, "b")
+    pool.get("vast", lambda: Held("vast", 0, waiting=90, passing=15))
+    pool.shrink(keep=frozenset({"vast"}))  # room for fifteen: both go away, and only one has room
+    assert ("a" in pool, "b" in pool, pool.size, pool.waiting) == (False, True, 0, 100)
+
+
+def test_room_is_made_before_a_model_comes() -> None:
+    pool: Pool[str] = Pool(20)
+    held(pool, "a")
+
+    def load() -> Held[str]:
+        assert pool.size == 0
+        return Held("large", 15)
+
+    pool.get("large", load, expected=15)
 
 
 def test_a_load_that_fails_leaves_no_trace() -> None:
@@ -97,12 +131,26 @@ async def test_a_model_larger_than_the_bound_draws_and_goes(
     assert await loads(local, models[0])
 
 
+async def test_on_a_card_two_budgets_hold_three_models(models: list[Model], tmp_path: Path) -> None:
+    two, three = (str(weight(models[0]) * (count + 0.5) / 1e9) for count in (1, 1))
+    settings = {"LINEUP_DEVICE": "cpu:0", "LINEUP_MEMORY_GB": two, "LINEUP_RAM_GB": three}
+    local = Local(Config(value=settings.get, home=tmp_path))
+    first, second, third = models
+    assert [await loads(local, model) for model in (first, second, first)] == [True, True, False]
+    assert await loads(local, third)  # the first waits, and the second is gone
+    assert not await loads(local, first)
+    assert await loads(local, second)
+    await local.aclose()
+    assert await loads(local, first)
+
+
 @pytest.mark.parametrize("words", ["lots", "-1", "inf"])
+@pytest.mark.parametrize("name", ["LINEUP_MEMORY_GB", "LINEUP_RAM_GB"])
 async def test_a_bound_that_is_no_number_is_a_sentence(
-    models: list[Model], tmp_path: Path, words: str
+    models: list[Model], tmp_path: Path, name: str, words: str
 ) -> None:
-    local = Local(Config(value={"LINEUP_MEMORY_GB": words}.get, home=tmp_path))
-    with pytest.raises(NotReady, match="LINEUP_MEMORY_GB is not a number"):
+    local = Local(Config(value={"LINEUP_DEVICE": "cpu:0", name: words}.get, home=tmp_path))
+    with pytest.raises(NotReady, match=f"{name} is not a number"):
         await loads(local, models[0])
 
 

@@ -182,9 +182,14 @@ class OutOfMemoryError(RuntimeError):
     """As torch's, told by its name."""
 
 
+class TorchDynamoException(RuntimeError):
+    """As torch's, told by its name."""
+
+
 @pytest.mark.parametrize(
     ("error", "kind", "words"),
     [
+        (TorchDynamoException("no g++"), NotReady, "switch Compile off"),
         (ImportError("no torch"), MissingPackage, r'pip install -e "\.\[local\]"'),
         (OSError(errno.ENOSPC, "No space left on device"), MissingWeights, "disk is full"),
         (GatedRepoError("403"), Forbidden, "hf auth login"),

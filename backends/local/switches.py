@@ -1,0 +1,103 @@
+"""Switches for speed: what can be turned on for a model, and what is said where it cannot.
+
+    compile      once, when the model is loaded; changes last digits
+    attention    which of torch's kernels computes attention; changes last digits
+    step_cache   leaves out work that would change little; changes the picture a little
+
+The kernel is the first choice and not the only one: a text encoder's attention mask, say, is
+nothing for flash attention. It is chosen for the whole process (torch keeps it so): with several
+devices at work, the other ones' pictures may differ in last digits too.
+"""
+
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from typing import Any, Final
+
+import torch
+from diffusers.hooks.first_block_cache import FirstBlockCacheConfig
+from diffusers.hooks.taylorseer_cache import TaylorSeerCacheConfig
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from backends.base import Honour
+from backends.errors import BadInput
+from backends.local.device import Device
+from backends.local.options import ATTENTIONS, STEP_CACHES
+from backends.local.placement import denoisers
+from backends.local.work import Work
+
+_KERNELS: Final = {
+    "flash": SDPBackend.FLASH_ATTENTION,
+    "efficient": SDPBackend.EFFICIENT_ATTENTION,
+    "cudnn": SDPBackend.CUDNN_ATTENTION,
+    "math": SDPBackend.MATH,
+}
+_HAS: Final = {"cuda": frozenset(_KERNELS), "cpu": {"flash", "math"}, "mps": {"math"}}
+# The relative change of the first block's output below which the others are left out; the value
+# that diffusers' guide recommends for quality.
+_THRESHOLD: Final = 0.05
+
+
+def compiled(pipeline: Any, label: str) -> dict[str, Honour]:
+    """Let the denoiser of `pipeline` be compiled when it is first used; say what was ignored."""
+    found: list[Any] = [*denoisers(pipeline)]
+    for part in found:
+        if getattr(part, "_repeated_blocks", None):
+            part.compile_repeated_blocks()  # one block for all of its kind: minutes less
+        else:
+            part.compile()
+    return {} if found else _ignored("compile", True, label, "it has no denoiser")
+
+
+@contextmanager
+def switched(pipeline: Any, work: Work, device: Device) -> Generator[dict[str, Honour]]:
+    """Turn on what `work` asks for, for one run; yields what of it was ignored."""
+    label, ignored = work.recipe.label, dict[str, Honour]()
+    with ExitStack() as stack:
+        if work.attention:
+            if work.attention not in ATTENTIONS:
+                raise BadInput(
+                    f"There is no attention kernel '{work.attention}'. "
+                    f"Choose one of {', '.join(ATTENTIONS[1:])}."
+                )
+            if work.attention in _HAS[device.kind]:
+                order = [_KERNELS[work.attention], SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+                stack.enter_context(sdpa_kernel(order, set_priority=True))
+            else:
+                note = f"attention kernel ignored: torch has no '{work.attention}' on {device.kind}"
+                ignored["attention"] = Honour(work.attention, None, note)
+        if work.step_cache:
+            if work.step_cache not in STEP_CACHES:
+                raise BadInput(
+                    f"There is no step cache '{work.step_cache}'. "
+                    f"Choose one of {', '.join(STEP_CACHES[1:])}."
+                )
+            ignored |= stack.enter_context(_cached(pipeline, work.step_cache, label))
+        yield ignored
+
+
+@contextmanager
+def _cached(pipeline: Any, name: str, label: str) -> Generator[dict[str, Honour]]:
+    parts: list[Any] = [part for part in denoisers(pipeline) if hasattr(part, "enable_cache")]
+    if not parts:
+        yield _ignored("step_cache", name, label, "diffusers has none for this kind of model")
+        return
+    on: list[Any] = []
+    try:
+        for part in parts:
+            part.enable_cache(_cache(name, part.dtype))
+            on.append(part)
+        yield {}
+    finally:
+        for part in on:
+            part.disable_cache()  # with whatever it kept of this run
+
+
+def _cache(name: str, dtype: torch.dtype) -> Any:
+    if name == "first block":
+        return FirstBlockCacheConfig(threshold=_THRESHOLD)
+    return TaylorSeerCacheConfig(taylor_factors_dtype=dtype)
+
+
+def _ignored(name: str, asked: str | bool, label: str, why: str) -> dict[str, Honour]:
+    words = name.replace("_", " ")
+    return {name: Honour(asked, None, f"{words} ignored: {label} takes none, {why}")}
