@@ -36,6 +36,6 @@ def recipe(
         "Model": model,
     }
     lines.append(
-        ", ".join(f"{name}: {value}" for name, value in settings.items() if value is not None)
+        ", ".join(f"{name}: {value}" for name, value in settings.items() if value not in (None, ""))
     )
     return "\n".join(lines)

@@ -139,8 +139,9 @@ class _Drawing:
             keep=self.needed,
         )
         pipeline = loaded.model
-        # A stopped run leaves its scheduler in the middle of things: every run gets a fresh one.
-        pipeline.scheduler = _scheduler(loaded.scheduler, work)
+        if loaded.scheduler is not None:
+            # A stopped run leaves it in the middle of things: every run gets a fresh one.
+            pipeline.scheduler = _scheduler(loaded.scheduler, work)
         if work.steering is not None:
             recipe = work.steering.controlnet
             net = pool.get(recipe, lambda: load_controlnet(recipe, device))

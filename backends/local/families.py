@@ -17,6 +17,10 @@ def family_of(path: Path) -> Family:
             from backends.local.discrete import Discrete
 
             return Discrete()
+        case "janus":
+            from backends.local.autoregressive import Autoregressive
+
+            return Autoregressive()
         case _:  # a single file, or whatever diffusers itself knows what to do with
             from backends.local.latent import Latent
 

@@ -85,7 +85,8 @@ class Latent(Family):
 
 class _LatentPen(Pen):
     def _grid(self, latents: torch.Tensor) -> torch.Tensor:
-        """The latents of one picture as (channels, height, width)."""
+        """The latents of the first picture as (channels, height, width)."""
+        latents = latents[:1]
         if latents.ndim == 3:  # Flux and its kin pack 2x2 patches
             request, pipeline = self._work.request, self._pipeline
             latents = pipeline._unpack_latents(

@@ -10,6 +10,7 @@ import inspect
 import io
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -33,9 +34,8 @@ class Pen:
         self._budget = Budget()
         self._parameters = inspect.signature(pipeline.__call__).parameters
         self.ignored: dict[str, Honour] = {}
-        self._steps: int = (
-            work.request.num_inference_steps or self._parameters["num_inference_steps"].default
-        )
+        own = self._parameters.get("num_inference_steps")  # none where a picture has its own number
+        self._steps: int = 0 if own is None else work.request.num_inference_steps or own.default
         self._keywords = self._words() | self._steering(work.steering) | self._start(work.start)
 
     @property
@@ -65,7 +65,7 @@ class Pen:
 
     def _words(self) -> dict[str, Any]:
         """The request in the pipeline's words; what it has no word for is noted as ignored."""
-        request = self._work.request
+        work, request = self._work, self._work.request
         asked: dict[str, Value] = {
             "prompt": request.prompt,
             "negative_prompt": request.negative_prompt or None,
@@ -76,8 +76,11 @@ class Pen:
         }
         words = {name: value for name, value in asked.items() if value is not None}
         for name in words.keys() - self._parameters.keys() - {"width", "height"}:
-            note = f"{name.replace('_', ' ')} ignored: {self._work.recipe.label} takes none"
+            note = f"{name.replace('_', ' ')} ignored: {work.recipe.label} takes none"
             self.ignored[name] = Honour(asked[name], None, note)
+        if work.scheduler and self._pipeline.scheduler is None:
+            note = f"scheduler ignored: {work.recipe.label} takes none"
+            self.ignored["scheduler"] = Honour(work.scheduler, None, note)
         return {name: value for name, value in words.items() if name in self._parameters}
 
     def _steering(self, steering: Steering | None) -> dict[str, Any]:
@@ -157,21 +160,24 @@ class Pen:
         if self._look is None or not self._budget.allows():
             return None
         try:
-            return self._budget.show(self._look, self._grid(latents[:1]))
+            return self._budget.show(self._look, self._grid(latents))
         except Exception:  # odd latents: the run goes on without previews
             self._look = None
             return None
 
     def _grid(self, latents: torch.Tensor) -> torch.Tensor:
-        """What the look wants of one picture: (channels, height, width), or (height, width)."""
+        """What is shown of the first picture: (channels, height, width), or (height, width)."""
         return latents[0]
 
     def _finish(self, image: Image.Image, seed: int) -> Picture:
+        own, request = self._pipeline.scheduler, self._work.request
+        used: dict[str, Any] = {name: honour.used for name, honour in self.ignored.items()}
+        taken = {name: value for name, value in used.items() if hasattr(request, name)}
         text = png.recipe(
-            self._work.request,
+            replace(request, **taken),
             model=self._work.recipe.label,
             seed=seed,
-            scheduler=self._work.scheduler or type(self._pipeline.scheduler).__name__,
+            scheduler="" if own is None else self._work.scheduler or type(own).__name__,
             size=image.size,
         )
         return Picture(

@@ -6,11 +6,13 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import pytest_asyncio
 from PIL import Image
+from transformers import JanusForConditionalGeneration, JanusProcessor
 
 from backends.base import (
     Config,
@@ -23,23 +25,27 @@ from backends.base import (
     Request,
     Sizes,
 )
-from backends.errors import BadInput
+from backends.errors import BadInput, MissingWeights
 from backends.local import Local
 from backends.local.fetch import chosen
 from tests.backends import tiny_models as tiny
 from tests.backends.test_local_drawing import events_of, pictures, pixels
+from tests.backends.tiny_autoregressive import autoregressive
 from tests.backends.tiny_discrete import discrete
 
 ASK = Request(prompt="a red circle", seed=5, num_inference_steps=4)
 SIZES = Sizes(native=((64, 64),), only_native=True)
-STEPS = {"discrete": 4}
-"""What `ASK` takes of each family."""
+STEPS = {"discrete": 4, "autoregressive": 16}
+"""What `ASK` takes of each family: of picture tokens there are as many as there are."""
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Model]:
     here = tmp_path_factory.mktemp("families")
-    return {"discrete": tiny.model(discrete(here / "discrete"), sizes=SIZES)}
+    return {
+        "discrete": tiny.model(discrete(here / "discrete"), sizes=SIZES),
+        "autoregressive": tiny.model(autoregressive(here / "autoregressive"), sizes=SIZES),
+    }
 
 
 @pytest_asyncio.fixture
@@ -102,7 +108,7 @@ async def test_a_stop_takes_effect_at_the_next_step_and_the_next_run_works(
     local: Local, models: dict[str, Model], family: str
 ) -> None:
     [whole] = await pictures(local, models[family], ASK)
-    for step in range(1, STEPS[family] + 1):
+    for step in (1, 2, STEPS[family]):
         async with aclosing(local.generate(models[family], ASK)) as events:
             async for event in events:
                 assert not isinstance(event, Picture)
@@ -112,19 +118,30 @@ async def test_a_stop_takes_effect_at_the_next_step_and_the_next_run_works(
     assert again.data == whole.data
 
 
-@pytest.mark.parametrize(("family", "ignored"), [("discrete", {"negative_prompt"})])
+@pytest.mark.parametrize(
+    ("family", "ignored"),
+    [
+        ("discrete", {"negative_prompt"}),
+        ("autoregressive", {"negative_prompt", "num_inference_steps", "scheduler"}),
+    ],
+)
 async def test_what_a_family_cannot_take_is_named(
     local: Local, models: dict[str, Model], family: str, ignored: set[str]
 ) -> None:
-    asked = replace(ASK, negative_prompt="blue")
-    *_, receipt = await events_of(local, models[family], asked)
-    assert isinstance(receipt, Receipt)
+    scheduler = "DDIM" if "scheduler" in ignored else ""
+    options = {"local": {"scheduler": scheduler}}
+    asked = replace(ASK, negative_prompt="blue", options=options)
+    *_, picture, receipt = await events_of(local, models[family], asked)
+    assert isinstance(picture, Picture) and isinstance(receipt, Receipt)
     notes = {name: honour.note for name, honour in receipt.honoured.items() if honour.note}
     assert set(notes) == ignored
     assert all("ignored" in note and "Tiny" in note for note in notes.values())
+    text = Image.open(io.BytesIO(picture.data)).info["parameters"]
+    assert "blue" not in text
+    assert ("Steps: 4" in text, "Sampler" in text) == (not scheduler, not scheduler)
 
 
-@pytest.mark.parametrize("family", ["discrete"])
+@pytest.mark.parametrize("family", ["discrete", "autoregressive"])
 async def test_a_start_picture_is_refused_where_there_is_no_such_form(
     local: Local, models: dict[str, Model], family: str
 ) -> None:
@@ -153,6 +170,36 @@ async def test_half_precision_alone_is_enough(local: Local, tmp_path: Path) -> N
     assert not list(folder.glob("*/diffusion_pytorch_model.safetensors"))
     assert local.ready(tiny.model(folder)).state == "ready"
     assert await pictures(local, tiny.model(folder, sizes=SIZES), ASK)
+
+
+async def test_weights_in_several_files(local: Local, tmp_path: Path) -> None:
+    folder = autoregressive(tmp_path / "janus", shard="300KB")
+    assert len(list(folder.glob("*.safetensors"))) > 1
+    model = tiny.model(folder, sizes=SIZES)
+    assert local.ready(model).state == "ready"
+    assert await pictures(local, model, ASK)
+    sorted(folder.glob("*.safetensors"))[0].unlink()
+    with pytest.raises(MissingWeights, match="some of its weights are missing"):
+        await events_of(local, model, ASK)
+
+
+async def test_where_nothing_is_left_to_chance_the_tokens_are_the_librarys_own(
+    local: Local, models: dict[str, Model]
+) -> None:
+    """Guidance that drowns the noise: what is largest then is largest without it."""
+    model = models["autoregressive"]
+    folder = Path(model.source)
+    janus: Any = JanusForConditionalGeneration.from_pretrained(folder, local_files_only=True)
+    processor: Any = JanusProcessor.from_pretrained(folder, local_files_only=True)
+    talk = [{"role": "user", "content": [{"type": "text", "text": ASK.prompt}]}]
+    text = processor.apply_chat_template(talk, add_generation_prompt=True)
+    told = processor(text=text, generation_mode="image", return_tensors="pt")
+    tokens = janus.eval().generate(
+        **told, generation_mode="image", do_sample=False, guidance_scale=1e6
+    )
+    plain = ((janus.decode_image_tokens(tokens)[0].clamp(-1, 1) + 1) * 127.5).detach().numpy()
+    [ours] = await pictures(local, model, replace(ASK, guidance_scale=1e6))
+    assert np.abs(pixels(ours) - plain).max() <= 1
 
 
 VQ_DIFFUSION = [
