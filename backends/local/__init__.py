@@ -32,6 +32,7 @@ from backends.base import (
 from backends.errors import MissingPackage, NotReady
 from backends.fit import fit
 from backends.local import device, sources
+from backends.local.adapters import shelves
 from backends.local.failures import INSTALL, explain
 from backends.local.machine import Machine, machine
 from backends.local.options import Options
@@ -100,7 +101,13 @@ class Local(Backend):
             raise MissingPackage(f"{model.label} needs packages that are not installed. {INSTALL}")
         fitted = fit(model, request)
         seed = secrets.randbits(32) if fitted.request.seed is None else fitted.request.seed
-        work = await work_of(model, fitted.request, request.options.get(self.name, {}), seed)
+        work = await work_of(
+            model,
+            fitted.request,
+            request.options.get(self.name, {}),
+            seed,
+            shelves(self.config),
+        )
         honoured = {"seed": Honour(request.seed, seed), **fitted.honoured}
         place = self._machine(self._spread.device_of(model))
         async with aclosing(missing_weights(work, place, model.download_gb)) as news:

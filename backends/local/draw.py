@@ -11,10 +11,13 @@ from typing import Any, Final
 
 from backends.base import Event, Honour, Loading, Picture, Receipt
 from backends.errors import BadInput, OutOfMemory, Refused
+from backends.local.adapters import state
 from backends.local.advice import advice
 from backends.local.device import Device, free
 from backends.local.embeddings import remembering
 from backends.local.failures import ran_out_of_memory
+from backends.local.inversions import knowing
+from backends.local.loras import wear
 from backends.local.memory import Pool
 from backends.local.pen import Pen
 from backends.local.pipelines import Loaded, load_controlnet, load_pipeline, measure
@@ -88,11 +91,14 @@ class _Drawing:
             self._emit(Loading(message=f"loading {self._work.recipe.label}"))
         loaded, pipeline = self._prepare()
         load = time.monotonic() - began
+        label, worn = self._work.recipe.label, state(self._work.loras, self._work.embeddings)
         try:
             with (
                 switched(pipeline, self._work, self._place.device) as ignored,
-                remembering(pipeline, loaded.embeddings),
+                knowing(pipeline, self._work.embeddings, label) as known,
+                remembering(pipeline, loaded.embeddings, worn),
             ):
+                self._honoured |= known
                 pen = loaded.family.pen(pipeline, loaded.look, self._work, self._emit)
                 self._draw(pen)
         finally:
@@ -139,9 +145,13 @@ class _Drawing:
             keep=self.needed,
         )
         pipeline = loaded.model
+        self._honoured |= wear(pipeline, work.loras, work.recipe.label)
         if loaded.scheduler is not None:
             # A stopped run leaves it in the middle of things: every run gets a fresh one.
             pipeline.scheduler = _scheduler(loaded.scheduler, work)
+        elif work.scheduler:
+            note = f"scheduler ignored: {work.recipe.label} takes none"
+            self._honoured["scheduler"] = Honour(work.scheduler, None, note)
         if work.steering is not None:
             recipe = work.steering.controlnet
             net = pool.get(recipe, lambda: load_controlnet(recipe, device))

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
 from backends.base import Loading
+from backends.local.adapters import only_one
 from backends.local.sources import class_of, repository
 
 if TYPE_CHECKING:
@@ -70,6 +71,14 @@ def _class_of(hub_id: str) -> str:
     from huggingface_hub import hf_hub_download
 
     return class_of(Path(hf_hub_download(hub_id, "model_index.json")).parent)
+
+
+def adapter(hub_id: str, file: str, noun: str) -> None:
+    """Fetch a LoRA or an embedding: `file`, or the one of its repository."""
+    from huggingface_hub import hf_hub_download, list_repo_files
+
+    name = hub_id.partition("/")[2]
+    hf_hub_download(hub_id, file or only_one(list_repo_files(hub_id), name, noun))
 
 
 async def fetched(

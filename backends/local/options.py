@@ -23,6 +23,22 @@ class Options:
             "choices": ("", *NAMES),
         },
     )
+    loras: str = field(
+        default="",
+        metadata={
+            "label": "LoRAs",
+            "help": "Names from the folder for LoRAs, files, folders or Hub ids, each with a "
+            "weight, with commas between them: style:0.8, owner/name:0.5",
+        },
+    )
+    embeddings: str = field(
+        default="",
+        metadata={
+            "label": "Embeddings",
+            "help": "Textual inversions: names from the folder for embeddings, files, folders or "
+            "Hub ids, with commas between them. Write their words in the prompt.",
+        },
+    )
     previews: bool = field(
         default=True,
         metadata={

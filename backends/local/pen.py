@@ -19,6 +19,7 @@ from PIL import Image
 from backends import png
 from backends.base import Event, Honour, Picture, Preview, Progress, Value
 from backends.errors import BadInput
+from backends.local.loras import fingerprint
 from backends.local.preview import Budget, Look
 from backends.local.work import Start, Steering, Work
 
@@ -36,6 +37,10 @@ class Pen:
         self.ignored: dict[str, Honour] = {}
         own = self._parameters.get("num_inference_steps")  # none where a picture has its own number
         self._steps: int = 0 if own is None else work.request.num_inference_steps or own.default
+        loras = work.loras if hasattr(pipeline, "load_lora_weights") else ()
+        self._loras = [png.Lora(lora.name, lora.weight, fingerprint(lora)) for lora in loras]
+        words = work.embeddings if hasattr(pipeline, "load_textual_inversion") else ()
+        self._words_known = [each.name for each in words]
         self._keywords = self._words() | self._steering(work.steering) | self._start(work.start)
 
     @property
@@ -179,6 +184,8 @@ class Pen:
             seed=seed,
             scheduler="" if own is None else self._work.scheduler or type(own).__name__,
             size=image.size,
+            loras=self._loras,
+            embeddings=self._words_known,
         )
         return Picture(
             data=png.encode(image, text),

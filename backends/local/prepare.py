@@ -11,7 +11,8 @@ from backends import given
 from backends.base import Loading, Model, Request, Value
 from backends.errors import BadInput
 from backends.fit import STRENGTH
-from backends.local import fetch, sources
+from backends.local import adapters, fetch, sources
+from backends.local.adapters import EMBEDDING, LORA, Shelves
 from backends.local.control import control_map
 from backends.local.options import Options
 from backends.local.work import Recipe, Start, Steering, Work
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 _MOST_SEED = 2**63 - 1
 
 
-async def work_of(model: Model, request: Request, asked: Mapping[str, Value], seed: int) -> Work:
+async def work_of(
+    model: Model, request: Request, asked: Mapping[str, Value], seed: int, shelves: Shelves
+) -> Work:
     """Turn a fitted request into work; `asked` holds the user's options for this backend."""
     if not 0 <= seed <= _MOST_SEED - request.count:
         raise BadInput(f"The seed must be a whole number from 0 to {_MOST_SEED:,}.")
@@ -35,6 +38,8 @@ async def work_of(model: Model, request: Request, asked: Mapping[str, Value], se
     def text(name: str) -> str:
         return str(options.get(name) or "")
 
+    prompt, tags = adapters.tagged(request.prompt)
+    named = "\n".join((text("loras"), tags))
     return Work(
         recipe=Recipe(
             source=model.source,
@@ -47,7 +52,7 @@ async def work_of(model: Model, request: Request, asked: Mapping[str, Value], se
             compile=bool(options.get("compile")),
         ),
         request=Request(
-            prompt=request.prompt,
+            prompt=prompt,
             negative_prompt=request.negative_prompt,
             width=request.width,
             height=request.height,
@@ -62,6 +67,10 @@ async def work_of(model: Model, request: Request, asked: Mapping[str, Value], se
         scheduler=text("scheduler"),
         attention=text("attention"),
         step_cache=text("step_cache"),
+        loras=await asyncio.to_thread(adapters.loras, named, shelves.loras),
+        embeddings=await asyncio.to_thread(
+            adapters.embeddings, text("embeddings"), shelves.embeddings
+        ),
         previews=bool(options.get("previews", True)),
     )
 
@@ -83,6 +92,14 @@ async def missing_weights(
         if sources.find(source, recipe.label) is None:
             fetching = partial(fetch.controlnet, source.id, machine)
             async with aclosing(fetch.fetched(source.id, recipe.label, fetching)) as news:
+                async for loading in news:
+                    yield loading
+    nouns = dict.fromkeys(work.loras, LORA) | dict.fromkeys(work.embeddings, EMBEDDING)
+    for adapter, noun in nouns.items():
+        if adapters.file_of(adapter, noun) is None:
+            hub_id, file = adapters.hub_place(adapter.source)
+            fetching = partial(fetch.adapter, hub_id, file, noun)
+            async with aclosing(fetch.fetched(hub_id, adapter.name, fetching)) as news:
                 async for loading in news:
                     yield loading
 

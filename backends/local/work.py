@@ -43,6 +43,19 @@ class Start:
     strength: float
 
 
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """A LoRA with its weight, or an embedding with the word for it ("" is its own).
+
+    `source` is an absolute path, or a Hub id with or without a file behind it.
+    """
+
+    name: str
+    source: str
+    weight: float = 1.0
+    token: str = ""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Work:
     """One request, fitted to its model. Picture i is drawn with `seed` + i."""
@@ -55,4 +68,6 @@ class Work:
     scheduler: str = ""
     attention: str = ""
     step_cache: str = ""
+    loras: tuple[Adapter, ...] = ()
+    embeddings: tuple[Adapter, ...] = ()
     previews: bool = True

@@ -12,8 +12,8 @@ from backends.base import Config, Model, Request
 from backends.errors import BadInput
 from backends.local import Local
 from backends.local.schedulers import NAMES, SCHEDULERS
-from tests.backends import tiny_flow
 from tests.backends import tiny_models as tiny
+from tests.backends import tiny_transformers
 from tests.backends.test_local_drawing import events_of, pictures, pixels
 from tests.servers.pictures import plain
 
@@ -27,9 +27,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Model]:
     return {
         "diffusion": tiny.model(tiny.diffusion(here / "diffusion")),
         "masked": tiny.model(tiny.masked(here / "masked")),
-        "sd3": tiny.model(tiny_flow.sd3(here / "sd3")),
-        "flux dev": tiny.model(tiny_flow.flux(here / "dev")),
-        "flux schnell": tiny.model(tiny_flow.flux(here / "schnell", dynamic=False)),
+        "sd3": tiny.model(tiny_transformers.sd3(here / "sd3")),
+        "flux dev": tiny.model(tiny_transformers.flux(here / "dev")),
+        "flux schnell": tiny.model(tiny_transformers.flux(here / "schnell", dynamic=False)),
     }
 
 

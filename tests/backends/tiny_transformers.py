@@ -1,16 +1,19 @@
-"""Tiny flow models with random weights, in the real forms on disk: Stable Diffusion 3 and FLUX."""
+"""Tiny models that denoise with a transformer, in the real forms on disk: SD 3, FLUX, PixArt."""
 
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.transformers.pixart_transformer_2d import PixArtTransformer2DModel
 from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
 from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
 from diffusers.pipelines.flux.pipeline_flux import FluxPipeline
+from diffusers.pipelines.pixart_alpha.pipeline_pixart_alpha import PixArtAlphaPipeline
 from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import (
     StableDiffusion3Pipeline,
 )
+from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import (
     FlowMatchEulerDiscreteScheduler,
 )
@@ -80,6 +83,32 @@ def flux(folder: Path, *, dynamic: bool = True) -> Path:
         text_encoder_2=_t5(32),
         tokenizer_2=_pieces(),
         transformer=transformer,
+    )
+    pipeline.save_pretrained(folder)
+    return folder
+
+
+def pixart(folder: Path) -> Path:
+    """A PixArtAlphaPipeline, of the noise levels' kind and without LoRAs, saved in `folder`."""
+    torch.manual_seed(4)
+    transformer = PixArtTransformer2DModel(
+        sample_size=32,  # the least that it knows a table of sizes for
+        patch_size=2,
+        in_channels=4,
+        out_channels=8,
+        num_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=4,
+        cross_attention_dim=32,
+        caption_channels=32,
+        use_additional_conditions=False,
+    )
+    pipeline = PixArtAlphaPipeline(
+        tokenizer=_pieces(),
+        text_encoder=_t5(32),
+        vae=_vae(4),
+        transformer=transformer,
+        scheduler=cast(Any, DPMSolverMultistepScheduler()),
     )
     pipeline.save_pretrained(folder)
     return folder
