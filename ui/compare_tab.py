@@ -218,6 +218,10 @@ class CompareTab:
             return {}
         return {"models": "At a public address only the listed models can be used."}
 
+    def _beyond(self, request: Request) -> dict[str, str]:
+        said = options.beyond_the_folders(request) if self._context.public else ""
+        return {"options": said} if said else {}
+
     async def _asked(self, fields: Mapping[str, Any]) -> tuple[Lineup, Sequence[Request]]:
         """Return what the form asks for: a request for each variant of the prompt."""
         lineup = await self._context.lineup()
@@ -229,7 +233,10 @@ class CompareTab:
     ) -> dict[str, str]:
         found = [problems(request, models, lineup.catalogue) for request in requests]
         then = [request.then.model for request in requests if request.then]
-        return next(filter(None, found), {}) or self._unlisted(models + then)
+        return next(filter(None, found), {}) or {
+            **self._unlisted(models + then),
+            **self._beyond(requests[0]),
+        }
 
     def _said(self, lineup: Lineup, requests: Sequence[Request], chosen: list[str]) -> str:
         costs = [lineup.runner.estimates(request, chosen) for request in requests]

@@ -40,6 +40,24 @@ def standing(widgets: Mapping[str, Component], request: Request) -> dict[Block, 
     return found
 
 
+def beyond_the_folders(request: Request) -> str:
+    """Say which option of `request` names a file or a Hub id, "" where none does.
+
+    At a public address these are not a visitor's to name; the files of the owner's folders are.
+    """
+    steps = (request.options, request.then.options if request.then else {})
+    for backend, values in (item for options in steps for item in options.items()):
+        spec = backend_class(backend).Options if backend in BACKENDS else None
+        for field in fields(spec) if spec else ():
+            value = str(values.get(field.name) or "")
+            if field.metadata.get("files") and ("/" in value or "\\" in value):
+                return (
+                    f"At a public address only the files in the owner's folders can be used. Under "
+                    f"{field.metadata['label']}, write their names alone."
+                )
+    return ""
+
+
 def _widget(field: "Field[object]") -> Component:
     label = str(field.metadata.get("label", field.name.replace("_", " ")))
     info = field.metadata.get("help")

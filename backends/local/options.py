@@ -27,6 +27,7 @@ class Options:
         default="",
         metadata={
             "label": "LoRAs",
+            "files": True,
             "help": "Names from the folder for LoRAs, files, folders or Hub ids, each with a "
             "weight, with commas between them: style:0.8, owner/name:0.5",
         },
@@ -35,6 +36,7 @@ class Options:
         default="",
         metadata={
             "label": "Embeddings",
+            "files": True,
             "help": "Textual inversions: names from the folder for embeddings, files, folders or "
             "Hub ids, with commas between them. Write their words in the prompt.",
         },

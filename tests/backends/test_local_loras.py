@@ -110,6 +110,15 @@ async def test_kohyas_names_mean_the_same_layers(local: Local, model: Model) -> 
     assert ours == kohyas
 
 
+async def test_a_text_encoders_layers_count_for_words_that_were_read_before(
+    local: Local, model: Model, here: Path, bare: bytes
+) -> None:
+    file = adapters.lora(here / "words.safetensors", here / "model", ("text_encoder",), strength=2)
+    worn, _ = await drawn(local, model, with_loras(str(file)))
+    assert worn != bare
+    assert bare == (await drawn(local, model, ASK))[0]
+
+
 async def test_a_flow_model_wears_one_too(local: Local, here: Path) -> None:
     model = tiny.model(here / "flux")
     before, _ = await drawn(local, model, ASK)
