@@ -1,11 +1,12 @@
 """Pipelines on this machine: any diffusers text-to-image model, and the miniatures.
 
 A model's `options` may hold `scheduler`, `torch_dtype`, `variant`, `config` (for a single file:
-the folder or Hub id of a model with the same layout), `device`, and whatever a user's `Options`
-hold. Three settings are read: LINEUP_DEVICE (cuda, cuda:1, mps, cpu, or several with commas
-between them; what is there when unset), LINEUP_MEMORY_GB (how much of each device's memory models
-may keep between runs; a share of what it has when unset) and LINEUP_RAM_GB (how much RAM models
-may keep that wait for their device or are offloaded; half of it when unset).
+the folder or Hub id of a model with the same layout), `device`, for a cascade `stages` (the sources
+of the further ones, with commas between them), `stage_steps` and `stage_guidance_scale`, and
+whatever a user's `Options` hold. Three settings are read: LINEUP_DEVICE (cuda, cuda:1, mps, cpu, or
+several with commas between them; what is there when unset), LINEUP_MEMORY_GB (how much of each
+device's memory models may keep between runs; a share of what it has when unset) and LINEUP_RAM_GB
+(how much RAM models may keep that wait for their device or are offloaded; half of it when unset).
 
 Nothing here imports torch: that happens in the worker's thread, at the first run.
 """
@@ -36,7 +37,7 @@ from backends.local.adapters import shelves
 from backends.local.failures import INSTALL, explain
 from backends.local.machine import Machine, machine
 from backends.local.options import Options
-from backends.local.prepare import missing_weights, work_of
+from backends.local.prepare import missing_weights, stages, work_of
 from backends.local.spread import Spread, spread
 
 _PACKAGES = ("torch", "diffusers", "transformers")
@@ -59,10 +60,11 @@ class Local(Backend):
         if _lacks_packages():
             return Ready(Readiness.NEEDS_PACKAGE, INSTALL)
         try:
-            found = sources.find(sources.locate(model.source), model.label)
+            located = map(sources.locate, (model.source, *stages(model)))
+            found = [sources.find(source, model.label) for source in located]
         except NotReady as error:
             return Ready(Readiness.UNAVAILABLE, str(error))
-        if found is not None:
+        if all(found):
             return Ready(Readiness.READY)
         if sources.offline():
             return Ready(

@@ -17,6 +17,10 @@ def family_of(path: Path) -> Family:
             from backends.local.discrete import Discrete
 
             return Discrete()
+        case "IFPipeline":
+            from backends.local.cascade import PixelCascade
+
+            return PixelCascade()
         case "janus":
             from backends.local.autoregressive import Autoregressive
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from backends.base import Loading
 from backends.local.adapters import only_one
-from backends.local.sources import class_of, repository
+from backends.local.sources import SHARED, STAGE, class_of, repository
 
 if TYPE_CHECKING:
     from backends.local.machine import Machine
@@ -32,10 +32,13 @@ def pipeline(hub_id: str, machine: "Machine") -> None:
 
     half = machine.place.device.kind != "cpu"
     names = list_repo_files(hub_id)
-    if "model_index.json" not in names or _class_of(hub_id) in _NOT_BY_DIFFUSERS:
+    kind = _class_of(hub_id) if "model_index.json" in names else ""
+    if not kind or kind in _NOT_BY_DIFFUSERS:
         snapshot_download(hub_id, allow_patterns=chosen(names, half=half))
-    else:
-        DiffusionPipeline.download(hub_id, variant="fp16" if half else None, use_safetensors=True)
+        return
+    words: dict[str, Any] = dict.fromkeys(SHARED) if kind == STAGE else {}  # not to be fetched
+    variant = "fp16" if half else None
+    DiffusionPipeline.download(hub_id, variant=variant, use_safetensors=True, **words)
 
 
 def controlnet(hub_id: str, machine: "Machine") -> None:

@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import wraps
-from pathlib import Path
 from typing import Any, Final, cast
 
 import torch
@@ -17,7 +16,7 @@ from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
 from backends.base import Honour
-from backends.errors import BadInput, MissingWeights
+from backends.errors import BadInput
 from backends.local.device import Device
 from backends.local.embeddings import Embeddings
 from backends.local.families import family_of
@@ -25,7 +24,7 @@ from backends.local.family import Family
 from backends.local.memory import Held
 from backends.local.placement import place, weight
 from backends.local.preview import Look
-from backends.local.sources import Source, fault, find, locate, snapshot, variant_in
+from backends.local.sources import SHARED, variant_in, whole
 from backends.local.switches import compiled
 from backends.local.weights import weigh
 from backends.local.work import Recipe
@@ -47,9 +46,14 @@ class Loaded:
 
 def measure(recipe: Recipe, device: Device) -> tuple[Mapping[str, int], int]:
     """The numbers that each part's weights are, by the files, and the bytes of one when loaded."""
-    path = _found(locate(recipe.source), recipe.label)
+    path = whole(recipe.source, recipe.label)
     variant = recipe.variant or (variant_in(path, device.kind) if path.is_dir() else None)
-    return weigh(path, variant), _dtype(recipe, device).itemsize
+    counts = dict(weigh(path, variant))
+    for number, source in enumerate(recipe.stages, start=2):
+        stage = whole(source, recipe.label)
+        parts = weigh(stage, variant_in(stage, device.kind)).items()
+        counts |= {f"stage_{number}_{name}": size for name, size in parts if name not in SHARED}
+    return counts, _dtype(recipe, device).itemsize
 
 
 # While weights are read, diffusers and transformers put a hook of their own into torch for the
@@ -73,7 +77,7 @@ def load_pipeline(recipe: Recipe, device: Device) -> Held[Loaded]:
     """Read the pipeline of `recipe` and move it to `device`."""
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
-    path = _found(locate(recipe.source), recipe.label)
+    path = whole(recipe.source, recipe.label)
     family = family_of(path)
     pipeline = family.load(path, recipe, _dtype(recipe, device), device)
     pipeline.set_progress_bar_config(disable=True)
@@ -89,7 +93,7 @@ def load_pipeline(recipe: Recipe, device: Device) -> Held[Loaded]:
 @_one_at_a_time
 def load_controlnet(recipe: Recipe, device: Device) -> Held[Loaded]:
     """Read the ControlNet of `recipe`, of whatever class, and move it to `device`."""
-    path = _found(locate(recipe.source), recipe.label)
+    path = whole(recipe.source, recipe.label)
     model: Any = AutoModel.from_pretrained(
         str(path),
         dtype=_dtype(recipe, device),
@@ -98,15 +102,6 @@ def load_controlnet(recipe: Recipe, device: Device) -> Held[Loaded]:
         local_files_only=True,
     )
     return Held(Loaded(model.to(device.name)), weight([model]))
-
-
-def _found(source: Source, label: str) -> Path:
-    path = find(source, label)
-    if path is not None:
-        return path
-    folder = snapshot(source.id)  # fetched just now, and yet not whole
-    problem = None if folder is None else fault(folder, label)
-    raise problem or MissingWeights(f"The weights of {label} are not on this machine.")
 
 
 def _dtype(recipe: Recipe, device: Device) -> torch.dtype:

@@ -40,10 +40,12 @@ async def work_of(
 
     prompt, tags = adapters.tagged(request.prompt)
     named = "\n".join((text("loras"), tags))
+    guidance = options.get("stage_guidance_scale")
     return Work(
         recipe=Recipe(
             source=model.source,
             label=model.label,
+            stages=stages(model),
             dtype=text("torch_dtype"),
             variant=text("variant"),
             config=text("config"),
@@ -64,6 +66,8 @@ async def work_of(
         seed=seed,
         steering=await _steering(model, request, text("torch_dtype")),
         start=await _start(request),
+        stage_steps=int(options.get("stage_steps") or 0),
+        stage_guidance_scale=None if guidance is None else float(guidance),
         scheduler=text("scheduler"),
         attention=text("attention"),
         step_cache=text("step_cache"),
@@ -75,15 +79,24 @@ async def work_of(
     )
 
 
+def stages(model: Model) -> tuple[str, ...]:
+    """The sources of a cascade's further stages: `stages` in its options, with commas between."""
+    named = str(model.options.get("stages") or "").split(",")
+    return tuple(source.strip() for source in named if source.strip())
+
+
 async def missing_weights(
     work: Work, machine: "Machine", download_gb: float | None
 ) -> AsyncGenerator[Loading, None]:
     """Fetch what is not here yet, and say so."""
     recipe = work.recipe
-    source = sources.locate(recipe.source)
-    if sources.find(source, recipe.label) is None:
+    for number, source in enumerate(map(sources.locate, (recipe.source, *recipe.stages)), start=1):
+        if sources.find(source, recipe.label) is not None:
+            continue
+        what = f"stage {number} of {recipe.label}" if recipe.stages else recipe.label
+        size = None if recipe.stages else download_gb
         fetching = partial(fetch.pipeline, source.id, machine)
-        async with aclosing(fetch.fetched(source.id, recipe.label, fetching, download_gb)) as news:
+        async with aclosing(fetch.fetched(source.id, what, fetching, size)) as news:
             async for loading in news:
                 yield loading
     if work.steering is not None:

@@ -22,6 +22,11 @@ PICKLES: Final = frozenset({".bin", ".ckpt", ".pt", ".pth", ".pkl"})
 _HUB_ID: Final = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
+STAGE: Final = "IFSuperResolutionPipeline"
+SHARED: Final = ("text_encoder", "tokenizer", "safety_checker", "feature_extractor", "watermarker")
+"""Parts of a further stage of a cascade that are not needed: the first stage has them."""
+
+
 class Kind(StrEnum):
     """The forms that a source can take."""
 
@@ -93,6 +98,21 @@ def find(source: Source, label: str) -> Path | None:
     return source.path
 
 
+def whole(source: str, label: str) -> Path:
+    """The folder or file to load, of what should have been fetched by now.
+
+    Raises:
+        NotReady: it is not there, or it is not a model that can be loaded.
+    """
+    located = locate(source)
+    path = find(located, label)
+    if path is not None:
+        return path
+    folder = snapshot(located.id)  # fetched just now, and yet not whole
+    problem = None if folder is None else fault(folder, label)
+    raise problem or MissingWeights(f"The weights of {label} are not on this machine.")
+
+
 def class_of(path: Path) -> str:
     """What the folder `path` says that it holds; "" for a file.
 
@@ -123,8 +143,11 @@ def fault(folder: Path, label: str) -> NotReady | None:
             f"The folder of {label} has no readable model_index.json, so it is not a diffusers "
             "model. Choose the folder that holds model_index.json."
         )
+    spared = SHARED if parts.get("_class_name") == STAGE else ()
     for name, value in parts.items():
         if name.startswith("_") or not isinstance(value, list) or cast(list[Any], value)[0] is None:
+            continue
+        if name in spared:
             continue
         if not (folder / name).is_dir():
             return MissingWeights(

@@ -12,10 +12,12 @@ class Recipe:
     `dtype` and `variant` are "" for what suits the device. `config` is the folder or Hub id of a
     model with the same layout, for single files. `offload` and `quantization` say where the
     weights lie and in how many bits (`placement.py`), `compile` whether the denoiser is compiled.
+    `stages` are the sources of a cascade's further stages.
     """
 
     source: str
     label: str
+    stages: tuple[str, ...] = ()
     dtype: str = ""
     variant: str = ""
     config: str = ""
@@ -58,13 +60,19 @@ class Adapter:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Work:
-    """One request, fitted to its model. Picture i is drawn with `seed` + i."""
+    """One request, fitted to its model. Picture i is drawn with `seed` + i.
+
+    `stage_steps` and `stage_guidance_scale` are for the further stages of a cascade; 0 and None
+    are what is usual.
+    """
 
     recipe: Recipe
     request: Request
     seed: int
     steering: Steering | None = None
     start: Start | None = None
+    stage_steps: int = 0
+    stage_guidance_scale: float | None = None
     scheduler: str = ""
     attention: str = ""
     step_cache: str = ""

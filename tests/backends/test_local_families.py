@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
@@ -31,18 +32,23 @@ from backends.local.fetch import chosen
 from tests.backends import tiny_models as tiny
 from tests.backends.test_local_drawing import events_of, pictures, pixels
 from tests.backends.tiny_autoregressive import autoregressive
+from tests.backends.tiny_cascade import cascade
 from tests.backends.tiny_discrete import discrete
+from tests.servers.pictures import plain
 
 ASK = Request(prompt="a red circle", seed=5, num_inference_steps=4)
 SIZES = Sizes(native=((64, 64),), only_native=True)
-STEPS = {"discrete": 4, "autoregressive": 16}
-"""What `ASK` takes of each family: of picture tokens there are as many as there are."""
+STEPS = {"discrete": 4, "autoregressive": 16, "cascade": 4 + 2}
+"""What `ASK` takes of each family: of picture tokens there are as many as there are, and of a
+cascade's second stage half as many steps."""
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Model]:
     here = tmp_path_factory.mktemp("families")
+    base, upper = cascade(here / "cascade")
     return {
+        "cascade": tiny.model(base, sizes=SIZES, options={"stages": str(upper)}),
         "discrete": tiny.model(discrete(here / "discrete"), sizes=SIZES),
         "autoregressive": tiny.model(autoregressive(here / "autoregressive"), sizes=SIZES),
     }
@@ -123,6 +129,7 @@ async def test_a_stop_takes_effect_at_the_next_step_and_the_next_run_works(
     [
         ("discrete", {"negative_prompt"}),
         ("autoregressive", {"negative_prompt", "num_inference_steps", "scheduler"}),
+        ("cascade", set[str]()),
     ],
 )
 async def test_what_a_family_cannot_take_is_named(
@@ -137,7 +144,7 @@ async def test_what_a_family_cannot_take_is_named(
     assert set(notes) == ignored
     assert all("ignored" in note and "Tiny" in note for note in notes.values())
     text = Image.open(io.BytesIO(picture.data)).info["parameters"]
-    assert "blue" not in text
+    assert ("blue" in text) == ("negative_prompt" not in ignored)
     assert ("Steps: 4" in text, "Sampler" in text) == (not scheduler, not scheduler)
 
 
@@ -170,6 +177,62 @@ async def test_half_precision_alone_is_enough(local: Local, tmp_path: Path) -> N
     assert not list(folder.glob("*/diffusion_pytorch_model.safetensors"))
     assert local.ready(tiny.model(folder)).state == "ready"
     assert await pictures(local, tiny.model(folder, sizes=SIZES), ASK)
+
+
+async def test_a_cascade_starts_from_a_picture(local: Local, models: dict[str, Model]) -> None:
+    model = models["cascade"]
+    start = replace(ASK, image=plain(64, 64, b"\xe0\x20\x20"), strength=0.5)
+    events = await events_of(local, model, start)
+    steps = [(event.step, event.steps) for event in events if isinstance(event, Progress)]
+    assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]  # two of four, and two of the second stage
+    [red] = [event for event in events if isinstance(event, Picture)]
+    [blue] = await pictures(local, model, replace(start, image=plain(64, 64, b"\x20\x20\xe0")))
+    assert (pixels(red) != pixels(blue)).any()
+
+
+async def test_the_catalogue_says_what_a_further_stage_takes(
+    local: Local, models: dict[str, Model]
+) -> None:
+    model = models["cascade"]
+    options = {**model.options, "stage_steps": 3, "stage_guidance_scale": 1.0}
+    events = await events_of(local, replace(model, options=options), ASK)
+    assert sum(isinstance(event, Progress) for event in events) == 4 + 3
+    [usual] = await pictures(local, model, ASK)
+    [own] = await pictures(
+        local, replace(model, options={**model.options, "stage_guidance_scale": 1.0}), ASK
+    )
+    assert usual.data != own.data
+
+
+async def test_a_further_stage_needs_no_second_text_encoder(local: Local, tmp_path: Path) -> None:
+    base, upper = cascade(tmp_path, variant="fp16")
+    for part in ("text_encoder", "tokenizer"):
+        shutil.rmtree(upper / part)
+    model = tiny.model(base, sizes=SIZES, options={"stages": str(upper)})
+    assert local.ready(model).state == "ready"
+    assert await pictures(local, model, ASK)
+    shutil.rmtree(upper / "unet")
+    assert local.ready(model).state == "not available"
+    with pytest.raises(MissingWeights, match="its part 'unet' is missing"):
+        await events_of(local, model, ASK)
+
+
+async def test_a_first_stage_alone_draws_small_pictures(
+    local: Local, models: dict[str, Model]
+) -> None:
+    [small] = await pictures(local, replace(models["cascade"], options={}), ASK)
+    assert (small.width, small.height) == (16, 16)
+
+
+async def test_schedulers_that_a_cascade_cannot_work_with_are_a_sentence(
+    local: Local, models: dict[str, Model]
+) -> None:
+    for name in ("DPM++ 2M", "DPM++ 2S"):
+        options = {"local": {"scheduler": name}}
+        assert await pictures(local, models["cascade"], replace(ASK, options=options))
+    with pytest.raises(BadInput, match=r"cannot work with the scheduler Euler.*Choose DDPM"):
+        options = {"local": {"scheduler": "Euler"}}
+        await events_of(local, models["cascade"], replace(ASK, options=options))
 
 
 async def test_weights_in_several_files(local: Local, tmp_path: Path) -> None:

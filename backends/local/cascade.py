@@ -1,0 +1,247 @@
+"""Pixel cascades: one model draws a small picture, others enlarge it (DeepFloyd IF, open Imagen).
+
+No autoencoder: each stage works on pixels. Each is a diffusers pipeline in a folder of its own;
+`Cascade` calls them as one. The prompt is read once, by the first stage's T5, and its embeddings go
+to all stages (Imagen, arXiv 2205.11487). A request's steps and guidance are the first stage's; each
+further one takes what its model's entry in the catalogue says (`stage_steps`,
+`stage_guidance_scale`), else half as many steps and the guidance that is usual for its class.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+import torch
+from diffusers.pipelines.deepfloyd_if.pipeline_if_img2img import IFImg2ImgPipeline
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from PIL import Image
+from torch.nn import functional as F
+
+from backends.base import Event
+from backends.errors import BadInput
+from backends.local.device import Device
+from backends.local.family import Family, from_folder
+from backends.local.pen import Pen
+from backends.local.preview import Look
+from backends.local.sources import SHARED, variant_in, whole
+from backends.local.work import Recipe, Work
+
+_SHOWN: Final = 64
+"""Pixels on a side of a preview: larger pictures in the making are shown smaller."""
+_KNOWING: Final = frozenset(
+    {"DDPMScheduler", "DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler"}
+)
+"""Schedulers that know what to do with the variance that IF's U-Nets predict as well."""
+
+Seen = Callable[[Any, int, Any, dict[str, torch.Tensor]], Any]
+
+
+class PixelCascade(Family):
+    """DeepFloyd IF. There is no ControlNet for it."""
+
+    def load(self, path: Path, recipe: Recipe, dtype: torch.dtype, device: Device) -> Any:
+        """Read all stages; the further ones share the first one's text encoder and checks."""
+        base = from_folder(path, recipe.variant, dtype, device)
+        shared = {name: part for name, part in base.components.items() if name in SHARED}
+        shared |= {"text_encoder": None, "tokenizer": None}  # the first has read the prompt
+        further = [
+            _stage(whole(stage, recipe.label), shared, dtype, device) for stage in recipe.stages
+        ]
+        return Cascade(base, further)
+
+    def pen(
+        self, pipeline: Any, look: Look | None, work: Work, emit: Callable[[Event], None]
+    ) -> Pen:
+        """One that knows what the further stages take."""
+        return _CascadePen(pipeline, look, work, emit)
+
+    def started(self, pipeline: Any, label: str) -> Any:
+        """The first stage in its image-to-image form; the further ones enlarge what it draws."""
+        first: Any = IFImg2ImgPipeline(**pipeline.base.components, requires_safety_checker=False)
+        first.set_progress_bar_config(disable=True)
+        return StartedCascade(first, pipeline.further)
+
+    def _look(self, pipeline: Any, folder: Path | None) -> Look | None:
+        return Look(torch.eye(3) / 2, torch.full((3,), 0.5))  # it is the picture, from -1 to 1
+
+
+class _CascadePen(Pen):
+    def _words(self) -> dict[str, Any]:
+        work = self._work
+        return super()._words() | {
+            "stage_steps": work.stage_steps,
+            "stage_guidance_scale": work.stage_guidance_scale,
+        }
+
+    def _grid(self, latents: torch.Tensor) -> torch.Tensor:
+        """The first picture's pixels, (3, height, width)."""
+        return F.adaptive_avg_pool2d(latents[0].float(), min(_SHOWN, *latents.shape[2:]))
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """Finished pictures, and which of them a stage's own safety check withheld."""
+
+    images: list[Image.Image]
+    nsfw_content_detected: list[bool] | None = None
+
+
+class Cascade:
+    """Several stages that are called like one diffusers pipeline."""
+
+    def __init__(self, base: Any, further: Sequence[Any]) -> None:
+        self.base, self.further = base, tuple(further)
+        self._own_schedulers = [stage.scheduler for stage in self.further]
+        self._own_kind = type(base.scheduler).__name__
+        self.num_timesteps = 0
+
+    @property
+    def components(self) -> dict[str, Any]:
+        """The parts of all stages; those of the second begin with `stage_2_`, and so on."""
+        parts = dict(self.base.components)
+        for number, stage in enumerate(self.further, start=2):
+            parts |= {f"stage_{number}_{name}": part for name, part in stage.components.items()}
+        return parts
+
+    @property
+    def scheduler(self) -> Any:
+        """The first stage's; the further ones keep their own kinds."""
+        return self.base.scheduler
+
+    @scheduler.setter
+    def scheduler(self, fresh: Any) -> None:
+        kind = type(fresh).__name__
+        if kind not in _KNOWING and kind != self._own_kind:
+            raise BadInput(
+                f"A pixel cascade cannot work with the scheduler {kind}. "
+                "Choose DDPM, DPM++ 2M or DPM++ 2S, or none for the model's own."
+            )
+        self.base.scheduler = fresh
+
+    def encode_prompt(self, *arguments: Any, **words: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """The prompt's embeddings and those of what is unwanted, read by the first stage."""
+        return self.base.encode_prompt(*arguments, **words)
+
+    def set_progress_bar_config(self, **words: Any) -> None:
+        """Pass it on."""
+        for stage in (self.base, *self.further):
+            stage.set_progress_bar_config(**words)
+
+    def to(self, device: str) -> Self:
+        """Move the weights of all stages."""
+        for stage in (self.base, *self.further):
+            stage.to(device)
+        return self
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        prompt: str,
+        *,
+        negative_prompt: str | None = None,
+        num_inference_steps: int = 100,
+        guidance_scale: float = 7.0,
+        num_images_per_prompt: int = 1,
+        generator: list[torch.Generator] | None = None,
+        callback_on_step_end: Seen | None = None,
+        stage_steps: int = 0,
+        stage_guidance_scale: float | None = None,
+    ) -> Drawn:
+        """Draw; the callback is shown the pixels so far, (pictures, 3, height, width)."""
+        words = {"num_inference_steps": num_inference_steps, "guidance_scale": guidance_scale}
+        return self._draw(
+            (prompt, negative_prompt, num_images_per_prompt),
+            words,
+            {"generator": generator, "callback": self._passed_on(callback_on_step_end)},
+            (num_inference_steps, stage_steps or -(-num_inference_steps // 2)),
+            {} if stage_guidance_scale is None else {"guidance_scale": stage_guidance_scale},
+        )
+
+    def _draw(
+        self,
+        told: tuple[str, str | None, int],
+        first: dict[str, Any],
+        every: dict[str, Any],
+        steps: tuple[int, int],
+        later: dict[str, Any],
+    ) -> Drawn:
+        """The words of the `first` stage alone, of `every` stage, and of the `later` ones."""
+        self.num_timesteps = steps[0] + steps[1] * len(self.further)
+        prompt, negative, count = told
+        led, free = self.encode_prompt(
+            prompt,
+            do_classifier_free_guidance=True,  # one stage may want it where another does not
+            num_images_per_prompt=count,
+            negative_prompt=negative,
+        )
+        every = every | {"prompt_embeds": led, "negative_prompt_embeds": free}
+        made = self.base(**first, **every, output_type=self._form(0))
+        for number, stage in enumerate(self.further, start=1):
+            # A stopped run leaves a scheduler in the middle of things.
+            own = self._own_schedulers[number - 1]
+            stage.scheduler = type(own).from_config(own.config)
+            made = stage(
+                image=made.images,
+                num_inference_steps=steps[1],
+                output_type=self._form(number),
+                **later,
+                **every,
+            )
+        flags = [made.nsfw_detected or [], made.watermark_detected or []]
+        withheld = [any(pair) for pair in zip(*flags, strict=True)] if all(flags) else flags[0]
+        return Drawn(made.images, withheld or None)
+
+    def _form(self, number: int) -> str:
+        """Pixels as they are for the next stage; pictures, looked through, from the last one."""
+        return "pil" if number == len(self.further) else "pt"
+
+    def _passed_on(self, seen: Seen | None) -> Callable[[int, Any, torch.Tensor], None]:
+        def step(_: int, time: Any, pixels: torch.Tensor) -> None:
+            if seen is not None:
+                seen(self, 0, time, {"latents": pixels})
+
+        return step
+
+
+class StartedCascade(Cascade):
+    """A cascade whose first stage starts from a picture."""
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        prompt: str,
+        *,
+        image: Image.Image | None = None,
+        strength: float = 0.7,
+        negative_prompt: str | None = None,
+        num_inference_steps: int = 80,
+        guidance_scale: float = 10.0,
+        num_images_per_prompt: int = 1,
+        generator: list[torch.Generator] | None = None,
+        callback_on_step_end: Seen | None = None,
+        stage_steps: int = 0,
+        stage_guidance_scale: float | None = None,
+    ) -> Drawn:
+        """As `Cascade`, from `image` on; only the last steps of the first stage are taken."""
+        words = {"num_inference_steps": num_inference_steps, "guidance_scale": guidance_scale}
+        small = [image] * num_images_per_prompt
+        return self._draw(
+            (prompt, negative_prompt, num_images_per_prompt),
+            words | {"image": small, "strength": strength},
+            {"generator": generator, "callback": self._passed_on(callback_on_step_end)},
+            (int(num_inference_steps * strength), stage_steps or -(-num_inference_steps // 2)),
+            {} if stage_guidance_scale is None else {"guidance_scale": stage_guidance_scale},
+        )
+
+
+def _stage(path: Path, shared: dict[str, Any], dtype: torch.dtype, device: Device) -> Any:
+    return DiffusionPipeline.from_pretrained(
+        str(path),
+        dtype=dtype,
+        variant=variant_in(path, device.kind),
+        use_safetensors=True,
+        local_files_only=True,
+        requires_safety_checker=False,
+        **shared,
+    )
