@@ -84,6 +84,16 @@ class Latent(Family):
 
 
 class _LatentPen(Pen):
+    def _words(self) -> dict[str, Any]:
+        """Qwen-Image calls the usual guidance `true_cfg_scale`, and leads away from some words."""
+        words, takes = super()._words(), self._parameters
+        distilled = takes.get("guidance_scale")
+        if "true_cfg_scale" in takes and distilled is not None and distilled.default is None:
+            if "guidance_scale" in words:
+                words["true_cfg_scale"] = words.pop("guidance_scale")
+            words.setdefault("negative_prompt", " ")  # or it takes no guidance at all
+        return words
+
     def _grid(self, latents: torch.Tensor) -> torch.Tensor:
         """The latents of the first picture as (channels, height, width)."""
         latents = latents[:1]

@@ -1,5 +1,6 @@
 """The families beside latent diffusion, drawn through the local backend as all others are."""
 
+import inspect
 import io
 import os
 import shutil
@@ -7,11 +8,13 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import pytest_asyncio
+from diffusers.pipelines.qwenimage.pipeline_qwenimage import QwenImagePipeline
 from PIL import Image
 from transformers import JanusForConditionalGeneration, JanusProcessor
 
@@ -29,6 +32,8 @@ from backends.base import (
 from backends.errors import BadInput, MissingWeights
 from backends.local import Local
 from backends.local.fetch import chosen
+from backends.local.latent import Latent
+from backends.local.work import Recipe, Work
 from tests.backends import tiny_models as tiny
 from tests.backends.test_local_drawing import events_of, pictures, pixels
 from tests.backends.tiny_autoregressive import autoregressive
@@ -263,6 +268,33 @@ async def test_where_nothing_is_left_to_chance_the_tokens_are_the_librarys_own(
     plain = ((janus.decode_image_tokens(tokens)[0].clamp(-1, 1) + 1) * 127.5).detach().numpy()
     [ours] = await pictures(local, model, replace(ASK, guidance_scale=1e6))
     assert np.abs(pixels(ours) - plain).max() <= 1
+
+
+class Qwen:
+    """Takes down what it is called with; its signature is the real one's."""
+
+    scheduler = None
+
+    def __init__(self) -> None:
+        self.words: dict[str, Any] = {}
+
+    def __call__(self, **words: Any) -> Any:
+        self.words = words
+        return SimpleNamespace(images=[Image.new("RGB", (64, 64))])
+
+    __call__.__signature__ = inspect.signature(QwenImagePipeline.__call__)  # pyright: ignore
+
+
+@pytest.mark.parametrize(("negative", "told"), [("", " "), ("blue", "blue")])
+def test_qwen_image_is_guided_by_what_it_calls_guidance(negative: str, told: str) -> None:
+    qwen = Qwen()
+    recipe = Recipe(source="Qwen/Qwen-Image", label="Qwen-Image")
+    request = Request(prompt="a cat", negative_prompt=negative, guidance_scale=4.5)
+    pen = Latent().pen(qwen, None, Work(recipe=recipe, request=request, seed=1), lambda _: None)
+    pen.draw(0, 1, (0, 1))
+    assert qwen.words["true_cfg_scale"] == 4.5 and "guidance_scale" not in qwen.words
+    assert qwen.words["negative_prompt"] == told
+    assert not pen.ignored
 
 
 VQ_DIFFUSION = [
