@@ -13,6 +13,7 @@ single file goes the same way as a folder.
 """
 
 import importlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 PACKAGES: Final = 'Install the extra for it: pip install -e ".[quantized]"'
 _UNPACKED: Final = ("vae", "vqvae", "movq", "safety_checker", "image_encoder")
+_STAGE: Final = re.compile(r"^stage_\d+_")
 _DENOISERS: Final = ("unet", "transformer", "transformer_2", "prior", "decoder")
 
 
@@ -100,7 +102,7 @@ def place(pipeline: Any, recipe: Recipe, device: Device) -> tuple[Footprint, dic
     ignored: dict[str, Honour] = {}
     offload = recipe.offload
     if offload and not hasattr(pipeline, "enable_model_cpu_offload"):
-        note = f"offload ignored: {recipe.label} is no diffusers pipeline"
+        note = f"offload ignored: {recipe.label} cannot be taken apart for it"
         ignored["offload"], offload = Honour(offload, None, note), ""
     stay = [name for name, part in parts.items() if offload == "group" and _whole(part)]
     if not offload:
@@ -139,9 +141,9 @@ def parts_of(pipeline: Any) -> dict[str, nn.Module]:
 
 
 def denoisers(pipeline: Any) -> list[nn.Module]:
-    """The networks that work at every step."""
+    """The networks that work at every step, those of a cascade's further stages too."""
     parts = parts_of(pipeline)
-    return [parts[name] for name in _DENOISERS if name in parts]
+    return [part for name, part in parts.items() if _STAGE.sub("", name) in _DENOISERS]
 
 
 def weight(modules: list[nn.Module]) -> int:

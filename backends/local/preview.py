@@ -67,11 +67,20 @@ class Budget:
 
     def show(self, look: Look, latents: torch.Tensor) -> Preview:
         """Make a look and book its time."""
+        _finished(latents.device)  # the step itself is not the look's doing
         began = time.monotonic()
         preview = look.picture(latents)
         self._last = time.monotonic() - began
         self._spent += self._last
         return preview
+
+
+def _finished(device: torch.device) -> None:
+    """Wait for what a GPU, which works behind the program's back, still has to do."""
+    if device.type == "cuda":
+        torch.cuda.current_stream(device).synchronize()
+    elif device.type == "mps":
+        torch.mps.synchronize()
 
 
 def own_map(folder: Path | None, codebook: torch.Tensor | None = None) -> Look | None:

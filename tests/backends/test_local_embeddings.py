@@ -12,7 +12,7 @@ import torch
 from backends.base import Config, Model, Request
 from backends.local import Local
 from backends.local.embeddings import Embeddings, remembering
-from tests.backends import tiny_flow
+from tests.backends import tiny_cascade, tiny_sdxl, tiny_transformers
 from tests.backends import tiny_models as tiny
 from tests.backends.test_local_drawing import pictures
 
@@ -25,8 +25,11 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Model]:
     here = tmp_path_factory.mktemp("models")
     return {
         "diffusion": tiny.model(tiny.diffusion(here / "diffusion")),
-        "sd3": tiny.model(tiny_flow.sd3(here / "sd3")),
-        "flux": tiny.model(tiny_flow.flux(here / "flux")),
+        "sd3": tiny.model(tiny_transformers.sd3(here / "sd3")),
+        "flux": tiny.model(tiny_transformers.flux(here / "flux")),
+        "pixart": tiny.model(tiny_transformers.pixart(here / "pixart")),
+        "sdxl": tiny.model(tiny_sdxl.sdxl(here / "sdxl")),
+        "cascade": tiny.model(tiny_cascade.cascade(here / "cascade")[0]),
         "masked": tiny.model(tiny.masked(here / "masked"), family="masked"),
     }
 
@@ -52,7 +55,7 @@ def encoded() -> Iterator[list[str]]:
     handle.remove()
 
 
-@pytest.mark.parametrize("form", ["diffusion", "sd3", "flux"])
+@pytest.mark.parametrize("form", ["diffusion", "sdxl", "sd3", "flux", "pixart", "cascade"])
 async def test_a_prompt_that_was_encoded_gives_the_same_bytes(
     local: Local, models: dict[str, Model], form: str, encoded: list[str]
 ) -> None:

@@ -21,8 +21,8 @@ from backends.local.device import Budgets, Device
 from backends.local.machine import machine
 from backends.local.weights import weigh
 from backends.local.work import Recipe
-from tests.backends import tiny_flow
 from tests.backends import tiny_models as tiny
+from tests.backends import tiny_transformers
 from tests.backends.test_local_drawing import events_of, pixels
 from tests.servers.pictures import plain
 
@@ -37,7 +37,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Model]:
     here = tmp_path_factory.mktemp("models")
     return {
         "diffusion": tiny.model(tiny.diffusion(here / "diffusion")),
-        "flow": tiny.model(tiny_flow.flux(here / "flow")),
+        "flow": tiny.model(tiny_transformers.flux(here / "flow")),
         "masked": tiny.model(tiny.masked(here / "masked"), family="masked"),
     }
 

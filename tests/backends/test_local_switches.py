@@ -13,8 +13,8 @@ import torch
 from backends.base import Config, Model, Picture, Progress, Receipt, Request
 from backends.errors import BadInput
 from backends.local import Local
-from tests.backends import tiny_flow
 from tests.backends import tiny_models as tiny
+from tests.backends import tiny_transformers
 from tests.backends.test_local_drawing import events_of, pixels
 
 ASK = Request(prompt="a red circle", seed=5, num_inference_steps=12)
@@ -25,7 +25,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Model]:
     here = tmp_path_factory.mktemp("models")
     return {
         "diffusion": tiny.model(tiny.diffusion(here / "diffusion")),
-        "flow": tiny.model(tiny_flow.flux(here / "flow")),
+        "flow": tiny.model(tiny_transformers.flux(here / "flow")),
     }
 
 
