@@ -134,6 +134,23 @@ class Cascade:
             stage.to(device)
         return self
 
+    def enable_model_cpu_offload(self, **words: Any) -> None:
+        """Let every part wait in RAM until its turn; as diffusers' pipelines do it."""
+        for stage in (self.base, *self.further):
+            stage.enable_model_cpu_offload(**words)
+
+    def enable_group_offload(self, exclude_modules: Sequence[str] = (), **words: Any) -> None:
+        """Let every layer wait in RAM until its turn; whole parts may be left out."""
+        for number, stage in enumerate((self.base, *self.further), start=1):
+            prefix = f"stage_{number}_" if number > 1 else ""
+            own = [name for name in stage.components if prefix + name in exclude_modules]
+            stage.enable_group_offload(exclude_modules=own, **words)
+
+    def maybe_free_model_hooks(self) -> None:
+        """Send back to RAM what a run brought to the device."""
+        for stage in (self.base, *self.further):
+            stage.maybe_free_model_hooks()
+
     @torch.no_grad()
     def __call__(
         self,

@@ -9,7 +9,7 @@ today, and opens none of them. So the parts are read one by one here.
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import torch
 from diffusers.models.autoencoders.vq_model import VQModel
@@ -39,6 +39,8 @@ _WEIGHTS: Final[dict[str, Any]] = {
 
 class Discrete(Family):
     """VQ-Diffusion. It has neither a form for start pictures nor a ControlNet."""
+
+    offloads: ClassVar[bool] = False  # its pipeline works where its weights lie, and only there
 
     def load(self, path: Path, recipe: Recipe, dtype: torch.dtype, device: Device) -> Any:
         """Read the pipeline from its folder."""

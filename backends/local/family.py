@@ -10,7 +10,7 @@ tells a model's family from its files. What is loaded is called like a diffusers
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
@@ -26,6 +26,9 @@ from backends.local.work import Recipe, Work
 
 class Family:
     """What most families have in common; each of them is a class of its own below this one."""
+
+    offloads: ClassVar[bool] = True
+    """Whether parts can wait in RAM while others work."""
 
     def load(self, path: Path, recipe: Recipe, dtype: torch.dtype, device: Device) -> Any:
         """Read the model in `path` into the processor's memory; whoever asks moves it."""

@@ -6,7 +6,7 @@ file without a layout beside it asks for the small configuration files of its fa
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import wraps
 from typing import Any, Final, cast
 
@@ -82,6 +82,10 @@ def load_pipeline(recipe: Recipe, device: Device) -> Held[Loaded]:
     pipeline = family.load(path, recipe, _dtype(recipe, device), device)
     pipeline.set_progress_bar_config(disable=True)
     ignored = compiled(pipeline, recipe.label) if recipe.compile else {}
+    if recipe.offload and not family.offloads:
+        note = f"offload ignored: {recipe.label} takes none, its parts work on one device"
+        ignored["offload"] = Honour(recipe.offload, None, note)
+        recipe = replace(recipe, offload="")
     folder = None if path.is_file() else path
     look = family.look(pipeline, folder) if recipe.offload else None  # before its decoder moves
     lies, unplaced = place(pipeline, recipe, device)

@@ -31,7 +31,6 @@ from backends.base import (
 )
 from backends.errors import BadInput, MissingWeights
 from backends.local import Local
-from backends.local.fetch import chosen
 from backends.local.latent import Latent
 from backends.local.work import Recipe, Work
 from tests.backends import tiny_models as tiny
@@ -240,6 +239,22 @@ async def test_schedulers_that_a_cascade_cannot_work_with_are_a_sentence(
         await events_of(local, models["cascade"], replace(ASK, options=options))
 
 
+@pytest.mark.parametrize("offload", ["model", "group"])
+@pytest.mark.parametrize(("family", "taken"), [("cascade", True), ("discrete", False)])
+async def test_parts_wait_in_ram_or_the_card_says_that_they_cannot(
+    models: dict[str, Model], tmp_path: Path, family: str, taken: bool, offload: str
+) -> None:
+    card = Local(Config(value={"LINEUP_DEVICE": "cpu:0"}.get, home=tmp_path))
+    [whole] = await pictures(card, models[family], ASK)
+    light = replace(ASK, options={"local": {"offload": offload}})
+    for _ in range(2):
+        *_, picture, receipt = await events_of(card, models[family], light)
+        assert isinstance(picture, Picture) and isinstance(receipt, Receipt)
+        assert picture.data == whole.data
+        assert ("offload" in receipt.honoured) is not taken
+    await card.aclose()
+
+
 async def test_weights_in_several_files(local: Local, tmp_path: Path) -> None:
     folder = autoregressive(tmp_path / "janus", shard="300KB")
     assert len(list(folder.glob("*.safetensors"))) > 1
@@ -295,31 +310,3 @@ def test_qwen_image_is_guided_by_what_it_calls_guidance(negative: str, told: str
     assert qwen.words["true_cfg_scale"] == 4.5 and "guidance_scale" not in qwen.words
     assert qwen.words["negative_prompt"] == told
     assert not pen.ignored
-
-
-VQ_DIFFUSION = [
-    "README.md",
-    "model_index.json",
-    "tokenizer/merges.txt",
-    "transformer/config.json",
-    "transformer/diffusion_pytorch_model.bin",
-    "transformer/diffusion_pytorch_model.fp16.bin",
-    "transformer/diffusion_pytorch_model.fp16.safetensors",
-]
-JANUS = [
-    "chat_template.jinja",
-    "config.json",
-    "model-00001-of-00002.safetensors",
-    "model-00002-of-00002.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-]
-
-
-@pytest.mark.parametrize("half", [True, False])
-def test_a_download_takes_no_pickles_and_each_weight_once(half: bool) -> None:
-    few = ["model_index.json", "tokenizer/merges.txt", "transformer/config.json"]
-    assert chosen(VQ_DIFFUSION, half=half) == [*few, VQ_DIFFUSION[-1]]
-    assert set(chosen(JANUS, half=half)) == set(JANUS[:-1])
-    both = ["unet/a.safetensors", "unet/a.fp16.safetensors"]
-    assert chosen(both, half=half) == [both[half]]
