@@ -1,10 +1,13 @@
-"""Train and score the miniatures: `python -m backends.miniatures train|score NAME`."""
+"""Train and score the miniatures: `python -m backends.miniatures train|score`."""
 
 import argparse
+import importlib
 import json
 import sys
 
-NAMES = ("diffusion", "masked", "canny")
+NAMES = ("diffusion", "masked", "discrete", "autoregressive", "cascade", "canny", "clip")
+MODULES = {"canny": "controlnet"}
+"""Where a miniature's training stands, if not in a file of its name."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -17,24 +20,24 @@ def main(arguments: list[str] | None = None) -> int:
         "--refine", type=int, metavar="STEPS", help="go on from the committed weights instead"
     )
     scores = commands.add_parser("score", help="draw held-out scenes and judge them by rule")
-    scores.add_argument("name", choices=NAMES)
+    scores.add_argument("name", choices=NAMES, nargs="?")
+    scores.add_argument("--all", action="store_true", help="one table of every family")
     scores.add_argument("--json", action="store_true", help="print one JSON object, nothing else")
     scores.add_argument("--count", type=int, default=200, help="pictures per kind of scene")
     chosen = parser.parse_args(arguments)
     if chosen.command == "train":
         _train(chosen.name, chosen.refine)
+    elif chosen.all == bool(chosen.name):
+        parser.error("score: give a NAME or --all")
+    elif chosen.all:
+        _score_all(chosen.count, as_json=chosen.json)
     else:
         _score(chosen.name, chosen.count, as_json=chosen.json)
     return 0
 
 
 def _train(name: str, refine: int | None) -> None:
-    if name == "diffusion":
-        from backends.miniatures import diffusion as miniature
-    elif name == "masked":
-        from backends.miniatures import masked as miniature
-    else:
-        from backends.miniatures import controlnet as miniature
+    miniature = importlib.import_module(f"backends.miniatures.{MODULES.get(name, name)}")
     if refine is None:
         miniature.train()
     else:
@@ -55,6 +58,19 @@ def _score(name: str, count: int, *, as_json: bool) -> None:
     for category, found in result.categories.items():
         share = found.passed / max(found.total, 1)
         print(f"  {category:20} {found.passed:4}/{found.total:<4} {share:7.1%}")
+    if result.clip_score is not None:
+        print(f"  {'CLIPScore':20} {result.clip_score:9.3f}")
+
+
+def _score_all(count: int, *, as_json: bool) -> None:
+    from backends.miniatures.score import score_all
+    from backends.miniatures.table import markdown
+
+    results = score_all(count)
+    if as_json:
+        print(json.dumps([result.as_dict() for result in results]))
+    else:
+        print(markdown(results))
 
 
 if __name__ == "__main__":

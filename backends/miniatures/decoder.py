@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias, cast
 import torch
 from diffusers import AutoencoderKL, VQModel
 from torch import nn
+from transformers.models.janus.modeling_janus import JanusVQVAE
 
 from backends.miniatures import data, world
 from backends.miniatures.autoencoder import picture_loss, to_tensor
@@ -24,6 +25,9 @@ from backends.miniatures.training import WORKSHOP, Trainee, run_stage
 STEPS: Final = 1500
 WHOLE_SHARE: Final = 0.35
 
+Coder: TypeAlias = AutoencoderKL | VQModel | JanusVQVAE
+"""Any autoencoder whose halves bear the names of latent diffusion's own code."""
+
 Lookup: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 """From cached codes (n, ...) to what the decoder takes (n, channels, 16, 16), in fp32."""
 
@@ -31,7 +35,7 @@ Lookup: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 class Half(nn.Module):
     """The decoding half of an autoencoder: from codes to pixels."""
 
-    def __init__(self, whole: AutoencoderKL | VQModel) -> None:
+    def __init__(self, whole: Coder) -> None:
         super().__init__()
         assert whole.post_quant_conv is not None
         self.convolution, self.decoder = whole.post_quant_conv, whole.decoder
@@ -57,7 +61,7 @@ class Plan:
     unit: bool = False
 
 
-def train(plan: Plan, whole: AutoencoderKL | VQModel, codes: torch.Tensor, lookup: Lookup) -> None:
+def train(plan: Plan, whole: Coder, codes: torch.Tensor, lookup: Lookup) -> None:
     """Train (or resume, or just load) the decoder of `whole`, in place."""
     half = Half(whole)
     trainee = Trainee(half, rate=1e-3, decay=0.0, average=0.998)
@@ -80,7 +84,7 @@ def train(plan: Plan, whole: AutoencoderKL | VQModel, codes: torch.Tensor, looku
     refresh(plan.name, whole)
 
 
-def refresh(name: str, whole: AutoencoderKL | VQModel) -> None:
+def refresh(name: str, whole: Coder) -> None:
     """Put the decoder trained so far into `whole`, if there is one."""
     path = WORKSHOP / f"{name}.pt"
     if path.exists():

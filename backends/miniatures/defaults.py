@@ -15,6 +15,10 @@ class Setting:
 SETTINGS: Final[dict[str, Setting]] = {
     "diffusion": Setting(steps=20, guidance=3.0),
     "masked": Setting(steps=32, guidance=1.5),
+    "discrete": Setting(steps=32, guidance=3.0),
+    "autoregressive": Setting(steps=64, guidance=2.0),
+    "cascade": Setting(steps=20, guidance=3.0),
     "canny": Setting(steps=20, guidance=3.0),
 }
+FAMILIES: Final = ("diffusion", "masked", "discrete", "autoregressive", "cascade")
 EXAMPLE: Final = "a red star left of a blue ring on a white background"

@@ -43,6 +43,24 @@ def export(saved: Any, folder: Path, extras: dict[str, str] | None = None) -> No
     replace_folder(partial, folder)
 
 
+class Together:
+    """A model and what is saved beside it in the same folder: a tokenizer, a processor."""
+
+    def __init__(self, model: Any, *beside: Any) -> None:
+        self._model, self._beside = model, beside
+
+    def to(self, dtype: torch.dtype) -> "Together":
+        """Change the weights' type, as `export` asks of anything that it saves."""
+        self._model.to(dtype)
+        return self
+
+    def save_pretrained(self, folder: str, **how: Any) -> None:
+        """Write all of it."""
+        self._model.save_pretrained(folder, **how)
+        for part in self._beside:
+            part.save_pretrained(folder)
+
+
 def _open_in_fp32(config: Path) -> None:
     """Transformers opens a model in the type that its config names: processors want fp32."""
     values = cast("dict[str, Any]", json.loads(config.read_text("utf-8")))

@@ -4,39 +4,28 @@ Prompts come from scenes whose combination was never trained on, in the same wor
 training. Everything runs through the exported folders and the ordinary pipelines.
 """
 
-# diffusers fills its top level lazily, which type checkers take for private.
-# pyright: reportPrivateImportUsage=false
-
 import random
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final
 
-import torch
-from diffusers import (
-    ControlNetModel,
-    DiffusionPipeline,
-    StableDiffusionControlNetPipeline,
-    StableDiffusionPipeline,
-)
 from PIL import Image
 
 from backends.miniatures import captions, world
 from backends.miniatures.check import Verdict, judge
-from backends.miniatures.defaults import EXAMPLE, SETTINGS
+from backends.miniatures.defaults import EXAMPLE, FAMILIES, SETTINGS
+from backends.miniatures.drawing import Drawer, drawer
 from backends.miniatures.edges import agreement, canny
 from backends.miniatures.export import ASSETS, parameters
 from backends.miniatures.sight import look
 
 BATCH: Final = 16
+"""Pictures drawn together, for the verdicts; times are of single ones."""
 SEED: Final = 1
 EDGES_FOLLOWED: Final = 0.9
 """F1 (within two pixels) from which the drawn edges count as following the given ones."""
-
-Drawer: TypeAlias = Callable[[list[str], list[Image.Image]], list[Image.Image]]
 
 
 @dataclass(slots=True)
@@ -54,13 +43,17 @@ class Count:
 
 @dataclass(slots=True)
 class Score:
-    """A miniature's measured figures; `seconds_per_picture` is for one picture at a time."""
+    """A miniature's measured figures; `seconds_per_picture` is for one picture at a time.
+
+    `clip_score` is the mean of its pictures' with their prompts, None without a miniature CLIP.
+    """
 
     name: str
     parameters: int
     megabytes: float
     steps: int
     seconds_per_picture: float
+    clip_score: float | None = None
     categories: dict[str, Count] = field(default_factory=dict[str, Count])
 
     def as_dict(self) -> dict[str, Any]:
@@ -69,55 +62,34 @@ class Score:
 
 
 def score(name: str, count: int) -> Score:
-    """Draw `count` pictures per kind of scene and judge them."""
+    """Draw `count` pictures per kind of scene and judge them; `clip` judges the world's own."""
     if name == "canny":
         return _score_control(count)
-    pipe = cast(Any, DiffusionPipeline.from_pretrained(str(ASSETS / name)))
-    models = [module for module in pipe.components.values() if isinstance(module, torch.nn.Module)]
-    result = _start(name, models, ASSETS / name, drawer(pipe, name))
-    tally = result.categories
-    for wanted, full, verdict in _judged(drawer(pipe, name), count, pairs=False):
-        _add(tally, "single object", verdict.single_object)
-        _add(tally, "colour", verdict.colours)
-        _add(tally, "background", verdict.background)
-        if full and wanted.position is not None:
-            _add(tally, "position", verdict.position)
-    for _, _, verdict in _judged(drawer(pipe, name), count, pairs=True):
-        _add(tally, "two objects", verdict.two_objects)
-        _add(tally, "attribute binding", verdict.binding)
+    if name == "clip":
+        return _score_clip(count)
+    draw, models = drawer(name)
+    result = _start(name, parameters(*models), draw)
+    tally, alike = result.categories, list[float]()
+    for case in _judged(draw, count, pairs=False):
+        _add(tally, "single object", case.verdict.single_object)
+        _add(tally, "colour", case.verdict.colours)
+        _add(tally, "background", case.verdict.background)
+        if case.full and case.scene.position is not None:
+            _add(tally, "position", case.verdict.position)
+        alike.append(case.clip_score)
+    for case in _judged(draw, count, pairs=True):
+        _add(tally, "two objects", case.verdict.two_objects)
+        _add(tally, "attribute binding", case.verdict.binding)
+        alike.append(case.clip_score)
+    result.clip_score = round(statistics.mean(alike), 3)
     if name == "diffusion" and (ASSETS / "canny").exists():
         tally.update(_score_control(count).categories)
     return result
 
 
-def drawer(pipe: Any, name: str) -> Drawer:
-    """A function from prompts (and control pictures) to pictures, at the default settings."""
-    pipe.set_progress_bar_config(disable=True)
-    setting = SETTINGS[name]
-    dice = torch.Generator().manual_seed(SEED)
-
-    def draw(prompts: list[str], control: list[Image.Image]) -> list[Image.Image]:
-        extra = {"image": control} if control else {}
-        return pipe(
-            prompts,
-            num_inference_steps=setting.steps,
-            guidance_scale=setting.guidance,
-            generator=dice,
-            **extra,
-        ).images
-
-    return draw
-
-
-def control_pipeline() -> StableDiffusionControlNetPipeline:
-    """The diffusion miniature with its Canny ControlNet."""
-    pipe = cast(
-        StableDiffusionPipeline, DiffusionPipeline.from_pretrained(str(ASSETS / "diffusion"))
-    )
-    control = ControlNetModel.from_pretrained(str(ASSETS / "canny"))
-    return StableDiffusionControlNetPipeline(
-        **pipe.components, controlnet=control, requires_safety_checker=False
-    )
+def score_all(count: int) -> list[Score]:
+    """Every family that has been trained, one after the other."""
+    return [score(name, count) for name in FAMILIES if (ASSETS / name).is_dir()]
 
 
 def held_out_scenes(count: int, *, pairs: bool) -> list[world.Scene]:
@@ -127,28 +99,71 @@ def held_out_scenes(count: int, *, pairs: bool) -> list[world.Scene]:
     return [world.sample(dice, pairs=share, held_out_only=True) for _ in range(count)]
 
 
-def _judged(
-    draw: Drawer, count: int, *, pairs: bool
-) -> Iterator[tuple[world.Scene, bool, Verdict]]:
-    """Scene, whether its caption named everything, and the verdict; every other caption does."""
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """One drawn picture: its scene, whether its caption named everything, and how it fares."""
+
+    scene: world.Scene
+    full: bool
+    verdict: Verdict
+    clip_score: float
+
+
+def _prompts(scenes: list[world.Scene]) -> list[str]:
+    """A caption for each; every other one names everything."""
     dice = random.Random(SEED)
-    scenes = held_out_scenes(count, pairs=pairs)
-    prompts = [
+    return [
         captions.write(scene, dice, vague=0, loose=0, full=index % 2 == 0)
         for index, scene in enumerate(scenes)
     ]
+
+
+def _judged(draw: Drawer, count: int, *, pairs: bool) -> Iterator[_Case]:
+    from backends.miniatures.clip import judge as clip
+
+    scenes = held_out_scenes(count, pairs=pairs)
+    prompts = _prompts(scenes)
     for start in range(0, count, BATCH):
-        drawn = draw(prompts[start : start + BATCH], [])
-        for index, picture in enumerate(drawn, start):
-            yield scenes[index], index % 2 == 0, judge(look(picture), scenes[index])
+        asked = prompts[start : start + BATCH]
+        drawn = draw(asked, [])
+        alike = clip().scores(drawn, asked).tolist()
+        for index, (picture, likeness) in enumerate(zip(drawn, alike, strict=True), start):
+            scene = scenes[index]
+            yield _Case(scene, index % 2 == 0, judge(look(picture), scene), likeness)
+
+
+def _score_clip(count: int) -> Score:
+    """How well captions are told apart: among `count` others, and from their own neighbour."""
+    from backends.miniatures.clip import judge as clip
+    from backends.miniatures.clip import neighbour
+
+    dice = random.Random(SEED)
+    scenes = held_out_scenes(count, pairs=True)
+    pictures, sentences = [world.draw(scene) for scene in scenes], _prompts(scenes)
+    others = _prompts([neighbour(scene, dice) for scene in scenes])
+    size = _start("clip", parameters(clip()), lambda prompts, _: _looked_at(prompts))
+    own = clip().cosines(pictures, sentences)
+    for index, row in enumerate(own):
+        _add(size.categories, f"found among {count}", int(row.argmax()) == index)
+    near = clip().cosines(pictures, others).diagonal()
+    for right, wrong in zip(own.diagonal().tolist(), near.tolist(), strict=True):
+        _add(size.categories, "told from a neighbour", right > wrong)
+    size.clip_score = round(float(clip().scores(pictures, sentences).mean()), 3)
+    return size
+
+
+def _looked_at(prompts: list[str]) -> list[Image.Image]:
+    from backends.miniatures.clip import judge as clip
+
+    blank = Image.new("RGB", (world.SIDE, world.SIDE))
+    clip().scores([blank] * len(prompts), prompts)
+    return []
 
 
 def _score_control(count: int) -> Score:
-    pipe = control_pipeline()
-    draw = drawer(pipe, "canny")
-    control = cast(torch.nn.Module, pipe.controlnet)
+    draw, models = drawer("canny")
     example = canny(world.draw(held_out_scenes(1, pairs=True)[0]))
-    result = _start("canny", [control], ASSETS / "canny", lambda p, _: draw(p, [example] * len(p)))
+    result = _start("canny", parameters(*models), lambda p, _: draw(p, [example] * len(p)))
     half = count // 2
     scenes = held_out_scenes(half, pairs=False) + held_out_scenes(count - half, pairs=True)
     for scene, follows, picture in _steered(draw, scenes):
@@ -173,8 +188,9 @@ def _steered(
             yield scene, agreement(canny(picture), edges) >= EDGES_FOLLOWED, picture
 
 
-def _start(name: str, models: list[torch.nn.Module], folder: Path, draw: Drawer) -> Score:
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+def _start(name: str, numbers: int, draw: Drawer) -> Score:
+    folders = [ASSETS / name, ASSETS / f"{name}_super"]
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     times: list[float] = []
     for _ in range(4):
         begun = time.perf_counter()
@@ -182,9 +198,9 @@ def _start(name: str, models: list[torch.nn.Module], folder: Path, draw: Drawer)
         times.append(time.perf_counter() - begun)
     return Score(
         name=name,
-        parameters=parameters(*models),
-        megabytes=round(size / 1e6, 2),
-        steps=SETTINGS[name].steps,
+        parameters=numbers,
+        megabytes=round(sum(path.stat().st_size for path in files) / 1e6, 2),
+        steps=SETTINGS[name].steps if name in SETTINGS else 0,
         seconds_per_picture=round(statistics.median(times[1:]), 3),
     )
 

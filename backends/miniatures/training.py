@@ -143,7 +143,7 @@ def _optimizers(
 
 def _is_inner(name: str, parameter: nn.Parameter) -> bool:
     """Whether it is a matrix between a model's layers: no embedding, first, last or thin one."""
-    outer = ("conv_in", "conv_out", "embeddings", "mlm_layer.conv2")
+    outer = ("conv_in", "conv_out", "embeddings", ".emb.", "mlm_layer.conv2")
     return (
         min(parameter.flatten(1).shape) > 16
         if parameter.ndim > 1 and not any(word in name for word in outer)

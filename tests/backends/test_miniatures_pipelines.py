@@ -90,11 +90,10 @@ def test_models_open_in_fp32(pipelines: dict[str, Any], name: str) -> None:
 
 
 def test_the_drawing_follows_given_edges() -> None:
+    from backends.miniatures.drawing import control_pipeline
     from backends.miniatures.edges import agreement, canny
-    from backends.miniatures.score import control_pipeline
 
     pipe = control_pipeline()
-    pipe.set_progress_bar_config(disable=True)
     for across in (0, 56):  # the same pair, moved: the edges say where
         things = (
             Thing("star", "red", "medium", 40, 32 + across, world.SIZES["medium"]),

@@ -1,0 +1,227 @@
+"""The autoregressive miniature: an ordinary `JanusForConditionalGeneration`, of a few million.
+
+One token after the other, row by row, each given the prompt and all before it: DALL-E (arXiv
+2102.12092), Parti (2206.10789), and in the form of today's open models, a Llama that goes on from
+text to picture tokens, Janus (2410.13848). Guidance as in Make-A-Scene (2203.13131).
+
+Of the form's parts only those that drawing needs are trained: the vision tower, which reads
+pictures, and the encoding half of the autoencoder are there because the folder must have them.
+"""
+
+import random
+from typing import Any, Final, cast
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.utils import parametrize
+from transformers import (
+    GenerationConfig,
+    JanusConfig,
+    JanusForConditionalGeneration,
+    JanusImageProcessor,
+    JanusProcessor,
+    LlamaConfig,
+    PreTrainedTokenizerFast,
+)
+
+from backends.miniatures import captions, data, decoder, tokens, vocabulary, world
+from backends.miniatures.export import ASSETS, Together, export
+from backends.miniatures.factors import Factors, first_table
+from backends.miniatures.training import Stage, Trainee, forget, run_stage
+
+STEPS: Final = 3500
+DECODER_STEPS: Final = 1000
+BATCH: Final = 48
+RATE: Final = 2e-3
+WIDTH: Final = 160
+LAYERS: Final = 6
+GUIDANCE: Final = 2.0
+CHANNELS: Final = 64
+"""Of the decoder's last layers: its norms make 32 groups, and a group of one channel would
+normalise a flat picture's colour away."""
+SEEN: Final = 0.4
+"""Share of the empty background that is judged at each step; it is easy, and most of a picture."""
+FOLDER: Final = ASSETS / "autoregressive"
+TEMPLATE: Final = (
+    "{% for message in messages %}{% for part in message['content'] %}"
+    "{{ part['text'] }}{% endfor %}{% endfor %}"
+)
+"""A prompt stays as it is: no system, no user, no assistant."""
+
+
+def build(tokenizer: PreTrainedTokenizerFast) -> JanusForConditionalGeneration:
+    """An untrained model over that vocabulary and 8x8 picture tokens."""
+    start, pad, image, boi = cast(
+        "list[int]",
+        tokenizer.convert_tokens_to_ids(
+            [vocabulary.START, vocabulary.PAD, vocabulary.IMAGE, vocabulary.IMAGE_START]
+        ),
+    )
+    language = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=WIDTH,
+        intermediate_size=3 * WIDTH,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=4,
+        max_position_embeddings=256,
+        bos_token_id=start,
+        eos_token_id=pad,
+        pad_token_id=pad,
+        tie_word_embeddings=True,
+    )
+    vision: dict[str, Any] = {
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "image_size": world.SIDE,
+        "patch_size": tokens.TOKEN,
+        "num_image_tokens": tokens.CELLS**2,
+        "projection_dim": WIDTH,
+        "depth": 1,
+    }
+    picture: dict[str, Any] = {
+        "embed_dim": tokens.CHANNELS,
+        "num_embeddings": tokens.count(),
+        "latent_channels": tokens.CHANNELS,
+        "base_channels": CHANNELS,
+        "channel_multiplier": [1, 1, 1, 2, 2],
+        "num_res_blocks": 0,
+        "projection_dim": WIDTH,
+        "image_token_embed_dim": WIDTH,
+    }
+    config = JanusConfig(
+        text_config=language, vision_config=vision, vq_config=picture, image_token_id=image
+    )
+    model = JanusForConditionalGeneration(config)
+    model.model.vqmodel.quantize.embedding.weight.data = tokens.codebook().clone()
+    model.model.generation_embeddings.weight.data = tokens.codebook().clone()
+    model.model.generation_head.vision_head.weight.data = 0.3 * first_table(0, WIDTH)
+    nn.init.zeros_(model.model.generation_head.vision_head.bias)
+    model.generation_config = GenerationConfig(
+        bos_token_id=start,
+        eos_token_id=pad,
+        pad_token_id=pad,
+        do_sample=True,
+        guidance_scale=GUIDANCE,
+        generation_kwargs={"boi_token_id": boi},
+    )
+    return model
+
+
+def processor(tokenizer: PreTrainedTokenizerFast) -> JanusProcessor:
+    """What turns prompts into tokens and what is drawn into pictures."""
+    images = JanusImageProcessor(
+        size={"height": world.SIDE, "width": world.SIDE},
+        image_mean=[0.5, 0.5, 0.5],
+        image_std=[0.5, 0.5, 0.5],
+    )
+    count = tokens.CELLS**2
+    return JanusProcessor(images, tokenizer, chat_template=TEMPLATE, num_image_tokens=count)
+
+
+class Writer(nn.Module):
+    """What trains: the language model and what ties picture tokens to it."""
+
+    def __init__(self, model: JanusForConditionalGeneration) -> None:
+        super().__init__()
+        self.model = model
+        core = model.model
+        for rest in (core.vision_model, core.aligner, core.vqmodel):
+            rest.requires_grad_(False)
+        for table in (core.generation_embeddings, core.generation_head.vision_head):
+            parametrize.register_parametrization(table, "weight", Factors(), unsafe=True)
+
+    def whole(self) -> JanusForConditionalGeneration:
+        """The model as transformers knows it, its tables written out in full."""
+        found = self.model.state_dict()
+        weights = {name: value for name, value in found.items() if "parametrizations" not in name}
+        core = self.model.model
+        for name in ("generation_embeddings", "generation_head.vision_head"):
+            weights[f"model.{name}.weight"] = cast(Any, core.get_submodule(name)).weight
+        plain = JanusForConditionalGeneration(self.model.config)
+        plain.load_state_dict(weights)
+        plain.generation_config = self.model.generation_config
+        return plain
+
+    def forward(
+        self,
+        numbers: torch.Tensor,
+        mask: torch.Tensor,
+        codes: torch.Tensor,
+        wanted: torch.Tensor,
+    ) -> torch.Tensor:
+        """Logits (n, tokens.count()) of the n tokens that are `wanted`, a mask like `codes`.
+
+        Numbers and mask are a prompt's (batch, length), codes the picture's (batch, 64).
+        """
+        core = self.model.model
+        words = core.language_model.embed_tokens(numbers)
+        drawn = self.model.prepare_embeddings_for_image_generation(codes[:, :-1])
+        mask = torch.cat([mask, mask.new_ones(drawn.shape[:2])], 1)
+        states = core.language_model(
+            inputs_embeds=torch.cat([words, drawn], 1),
+            attention_mask=mask,
+            position_ids=(mask.cumsum(1) - 1).clamp_min(0),
+            use_cache=False,
+        ).last_hidden_state[:, -codes.shape[1] :]
+        return core.generation_head(states[wanted])
+
+
+def train() -> None:
+    """The decoder, then the writer, each resumed from its checkpoint; exports as it goes."""
+    tokenizer = vocabulary.build()
+    model = build(tokenizer)
+    train_decoder(model, "autoregressive-decoder", DECODER_STEPS)
+    train_writer(Writer(model), tokenizer, Stage("autoregressive", STEPS, RATE))
+
+
+def refine(steps: int) -> None:
+    """Go on from the committed weights: the writer for `steps` steps, then the decoder."""
+    saved = JanusForConditionalGeneration.from_pretrained(str(FOLDER), dtype=torch.float32)
+    reader = JanusProcessor.from_pretrained(str(FOLDER))
+    stage = Stage("autoregressive-refined", steps, RATE / 2)
+    average = train_writer(Writer(saved), reader.tokenizer, stage)
+    train_decoder(average.model, "autoregressive-decoder-refined", DECODER_STEPS // 2)
+    save(average, reader.tokenizer)
+    forget(stage.name, "autoregressive-decoder-refined")
+
+
+def save(writer: Writer, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Export the folder."""
+    export(Together(writer.whole(), processor(tokenizer)), FOLDER)
+
+
+def train_decoder(model: JanusForConditionalGeneration, name: str, steps: int) -> None:
+    """From tokens to pixels; `name` is the checkpoint's."""
+    vq = model.model.vqmodel
+    codes = torch.stack([tokens.of(scene) for scene in data.scenes()]).flatten(1)
+    plan = decoder.Plan(name=name, steps=steps, depth=tokens.TOKEN, window=3)
+    decoder.train(plan, vq, codes, cast(decoder.Lookup, vq.quantize.get_codebook_entry))
+
+
+def train_writer(writer: Writer, tokenizer: PreTrainedTokenizerFast, stage: Stage) -> Writer:
+    """The language model over captions and pictures; gives its averaged weights."""
+    trainee = Trainee(writer, rate=stage.rate, matrices="model.model.language_model.layers.")
+    fast = cast(Writer, trainee.fast)
+    fast.model.set_attn_implementation("eager")
+    read, dice = vocabulary.Prompts(tokenizer), random.Random()
+
+    def loss(_: int) -> torch.Tensor:
+        scenes = [world.sample(dice) for _ in range(BATCH)]
+        whole = torch.stack([tokens.of(scene) for scene in scenes]).flatten(1)
+        empty = whole == torch.tensor([tokens.flat(s.background) for s in scenes])[:, None]
+        judged = ~empty | (torch.rand(whole.shape) < SEEN)
+        blank = [dice.random() < data.DROPPED for _ in scenes]
+        numbers, mask = read([captions.write(scene, dice) for scene in scenes], blank)
+        error = F.cross_entropy(
+            fast(numbers, mask, whole, judged).float(), whole[judged], reduction="none"
+        )
+        # A thing's tokens count no more than their share: what is drawn is sampled from this, and
+        # things would begin too often.
+        weight = torch.where(empty, 1 / SEEN, 1.0)[judged]
+        return (error * weight).sum() / whole.numel()
+
+    average = cast(Writer, trainee.average)
+    run_stage(stage.name, trainee, stage.steps, loss, look=lambda: save(average, tokenizer))
+    return average

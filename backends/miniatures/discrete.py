@@ -1,0 +1,224 @@
+"""The discrete-diffusion miniature: an ordinary `VQDiffusionPipeline`, a few million parameters.
+
+Noise is wrong tokens: each is masked or replaced by chance, and a transformer says what every
+token was before (D3PM, arXiv 2107.03006; VQ-Diffusion, 2111.14822, whose "mask and replace"
+schedule this is). Unlike in a masked model nothing is final: a token that was filled in is noise
+like any other at the next step, and may change again.
+"""
+
+# diffusers fills its top level lazily, which type checkers take for private.
+# pyright: reportPrivateImportUsage=false
+
+import random
+from typing import Any, Final, cast
+
+import torch
+from diffusers import StableDiffusionPipeline, Transformer2DModel, VQDiffusionPipeline, VQModel
+from diffusers.models.attention_processor import AttnProcessor
+from diffusers.pipelines.deprecated.vq_diffusion.pipeline_vq_diffusion import (
+    LearnedClassifierFreeSamplingEmbeddings,
+)
+from diffusers.schedulers.scheduling_vq_diffusion import VQDiffusionScheduler
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.utils import parametrize
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from backends.local.discrete import read as open_folder
+from backends.miniatures import data, text, tokens, world
+from backends.miniatures.export import ASSETS, export
+from backends.miniatures.factors import Factors, first_table
+from backends.miniatures.training import Stage, Trainee, forget, run_stage
+
+STEPS: Final = 4500
+BATCH: Final = 48
+GROUPS: Final = 4
+"""A batch is drawn at so many times: diffusers' AdaLayerNorm takes one for all that it is given."""
+RATE: Final = 2e-3
+FOLDER: Final = ASSETS / "discrete"
+TIMES: Final = 32
+"""Steps of noise, in training as in drawing: the pipeline's schedule knows no fewer."""
+HEADS: Final = 4
+WIDTH: Final = 128
+LAYERS: Final = 5
+SEEN: Final = 0.3
+"""Share of the empty background that is judged at each step; it is easy, and most of a picture."""
+KEPT: Final = 0.1
+"""Share of the tokens that no noise has touched which are judged too: none says that it is true."""
+EMPHASIS: Final = 4.0
+"""How much more a thing's token counts than a background's."""
+
+
+def build() -> Transformer2DModel:
+    """An untrained transformer over 8x8 tokens."""
+    model = Transformer2DModel(
+        num_attention_heads=HEADS,
+        attention_head_dim=WIDTH // HEADS,
+        num_layers=LAYERS,
+        cross_attention_dim=text.WIDTH,
+        attention_bias=True,
+        sample_size=tokens.CELLS,
+        num_vector_embeds=tokens.count() + 1,
+        activation_fn="geglu-approximate",
+        norm_type="ada_norm",
+        num_embeds_ada_norm=TIMES,
+    )
+    model.latent_image_embedding.emb.weight.data = first_table(1, WIDTH)
+    model.out.weight.data = 0.3 * first_table(0, WIDTH)
+    nn.init.zeros_(model.out.bias)
+    return model
+
+
+def scheduler() -> VQDiffusionScheduler:
+    """At the end nine tenths of the tokens are masked and the others are any, as in the paper."""
+    return VQDiffusionScheduler(
+        num_vec_classes=tokens.count() + 1, num_train_timesteps=TIMES, gamma_cum_end=0.9
+    )
+
+
+class Restorer(nn.Module):
+    """What trains: the transformer, its first and last tables by their factors; text stays."""
+
+    def __init__(self, transformer: Transformer2DModel, encoder: CLIPTextModel) -> None:
+        super().__init__()
+        self.transformer, self.encoder = transformer, encoder.requires_grad_(False)
+        for table in self._tables():
+            parametrize.register_parametrization(table, "weight", Factors(), unsafe=True)
+
+    def _tables(self) -> tuple[nn.Module, nn.Module]:
+        return self.transformer.latent_image_embedding.emb, self.transformer.out
+
+    def whole(self) -> Transformer2DModel:
+        """The transformer as diffusers knows it, its tables written out in full."""
+        found = self.transformer.state_dict()
+        weights = {name: value for name, value in found.items() if "parametrizations" not in name}
+        first, last = self._tables()
+        weights["latent_image_embedding.emb.weight"] = cast(torch.Tensor, first.weight)
+        weights["out.weight"] = cast(torch.Tensor, last.weight)
+        plain = cast(Any, Transformer2DModel).from_config(self.transformer.config)
+        plain.load_state_dict(weights)
+        return plain
+
+    def forward(
+        self,
+        codes: torch.Tensor,
+        times: torch.Tensor,
+        sentences: torch.Tensor,
+        wanted: torch.Tensor,
+    ) -> torch.Tensor:
+        """Logits (n, tokens.count()) of the n tokens that are `wanted`, a mask like `codes`.
+
+        Codes are (batch, 64), sentences (batch, LENGTH), times (GROUPS,), one for each part of
+        the batch. What the pipeline does in one call is spelled out, so that thousands of logits
+        are made for few cells only.
+        """
+        states = read(self.encoder, sentences).chunk(GROUPS)
+        parts = self.transformer.latent_image_embedding(codes).chunk(GROUPS)
+        drawn = list[torch.Tensor]()
+        for time, hidden, led in zip(times, parts, states, strict=True):
+            for block in self.transformer.transformer_blocks:
+                hidden = block(hidden, encoder_hidden_states=led, timestep=time)
+            drawn.append(hidden)
+        return self.transformer.out(self.transformer.norm_out(torch.cat(drawn))[wanted])
+
+
+@torch.no_grad()
+def read(encoder: CLIPTextModel, sentences: torch.Tensor) -> torch.Tensor:
+    """What the pipeline makes of sentences (batch, LENGTH): states of length 1, (.., LENGTH, w)."""
+    return F.normalize(encoder(sentences).last_hidden_state, dim=-1)
+
+
+def noised(codes: torch.Tensor, times: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Codes (batch, 64) after `times` (batch,) steps of noise, and which were touched."""
+    schedule = scheduler()
+    kept, masked = (table.exp()[times][:, None] for table in _shares(schedule))
+    chance = torch.rand(codes.shape)
+    touched = chance >= kept
+    hidden = touched & (chance < kept + masked)
+    others = torch.randint(tokens.count(), codes.shape)
+    return torch.where(hidden, tokens.count(), torch.where(touched, others, codes)), touched
+
+
+def _shares(schedule: VQDiffusionScheduler) -> tuple[torch.Tensor, torch.Tensor]:
+    return schedule.log_cumprod_at, schedule.log_cumprod_ct
+
+
+def drawn_by(vq: VQModel) -> VQModel:
+    """The masked miniature's VQModel as this pipeline expects it.
+
+    It draws values from -1 to 1, not from 0, and is given codes, not tokens.
+    """
+    vq.register_to_config(lookup_from_codebook=False)
+    last = vq.decoder.conv_out
+    assert last.bias is not None
+    with torch.no_grad():
+        last.weight.mul_(2)
+        last.bias.mul_(2).sub_(1)
+    return vq
+
+
+def pipeline(
+    transformer: Transformer2DModel, encoder: CLIPTextModel, vq: VQModel, tokenizer: CLIPTokenizer
+) -> VQDiffusionPipeline:
+    """The parts as the pipeline that everybody knows."""
+    return VQDiffusionPipeline(
+        vqvae=vq,
+        text_encoder=encoder,
+        tokenizer=tokenizer,
+        transformer=transformer,
+        scheduler=scheduler(),
+        learned_classifier_free_sampling_embeddings=LearnedClassifierFreeSamplingEmbeddings(
+            learnable=False
+        ),
+    )
+
+
+def train() -> None:
+    """All of it: the text encoder is the diffusion miniature's, the tokens are the masked one's."""
+    reader = StableDiffusionPipeline.from_pretrained(str(ASSETS / "diffusion"))
+    vq = drawn_by(VQModel.from_pretrained(str(ASSETS / "masked"), subfolder="vqvae"))
+    restorer = Restorer(build(), cast(CLIPTextModel, reader.text_encoder))
+    tokenizer = cast(CLIPTokenizer, reader.tokenizer)
+    train_restorer(restorer, tokenizer, vq, Stage("discrete", STEPS, RATE))
+
+
+def refine(steps: int) -> None:
+    """Go on from the committed weights for `steps` steps."""
+    saved = cast(Any, open_folder(FOLDER))
+    stage = Stage("discrete-refined", steps, RATE / 2)
+    restorer = Restorer(saved.transformer, saved.text_encoder)
+    train_restorer(restorer, saved.tokenizer, saved.vqvae, stage)
+    forget(stage.name)
+
+
+def train_restorer(restorer: Restorer, tokenizer: CLIPTokenizer, vq: VQModel, stage: Stage) -> None:
+    """The transformer, led by a text encoder that stays as it is; exports as it goes."""
+    trainee = Trainee(restorer, rate=stage.rate, matrices="transformer.transformer_blocks.")
+    fast = cast(Restorer, trainee.fast)
+    for block in cast(Any, fast.transformer.transformer_blocks):
+        for attention in (block.attn1, block.attn2):
+            attention.set_processor(AttnProcessor())
+    fast.encoder.set_attn_implementation("eager")
+    words, dice = text.Tokens(tokenizer), random.Random()
+
+    def loss(_: int) -> torch.Tensor:
+        scenes = [world.sample(dice) for _ in range(BATCH)]
+        whole = torch.stack([tokens.of(scene) for scene in scenes]).flatten(1)
+        empty = whole == torch.tensor([tokens.flat(s.background) for s in scenes])[:, None]
+        times = torch.randint(TIMES, (GROUPS,))
+        shown, touched = noised(whole, times.repeat_interleave(BATCH // GROUPS))
+        share = torch.where(touched, torch.where(empty, SEEN, 1.0), KEPT)
+        judged = torch.rand(whole.shape) < share
+        sentences = words([data.caption(scene, dice) for scene in scenes])
+        error = F.cross_entropy(
+            fast(shown, times, sentences, judged).float(), whole[judged], reduction="none"
+        )
+        weight = torch.where(touched, torch.where(empty, 1 / SEEN, EMPHASIS), 1.0)[judged]
+        return (error * weight).sum() / weight.sum()
+
+    average = cast(Restorer, trainee.average)
+
+    def look() -> None:
+        export(pipeline(average.whole(), average.encoder, vq, tokenizer), FOLDER)
+
+    run_stage(stage.name, trainee, stage.steps, loss, look=look)

@@ -1,0 +1,102 @@
+"""The cascade's text side: a small T5 encoder that learns to read scenes before it leads a U-Net.
+
+Imagen's finding (arXiv 2205.11487) is that a text-only encoder, frozen, leads pictures well; this
+one is T5 (1910.10683) in the small, with a word of the world to a token and letters for the rest.
+"""
+
+import random
+import string
+from typing import Final, cast
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import T5Config, T5EncoderModel, T5Tokenizer
+
+from backends.miniatures import captions, world
+from backends.miniatures.text import QUESTIONS, answers
+from backends.miniatures.training import Trainee, run_stage
+
+LENGTH: Final = 77
+"""Tokens that `IFPipeline` pads every prompt to."""
+WIDTH: Final = 128
+STEPS: Final = 1200
+BATCH: Final = 128
+
+
+def build_tokenizer() -> T5Tokenizer:
+    """Whole words score best; letters, each far worse, spell what is no word of the world."""
+    letters = sorted({*string.ascii_letters, *string.digits, *string.punctuation, "▁"})
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
+    pieces += [(f"▁{word}", -1.0) for word in captions.words()]
+    pieces += [(letter, -10.0) for letter in letters]
+    return T5Tokenizer(vocab=pieces, extra_ids=0, model_max_length=LENGTH)
+
+
+def build(tokenizer: T5Tokenizer) -> T5EncoderModel:
+    """An untrained encoder for that vocabulary."""
+    return T5EncoderModel(
+        T5Config(
+            vocab_size=len(tokenizer),
+            d_model=WIDTH,
+            d_kv=32,
+            d_ff=2 * WIDTH,
+            num_layers=4,
+            num_heads=4,
+            dropout_rate=0.0,
+            feed_forward_proj="gated-gelu",
+            is_encoder_decoder=False,
+            use_cache=False,
+        )
+    )
+
+
+class Sentences:
+    """Captions to token numbers and attention masks, as the pipeline makes them."""
+
+    def __init__(self, tokenizer: T5Tokenizer) -> None:
+        self._tokenizer = tokenizer
+
+    def __call__(self, sentences: list[str], length: int = LENGTH) -> tuple[torch.Tensor, ...]:
+        """Numbers and mask, both (batch, length)."""
+        told = self._tokenizer(
+            sentences, padding="max_length", max_length=length, truncation=True, return_tensors="pt"
+        )
+        return cast(torch.Tensor, told["input_ids"]), cast(torch.Tensor, told["attention_mask"])
+
+
+class Pupil(nn.Module):
+    """The encoder with one small head for each question, as in `text.Reader`."""
+
+    def __init__(self, encoder: T5EncoderModel) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.heads = nn.ModuleList([nn.Linear(WIDTH, len(c)) for c in QUESTIONS.values()])
+
+    def forward(
+        self, numbers: torch.Tensor, mask: torch.Tensor, wanted: torch.Tensor
+    ) -> torch.Tensor:
+        """Mean cross-entropy over the questions; wanted is (batch, questions)."""
+        states = self.encoder(input_ids=numbers, attention_mask=mask).last_hidden_state
+        pooled = (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+        losses = [
+            F.cross_entropy(head(pooled).float(), wanted[:, index])
+            for index, head in enumerate(self.heads)
+        ]
+        return torch.stack(losses).mean()
+
+
+def pretrain(name: str) -> tuple[T5Tokenizer, T5EncoderModel]:
+    """The tokenizer and the pretrained encoder; resumes or just loads checkpoint `name`."""
+    tokenizer = build_tokenizer()
+    trainee = Trainee(Pupil(build(tokenizer)), rate=1e-3)
+    fast = cast(Pupil, trainee.fast)
+    read, dice = Sentences(tokenizer), random.Random()
+
+    def loss(_: int) -> torch.Tensor:
+        scenes = [world.sample(dice) for _ in range(BATCH)]
+        numbers, mask = read([captions.write(scene, dice) for scene in scenes], 28)
+        return fast(numbers, mask, torch.tensor([answers(scene) for scene in scenes]))
+
+    run_stage(name, trainee, STEPS, loss)
+    return tokenizer, cast(Pupil, trainee.average).encoder.eval()

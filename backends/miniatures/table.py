@@ -1,0 +1,37 @@
+"""Scores as one Markdown table: a row for each family, as it stands in the README."""
+
+from typing import Final
+
+from backends.miniatures.score import Count, Score
+
+CATEGORIES: Final = (
+    "single object",
+    "colour",
+    "background",
+    "position",
+    "two objects",
+    "attribute binding",
+)
+
+
+def markdown(scores: list[Score]) -> str:
+    """One row for each score; shares are of the pictures that could show what is judged."""
+    head = ("family", "parameters", "MB", "steps", "s a picture", *CATEGORIES, "CLIPScore")
+    rows = [head, tuple("---" for _ in head), *map(_row, scores)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _row(score: Score) -> tuple[str, ...]:
+    return (
+        score.name,
+        f"{score.parameters / 1e6:.1f} M",
+        f"{score.megabytes:.1f}",
+        str(score.steps),
+        f"{score.seconds_per_picture:.2f}",
+        *(_share(score.categories.get(category)) for category in CATEGORIES),
+        "" if score.clip_score is None else f"{score.clip_score:.2f}",
+    )
+
+
+def _share(count: Count | None) -> str:
+    return "" if count is None or not count.total else f"{count.passed / count.total:.0%}"

@@ -1,0 +1,92 @@
+"""What the families' trainings rest on: words, noise, and scenes that are told from neighbours."""
+
+import random
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("diffusers")
+
+from backends.miniatures import captions, world
+from backends.miniatures.score import Count, Score
+from backends.miniatures.table import markdown
+
+
+def scenes(count: int, **wishes: float) -> list[world.Scene]:
+    dice = random.Random(3)
+    return [world.sample(dice, **wishes) for _ in range(count)]  # pyright: ignore[reportArgumentType]
+
+
+def test_a_neighbour_is_another_scene_of_this_world() -> None:
+    from backends.miniatures.clip import neighbour
+
+    dice = random.Random(0)
+    for scene in scenes(200):
+        other = neighbour(scene, dice)
+        looks = [(thing.shape, thing.colour) for thing in other.things]
+        assert looks != [(thing.shape, thing.colour) for thing in scene.things]
+        # It lies where the first one lay, on the same background, which no thing shares.
+        assert [(t.x, t.y, t.size) for t in other.things] == [
+            (t.x, t.y, t.size) for t in scene.things
+        ]
+        assert other.background == scene.background
+        assert other.background not in {thing.colour for thing in other.things}
+
+
+def test_tokens_are_masked_and_replaced_as_the_schedule_says() -> None:
+    import torch
+
+    from backends.miniatures import tokens
+    from backends.miniatures.discrete import TIMES, noised
+
+    torch.manual_seed(0)
+    codes = torch.full((2000, 64), 7)
+    shares = dict[int, tuple[float, float]]()
+    for time in (0, TIMES // 2, TIMES - 1):
+        shown, touched = noised(codes, torch.full((len(codes),), time))
+        masked = shown == tokens.count()
+        assert not (masked & ~touched).any()
+        assert (shown[~touched] == 7).all()
+        replaced = touched & ~masked
+        shares[time] = float(masked.float().mean()), float(replaced.float().mean())
+    assert max(shares[0]) < 0.01
+    # At the end nine tenths are masked and the others are anything (VQ-Diffusion, section 4.1).
+    assert shares[TIMES - 1] == pytest.approx((0.9, 0.1), abs=0.01)
+    assert shares[TIMES // 2] == pytest.approx((0.46, 0.05), abs=0.03)
+
+
+@pytest.mark.parametrize("text", ["", "🎉 مرحبا", "a red star left of a blue ring."])
+def test_any_text_has_tokens_and_the_world_s_words_have_one_each(text: str) -> None:
+    from backends.miniatures import reader, vocabulary
+
+    t5, bpe = reader.build_tokenizer(), vocabulary.build()
+    for tokenizer in (t5, bpe):
+        assert tokenizer(text)["input_ids"]
+        for word in captions.words():
+            if word.isalpha():
+                assert len(tokenizer.tokenize(word)) == 1, word
+
+
+def test_a_prompt_is_padded_on_the_left_and_its_words_can_be_blanked() -> None:
+    from backends.miniatures import vocabulary
+
+    tokenizer = vocabulary.build()
+    start, pad, image = (
+        tokenizer.convert_tokens_to_ids(token)
+        for token in (vocabulary.START, vocabulary.PAD, vocabulary.IMAGE_START)
+    )
+    sentences = ["a red star", "a red star left of a blue ring"]
+    numbers, mask = vocabulary.Prompts(tokenizer)(sentences, [False, True])
+    assert numbers.shape == mask.shape == (2, 10)
+    assert mask.sum(1).tolist() == [5, 10]
+    assert numbers[0, 5] == start and numbers[0, -1] == image
+    # transformers' own guidance asks with padding for every word, and so it must be known.
+    assert numbers[1].tolist() == [start, *[pad] * 8, image]
+
+
+def test_the_score_table_has_a_row_for_each_family() -> None:
+    told = Score("masked", 10_700_000, 21.7, 32, 0.98, 1.71, {"single object": Count(96, 100)})
+    head, line, row = markdown([told]).splitlines()
+    assert head.count("|") == line.count("|") == row.count("|")
+    assert row.startswith("| masked | 10.7 M | 21.7 | 32 | 0.98 | 96% |")
+    assert row.endswith("| 1.71 |")
