@@ -123,8 +123,8 @@ class Pool(Generic[T]):
             self._let_go(key)
 
     def _take_away(self, key: Hashable, held: Held[T]) -> None:
-        if self._move is None or held.size > self.ram:
-            return self._let_go(key)
+        if self._move is None or held.waiting or held.size > self.ram:
+            return self._let_go(key)  # what is offloaded has its own way of moving
         self._move(held.thing, True)
         self._held[key] = replace(held, away=True)
         self._freed()

@@ -64,6 +64,14 @@ def test_an_offloaded_model_counts_in_ram_and_on_the_device_while_it_draws() -> 
     assert ("a" in pool, "b" in pool, pool.size, pool.waiting) == (False, True, 0, 100)
 
 
+def test_what_is_offloaded_but_for_a_part_is_never_moved_as_a_whole() -> None:
+    moved: list[str] = []
+    pool: Pool[str] = Pool(10, ram=100, move=lambda thing, away: moved.append(thing))
+    pool.get("light", lambda: Held("light", 5, waiting=50))
+    assert not held(pool, "a")
+    assert ("light" in pool, moved) == (False, [])
+
+
 def test_room_is_made_before_a_model_comes() -> None:
     pool: Pool[str] = Pool(20)
     held(pool, "a")
