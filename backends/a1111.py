@@ -11,7 +11,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from backends.a1111_answers import read
-from backends.a1111_control import add_control
+from backends.a1111_control import add_controls
 from backends.a1111_errors import explain
 from backends.a1111_lookup import Checkpoint, checkpoint, checkpoints, sampler, schedule
 from backends.a1111_receipt import receipt, seconds
@@ -128,8 +128,8 @@ async def _look_up(wire: Wire, model: Model, call: Call) -> Checkpoint | None:
         call.honoured["scheduler"] = Honour(options.scheduler, used, note)
         if used:
             call.body["scheduler"] = used
-    if call.request.control is not None:
-        await add_control(wire, model, call, call.request.control)
+    if call.controls:
+        await add_controls(wire, model, call)
     return chosen
 
 

@@ -1,4 +1,4 @@
-"""A control picture, as the ControlNet extension of an AUTOMATIC1111 server takes it."""
+"""Control pictures, as the ControlNet extension of an AUTOMATIC1111 server takes them."""
 
 import asyncio
 import base64
@@ -10,16 +10,16 @@ from backends.a1111_modules import Module, module_for
 from backends.a1111_request import CURRENT, Call
 from backends.a1111_wire import Wire
 from backends.base import Control, Honour, Model, Value
-from backends.control_picture import of_size, span, upright_png
+from backends.control_picture import network_for, of_size, span, upright_png
 from backends.errors import BadInput
 from backends.nearest import nearest
 
 
-async def add_control(wire: Wire, model: Model, call: Call, control: Control) -> None:
-    """Put `control` into `call`, with the module and the ControlNet model that the server has.
+async def add_controls(wire: Wire, model: Model, call: Call) -> None:
+    """Put the controls of `call` into its body: a unit of the extension for each.
 
     Raises:
-        BadInput: the server lacks the extension or what the control picture needs of it, or the
+        BadInput: the server lacks the extension or what a control picture needs of it, or the
             picture cannot be read. A picture without its control is not what was asked for.
     """
     server = wire.server.name
@@ -30,16 +30,60 @@ async def add_control(wire: Wire, model: Model, call: Call, control: Control) ->
             f"{server} has no ControlNet extension. Install it there, or take the control "
             "picture away."
         )
-    module = module_for(control.preprocessor, control.parameters)
+    await _check_room(wire, len(call.controls))
+    networks = [each for each in models if each.lower() != "none"]
+    units: list[dict[str, Any]] = []
+    for place, (name, control) in enumerate(call.controls.items()):
+        wanted = network_for(place, call.options.control_model)
+        listed = model.controls.get(control.preprocessor) or model.controls.get("*") or ""
+        module = module_for(control.preprocessor, control.parameters)
+        unit = _unit(control, module)
+        unit["module"] = _module(wire, module, modules)
+        unit["model"] = await _network(wire, model, control, wanted or listed, networks)
+        picture = await asyncio.to_thread(upright_png, control.image)
+        unit["image"] = base64.b64encode(picture).decode()
+        units.append(unit)
+        call.honoured[name] = Honour(
+            control.preprocessor,
+            f"{unit['module']} with {unit['model']}",
+            _ignored(control, module),
+        )
+    call.body["alwayson_scripts"] = {"controlnet": {"args": units}}
+
+
+async def _check_room(wire: Wire, number: int) -> None:
+    """Refuse more units than the server is set up for: it would leave them out without a word.
+
+    The extension tells the number (sd-webui-controlnet, scripts/api.py); where it does not, the
+    server is believed to take them all.
+    """
+    settings = await wire.optional("/controlnet/settings")
+    match settings:
+        case {"control_net_unit_count": int(most)} if number > most:
+            raise BadInput(
+                f"{wire.server.name} is set up for {most} control pictures at once, and there are "
+                f"{number}. Raise the number of ControlNet units in its settings, or take some "
+                "away."
+            )
+        case _:
+            return
+
+
+def _module(wire: Wire, module: Module, modules: list[str]) -> str:
     name = _first(module.names, modules)
     if name is None:
         raise BadInput(
-            f"{server} has no ControlNet preprocessor {module.names[0]}. "
+            f"{wire.server.name} has no ControlNet preprocessor {module.names[0]}. "
             f"{nearest(module.names[0], modules)}"
         )
-    networks = [each for each in models if each.lower() != "none"]
-    listed = model.controls.get(control.preprocessor) or model.controls.get("*")
-    wanted = call.options.control_model or listed
+    return name
+
+
+async def _network(
+    wire: Wire, model: Model, control: Control, wanted: str, networks: list[str]
+) -> str:
+    """The network that is `wanted`, or the one that fits where that is ""."""
+    module = module_for(control.preprocessor, control.parameters)
     if wanted:
         network = next((each for each in networks if _same(each, wanted)), None)
     else:
@@ -47,15 +91,10 @@ async def add_control(wire: Wire, model: Model, call: Call, control: Control) ->
     if network is None:
         looked = wanted or f"for {control.preprocessor}"
         raise BadInput(
-            f"{server} has no ControlNet model {looked}. Name one of its own in the options. "
-            f"{nearest(wanted or control.preprocessor, networks)}"
+            f"{wire.server.name} has no ControlNet model {looked}. Name one of its own in the "
+            f"options. {nearest(wanted or control.preprocessor, networks)}"
         )
-    image = base64.b64encode(await asyncio.to_thread(upright_png, control.image)).decode()
-    unit = _unit(control, module) | {"module": name, "model": network, "image": image}
-    call.body["alwayson_scripts"] = {"controlnet": {"args": [unit]}}
-    call.honoured["control"] = Honour(
-        control.preprocessor, f"{name} with {network}", _ignored(control, module)
-    )
+    return network
 
 
 def _unit(control: Control, module: Module) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from backends.base import Config, Honour, Model, Request, Value
+from backends.base import Config, Control, Honour, Model, Request, Value
 from backends.fit import STRENGTH, fit
 from backends.options import choose
 from backends.own_server import OwnServer
@@ -43,14 +43,18 @@ class Options:
         default="",
         metadata={
             "label": "ControlNet model",
-            "help": "As the server calls it. Empty: the one that fits the preprocessor by name.",
+            "help": "As the server calls it. Empty: the one that fits the preprocessor by name. "
+            "For several control pictures one name each, with commas.",
         },
     )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Call:
-    """One call: its parameters, how many pictures it asks for, the steps of all, what was taken."""
+    """One call: its parameters, how many pictures it asks for, the steps of all, what was taken.
+
+    `controls` are the request's, by their names in `honoured`.
+    """
 
     path: str
     task: str
@@ -58,6 +62,7 @@ class Call:
     count: int
     steps: int | None
     request: Request = field(repr=False)
+    controls: Mapping[str, Control] = field(repr=False)
     options: Options
     honoured: dict[str, Honour]
 
@@ -113,6 +118,7 @@ def new_call(model: Model, request: Request) -> Call:
         count=asked.count,
         steps=None if steps is None else steps * asked.count,
         request=asked,
+        controls=fitted.controls,
         options=options,
         honoured=fitted.honoured | ignored,
     )

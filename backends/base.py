@@ -70,7 +70,8 @@ class Request:
     """What the user asked for, in words that every backend shares. None means "the model's own".
 
     `image` is a picture to start from instead of noise, as the user or another model gave it;
-    `strength` says how much of it is drawn anew, from 0.01 to 1. `then` is for whoever runs the
+    `strength` says how much of it is drawn anew, from 0.01 to 1. All of `controls` steer at once,
+    each as long and as strongly as it says. `then` is for whoever runs the
     backends; none of them sees it.
     """
 
@@ -87,7 +88,7 @@ class Request:
     guidance_scale: float | None = None
     seed: int | None = None
     count: int = 1
-    control: Control | None = None
+    controls: tuple[Control, ...] = ()
     image: bytes | None = field(default=None, repr=False)
     strength: float | None = None
     options: Mapping[str, Mapping[str, Value]] = field(

@@ -4,16 +4,20 @@ A file `NAME.json` in the folder `workflows` of Lineup's data folder is the mode
 It takes what its places say; what it has no place for is shown as not honoured.
 """
 
+import itertools
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from backends.base import Model, Sizes, Value
+from backends.comfyui_chain import chained
+from backends.comfyui_places import numbered
 from backends.comfyui_workflow import Graph, Workflow, parse
 from backends.errors import BadInput
 
 FOLDER = "workflows"
+PICTURE = "control picture"
 _SHIPPED = Path(__file__).parent.parent / "assets" / "workflows"
 _FIELDS = {
     "negative_prompt": "negative prompt",
@@ -52,10 +56,17 @@ def users(home: Path, name: str) -> Workflow | None:
     return None
 
 
-def shipped(*, control: bool, start: bool) -> Workflow:
-    """Return the workflow for a plain checkpoint, with a control picture, a start picture."""
+def shipped(*, controls: int, start: bool) -> Workflow:
+    """Return the workflow for a plain checkpoint, with control pictures, a start picture."""
     kind = "picture-to-picture" if start else "text-to-image"
-    return _read(_SHIPPED / f"{kind}{'-with-control' if control else ''}.json")
+    workflow = _read(_SHIPPED / f"{kind}{'-with-control' if controls else ''}.json")
+    return chained(workflow, controls) if controls > 1 else workflow
+
+
+def most_controls(workflow: Workflow) -> int:
+    """Return how many control pictures a workflow has places for."""
+    numbers = itertools.count(1)
+    return next(n for n in numbers if numbered(PICTURE, n) not in workflow.places) - 1
 
 
 def as_model(model: Model, workflow: Workflow) -> Model:
@@ -65,17 +76,18 @@ def as_model(model: Model, workflow: Workflow) -> Model:
     supports |= {"seed"} if "seed" in places else set()
     supports |= {"count"} if {"seed", "count"} & places.keys() else set()
     supports |= {"image"} if "start picture" in places else set()
-    controlled = "control picture" in places
+    controls = most_controls(workflow)
     defaults: dict[str, Value] = {}
     for field, place in _FIELDS.items():
         if (own := workflow.own(place)) is not None:
             defaults[field] = own
     return replace(
         model,
-        supports=frozenset(supports | ({"control"} if controlled else set())),
+        supports=frozenset(supports | ({"controls"} if controls else set())),
         sizes=_sizes(workflow),
         defaults=defaults,
-        controls={"*": ""} if controlled else {},
+        controls={"*": ""} if controls else {},
+        most_controls=controls,
     )
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from backends.errors import BadInput
@@ -53,12 +54,37 @@ SEVERAL: Mapping[str, tuple[str, ...]] = {
 WHOLE = ("preprocessor", "picture")
 """Marks of a node as such: what makes the map, and whose pictures are the results."""
 
+NUMBERED = frozenset(
+    {name for name in (*INPUTS, *SEVERAL) if name.startswith("control")}
+    | {"preprocessor", "low threshold", "high threshold"}
+)
+"""Marks that may be numbered: those of the second control are "control picture 2" and so on."""
+
 _MARK = re.compile(r"\blineup\s*:\s*(.+)$", re.IGNORECASE)
-_PLACE = re.compile(r"([a-z ]+?)\s*(?:\(\s*(\w+)\s*\))?\s*$")
+_PLACE = re.compile(r"([a-z ]+?)(?:\s+(\d+))?\s*(?:\(\s*(\w+)\s*\))?\s*$")
 
 
-def marks_of(id: str, node: Mapping[str, Any], name: str) -> list[tuple[str, str | None]]:
-    """Return the marks in the title of node `id` of a workflow, each with the input that it names.
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A mark of the control `number` (of the whole workflow: 1), and the input that it names."""
+
+    name: str
+    number: int
+    input: str | None
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The places that it stands for."""
+        return tuple(numbered(each, self.number) for each in SEVERAL.get(self.name, (self.name,)))
+
+
+def numbered(name: str, number: int) -> str:
+    """Return what a place or mark is called for the control `number`, from 1."""
+    return name if number == 1 else f"{name} {number}"
+
+
+def marks_of(id: str, node: Mapping[str, Any], name: str) -> list[Mark]:
+    """Return the marks in the title of node `id` of a workflow.
 
     Raises:
         BadInput: one of them is no mark.
@@ -68,17 +94,18 @@ def marks_of(id: str, node: Mapping[str, Any], name: str) -> list[tuple[str, str
             found = _MARK.search(title)
         case _:
             found = None
-    marks: list[tuple[str, str | None]] = []
+    marks: list[Mark] = []
     for each in found[1].lower().split(",") if found else ():
         place = _PLACE.match(each.strip())
-        mark, wanted = place.groups() if place else ("", None)
-        if mark not in (INPUTS if wanted else (*INPUTS, *SEVERAL, *WHOLE)):
+        mark, number, wanted = place.groups() if place else ("", None, None)
+        known = INPUTS if wanted else (*INPUTS, *SEVERAL, *WHOLE)
+        if mark not in known or (number is not None and mark not in NUMBERED):
             known = ", ".join((*INPUTS, *SEVERAL, *WHOLE))
             raise BadInput(
                 f'The workflow {name} marks node {id} with "lineup: {each.strip()}", which is no '
                 f"place. There are {known}."
             )
-        marks.append((mark, wanted))
+        marks.append(Mark(mark, int(number or 1), wanted))
     return marks
 
 
@@ -86,7 +113,7 @@ def inputs_for(place: str, wanted: str | None, inputs: Mapping[str, Any]) -> lis
     """Return those of a node's inputs that `place` stands for, or the one that is `wanted`."""
     if wanted is not None:
         return [known for known in inputs if known.lower() == wanted]
-    for group in INPUTS[place]:
+    for group in INPUTS[place.rstrip(" 0123456789")]:
         if found := [each for each in group if each in inputs]:
             return found
     return []

@@ -5,7 +5,9 @@ import hashlib
 
 from backends.base import Honour
 from backends.comfyui_control import add_control
+from backends.comfyui_library import PICTURE, most_controls
 from backends.comfyui_lookup import checkpoints, named
+from backends.comfyui_places import numbered
 from backends.comfyui_request import FIRST, Call
 from backends.comfyui_wire import Wire
 from backends.control_picture import upright_png
@@ -26,10 +28,10 @@ async def look_up(wire: Wire, call: Call) -> None:
     if checkpoint:
         asked = None if call.own or call.model.source == FIRST else call.model.source
         call.honoured["checkpoint"] = Honour(asked, checkpoint)
-    if call.request.control is None:
-        _as_it_came(call, "control picture", "control")
-    else:
-        await add_control(wire, call, call.request.control, checkpoint)
+    for number, name in enumerate(call.controls, start=1):
+        await add_control(wire, call, name, number, checkpoint)
+    for number in range(len(call.controls) + 1, most_controls(call.workflow) + 1):
+        _as_it_came(call, numbered(PICTURE, number), numbered("control", number).replace(" ", "_"))
     if call.request.image is None:
         _as_it_came(call, "start picture", "image")
 
@@ -42,9 +44,9 @@ async def upload(wire: Wire, call: Call) -> None:
         httpx2.HTTPError, ValueError, LookupError: the server does not take them.
     """
     asked = call.request
-    if asked.control is not None:
-        data = await asyncio.to_thread(upright_png, asked.control.image)
-        call.values["control picture"] = await wire.upload(_name(data), data)
+    for number, control in enumerate(asked.controls, start=1):
+        data = await asyncio.to_thread(upright_png, control.image)
+        call.values[numbered(PICTURE, number)] = await wire.upload(_name(data), data)
     if asked.image is not None:
         from backends.given import start
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from backends import comfyui_library as library
-from backends.base import Config, Honour, Model, Request, Value
+from backends.base import Config, Control, Honour, Model, Request, Value
 from backends.comfyui_workflow import Graph, Workflow, without
 from backends.fit import fit
 from backends.options import choose
@@ -43,7 +43,8 @@ class Options:
         default="",
         metadata={
             "label": "ControlNet model",
-            "help": "As the server calls it. Empty: the one that fits the preprocessor by name.",
+            "help": "As the server calls it. Empty: the one that fits the preprocessor by name. "
+            "For several control pictures one name each, with commas.",
         },
     )
 
@@ -52,13 +53,16 @@ class Options:
 class Call:
     """One job: a workflow, what goes into its places, and the seed of each prompt that is posted.
 
-    `bypassed` names the nodes that are left out, `own` says whether the workflow is the user's.
+    `controls` are the request's, by their names in `honoured`, the first for the workflow's first
+    place. `bypassed` names the nodes that are left out, `own` says whether the workflow is the
+    user's.
     """
 
     model: Model
     workflow: Workflow
     own: bool
     request: Request = field(repr=False)
+    controls: Mapping[str, Control] = field(repr=False)
     options: Options
     values: dict[str, Value] = field(repr=False)
     bypassed: list[str]
@@ -96,9 +100,7 @@ def new_call(model: Model, request: Request, home: Path) -> Call:
     fitted = fit(model, request)
     asked, honoured = fitted.request, fitted.honoured
     options, ignored = choose(Options, request.options.get("comfyui", {}), "ComfyUI")
-    workflow = own or library.shipped(
-        control=asked.control is not None, start=asked.image is not None
-    )
+    workflow = own or library.shipped(controls=len(asked.controls), start=asked.image is not None)
     seeds, batch = _seeds(workflow, asked)
     if "seed" in honoured or seeds[0] is not None:
         honoured["seed"] = replace(honoured.get("seed", Honour(None, None)), used=seeds[0])
@@ -107,6 +109,7 @@ def new_call(model: Model, request: Request, home: Path) -> Call:
         workflow=workflow,
         own=own is not None,
         request=asked,
+        controls=fitted.controls,
         options=options,
         values={
             "prompt": asked.prompt,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 
 from backends.base import Value
-from backends.comfyui_places import SEVERAL, WHOLE, inputs_for, marks_of
+from backends.comfyui_places import WHOLE, Mark, inputs_for, marks_of, numbered
 from backends.errors import BadInput
 
 Graph: TypeAlias = dict[str, dict[str, Any]]
@@ -61,14 +61,14 @@ def parse(text: str, name: str) -> Workflow:
     places: dict[str, list[Place]] = {}
     marked: dict[str, list[str]] = {}
     for id, node in graph.items():
-        for mark, wanted in marks_of(id, node, name):
-            if mark in WHOLE:
-                marked.setdefault(mark, []).append(id)
-            for each in () if mark in WHOLE else SEVERAL.get(mark, (mark,)):
-                found = inputs_for(each, wanted, node["inputs"])
+        for mark in marks_of(id, node, name):
+            if mark.name in WHOLE:
+                marked.setdefault(numbered(mark.name, mark.number), []).append(id)
+            for each in () if mark.name in WHOLE else mark.places:
+                found = inputs_for(each, mark.input, node["inputs"])
                 # "control" is for whichever of its three the node has.
-                if not found and mark != "control":
-                    raise BadInput(_unplaced(id, node, mark, wanted, name))
+                if not found and mark.name != "control":
+                    raise BadInput(_unplaced(id, node, mark, name))
                 places.setdefault(each, []).extend(Place(id, input) for input in found)
     if not places.get("prompt"):
         raise BadInput(
@@ -138,10 +138,10 @@ def _is_node(node: object) -> bool:
             return False
 
 
-def _unplaced(id: str, node: Mapping[str, Any], mark: str, wanted: str | None, name: str) -> str:
-    what = f"input {wanted}" if wanted else f"input that fits {mark}"
+def _unplaced(id: str, node: Mapping[str, Any], mark: Mark, name: str) -> str:
+    what = f"input {mark.input}" if mark.input else f"input that fits {mark.name}"
     known = ", ".join(node["inputs"]) or "none at all"
     return (
-        f'The workflow {name} marks node {id} ({node["class_type"]}) with "lineup: {mark}", but it '
-        f"has no {what}; it has {known}. Name one in brackets, or mark another node."
+        f'The workflow {name} marks node {id} ({node["class_type"]}) with "lineup: {mark.name}", '
+        f"but it has no {what}; it has {known}. Name one in brackets, or mark another node."
     )

@@ -37,6 +37,17 @@ def span(control: Control) -> tuple[float, float]:
     return start, end
 
 
+def network_for(place: int, chosen: str) -> str:
+    """Return the network that the option `chosen` names for the control at `place`, "" for none.
+
+    One name is for all controls; several, with commas, are for one each.
+    """
+    names = [name.strip() for name in chosen.split(",")]
+    if len(names) == 1:
+        return names[0]
+    return names[place] if place < len(names) else ""
+
+
 def of_size(networks: Sequence[str], checkpoint: str) -> str:
     """Return the first of `networks` whose name says that it is for checkpoints of that size.
 

@@ -5,6 +5,7 @@ the model gets something other than what was asked. A backend that does better t
 rule (folds a negative prompt into the text, say) replaces the entry.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from backends.base import Control, Honour, Model, Request, Sizes, Value
@@ -18,10 +19,14 @@ LEAST_STRENGTH = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A request in which every value the model takes is concrete, and what became of each input."""
+    """A request in which every value the model takes is concrete, and what became of each input.
+
+    `controls` are the request's again, by their names in `honoured`.
+    """
 
     request: Request
     honoured: dict[str, Honour]
+    controls: Mapping[str, Control]
 
 
 def fit(model: Model, request: Request) -> Fitted:
@@ -50,7 +55,7 @@ def fit(model: Model, request: Request) -> Fitted:
     steps = take("num_inference_steps", request.num_inference_steps)
     guidance = take("guidance_scale", request.guidance_scale)
     seed = take("seed", request.seed)
-    control = _control(model, request.control, honoured)
+    controls = _controls(model, request.controls, honoured)
     image = _image(model, request, honoured)
     strength = _strength(model, request, honoured)
     width, height = _size(model, request, honoured)
@@ -63,14 +68,14 @@ def fit(model: Model, request: Request) -> Fitted:
         num_inference_steps=None if steps is None else int(steps),
         guidance_scale=None if guidance is None else float(guidance),
         seed=None if seed is None else int(seed),
-        control=control,
+        controls=tuple(controls.values()),
         image=image,
         strength=strength,
         width=width,
         height=height,
         count=count,
     )
-    return Fitted(fitted, honoured)
+    return Fitted(fitted, honoured, controls)
 
 
 def closest_size(sizes: Sizes, width: int, height: int) -> tuple[int, int]:
@@ -102,21 +107,37 @@ def _check(model: Model, request: Request) -> None:
         raise BadInput("At least one step is needed. Leave steps empty for the model's own number.")
 
 
-def _control(model: Model, control: Control | None, honoured: dict[str, Honour]) -> Control | None:
-    if control is None:
-        return None
-    name = control.preprocessor
-    if "control" not in model.supports:
-        note = f"control picture ignored: {model.label} takes none"
-        honoured["control"] = Honour(name, None, note)
-        return None
-    if name not in model.controls and "*" not in model.controls:
+def _controls(
+    model: Model, controls: tuple[Control, ...], honoured: dict[str, Honour]
+) -> dict[str, Control]:
+    """The control pictures that `model` takes: "control" is the first, "control_2" the next."""
+    several = len(controls) > 1
+    if controls and "controls" not in model.supports:
+        asked = ", ".join(control.preprocessor for control in controls)
+        note = f"control picture{'s' * several} ignored: {model.label} takes none"
+        honoured["control"] = Honour(asked, None, note)
+        return {}
+    taken: dict[str, Control] = {}
+    for place, control in enumerate(controls, start=1):
+        name = f"control_{place}" if place > 1 else "control"
+        fault = _unsteered(model, control, len(taken))
+        if fault:
+            note = f"control picture{f' {place}' * several} ignored: {model.label} {fault}"
+            honoured[name] = Honour(control.preprocessor, None, note)
+        else:
+            honoured[name] = Honour(control.preprocessor, control.preprocessor)
+            taken[name] = control
+    return taken
+
+
+def _unsteered(model: Model, control: Control, taken: int) -> str:
+    """Why `model` does not take `control` beside those that it has taken."""
+    if control.preprocessor not in model.controls and "*" not in model.controls:
         known = ", ".join(sorted(model.controls))
-        note = f"control picture ignored: {model.label} has no ControlNet for {name}, only {known}"
-        honoured["control"] = Honour(name, None, note)
-        return None
-    honoured["control"] = Honour(name, name)
-    return control
+        return f"has no ControlNet for {control.preprocessor}, only {known}"
+    if taken >= model.most_controls:
+        return f"takes {'one' if model.most_controls == 1 else f'{model.most_controls} at most'}"
+    return ""
 
 
 def _image(model: Model, request: Request, honoured: dict[str, Honour]) -> bytes | None:

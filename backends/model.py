@@ -77,10 +77,11 @@ class Model:
 
     `source` is what the backend calls the model: a Hub id, a folder, a file, an API's name.
     `supports` names the Request's fields that it takes (`negative_prompt`, `seed`, `count`,
-    `num_inference_steps`, `guidance_scale`, `control`, `image`, `strength`); what is absent is
+    `num_inference_steps`, `guidance_scale`, `controls`, `image`, `strength`); what is absent is
     shown as not honoured.
     `defaults` holds the model's own values for those fields. `controls` maps a preprocessor to
-    the ControlNet weights that belong to it ("*" for any). `options` are settings for its backend.
+    the ControlNet weights that belong to it and to this model ("*" for any preprocessor);
+    `most_controls` is how many may steer at once. `options` are settings for its backend.
     """
 
     id: str
@@ -102,6 +103,7 @@ class Model:
     most_prompt: int | None = None
     defaults: Mapping[str, Value] = field(default_factory=dict[str, Value])
     controls: Mapping[str, str] = field(default_factory=dict[str, str])
+    most_controls: int = 8
     options: Mapping[str, Value] = field(default_factory=dict[str, Value])
     price: Price = field(default_factory=lambda: Price(basis=Basis.FREE))
     note: str = ""

@@ -10,7 +10,7 @@ from typing import Literal, cast
 
 from backends.base import Control, Honour, Model, Request
 from backends.errors import BadInput
-from backends.fit import closest_size
+from backends.fit import Fitted, closest_size
 
 CONTROL = "control"
 """What the catalogue calls the service that is steered by a picture (`source`)."""
@@ -28,13 +28,13 @@ class Steering:
     image: bytes = field(repr=False)
 
 
-def steer(model: Model, request: Request, fitted: Request, honoured: dict[str, Honour]) -> Steering:
+def steer(model: Model, request: Request, fitted: Fitted, honoured: dict[str, Honour]) -> Steering:
     """Return the control picture of `request` as the service takes it; slow.
 
     Raises:
         BadInput: there is none, or it cannot be used.
     """
-    control = fitted.control
+    name, control = next(iter(fitted.controls.items()), ("", None))
     if control is None:
         known = ", ".join(sorted(model.controls))
         raise BadInput(
@@ -43,8 +43,9 @@ def steer(model: Model, request: Request, fitted: Request, honoured: dict[str, H
         )
     way = _way(model, control)
     strength = min(max(control.weight, 0.0), 1.0)
-    honoured["control"] = Honour(control.preprocessor, way, _note(control, strength))
-    wished = (fitted.width or 0, fitted.height or 0) if request.width or request.height else None
+    honoured[name] = Honour(control.preprocessor, way, _note(control, strength))
+    asked = fitted.request
+    wished = (asked.width or 0, asked.height or 0) if request.width or request.height else None
     image, size = _image(model, control.image, wished)
     honoured["size"] = Honour(honoured["size"].asked, size, honoured["size"].note)
     return Steering(way=way, strength=strength, image=image)

@@ -106,7 +106,7 @@ def new_call(model: Model, request: Request) -> Call:
         fields["negative_prompt"] = asked.negative_prompt
     steering: Steering | None = None
     if model.source == CONTROL:
-        steering = steer(model, request, asked, honoured)
+        steering = steer(model, request, fitted, honoured)
         path = f"control/{steering.way}"
         fields["control_strength"] = f"{steering.strength:g}"
     elif _is_sd3(model):

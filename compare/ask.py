@@ -3,11 +3,14 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from backends.base import Control, Request, Then, Value
 from compare.template import BadVariants
 from compare.variants import spread
 from compare.wildcards import Folder
+
+Setting = TypeVar("Setting")
 
 
 class BadWord(ValueError):
@@ -58,14 +61,30 @@ def second_step(
     return Then(model=model, prompt=prompt, strength=strength, options=options(own))
 
 
-def control(
-    file: Path | None, *, preprocessor: str, weight: float, start: float, end: float
-) -> Control | None:
-    """Read a control picture."""
-    if file is None:
-        return None
-    image = _file(file, "control picture")
-    return Control(image=image, preprocessor=preprocessor, weight=weight, start=start, end=end)
+def controls(
+    files: Sequence[Path],
+    *,
+    preprocessor: Sequence[str],
+    weight: Sequence[float],
+    start: Sequence[float],
+    end: Sequence[float],
+) -> tuple[Control, ...]:
+    """Read the control pictures; a setting given once is for all, else there is one for each."""
+    number = len(files)
+    each = zip(
+        files,
+        _for_each("preprocessor", preprocessor, number),
+        _for_each("weight", weight, number),
+        _for_each("start", start, number),
+        _for_each("end", end, number),
+        strict=True,
+    )
+    return tuple(
+        Control(
+            image=_file(file, "control picture"), preprocessor=name, weight=by, start=at, end=to
+        )
+        for file, name, by, at, to in each
+    )
 
 
 def options(words: Sequence[str]) -> dict[str, dict[str, Value]]:
@@ -78,6 +97,15 @@ def options(words: Sequence[str]) -> dict[str, dict[str, Value]]:
             raise BadWord(f"The option {word!r} must look like openai.quality=high.")
         found.setdefault(backend, {})[name] = _value(value)
     return found
+
+
+def _for_each(name: str, given: Sequence[Setting], number: int) -> Sequence[Setting]:
+    if len(given) not in (1, number):
+        raise BadWord(
+            f"--{name} is given {len(given)} times for {number} control pictures. Give it once for "
+            "all of them, or once for each, in the same order."
+        )
+    return given if len(given) == number else [given[0]] * number
 
 
 def _file(file: Path, name: str) -> bytes:

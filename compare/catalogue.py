@@ -28,7 +28,7 @@ SUPPORTABLE = frozenset(
         "count",
         "num_inference_steps",
         "guidance_scale",
-        "control",
+        "controls",
         "image",
         "strength",
     }
@@ -147,8 +147,8 @@ def _entry(table: Mapping[str, Any], number: int) -> Model:
         raise BadEntry(f"{where}: an id has the form backend/name.")
     if unknown := sorted(model.supports - SUPPORTABLE):
         raise BadEntry(f"{where}: supports names {', '.join(unknown)}, which no request has.")
-    if bool(model.controls) != ("control" in model.supports):
-        raise BadEntry(f"{where}: controls and the support for control belong together.")
+    if bool(model.controls) != ("controls" in model.supports):
+        raise BadEntry(f"{where}: controls and the support for them belong together.")
     if not model.sizes.native:
         raise BadEntry(f"{where}: at least one native size is needed.")
     return model

@@ -72,7 +72,7 @@ def second(request: Request) -> Request:
         prompt=then.prompt or request.prompt,
         image=b"",
         strength=then.strength,
-        control=None,
+        controls=(),
         count=1,
         options=options,
         then=None,

@@ -18,6 +18,7 @@ GUIDANCE = (0.0, 50.0)
 SEED = (0, 2**32 - 1)
 WEIGHT = (0.0, 2.0)
 STRENGTH = (LEAST_STRENGTH, 1.0)
+MOST_CONTROLS = 8
 
 
 def problems(request: Request, model_ids: Sequence[str], catalogue: Catalogue) -> dict[str, str]:
@@ -32,7 +33,7 @@ def problems(request: Request, model_ids: Sequence[str], catalogue: Catalogue) -
         "height": _within("The height", request.height, SIDE),
         "guidance_scale": _within("Guidance", request.guidance_scale, GUIDANCE),
         "seed": _within("The seed", request.seed, SEED),
-        "control": _control(request.control) if request.control else "",
+        "controls": _controls(request.controls),
         "image": _image(request.image),
         "strength": _within("The strength", request.strength, STRENGTH),
         "then": _then(request.then, catalogue) if request.then else "",
@@ -75,16 +76,26 @@ def _within(name: str, value: float | None, bounds: tuple[float, float]) -> str:
     return f"{name} must be between {least:,} and {most:,}."
 
 
-def _control(control: Control) -> str:
+def _controls(controls: Sequence[Control]) -> str:
+    if len(controls) > MOST_CONTROLS:
+        return f"There are {len(controls)} control pictures; {MOST_CONTROLS} is the most."
+    for place, control in enumerate(controls, start=1):
+        name = f"control picture {place}" if len(controls) > 1 else "the control picture"
+        if sentence := _control(control, name):
+            return sentence
+    return ""
+
+
+def _control(control: Control, name: str) -> str:
     if not control.image:
-        return "The control picture is empty. Choose a picture file."
-    if sentence := _within("The control's weight", control.weight, WEIGHT):
+        return f"{name[:1].upper()}{name[1:]} is empty. Choose a picture file."
+    if sentence := _within(f"The weight of {name}", control.weight, WEIGHT):
         return sentence
-    for name, value in (("start", control.start), ("end", control.end)):
-        if sentence := _within(f"The control's {name}", value, (0.0, 1.0)):
+    for end, value in (("start", control.start), ("end", control.end)):
+        if sentence := _within(f"The {end} of {name}", value, (0.0, 1.0)):
             return sentence
     if control.start >= control.end:
-        return "The control must start before it ends."
+        return f"{name[:1].upper()}{name[1:]} must start before it ends."
     return ""
 
 

@@ -49,13 +49,22 @@ def run(
     guidance: Annotated[float | None, typer.Option(help="How closely to follow.")] = None,
     seed: Annotated[int | None, typer.Option(help="The same for all models.")] = None,
     count: Annotated[int, typer.Option(help="Pictures from each model.")] = 1,
-    control: Annotated[Path | None, typer.Option(help="A picture that steers the shape.")] = None,
-    preprocessor: Annotated[str, typer.Option(help="The map to make of it; none for a map.")] = (
-        "canny"
-    ),
-    weight: Annotated[float, typer.Option(help="How much the control counts.")] = 1.0,
-    start: Annotated[float, typer.Option(help="From which fraction of the steps.")] = 0.0,
-    end: Annotated[float, typer.Option(help="To which fraction of the steps.")] = 1.0,
+    control: Annotated[
+        list[Path] | None,
+        typer.Option(help="A picture that steers the shape; give it once for each."),
+    ] = None,
+    preprocessor: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="The map to make of it, canny if left out; none for a map. As all that "
+            "is a control's: once for all of them, or once for each in their order."
+        ),
+    ] = None,
+    weight: Annotated[list[float] | None, typer.Option(help="How much the control counts.")] = None,
+    start: Annotated[
+        list[float] | None, typer.Option(help="From which fraction of the steps.")
+    ] = None,
+    end: Annotated[list[float] | None, typer.Option(help="To which fraction of the steps.")] = None,
     image: Annotated[Path | None, typer.Option(help="A picture to start from.")] = None,
     strength: Annotated[
         float | None, typer.Option(help="How much of a start picture is drawn anew: 0.01 to 1.")
@@ -90,8 +99,12 @@ def run(
             guidance_scale=guidance,
             seed=seed,
             count=count,
-            control=ask.control(
-                control, preprocessor=preprocessor, weight=weight, start=start, end=end
+            controls=ask.controls(
+                control or (),
+                preprocessor=preprocessor or ("canny",),
+                weight=weight or (1.0,),
+                start=start or (0.0,),
+                end=end or (1.0,),
             ),
             image=ask.start_picture(image),
             strength=strength,

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from statistics import median
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Connection, func, select, update
@@ -25,9 +26,9 @@ class Kept:
     run: Row
     jobs: tuple[Job, ...]
 
-    def whole(self, control_image: bytes = b"", image: bytes = b"") -> Run:
-        """Return the run, with the pictures back in its request."""
-        request: Request = request_from(self.run["request"], control_image, image)
+    def whole(self, given: Mapping[str, bytes] = MappingProxyType({})) -> Run:
+        """Return the run, with the pictures of `given` (by SHA-256) back in its request."""
+        request: Request = request_from(self.run["request"], given)
         return Run(
             id=self.run["id"],
             created_at=datetime.fromisoformat(self.run["created_at"]),

@@ -15,7 +15,7 @@ from compare.records import Cost
 from compare.runner import Runner
 
 _SHORT = {
-    "control": "control",
+    "controls": "control",
     "image": "start picture",
     "seed": "seed",
     "negative_prompt": "negative prompt",

@@ -116,9 +116,9 @@ class Shelf:
         """Return the file of a picture that was given, kept or not: its name is its SHA-256."""
         return self._controls / hashlib.sha256(image).hexdigest()
 
-    def given(self, sha256: str | None) -> bytes:
+    def given(self, sha256: str) -> bytes:
         """Return a picture that was given, empty where it is gone."""
-        file = self._controls / (sha256 or "")
+        file = self._controls / sha256
         return file.read_bytes() if file.is_file() else b""
 
 

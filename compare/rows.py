@@ -2,9 +2,10 @@
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 
 from backends.base import Basis, Control, Honour, Request, Then
@@ -14,33 +15,42 @@ from compare.records import Cost, Job, Phase, SavedPicture, Timing
 Row = Mapping[Any, Any]
 
 
-def request_text(request: Request, control_sha256: str | None, image_sha256: str | None) -> str:
-    """Return `request` as JSON, with the bytes of its pictures replaced by their SHA-256."""
-    fields = _fields(request) | {"image": image_sha256}
-    if request.control is not None:
-        fields["control"] = _fields(request.control) | {"sha256": control_sha256}
-        del fields["control"]["image"]
+def request_text(request: Request, controls: Sequence[str], image: str | None) -> str:
+    """Return `request` as JSON, with the bytes of its pictures replaced by their SHA-256.
+
+    `controls` has those of its control pictures, `image` that of its start picture.
+    """
+    fields = _fields(request) | {"image": image}
+    fields["controls"] = [
+        {name: value for name, value in _fields(control).items() if name != "image"}
+        | {"sha256": sha256}
+        for control, sha256 in zip(request.controls, controls, strict=True)
+    ]
     if request.then is not None:
         fields["then"] = _fields(request.then)
     # Options may be any Mapping; JSON wants a dict.
     return json.dumps(fields, ensure_ascii=False, default=dict)
 
 
-def picture_names(text: str) -> tuple[str | None, str | None]:
-    """Return the SHA-256 of the control picture and of the start picture that a request needs."""
+def picture_names(text: str) -> frozenset[str]:
+    """Return the SHA-256 of each picture that was given with a request."""
     fields = json.loads(text)
-    control = fields.get("control")
-    return (control["sha256"] if control else None), fields.get("image")
+    image = fields.get("image")
+    return frozenset([control["sha256"] for control in fields["controls"]] + [image] * bool(image))
 
 
-def request_from(text: str, control_image: bytes = b"", image: bytes = b"") -> Request:
-    """Return a kept request with its control picture and its start picture."""
+def request_from(text: str, given: Mapping[str, bytes] = MappingProxyType({})) -> Request:
+    """Return a kept request; `given` has the pictures that were given with it by their SHA-256.
+
+    A picture that is not there is empty.
+    """
     fields = json.loads(text)
-    if control := fields.get("control"):
-        del control["sha256"]
-        fields["control"] = Control(image=control_image, **control)
-    if fields.get("image"):
-        fields["image"] = image
+    fields["controls"] = tuple(
+        Control(image=given.get(control.pop("sha256"), b""), **control)
+        for control in fields["controls"]
+    )
+    if image := fields.get("image"):
+        fields["image"] = given.get(image, b"")
     if then := fields.get("then"):
         fields["then"] = Then(**then)
     return Request(**fields)

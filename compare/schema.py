@@ -14,7 +14,7 @@ from sqlalchemy.pool import StaticPool
 
 from compare.faults import newer_database
 
-REVISIONS = ("0001", "0002", "0003")
+REVISIONS = ("0001", "0002", "0003", "0004")
 FILE = "lineup.db"
 WAIT = 30.0
 """How long, in seconds, another process's hold on the database is waited out."""

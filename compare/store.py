@@ -86,11 +86,11 @@ class Store:
 
         operations: list[Callable[[Connection], None]] = []
         for run in runs:
-            control = run.request.control
+            request = run.request
             text = request_text(
-                run.request,
-                await self._keep(control and control.image),
-                await self._keep(run.request.image),
+                request,
+                [await self._keep(control.image) for control in request.controls],
+                None if request.image is None else await self._keep(request.image),
             )
             operations.append(ledger.add_run(run, text, self.owner_id))
         await self._writer.do(ledger.together(*operations))
@@ -187,15 +187,13 @@ class Store:
         """Return the file in which a picture that was given with a run is kept."""
         return self._shelf.given_path(image)
 
-    async def _keep(self, image: bytes | None) -> str | None:
+    async def _keep(self, image: bytes) -> str:
         """Keep a picture that was given, and return its SHA-256."""
-        return None if image is None else await self._off_loop(self._shelf.keep_given, image)
+        return await self._off_loop(self._shelf.keep_given, image)
 
     async def _whole(self, kept: "Kept") -> Run:
         names = picture_names(kept.run["request"])
-        return kept.whole(
-            *[await self._off_loop(self._shelf.given, name) if name else b"" for name in names]
-        )
+        return kept.whole({name: await self._off_loop(self._shelf.given, name) for name in names})
 
     def _prepare(self) -> None:
         self._shelf.prepare()

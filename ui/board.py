@@ -180,7 +180,7 @@ def settings_in_words(request: Request, named: Callable[[str], str] = str) -> st
         ("steps", request.num_inference_steps),
         ("guidance", request.guidance_scale),
         ("without", request.negative_prompt or None),
-        ("control", request.control.preprocessor if request.control else None),
+        ("control", " + ".join(each.preprocessor for each in request.controls) or None),
     )
     words += [f"{name} {value}" for name, value in settings if value is not None]
     if request.count > 1:

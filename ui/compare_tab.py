@@ -19,7 +19,7 @@ from ui import form, options, picker, several, shown_run, summary
 from ui.board import Renderer
 from ui.builder import Builder
 from ui.context import Context
-from ui.control import ControlPicture
+from ui.controls import Controls
 from ui.rewriting import Rewriting
 from ui.second_step import SecondStep
 from ui.several import COUNT, Several
@@ -73,7 +73,7 @@ class CompareTab:
                 with _fold("Prompt builder"):
                     Builder(self._context, prompt, shared["negative_prompt"])
                 with _fold("Control picture"):
-                    self.control = ControlPicture(self._context)
+                    self.controls = Controls(self._context)
                 with _fold("Start picture"):
                     self.start = StartPicture()
                 with _fold("Second step"):
@@ -87,7 +87,7 @@ class CompareTab:
             "prompt": prompt,
             **shared,
             "seed": self.seed,
-            **self.control.widgets,
+            **self.controls.widgets,
             **self.start.widgets,
             **self.second.widgets,
             **self.own,
@@ -125,7 +125,7 @@ class CompareTab:
         )
         self._several.tell.click(self.tell, inputs_kwargs=asked, outputs=told, **form.PLAIN)
         restored = self.restoring.click(self.restore, None, self.restorable, **form.QUICK)
-        self.control.preview_after(restored)
+        self.controls.preview_after(restored)
 
     async def compare(
         self, *, models: list[str], locked: bool, keys: Mapping[str, str], told: int, **fields: Any
@@ -261,7 +261,7 @@ class CompareTab:
         widgets: Shown = {self.form[name]: value for name, value in fields.items()}
         for part in (self._several, self._rewriting, self.second):
             widgets |= part.standing(run.request)
-        for part in (self.control, self.start):
+        for part in (self.controls, self.start):
             widgets |= part.standing(lineup, run.request)
         widgets |= options.standing(self.own, run.request)
         return {**await self.shown.show(lineup, run), **widgets, self.lock: True}
@@ -276,7 +276,7 @@ class CompareTab:
         """Every component that `restore` may fill."""
         restored = [self.form[name] for name in form.from_request(Request(prompt=""))]
         own = [self.picker, self.said, *self.shown.parts, self.lock, self._several.which]
-        given = [*self.control.shown, *self.start.shown, *self.own.values()]
+        given = [*self.controls.shown, *self.start.shown, *self.own.values()]
         return [*own, *restored, *self._rewriting.shown, *self.second.shown, *given]
 
 

@@ -77,7 +77,7 @@ def seed() -> tuple[gr.Number, gr.Checkbox, gr.Button]:
 
 
 def from_request(request: Request) -> dict[str, Any]:
-    """Return the widgets' values that ask for `request`, but for its control picture."""
+    """Return the widgets' values that ask for `request`, but for its control pictures."""
     sized = request.width and request.height
     return {
         "prompt": request.prompt,
@@ -106,7 +106,7 @@ def to_request(fields: Mapping[str, Any]) -> Request:
         guidance_scale=_number(fields.get("guidance_scale"), "Guidance"),
         seed=_whole(fields.get("seed"), "The seed"),
         count=_whole(fields.get("count"), "Pictures") or 1,
-        control=control(fields),
+        controls=controls(fields),
         **start(fields),
         options=options(fields),
     )
@@ -123,6 +123,12 @@ def size(words: object) -> tuple[int | None, int | None]:
     if match is None:
         raise BadField(f"“{text[:40]}” is no size. Write width × height, such as 512×768.")
     return int(match[1]), int(match[2])
+
+
+def controls(fields: Mapping[str, Any]) -> tuple[Control, ...]:
+    """Return the control pictures: the one of the form itself, and what was added to it."""
+    more: list[Mapping[str, Any]] = fields.get("more_controls") or []
+    return tuple(found for each in (fields, *more) if (found := control(each)))
 
 
 def control(fields: Mapping[str, Any]) -> Control | None:

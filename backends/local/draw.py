@@ -24,7 +24,7 @@ from backends.local.pipelines import Loaded, load_controlnet, load_pipeline, mea
 from backends.local.placement import fitting, footprint, rest
 from backends.local.schedulers import fresh
 from backends.local.switches import switched
-from backends.local.work import Work
+from backends.local.work import Recipe, Work
 
 # Pictures that go through together: eight of 512x512, two of 1024x1024.
 _TOGETHER: Final = 2 * 1024 * 1024
@@ -80,8 +80,8 @@ class _Drawing:
         self.together = max(
             1, _TOGETHER // ((work.request.width or 512) * (work.request.height or 512))
         )
-        steering = () if work.steering is None else (work.steering.controlnet,)
-        self.needed: frozenset[Hashable] = frozenset({self._recipe, *steering})
+        nets = (steering.controlnet for steering in work.steerings)
+        self.needed: frozenset[Hashable] = frozenset({self._recipe, *nets})
 
     def run(self) -> None:
         """Draw what is not drawn yet and hand in the receipt."""
@@ -152,10 +152,9 @@ class _Drawing:
         elif work.scheduler:
             note = f"scheduler ignored: {work.recipe.label} takes none"
             self._honoured["scheduler"] = Honour(work.scheduler, None, note)
-        if work.steering is not None:
-            recipe = work.steering.controlnet
-            net = pool.get(recipe, lambda: load_controlnet(recipe, device))
-            pipeline = loaded.family.steered(pipeline, net.model, work.recipe.label)
+        if work.steerings:
+            nets = [self._controlnet(steering.controlnet) for steering in work.steerings]
+            pipeline = loaded.family.steered(pipeline, nets, work.recipe.label)
         if work.start is not None:
             pipeline = loaded.family.started(pipeline, work.recipe.label)
         pool.shrink(keep=self.needed)
@@ -172,6 +171,11 @@ class _Drawing:
         if takes.drawing > device.total:
             raise OutOfMemory(self.advice())
         return takes.drawing
+
+    def _controlnet(self, recipe: Recipe) -> Any:
+        device, pool = self._place.device, self._place.pool
+        # What this run has in its hands already must not make room for it.
+        return pool.get(recipe, lambda: load_controlnet(recipe, device), keep=self.needed).model
 
     def _hand_in(self, picture: Picture | None) -> None:
         count, request = self._work.request.count, self._work.request

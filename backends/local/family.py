@@ -8,7 +8,7 @@ tells a model's family from its files. What is loaded is called like a diffusers
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -40,8 +40,8 @@ class Family:
         """What spells one piece of work as a call of `pipeline`."""
         return Pen(pipeline, look, work, emit)
 
-    def steered(self, pipeline: Any, controlnet: Any, label: str) -> Any:
-        """The ControlNet form of `pipeline`, which shares all its weights."""
+    def steered(self, pipeline: Any, nets: Sequence[Any], label: str) -> Any:
+        """The form of `pipeline` for these ControlNets, one for each map; it shares its weights."""
         raise BadInput(
             f"{label} cannot be steered: diffusers has no ControlNet for this kind of model. "
             "Run it without the control picture."

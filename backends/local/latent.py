@@ -5,7 +5,7 @@ their kin: a denoiser in the space of an autoencoder, with `callback_on_step_end
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -52,14 +52,16 @@ class Latent(Family):
         new = "callback_on_step_end" in inspect.signature(pipeline.__call__).parameters
         return (_LatentPen if new else OneByOne)(pipeline, look, work, emit)
 
-    def steered(self, pipeline: Any, controlnet: Any, label: str) -> Any:
+    def steered(self, pipeline: Any, nets: Sequence[Any], label: str) -> Any:
         """The ControlNet form of `pipeline`, where diffusers has one."""
-        try:
-            steered: Any = AutoPipelineForText2Image.from_pipe(pipeline, controlnet=controlnet)
-        except (ValueError, AttributeError, TypeError):
-            return super().steered(pipeline, controlnet, label)  # which refuses
-        if getattr(steered, "controlnet", None) is not controlnet:
-            raise BadInput(f"{label} cannot be steered. Run it without the control picture.")
+        steered = _steered(pipeline, nets)
+        if steered is None and len(nets) > 1 and _steered(pipeline, nets[:1]) is not None:
+            raise BadInput(
+                f"{label} follows one control picture at a time: diffusers steers this kind of "
+                "model by one ControlNet. Take the others away."
+            )
+        if steered is None:
+            return super().steered(pipeline, nets, label)  # which refuses
         steered.set_progress_bar_config(disable=True)
         return steered
 
@@ -81,6 +83,22 @@ class Latent(Family):
         if (vae.config.latent_channels, vae.config.scaling_factor) == (4, 0.18215):
             return Look(torch.tensor(_STABLE_DIFFUSION) / 2, torch.full((3,), 0.5))
         return fit(int(vae.config.latent_channels), lambda noise: _decode(vae, noise))
+
+
+def _steered(pipeline: Any, nets: Sequence[Any]) -> Any | None:
+    """The form for these ControlNets, None where there is none.
+
+    Pipelines that take several put them into one model, which calls them `nets`.
+    """
+    try:
+        steered: Any = AutoPipelineForText2Image.from_pipe(
+            pipeline, controlnet=list(nets) if len(nets) > 1 else nets[0]
+        )
+    except (ValueError, AttributeError, TypeError):
+        return None
+    held: Any = getattr(steered, "controlnet", None)
+    found: list[Any] = list(getattr(held, "nets", [held]))
+    return steered if [id(net) for net in found] == [id(net) for net in nets] else None
 
 
 class _LatentPen(Pen):

@@ -9,7 +9,8 @@ ends both. What else is peculiar to a family stands in its own file.
 import inspect
 import io
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -41,7 +42,7 @@ class Pen:
         self._loras = [png.Lora(lora.name, lora.weight, fingerprint(lora)) for lora in loras]
         words = work.embeddings if hasattr(pipeline, "load_textual_inversion") else ()
         self._words_known = [each.name for each in words]
-        self._keywords = self._words() | self._steering(work.steering) | self._start(work.start)
+        self._keywords = self._words() | self._steering(work.steerings) | self._start(work.start)
 
     @property
     def takes_batches(self) -> bool:
@@ -61,7 +62,9 @@ class Pen:
             keywords |= {"generator": dice, "num_images_per_prompt": count}
         else:
             keywords |= {"generator": dice[0]}
-        result = self._pipeline(**keywords)
+        steered = bool(self._work.steerings)
+        with _global_dice(self._pipeline.device, seeds[0]) if steered else nullcontext():
+            result = self._pipeline(**keywords)
         withheld = getattr(result, "nsfw_content_detected", None) or [False] * count
         return [
             None if flag else self._finish(image, seed)
@@ -88,17 +91,19 @@ class Pen:
             self.ignored["scheduler"] = Honour(work.scheduler, None, note)
         return {name: value for name, value in words.items() if name in self._parameters}
 
-    def _steering(self, steering: Steering | None) -> dict[str, Any]:
-        if steering is None:
+    def _steering(self, steerings: tuple[Steering, ...]) -> dict[str, Any]:
+        """How one ControlNet acts, or lists of how each of several does."""
+        if not steerings:
             return {}
         # Where pictures are drawn from pictures too, `image` is the other one.
         name = "control_image" if "control_image" in self._parameters else "image"
-        words = {
-            name: Image.open(io.BytesIO(steering.picture)).convert("RGB"),
-            "controlnet_conditioning_scale": steering.weight,
-            "control_guidance_start": steering.start,
-            "control_guidance_end": steering.end,
+        lists: dict[str, list[Any]] = {
+            name: [Image.open(io.BytesIO(each.picture)).convert("RGB") for each in steerings],
+            "controlnet_conditioning_scale": [each.weight for each in steerings],
+            "control_guidance_start": [each.start for each in steerings],
+            "control_guidance_end": [each.end for each in steerings],
         }
+        words = lists if len(steerings) > 1 else {name: one for name, [one] in lists.items()}
         if not words.keys() <= self._parameters.keys():
             raise BadInput(
                 f"{self._work.recipe.label} cannot be steered the usual way. "
@@ -209,3 +214,14 @@ class OneByOne(Pen):
             seen(latents)
 
         return {"callback": step}
+
+
+@contextmanager
+def _global_dice(device: torch.device, seed: int) -> Generator[None, None, None]:
+    """Seed torch's own dice for a while: Stable Diffusion 3 encodes control pictures with them.
+
+    (diffusers 0.42, pipeline_stable_diffusion_3_controlnet.py: `latent_dist.sample()`)
+    """
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from backends import given
-from backends.base import Loading, Model, Request, Value
+from backends.base import Control, Loading, Model, Request, Value
 from backends.errors import BadInput
 from backends.fit import STRENGTH
 from backends.local import adapters, fetch, sources
@@ -64,7 +64,7 @@ async def work_of(
             strength=request.strength,
         ),
         seed=seed,
-        steering=await _steering(model, request, text("torch_dtype")),
+        steerings=await _steerings(model, request, text("torch_dtype")),
         start=await _start(request),
         stage_steps=int(options.get("stage_steps") or 0),
         stage_guidance_scale=None if guidance is None else float(guidance),
@@ -99,8 +99,7 @@ async def missing_weights(
         async with aclosing(fetch.fetched(source.id, what, fetching, size)) as news:
             async for loading in news:
                 yield loading
-    if work.steering is not None:
-        recipe = work.steering.controlnet
+    for recipe in dict.fromkeys(steering.controlnet for steering in work.steerings):
         source = sources.locate(recipe.source)
         if sources.find(source, recipe.label) is None:
             fetching = partial(fetch.controlnet, source.id, machine)
@@ -125,10 +124,12 @@ async def _start(request: Request) -> Start | None:
     return Start(picture=picture, strength=request.strength or STRENGTH)
 
 
-async def _steering(model: Model, request: Request, dtype: str) -> Steering | None:
-    control = request.control
-    if control is None:
-        return None
+async def _steerings(model: Model, request: Request, dtype: str) -> tuple[Steering, ...]:
+    size = (request.width or 512, request.height or 512)
+    return tuple([await _steering(model, each, size, dtype) for each in request.controls])
+
+
+async def _steering(model: Model, control: Control, size: tuple[int, int], dtype: str) -> Steering:
     if not 0 <= control.start < control.end <= 1:
         raise BadInput(
             "The control picture must start before it ends: give fractions of the steps, "
@@ -137,7 +138,7 @@ async def _steering(model: Model, request: Request, dtype: str) -> Steering | No
     source = model.controls.get(control.preprocessor) or model.controls["*"]
     return Steering(
         controlnet=Recipe(source=source, label=f"the ControlNet of {model.label}", dtype=dtype),
-        picture=await control_map(control, request.width or 512, request.height or 512),
+        picture=await control_map(control, *size),
         weight=control.weight,
         start=control.start,
         end=control.end,

@@ -28,7 +28,10 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Steering:
-    """A ControlNet, its map (a PNG of the generation's size) and how strongly and when it acts."""
+    """A ControlNet, its map (a PNG of the generation's size) and how strongly and when it acts.
+
+    Several act at once; those of equal recipes are one ControlNet in memory.
+    """
 
     controlnet: Recipe
     picture: bytes = field(repr=False)
@@ -69,7 +72,7 @@ class Work:
     recipe: Recipe
     request: Request
     seed: int
-    steering: Steering | None = None
+    steerings: tuple[Steering, ...] = ()
     start: Start | None = None
     stage_steps: int = 0
     stage_guidance_scale: float | None = None

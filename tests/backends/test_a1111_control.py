@@ -25,7 +25,7 @@ async def test_the_unit_in_the_extensions_words() -> None:
         end=0.9,
     )
     with A1111Server(Script(maps=1)) as server:
-        got = await events(server, replace(ASK, control=control))
+        got = await events(server, replace(ASK, controls=(control,)))
     (unit,) = server.generations[0].json["alwayson_scripts"]["controlnet"]["args"]
     with Image.open(io.BytesIO(base64.b64decode(unit.pop("image")))) as sent:
         assert (sent.format, sent.size, sent.mode) == ("PNG", (48, 32), "RGB")
@@ -47,6 +47,48 @@ async def test_the_unit_in_the_extensions_words() -> None:
         "canny", "canny with control_v11p_sd15_canny [d14c016b]"
     )
     assert len(pictures_of(got)) == 1
+
+
+DEPTH = replace(CONTROL, preprocessor="midas", weight=0.5, start=0.2, end=0.7)
+
+
+async def test_each_control_is_a_unit_of_its_own() -> None:
+    with A1111Server(Script(maps=2)) as server:
+        got = await events(server, replace(ASK, controls=(CONTROL, DEPTH)))
+    units = server.generations[0].json["alwayson_scripts"]["controlnet"]["args"]
+    assert [(unit["module"], unit["model"].partition(" ")[0]) for unit in units] == [
+        ("canny", "control_v11p_sd15_canny"),
+        ("depth_midas", "control_v11f1p_sd15_depth"),
+    ]
+    assert [unit["weight"] for unit in units] == [1.0, 0.5]
+    assert [(unit["guidance_start"], unit["guidance_end"]) for unit in units] == [
+        (0.0, 1.0),
+        (0.2, 0.7),
+    ]
+    honoured = receipt_of(got).honoured
+    assert str(honoured["control_2"].used).startswith("depth_midas with control_v11f1p_sd15_depth")
+    assert len(pictures_of(got)) == 1
+
+
+async def test_each_control_may_have_a_model_by_name() -> None:
+    names = "control_v11p_sd15_canny, control_v11p_sd15_openpose"
+    asked = replace(ASK, controls=(CONTROL, DEPTH), options={"a1111": {"control_model": names}})
+    with A1111Server() as server:
+        await events(server, asked)
+    units = server.generations[0].json["alwayson_scripts"]["controlnet"]["args"]
+    assert [unit["model"].partition(" ")[0] for unit in units] == names.split(", ")
+
+
+@pytest.mark.parametrize("units", [1, None])
+async def test_more_controls_than_the_server_has_units_for(units: int | None) -> None:
+    asked = replace(ASK, controls=(CONTROL, DEPTH))
+    with A1111Server(kind=Kind(units=units)) as server:
+        if units is None:  # it does not tell: it is believed to take them
+            await events(server, asked)
+            return
+        with pytest.raises(BadInput, match="set up for 1 control pictures at once"):
+            await events(server, asked)
+    assert server.generations == []
 
 
 @pytest.mark.parametrize(
@@ -81,7 +123,7 @@ async def test_a_large_checkpoint_gets_a_large_model() -> None:
     )
     with A1111Server() as server:
         server.checkpoint = "sd_xl_base_1.0"
-        await events(server, replace(ASK, control=CONTROL))
+        await events(server, replace(ASK, controls=(CONTROL,)))
     (unit,) = server.generations[0].json["alwayson_scripts"]["controlnet"]["args"]
     assert unit["model"] == "diffusers_xl_canny_full [2b69fca4]"
 
@@ -106,7 +148,7 @@ async def test_the_user_or_the_catalogue_may_name_the_model() -> None:
 async def test_what_is_lacking_is_said_before_anything_is_sent(
     kind: Kind, preprocessor: str, words: str
 ) -> None:
-    asked = replace(ASK, control=replace(CONTROL, preprocessor=preprocessor))
+    asked = replace(ASK, controls=(replace(CONTROL, preprocessor=preprocessor),))
     with A1111Server(kind=kind) as server, pytest.raises(BadInput) as caught:
         await events(server, asked)
     assert words in str(caught.value)
@@ -124,7 +166,7 @@ async def test_what_is_lacking_is_said_before_anything_is_sent(
 async def test_a_control_that_makes_no_sense(change: dict[str, object], words: str) -> None:
     broken = replace(CONTROL, **change)  # pyright: ignore[reportArgumentType]
     with A1111Server() as server, pytest.raises(BadInput) as caught:
-        await events(server, replace(ASK, control=broken))
+        await events(server, replace(ASK, controls=(broken,)))
     assert words in str(caught.value)
     assert server.generations == []
 
@@ -133,7 +175,7 @@ async def test_what_the_extension_cannot_be_told_is_noted() -> None:
     shuffled = replace(CONTROL, preprocessor="shuffle", parameters={"seed": 3}, weight=3.0)
     kind = Kind(networks=("control_v11e_sd15_shuffle",))
     with A1111Server(kind=kind) as server:
-        got = await events(server, replace(ASK, control=shuffled))
+        got = await events(server, replace(ASK, controls=(shuffled,)))
     note = receipt_of(got).honoured["control"].note
     assert "Seed of the shuffle" in note and "a weight of 3" in note and "ignored" in note
     (unit,) = server.generations[0].json["alwayson_scripts"]["controlnet"]["args"]
@@ -165,6 +207,6 @@ async def _unit(
     """The unit that the server got."""
     options = {"a1111": {"control_model": control_model}}
     with A1111Server(kind=kind) as server:
-        await events(server, replace(ASK, control=control, options=options), model)
+        await events(server, replace(ASK, controls=(control,), options=options), model)
     (unit,) = server.generations[0].json["alwayson_scripts"]["controlnet"]["args"]
     return unit

@@ -77,7 +77,7 @@ async def test_what_has_no_place_is_shown_as_not_honoured(home: Path) -> None:
         num_inference_steps=9,
         guidance_scale=3.0,
         count=2,
-        control=CONTROL,
+        controls=(CONTROL,),
         options={"comfyui": {"sampler": "euler"}},
     )
     with ComfyUIServer() as server:
@@ -178,7 +178,7 @@ async def test_a_control_picture_goes_to_its_place(home: Path) -> None:
     model = keep(home, "depth", controlled(**titles))
     control = replace(CONTROL, preprocessor="depth", weight=0.9, start=0.2)
     with ComfyUIServer() as server:
-        got = await events(server, replace(ASK, control=control), model, home)
+        got = await events(server, replace(ASK, controls=(control,)), model, home)
     sent = nodes(server)
     assert sent["LoadImage"]["image"] in server.uploads
     assert sent["ControlNetApplyAdvanced"]["strength"] == 0.9
@@ -202,7 +202,7 @@ async def test_the_workflows_own_preprocessor(
     model = keep(home, "depth", controlled(map="lineup: preprocessor" if marked else ""))
     control = replace(CONTROL, preprocessor=preprocessor)
     with ComfyUIServer() as server:
-        got = await events(server, replace(ASK, control=control), model, home)
+        got = await events(server, replace(ASK, controls=(control,)), model, home)
     assert ("DepthMapper" in nodes(server)) is stays
     source = nodes(server)["ControlNetApplyAdvanced"]["image"][0]
     assert source == ("map" if stays else "given")

@@ -15,7 +15,7 @@ ABLE = replace(
     PLAIN,
     label="Able",
     supports=frozenset(
-        {"negative_prompt", "seed", "num_inference_steps", "guidance_scale", "control", "count"}
+        {"negative_prompt", "seed", "num_inference_steps", "guidance_scale", "controls", "count"}
     ),
     defaults={"num_inference_steps": 30, "guidance_scale": 7.5},
     controls={"canny": "weights/canny"},
@@ -51,7 +51,7 @@ def test_what_was_asked_is_taken() -> None:
         guidance_scale=0.0,
         seed=0,
         count=3,
-        control=control,
+        controls=(control,),
     )
     fitted = fit(ABLE, asked)
     assert fitted.request == asked
@@ -72,7 +72,11 @@ def test_what_was_asked_is_taken() -> None:
         ),
         ({"num_inference_steps": 9}, "num_inference_steps", "steps ignored: Plain takes none"),
         ({"guidance_scale": 3.0}, "guidance_scale", "guidance scale ignored: Plain takes none"),
-        ({"control": Control(image=b"")}, "control", "control picture ignored: Plain takes none"),
+        (
+            {"controls": (Control(image=b""),)},
+            "control",
+            "control picture ignored: Plain takes none",
+        ),
         ({"image": plain()}, "image", "start picture ignored: Plain takes none"),
     ],
 )
@@ -80,16 +84,55 @@ def test_what_the_model_does_not_take_is_said(asked: dict[str, Any], name: str, 
     fitted = fit(PLAIN, Request(prompt="a cat", **asked))
     assert fitted.honoured[name].note == note
     assert fitted.honoured[name].used is None
-    assert not getattr(fitted.request, name)
+    assert not getattr(fitted.request, next(iter(asked)))
 
 
 def test_a_control_map_without_weights_is_said() -> None:
     control = Control(image=b"", preprocessor="depth")
-    fitted = fit(ABLE, Request(prompt="a cat", control=control))
-    assert fitted.request.control is None
+    fitted = fit(ABLE, Request(prompt="a cat", controls=(control,)))
+    assert fitted.request.controls == ()
     assert "no ControlNet for depth, only canny" in fitted.honoured["control"].note
     for any_map in (replace(ABLE, controls={"*": "weights"}),):
-        assert fit(any_map, Request(prompt="a cat", control=control)).request.control is control
+        fitted = fit(any_map, Request(prompt="a cat", controls=(control,)))
+        assert fitted.request.controls == (control,)
+
+
+EDGES = Control(image=b"edges")
+DEPTH = Control(image=b"depth", preprocessor="depth")
+LATE = Control(image=b"late", weight=0.5, start=0.5)
+
+
+def test_several_controls_are_taken_in_their_order() -> None:
+    fitted = fit(ABLE, Request(prompt="a cat", controls=(EDGES, LATE)))
+    assert fitted.request.controls == (EDGES, LATE)
+    assert fitted.controls == {"control": EDGES, "control_2": LATE}
+    assert fitted.honoured["control_2"] == Honour("canny", "canny")
+
+
+def test_a_control_that_is_not_taken_leaves_the_others_their_names() -> None:
+    fitted = fit(ABLE, Request(prompt="a cat", controls=(EDGES, DEPTH, LATE)))
+    assert fitted.controls == {"control": EDGES, "control_3": LATE}
+    assert fitted.request.controls == (EDGES, LATE)
+    ignored = fitted.honoured["control_2"]
+    assert ignored.used is None
+    assert ignored.note == (
+        "control picture 2 ignored: Able has no ControlNet for depth, only canny"
+    )
+
+
+@pytest.mark.parametrize(("most", "words"), [(1, "one"), (2, "2 at most")])
+def test_more_controls_than_a_model_takes_are_said(most: int, words: str) -> None:
+    model = replace(ABLE, most_controls=most)
+    fitted = fit(model, Request(prompt="a cat", controls=(EDGES, LATE, EDGES)))
+    assert fitted.request.controls == (EDGES, LATE)[:most]
+    assert fitted.honoured["control_3"].note == f"control picture 3 ignored: Able takes {words}"
+
+
+def test_a_model_that_takes_none_says_so_once() -> None:
+    fitted = fit(PLAIN, Request(prompt="a cat", controls=(EDGES, DEPTH)))
+    (name,) = [name for name in fitted.honoured if name.startswith("control")]
+    note = "control pictures ignored: Plain takes none"
+    assert fitted.honoured[name] == Honour("canny, depth", None, note)
 
 
 def test_too_many_pictures_become_fewer() -> None:

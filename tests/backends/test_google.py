@@ -72,7 +72,7 @@ async def test_the_request_in_the_apis_words(google: GoogleServer) -> None:
         height=1080,
         seed=7,
         guidance_scale=5.0,
-        control=Control(image=pictures.plain()),
+        controls=(Control(image=pictures.plain()),),
         options={
             "google": {"image_size": "2K", "thinking_level": "high", "sparkle": 3},
             "openai": {"quality": "high"},

@@ -127,7 +127,7 @@ async def test_flux_on_replicate_is_asked_for_a_shape(server: HuggingFaceServer)
 
 async def test_what_the_model_lacks_is_neither_sent_nor_hidden(server: HuggingFaceServer):
     plain = replace(MODEL, supports=frozenset({"count"}), defaults={})
-    asked = replace(ASK, control=Control(image=pictures.plain()))
+    asked = replace(ASK, controls=(Control(image=pictures.plain()),))
     got = await draw(server, asked, plain)
     assert server.generations[0].json == {"prompt": "a lighthouse", "image_size": SIZE}
     notes = [honour.note for honour in receipt_of(got).honoured.values() if honour.note]

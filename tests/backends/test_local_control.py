@@ -202,8 +202,8 @@ async def local(tmp_path: Path) -> AsyncGenerator[Local, None]:
     await backend.aclose()
 
 
-async def draw(local: Local, model: Model, control: Control | None) -> tuple[bytes, Receipt]:
-    request = Request(prompt="a red circle", seed=5, control=control)
+async def draw(local: Local, model: Model, *controls: Control) -> tuple[bytes, Receipt]:
+    request = Request(prompt="a red circle", seed=5, controls=controls)
     events = [event async for event in local.generate(model, request)]
     [picture] = [event for event in events if isinstance(event, Picture)]
     assert isinstance(events[-1], Receipt)
@@ -212,7 +212,7 @@ async def draw(local: Local, model: Model, control: Control | None) -> tuple[byt
 
 async def test_a_control_picture_changes_the_picture(local: Local, steerable: Model) -> None:
     data = saved(drawing())
-    plain, _ = await draw(local, steerable, None)
+    plain, _ = await draw(local, steerable)
     steered, receipt = await draw(local, steerable, Control(image=data))
     weak, _ = await draw(local, steerable, Control(image=data, weight=0.2))
     early, _ = await draw(local, steerable, Control(image=data, end=0.3))
@@ -220,7 +220,7 @@ async def test_a_control_picture_changes_the_picture(local: Local, steerable: Mo
     assert len({plain, steered, weak, early, blank}) == 5
     assert receipt.honoured["control"].used == "canny"
 
-    again, _ = await draw(local, steerable, None)
+    again, _ = await draw(local, steerable)
     assert again == plain
     without, _ = await draw(local, steerable, Control(image=data, weight=0.0))
     assert without == plain

@@ -171,7 +171,7 @@ async def test_a_control_picture_is_refused(
     model = replace(models[family], controls={"*": str(net)})
     control = Control(image=circle.data, preprocessor="none")
     with pytest.raises(BadInput, match="Tiny cannot be steered"):
-        await events_of(local, model, replace(ASK, control=control))
+        await events_of(local, model, replace(ASK, controls=(control,)))
     assert await pictures(local, models[family], ASK)
 
 

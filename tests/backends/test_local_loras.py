@@ -173,7 +173,7 @@ async def test_several_pictures_a_control_and_a_start_wear_it_too(
         count=2,
         image=plain(64, 64),
         strength=0.9,
-        control=Control(image=plain(64, 64, b"\x20\x20\xe0"), preprocessor="none"),
+        controls=(Control(image=plain(64, 64, b"\x20\x20\xe0"), preprocessor="none"),),
     )
     bare = await pictures(local, steered, asked)
     worn = await pictures(local, steered, with_loras("style", asked))

@@ -76,7 +76,7 @@ async def test_an_offloaded_model_can_be_steered_and_started(
     model = replace(models["diffusion"], controls={"none": str(net)})
     picture = plain(64, 64, b"\x20\x20\xe0")
     ask = replace(
-        ASK, image=picture, strength=0.5, control=Control(image=picture, preprocessor="none")
+        ASK, image=picture, strength=0.5, controls=(Control(image=picture, preprocessor="none"),)
     )
     whole = await events_of(card, model, ask)
     light = await events_of(card, model, replace(ask, options={"local": {"offload": "model"}}))

@@ -138,7 +138,7 @@ async def test_a_start_and_a_control_picture_together(
     model = replace(models["folder"], controls={"none": str(net)})
     [started] = await pictures(local, model, ASK)
     steering = Control(image=BLUE, preprocessor="none")
-    [both] = await pictures(local, model, replace(ASK, control=steering))
+    [both] = await pictures(local, model, replace(ASK, controls=(steering,)))
     assert (pixels(started) != pixels(both)).any()
 
 

@@ -25,7 +25,7 @@ def steered(
     preprocessor: str, image: bytes = DRAWING, *, weight: float = 1.0, end: float = 1.0
 ) -> Request:
     control = Control(image=image, preprocessor=preprocessor, weight=weight, end=end)
-    return replace(ASK, control=control)
+    return replace(ASK, controls=(control,))
 
 
 def sent(server: StabilityServer) -> Image.Image:
@@ -33,6 +33,20 @@ def sent(server: StabilityServer) -> Image.Image:
     image = server.forms[-1].image
     assert image is not None
     return Image.open(io.BytesIO(image))
+
+
+async def test_one_control_is_sent_and_the_others_are_named(server: StabilityServer) -> None:
+    controls = (
+        Control(image=DRAWING, preprocessor="openpose"),
+        Control(image=DRAWING, preprocessor="hed"),
+        Control(image=DRAWING, preprocessor="canny"),
+    )
+    honoured = receipt_of(await draw(server, "control", replace(ASK, controls=controls))).honoured
+    (form,) = server.forms
+    assert form.path == "control/structure"
+    assert "no ControlNet for openpose" in honoured["control"].note
+    assert honoured["control_2"].used == "structure"
+    assert honoured["control_3"].note == "control picture 3 ignored: Stable Image Control takes one"
 
 
 @pytest.mark.parametrize(
@@ -67,7 +81,7 @@ async def test_the_preprocessor_decides_the_way(
 async def test_rough_strokes_are_a_sketch(server: StabilityServer) -> None:
     parameters: dict[str, Value] = {"scribble": True}
     control = Control(image=DRAWING, preprocessor="hed", parameters=parameters)
-    await draw(server, "control", replace(ASK, control=control))
+    await draw(server, "control", replace(ASK, controls=(control,)))
     assert server.forms[0].path == "control/sketch"
 
 

@@ -265,7 +265,7 @@ async def test_a1111_draws_over_it_and_counts_the_steps_that_are_left() -> None:
 
 async def test_a1111_steers_it_too() -> None:
     kind = Kind(modules=("none", "canny"), networks=("control_v11p_sd15_canny [d14c016b]",))
-    asked = replace(ASK, control=a1111_case.CONTROL)
+    asked = replace(ASK, controls=(a1111_case.CONTROL,))
     with A1111Server(kind=kind) as server:
         await a1111_case.events(server, asked)
     body = server.generations[0].json

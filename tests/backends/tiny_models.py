@@ -39,7 +39,7 @@ SUPPORTS = frozenset(
         "count",
         "num_inference_steps",
         "guidance_scale",
-        "control",
+        "controls",
         "image",
         "strength",
     }

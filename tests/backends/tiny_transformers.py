@@ -1,10 +1,13 @@
 """Tiny models that denoise with a transformer, in the real forms on disk: SD 3, FLUX, PixArt."""
 
+import json
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.controlnets.controlnet_flux import FluxControlNetModel
+from diffusers.models.controlnets.controlnet_sd3 import SD3ControlNetModel
 from diffusers.models.transformers.pixart_transformer_2d import PixArtTransformer2DModel
 from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
 from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
@@ -28,16 +31,26 @@ from transformers import (
 
 from tests.backends import tiny_models as tiny
 
+_HOW: dict[str, dict[str, int]] = {
+    "FluxPipeline": {
+        "num_layers": 1,
+        "num_single_layers": 1,
+        "attention_head_dim": 16,
+        "num_attention_heads": 2,
+    },
+    "StableDiffusion3Pipeline": {"num_layers": 1, "num_extra_conditioning_channels": 0},
+}
 
-def sd3(folder: Path) -> Path:
-    """A StableDiffusion3Pipeline, saved in `folder`."""
+
+def sd3(folder: Path, layers: int = 1) -> Path:
+    """A StableDiffusion3Pipeline, saved in `folder`; no ControlNet steers its last layer."""
     torch.manual_seed(2)
     transformer = SD3Transformer2DModel(
         sample_size=8,
         patch_size=1,
         in_channels=4,
         out_channels=4,
-        num_layers=1,
+        num_layers=layers,
         attention_head_dim=8,
         num_attention_heads=4,
         caption_projection_dim=32,
@@ -144,3 +157,23 @@ def _pieces() -> T5Tokenizer:
     return T5Tokenizer(
         tokenizer_object=Tokenizer(models.Unigram(vocabulary, unk_id=2)), extra_ids=0
     )
+
+
+def controlnet(folder: Path, pipeline: Path) -> Path:
+    """A ControlNet that fits `pipeline` and, unlike a fresh one, changes the picture."""
+    torch.manual_seed(7)
+    kind = str(json.loads((pipeline / "model_index.json").read_text("utf-8"))["_class_name"])
+    classes: tuple[Any, Any] = (
+        (FluxTransformer2DModel, FluxControlNetModel)
+        if kind == "FluxPipeline"
+        else (SD3Transformer2DModel, SD3ControlNetModel)
+    )
+    transformer = classes[0].from_pretrained(pipeline / "transformer")
+    net = classes[1].from_transformer(
+        transformer, load_weights_from_transformer=False, **_HOW[kind]
+    )
+    with torch.no_grad():
+        for weights in net.parameters():
+            weights.add_(torch.randn_like(weights) * 0.05)
+    net.save_pretrained(folder)
+    return folder

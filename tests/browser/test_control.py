@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 from PIL import Image, ImageDraw
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import Visit
-from tests.browser.test_compare import WIDE, press_compare
+from tests.browser.test_compare import PHONE, WIDE, finished, pictures, press_compare
 
 
 def drawing(file: Path, side: int = 256) -> Path:
@@ -38,6 +38,72 @@ def test_the_map_shows_before_the_run_and_the_card_says_who_followed_it(
     expect(masked).to_contain_text("control picture ignored")
     diffusion = page.locator(".lu-card", has_text="Miniature diffusion")
     expect(diffusion).not_to_contain_text("ignored")
+
+
+def square(file: Path, side: int = 256) -> Path:
+    """Write a filled square, right of the middle and low."""
+    picture = Image.new("RGB", (side, side), "white")
+    box = (side * 9 // 16, side // 2, side * 14 // 16, side * 13 // 16)
+    ImageDraw.Draw(picture).rectangle(box, fill="blue")
+    picture.save(file)
+    return file
+
+
+def setting(part: Locator, name: str) -> Locator:
+    """The number box of a slider."""
+    return part.get_by_label(f"number input for {name}")
+
+
+def test_several_controls_steer_together_and_come_back_with_the_link(
+    visit: Visit, address: str, tmp_path: Path
+) -> None:
+    page = visit(address, **WIDE)
+    parts, followed = page.locator(".lu-control"), page.get_by_text("will follow this map")
+    give(page, drawing(tmp_path / "circle.png"))
+    expect(followed).to_have_count(1, timeout=60_000)
+    add = page.get_by_role("button", name="Add a control")
+    add.click()
+    expect(parts).to_have_count(2)
+    second = parts.nth(1)
+    second.locator('input[type="file"]').first.set_input_files(square(tmp_path / "square.png"))
+    expect(followed).to_have_count(2, timeout=60_000)
+    for name, value in (("Weight", "0.6"), ("Start: fraction of the steps", "0.1")):
+        setting(second, name).fill(value)
+        setting(second, name).press("Tab")
+    setting(second, "Weak edges from").fill("60")
+    setting(second, "Weak edges from").press("Tab")
+
+    add.click()
+    expect(parts).to_have_count(3)
+    expect(add).to_be_hidden()
+    expect(setting(second, "Weight")).to_have_value("0.6")
+    expect(setting(second, "Weak edges from")).to_have_value("60")
+    expect(second.get_by_role("cell", name="square.png")).to_be_visible()
+    parts.nth(2).get_by_role("button", name="Remove this control").click()
+    expect(parts).to_have_count(2)
+    expect(add).to_be_visible()
+
+    page.locator("textarea").first.fill("a red circle and a blue square on a white background")
+    page.get_by_label("Steps", exact=True).fill("4")
+    press_compare(page)
+    expect(page.locator(".lu-run")).to_contain_text("control canny + canny")
+    masked = page.locator(".lu-card", has_text="masked")
+    expect(masked).to_contain_text("control pictures ignored")
+    first = pictures(page)
+
+    again = visit(page.url, **PHONE)
+    again.get_by_text("Control picture", exact=True).first.click()
+    expect(again.get_by_text("will follow this map")).to_have_count(2, timeout=60_000)
+    second = again.locator(".lu-control").nth(1)
+    expect(setting(second, "Weight")).to_have_value("0.6")
+    expect(setting(second, "Start: fraction of the steps")).to_have_value("0.1")
+    expect(setting(second, "Weak edges from")).to_have_value("60")
+    assert again.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    address_then = again.url
+    again.click("button.lu-go")
+    again.wait_for_url(lambda url: url != address_then)
+    finished(again)
+    assert pictures(again) == first, "the form asks for exactly what the run was"
 
 
 @pytest.mark.parametrize("kind", ["corrupt", "tiny", "bomb"])

@@ -100,7 +100,7 @@ def test_status_follows_the_calendar():
         (ENTRY + 'most_count = "3"', "must be a whole number"),
         (ENTRY + "most_count = true", "must be a whole number"),
         (ENTRY + 'supports = ["speed"]', "supports names speed"),
-        (ENTRY + 'supports = ["control"]', "belong together"),
+        (ENTRY + 'supports = ["controls"]', "belong together"),
         (ENTRY + "sizes = { native = [[512]] }", "must have 2 parts"),
         (ENTRY + "sizes = { native = [] }", "at least one native size"),
         (ENTRY + 'status = { state = "gone" }', "must be one of live, retiring"),

@@ -98,10 +98,12 @@ async def test_an_empty_prompt_is_the_same_and_options_come_on_top(build: Build)
     control = Control(image=b"lines")
     options = {"test": {"x": 1, "y": 1}}
     then = Then(model="test/then", options={"test": {"y": 2}, "other": {"z": 3}})
-    asked = Request(prompt="a fox", seed=3, count=4, control=control, options=options, then=then)
+    asked = Request(
+        prompt="a fox", seed=3, count=4, controls=(control,), options=options, then=then
+    )
     await chained(world, "a", request=asked)
     (got,) = second.asked
-    assert (got.prompt, got.seed, got.count, got.control) == ("a fox", 3, 1, None)
+    assert (got.prompt, got.seed, got.count, got.controls) == ("a fox", 3, 1, ())
     assert got.options == {"test": {"x": 1, "y": 2}, "other": {"z": 3}}
     assert got.strength is None
 
@@ -265,7 +267,7 @@ async def test_another_try_must_fit_into_the_day_too(build: Build, monkeypatch: 
 
 async def test_what_was_given_comes_back_with_the_run(build: Build, home: Path):
     world = await build(a=good, then=Second(), price=FREE)
-    request = replace(REQUEST, image=b"mine", control=Control(image=b"lines"))
+    request = replace(REQUEST, image=b"mine", controls=(Control(image=b"lines"),))
     run = await chained(world, "a", request=request)
     stored = await world.store.run(run.id)
     assert stored is not None and stored.request == request

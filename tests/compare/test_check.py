@@ -9,7 +9,7 @@ from compare.catalogue import load
 from compare.check import problems
 
 CATALOGUE = load()
-GOOD = Request(prompt="a fox", control=Control(image=b"x"))
+GOOD = Request(prompt="a fox", controls=(Control(image=b"x"),))
 MODELS = ["local/sdxl"]
 
 
@@ -39,11 +39,13 @@ def test_every_writing_is_fine(prompt: str):
         ("guidance_scale", 50.1),
         ("seed", -1),
         ("seed", 2**32),
-        ("control", Control(image=b"")),
-        ("control", Control(image=b"x", weight=2.1)),
-        ("control", Control(image=b"x", start=-0.1)),
-        ("control", Control(image=b"x", start=0.5, end=0.5)),
-        ("control", Control(image=b"x", end=1.1)),
+        ("controls", (Control(image=b""),)),
+        ("controls", (Control(image=b"x", weight=2.1),)),
+        ("controls", (Control(image=b"x", start=-0.1),)),
+        ("controls", (Control(image=b"x", start=0.5, end=0.5),)),
+        ("controls", (Control(image=b"x", end=1.1),)),
+        ("controls", (Control(image=b"x"), Control(image=b""))),
+        ("controls", (Control(image=b"x"),) * 9),
         ("image", b""),
         ("strength", 0.0),
         ("strength", 1.01),
@@ -57,6 +59,12 @@ def test_each_problem_stands_at_its_field(field: str, value: Any):
     found = problems(replace(GOOD, **{field: value}), MODELS, CATALOGUE)
     assert list(found) == [field]
     assert found[field].endswith(".") and len(found[field]) < 200
+
+
+def test_of_several_controls_the_bad_one_is_named():
+    controls = (Control(image=b"x"), Control(image=b"x", weight=3.0))
+    found = problems(replace(GOOD, controls=controls), MODELS, CATALOGUE)
+    assert found == {"controls": "The weight of control picture 2 must be between 0.0 and 2.0."}
 
 
 def test_a_second_step_that_can_go_on_from_a_picture_is_fine():

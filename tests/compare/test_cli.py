@@ -14,6 +14,8 @@ from typer.testing import CliRunner, Result
 
 from compare import ask
 from compare.commands import app
+from tests.servers.a1111 import A1111Server
+from tests.servers.a1111_script import Kind
 from tests.servers.chat import REWRITTEN, ChatServer
 from tests.servers.openai import OpenAIServer, Script, failing
 from tests.servers.pictures import plain
@@ -126,6 +128,28 @@ def test_a_start_picture(call: Call, server: OpenAIServer, tmp_path: Path):
     assert result.exit_code == 0
     assert server.generations[0].form.files["image"][1] == plain(96, 96)
     assert json.loads(result.stdout)["jobs"][0]["parent"] is None
+
+
+def test_several_controls_each_with_its_own_settings(call: Call, tmp_path: Path):
+    edges, pose = tmp_path / "edges.png", tmp_path / "pose.png"
+    edges.write_bytes(plain(48, 32))
+    pose.write_bytes(plain(64, 64))
+    controls = ["--control", str(edges), "--control", str(pose), "--start", "0.2"]
+    each = ["--preprocessor", "canny", "--preprocessor", "openpose", "--weight", "1", "--weight"]
+    with A1111Server(kind=Kind(units=2)) as server, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("A1111_URL", server.origin)
+        result = call("run", "a fox", "-m", "a1111/current", *controls, *each, "0.5", "--json")
+        third = call("run", "a fox", "-m", "a1111/current", *controls, *each, "0.5", *controls[:2])
+    assert result.exit_code == 0, result.stderr
+    (sent,) = server.generations
+    units = sent.json["alwayson_scripts"]["controlnet"]["args"]
+    assert [unit["module"] for unit in units] == ["canny", "openpose"]
+    assert [unit["weight"] for unit in units] == [1.0, 0.5]
+    assert [unit["guidance_start"] for unit in units] == [0.2, 0.2]
+    honoured = json.loads(result.stdout)["jobs"][0]["honoured"]
+    assert honoured["control"]["asked"] == "canny" and honoured["control_2"]["asked"] == "openpose"
+    assert third.exit_code == 2
+    assert "--preprocessor is given 2 times for 3 control pictures" in third.stderr
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ MODEL = Model(
     family="toy",
     source="one",
     provider="Toys",
-    supports=frozenset({"seed", "control"}),
+    supports=frozenset({"seed", "controls"}),
     training_data="pictures of toys",
     compute="an afternoon",
 )

@@ -350,11 +350,11 @@ async def test_retry_is_a_new_job_in_the_same_run(build: Build):
         yield Sending()
         if tries == 1:
             raise ServiceFault("Not now.")
-        assert request.control is not None and request.control.image == b"map"
+        assert [control.image for control in request.controls] == [b"map"]
         yield picture()
 
     world = await build(a=second_time)
-    request = replace(REQUEST, control=Control(image=b"map"))
+    request = replace(REQUEST, controls=(Control(image=b"map"),))
     run = await finish(world, await world.runner.start(request, ["test/a"]))
     job = await world.runner.retry(run.id, run.jobs[0].id)
     assert job.run_id == run.id and job.id != run.jobs[0].id

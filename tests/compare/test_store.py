@@ -67,8 +67,16 @@ async def test_everything_comes_back_as_it_was(home: Path, store: Store):
         guidance_scale=2.5,
         seed=2**32 - 1,
         count=2,
-        control=Control(
-            image=bytes(range(256)), preprocessor="none", parameters={"low": 1}, weight=0.5, end=0.8
+        controls=(
+            Control(
+                image=bytes(range(256)),
+                preprocessor="none",
+                parameters={"low": 1},
+                weight=0.5,
+                end=0.8,
+            ),
+            Control(image=b"another", start=0.5),
+            Control(image=b"another", preprocessor="hed"),
         ),
         image=b"a start",
         strength=0.25,
@@ -180,12 +188,12 @@ async def test_medians_are_of_finished_jobs_only(store: Store):
 
 
 async def test_a_lost_control_picture_does_not_lose_the_run(home: Path, store: Store):
-    request = Request(prompt="x", control=Control(image=b"map"), image=b"start")
+    request = Request(prompt="x", controls=(Control(image=b"map"),), image=b"start")
     await store.add_run(new_run(request=request))
     for file in (home / "controls").iterdir():
         file.unlink()
     run = await store.run("r1")
-    assert run is not None and run.request.control == Control(image=b"")
+    assert run is not None and run.request.controls == (Control(image=b""),)
     assert run.request.image == b""
 
 
@@ -281,47 +289,6 @@ async def test_migrations_make_exactly_the_tables(home: Path, store: Store):
     scripts = ScriptDirectory(str(Path(migrations.__file__).parent))
     found = [script.revision for script in scripts.walk_revisions()]
     assert tuple(reversed(found)) == REVISIONS
-
-
-def first_revision(home: Path) -> None:
-    """Leave a database with one job, as the first version of Lineup would."""
-    from alembic import command
-    from alembic.config import Config
-    from sqlalchemy import create_engine, text
-
-    from compare import migrations
-
-    home.mkdir(parents=True)
-    engine = create_engine(f"sqlite:///{home / 'lineup.db'}")
-    with engine.begin() as connection:
-        config = Config(attributes={"connection": connection})
-        config.set_main_option("script_location", str(Path(migrations.__file__ or "").parent))
-        command.upgrade(config, "0001")
-        connection.execute(
-            text(
-                "INSERT INTO runs (id, created_at, prompt, request)"
-                " VALUES ('r', '2026-11-22T12:00:00+00:00', 'a', '{\"prompt\": \"a\"}')"
-            )
-        )
-        connection.execute(
-            text(
-                "INSERT INTO jobs (id, run_id, position, model, owner, created_at, outcome,"
-                " message, total, source, honoured) VALUES ('r-0', 'r', 0, 'm/a', 'o',"
-                " '2026-11-22T12:00:00+00:00', 'done', '', 3.5, '', '{}')"
-            )
-        )
-    engine.dispose()
-
-
-async def test_a_database_of_the_first_revision_keeps_its_jobs(home: Path):
-    first_revision(home)
-    store = Store(home)
-    await store.open()
-    run = await store.run("r")
-    assert run is not None
-    assert run.jobs[0].timing == Timing(total=3.5)
-    assert run.jobs[0].parent is None and run.request == Request(prompt="a")
-    await store.close()
 
 
 async def test_a_current_database_opens_without_alembic(home: Path, store: Store):

@@ -132,6 +132,8 @@ class A1111Server(Server):
                 return self._whole()
             case "/controlnet/model_list" if kind.modules is not None:
                 return {"model_list": list(kind.networks)}
+            case "/controlnet/settings" if kind.modules is not None and kind.units is not None:
+                return {"control_net_unit_count": kind.units}
             case "/controlnet/module_list" if kind.modules is not None:
                 return {"module_list": list(kind.modules)}
             case _:

@@ -34,13 +34,15 @@ class Kind:
     """What a server knows: AUTOMATIC1111 with ControlNet, unless something is taken away.
 
     `tasks` says whether it knows jobs by their id, `route` whether it has a route for that at all,
-    `names_model` whether its answers say which checkpoint drew.
+    `names_model` whether its answers say which checkpoint drew. `units` is how many units of
+    ControlNet it is set up for, None where it does not tell.
     """
 
     tasks: bool = True
     route: bool = True
     schedules: bool = True
     names_model: bool = True
+    units: int | None = 3
     checkpoints: tuple[str, ...] = ("v1-5-pruned-emaonly", "sd_xl_base_1.0", "anime/dreamy_v2")
     samplers: tuple[str, ...] = ("DPM++ 2M", "Euler a", "DDIM")
     modules: tuple[str, ...] | None = (

@@ -1,12 +1,13 @@
 """The way from the form's widgets to a Request, and back."""
 
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import pytest
 
-from backends.base import Request
+from backends.base import Control, Request
 from ui import form
 
 
@@ -14,7 +15,7 @@ def test_every_setting_of_a_request_has_a_widget() -> None:
     with gr.Blocks():
         widgets = set(form.settings()) | {"prompt", "seed"}
     sized = (widgets - {"size"}) | {"width", "height"}
-    elsewhere = {"control", "options"} | {"template", "original_prompt", "rewritten_by"}
+    elsewhere = {"controls", "options"} | {"template", "original_prompt", "rewritten_by"}
     elsewhere |= {"then"} | {"image", "strength"}  # the last two: on the command line only
     assert sized == {field.name for field in fields(Request)} - elsewhere
 
@@ -70,6 +71,29 @@ def test_the_record_of_a_rewrite_goes_with_the_prompt_and_not_with_another() -> 
     assert (mine.original_prompt, mine.rewritten_by) == ("a star", "google:g")
     assert form.to_request({"prompt": "three cats", "rewrite": record}).original_prompt is None
     assert form.to_request({"prompt": "a star", "rewrite": {}}).original_prompt is None
+
+
+def test_control_pictures_come_from_the_form_and_from_what_was_added(tmp_path: Path) -> None:
+    for name in ("edges", "pose"):
+        (tmp_path / name).write_bytes(name.encode())
+    added: list[dict[str, Any]] = [
+        {"key": "a", "control_picture": None, "control_weight": 2},
+        {"control_picture": str(tmp_path / "pose"), "control_preprocessor": "openpose"}
+        | {"control_parameters": {"include_hand": True}, "control_weight": 0.5}
+        | {"control_start": 0.2, "control_end": 0.8},
+    ]
+    fields = {"prompt": "a", "control_picture": str(tmp_path / "edges"), "more_controls": added}
+    pose = Control(
+        image=b"pose",
+        preprocessor="openpose",
+        parameters={"include_hand": True},
+        weight=0.5,
+        start=0.2,
+        end=0.8,
+    )
+    assert form.to_request(fields).controls == (Control(image=b"edges"), pose)
+    assert form.to_request({**fields, "control_picture": None}).controls == (pose,)
+    assert form.to_request({"prompt": "a", "more_controls": []}).controls == ()
 
 
 def test_options_are_sorted_by_backend_and_unset_ones_left_out() -> None:

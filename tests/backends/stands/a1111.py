@@ -25,7 +25,7 @@ MODEL = Model(
             "count",
             "num_inference_steps",
             "guidance_scale",
-            "control",
+            "controls",
             "image",
             "strength",
         }

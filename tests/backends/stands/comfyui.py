@@ -19,7 +19,7 @@ MODEL = Model(
     source="v1-5-pruned-emaonly",
     provider="your ComfyUI server",
     supports=frozenset(
-        {"negative_prompt", "seed", "count", "num_inference_steps", "guidance_scale", "control"}
+        {"negative_prompt", "seed", "count", "num_inference_steps", "guidance_scale", "controls"}
     ),
     sizes=Sizes(native=((512, 512), (768, 768), (1024, 1024))),
     defaults={"num_inference_steps": 20, "guidance_scale": 7.0},
