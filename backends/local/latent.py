@@ -4,13 +4,18 @@ Stable Diffusion 1.x, 2.x, XL and 3.x, PixArt, Sana, FLUX.1 and FLUX.2, Qwen-Ima
 their kin: a denoiser in the space of an autoencoder, with `callback_on_step_end`.
 """
 
+import importlib
 import inspect
+import logging
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import diffusers
 import torch
+from diffusers.loaders import single_file_utils
+from diffusers.loaders.single_file_utils import SingleFileComponentError
 from diffusers.pipelines.auto_pipeline import (
     AutoPipelineForImage2Image,
     AutoPipelineForText2Image,
@@ -18,12 +23,13 @@ from diffusers.pipelines.auto_pipeline import (
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 from backends.base import Event
-from backends.errors import BadInput
+from backends.errors import BadInput, MissingWeights
 from backends.local.device import Device
+from backends.local.failures import ran_out_of_memory
 from backends.local.family import Family, from_folder
 from backends.local.pen import OneByOne, Pen
 from backends.local.preview import Look, fit, own_map
-from backends.local.sources import Kind, locate
+from backends.local.sources import Kind, locate, snapshot, weights_fault
 from backends.local.work import Recipe, Work
 
 # To RGB from -1 to 1, for Stable Diffusion 1 and 2, as found by keturn:
@@ -34,6 +40,8 @@ _STABLE_DIFFUSION = (
     (-0.158, 0.189, 0.264),
     (-0.184, -0.271, -0.473),
 )
+
+_LORA = re.compile(r"\.(lora_down|lora_up|lora_A|lora_B|lora\.down)\b")
 
 
 class Latent(Family):
@@ -124,20 +132,79 @@ class _LatentPen(Pen):
 
 
 def _from_file(path: Path, recipe: Recipe, dtype: torch.dtype) -> Any:
-    from diffusers.loaders import single_file_utils
-
-    config = recipe.config
-    if config:
-        layout = locate(config)
-        config = config if layout.kind is Kind.HUB else str(layout.path)
-    else:
-        checkpoint = single_file_utils.load_single_file_checkpoint(str(path))
-        config = single_file_utils.fetch_diffusers_config(checkpoint)[
-            "pretrained_model_name_or_path"
-        ]
-    index = cast(dict[str, Any], DiffusionPipeline.load_config(config))
+    """Read a checkpoint in one file; what kind of model it is, diffusers tells by its weights."""
+    config = _layout(path, recipe)
+    try:
+        index = cast(dict[str, Any], DiffusionPipeline.load_config(config))
+    except OSError as error:
+        raise MissingWeights(
+            f"{recipe.label} is a single file, and the settings of its kind of model are not on "
+            f"this machine ({_named(config)}). Connect to the internet for one run, or name the "
+            "folder of a model of the same kind under 'Layout of a single file'."
+        ) from error
     kind: Any = getattr(diffusers, str(index["_class_name"]))
-    return kind.from_single_file(str(path), config=config, dtype=dtype)
+    parts: dict[str, Any] = {}
+    while True:
+        try:
+            return kind.from_single_file(str(path), config=config, dtype=dtype, **parts)
+        except SingleFileComponentError as error:
+            name = _lacking(error)
+            if name in parts or name not in index:
+                raise
+            parts[name] = _from_beside(config, name, index[name], recipe, dtype)
+        except (RuntimeError, ValueError, KeyError) as error:
+            if ran_out_of_memory(error):
+                raise
+            logging.getLogger(__name__).info("%s is no %s", recipe.label, config, exc_info=error)
+            raise BadInput(
+                f"The weights in the file of {recipe.label} are not those of {_named(config)}. "
+                "Name the folder or Hub id of a model of its kind under 'Layout of a single file'."
+            ) from error
+
+
+def _from_beside(
+    config: str, name: str, kind: list[str], recipe: Recipe, dtype: torch.dtype
+) -> Any:
+    """Read a part that the file lacks, as files do that hold a denoiser alone."""
+    layout = locate(config)
+    folder = snapshot(layout.id) if layout.kind is Kind.HUB else layout.path
+    part = folder / name if folder else None
+    if part is None or not part.is_dir() or weights_fault(part, recipe.label):
+        raise MissingWeights(
+            f"The file of {recipe.label} is not a whole model: it has no {name.replace('_', ' ')}. "
+            "Name a folder or Hub id with all the weights under 'Layout of a single file', or take "
+            "a file with everything in it."
+        )
+    library: Any = importlib.import_module(kind[0])
+    return getattr(library, kind[1]).from_pretrained(
+        str(part), dtype=dtype, use_safetensors=True, local_files_only=True
+    )
+
+
+def _layout(path: Path, recipe: Recipe) -> str:
+    """The folder or Hub id that holds the settings of the model in the file at `path`."""
+    if recipe.config:
+        layout = locate(recipe.config)
+        return layout.id if layout.kind is Kind.HUB else str(layout.path)
+    checkpoint = single_file_utils.load_single_file_checkpoint(str(path))
+    if lora := next((name for name in checkpoint if _LORA.search(name)), ""):
+        raise BadInput(
+            f"{recipe.label} is a LoRA, not a model ({lora}). Choose the model that it was made "
+            "for, and name the file under LoRAs."
+        )
+    config = single_file_utils.fetch_diffusers_config(checkpoint)
+    return str(config["pretrained_model_name_or_path"])
+
+
+def _named(config: str) -> str:
+    """A Hub id as it is, a folder by its name alone."""
+    return config if locate(config).kind is Kind.HUB else Path(config).name
+
+
+def _lacking(error: Exception) -> str:
+    """The name of the part that diffusers missed."""
+    match = re.search(r"^(\w+) = ", str(error), re.MULTILINE)
+    return match[1] if match else ""
 
 
 def _decode(vae: Any, noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

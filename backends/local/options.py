@@ -41,6 +41,15 @@ class Options:
             "Hub ids, with commas between them. Write their words in the prompt.",
         },
     )
+    config: str = field(
+        default="",
+        metadata={
+            "label": "Layout of a single file",
+            "files": True,
+            "help": "Only for a model in one .safetensors file: the folder or Hub id of a model of "
+            "the same kind. Empty: told by the file itself, and fetched once.",
+        },
+    )
     previews: bool = field(
         default=True,
         metadata={

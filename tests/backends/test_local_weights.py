@@ -167,7 +167,7 @@ async def test_a_single_file_of_an_unknown_layout_needs_the_hub(
     local: Local, whole: Path, tmp_path: Path
 ) -> None:
     file = tiny.single_file(tmp_path / "one.safetensors", whole)
-    with pytest.raises(MissingWeights, match="neither on this machine nor reachable"):
+    with pytest.raises(MissingWeights, match="settings of its kind of model are not on this"):
         await draw(local, file)
     known = tiny.model(file, options={"config": str(whole)})
     events = local.generate(replace(known, label="One"), Request(prompt="x"))

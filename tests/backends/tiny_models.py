@@ -63,9 +63,15 @@ def model(folder: Path | str, **changes: Any) -> Model:
 
 
 def diffusion(
-    folder: Path, seed: int = 0, channels: int = 32, side: int = 64, *, checker: bool = False
+    folder: Path,
+    seed: int = 0,
+    channels: int = 32,
+    side: int = 64,
+    *,
+    latents: int = 8,
+    checker: bool = False,
 ) -> Path:
-    """A StableDiffusionPipeline with 8 latent channels, saved in `folder`.
+    """A StableDiffusionPipeline with `latents` latent channels, saved in `folder`.
 
     With `checker` it has a safety checker that finds fault with everything.
     """
@@ -75,7 +81,7 @@ def diffusion(
         up_block_types=("UpDecoderBlock2D",) * 4,
         block_out_channels=(8, 8, 8, 8),
         layers_per_block=1,
-        latent_channels=8,
+        latent_channels=latents,
         norm_num_groups=4,
         mid_block_add_attention=False,
         sample_size=side,
@@ -84,7 +90,7 @@ def diffusion(
         vae=vae,
         text_encoder=CLIPTextModel(text_config()),
         tokenizer=tokenizer(folder / "tokenizer"),
-        unet=_unet(channels, side // 8),
+        unet=_unet(channels, side // 8, latents),
         scheduler=cast(Any, _ddim()),
         safety_checker=cast(Any, _strict() if checker else None),
         feature_extractor=cast(Any, _eyes() if checker else None),
@@ -155,10 +161,12 @@ def masked(folder: Path) -> Path:
 def single_file(file: Path, pipeline: Path) -> Path:
     """The weights of `pipeline` in one file, under the names that checkpoints go by."""
     pipe: Any = cast(Any, StableDiffusionPipeline).from_pretrained(pipeline)
-    weights = {
-        "model.diffusion_model." + _renamed(name, _UNET): tensor
-        for name, tensor in pipe.unet.state_dict().items()
-    }
+    layers = pipe.unet.config.layers_per_block
+    attentive = ["Attn" in block for block in pipe.unet.config.up_block_types]
+    weights: dict[str, torch.Tensor] = {}
+    for name, tensor in pipe.unet.state_dict().items():
+        name = _blocks(_renamed(name, _UNET), layers, attentive)
+        weights["model.diffusion_model." + name] = tensor
     for name, tensor in pipe.vae.state_dict().items():
         weights["first_stage_model." + _renamed(name, _VAE)] = tensor
     for name, tensor in pipe.text_encoder.state_dict().items():
@@ -168,6 +176,7 @@ def single_file(file: Path, pipeline: Path) -> Path:
     return file
 
 
+# What the parts of Stable Diffusion's checkpoints are called; `_blocks` has the numbers.
 _UNET = {
     r"time_embedding\.linear_1": "time_embed.0",
     r"time_embedding\.linear_2": "time_embed.2",
@@ -180,19 +189,9 @@ _UNET = {
     r"(resnets.*)conv2": r"\1out_layers.3",
     r"time_emb_proj": "emb_layers.1",
     r"conv_shortcut": "skip_connection",
-    r"down_blocks\.0\.resnets\.0": "input_blocks.1.0",
-    r"down_blocks\.0\.attentions\.0": "input_blocks.1.1",
-    r"down_blocks\.0\.downsamplers\.0\.conv": "input_blocks.2.0.op",
-    r"down_blocks\.1\.resnets\.0": "input_blocks.3.0",
     r"mid_block\.resnets\.0": "middle_block.0",
     r"mid_block\.attentions\.0": "middle_block.1",
     r"mid_block\.resnets\.1": "middle_block.2",
-    r"up_blocks\.0\.resnets\.(\d)": r"output_blocks.\1.0",
-    r"up_blocks\.0\.upsamplers\.0\.conv": "output_blocks.1.1.conv",
-    r"up_blocks\.1\.resnets\.0": "output_blocks.2.0",
-    r"up_blocks\.1\.attentions\.0": "output_blocks.2.1",
-    r"up_blocks\.1\.resnets\.1": "output_blocks.3.0",
-    r"up_blocks\.1\.attentions\.1": "output_blocks.3.1",
 }
 _VAE = {
     r"down_blocks\.(\d)\.resnets": r"down.\1.block",
@@ -212,11 +211,29 @@ def _renamed(name: str, rules: dict[str, str]) -> str:
     return name
 
 
-def _unet(channels: int, side: int) -> UNet2DConditionModel:
+def _blocks(name: str, layers: int, attentive: list[bool]) -> str:
+    """Number the blocks of a U-Net as checkpoints do; `attentive` are those on the way up."""
+    match = re.fullmatch(
+        r"(down|up)_blocks\.(\d)\.(resnets|attentions|\w+samplers)\.(\d)\.(.*)", name
+    )
+    if match is None:
+        return name
+    way, block, part, layer = match[1], int(match[2]), match[3], int(match[4])
+    place = 0 if part == "resnets" else 1
+    if way == "down":
+        number = 1 + block * (layers + 1) + (layers if part == "downsamplers" else layer)
+        rest = match[5].replace("conv.", "op.") if part == "downsamplers" else match[5]
+        return f"input_blocks.{number}.{0 if part == 'downsamplers' else place}.{rest}"
+    number = block * (layers + 1) + (layers if part == "upsamplers" else layer)
+    place += part == "upsamplers" and attentive[block]
+    return f"output_blocks.{number}.{place}.{match[5]}"
+
+
+def _unet(channels: int, side: int, latents: int) -> UNet2DConditionModel:
     return UNet2DConditionModel(
         sample_size=side,
-        in_channels=8,
-        out_channels=8,
+        in_channels=latents,
+        out_channels=latents,
         down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
         block_out_channels=(channels, channels * 2),
