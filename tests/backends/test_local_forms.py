@@ -95,7 +95,7 @@ def test_the_forms_are_what_they_are_called(forms: Path) -> None:
 async def test_every_form_of_a_controlnet_steers_the_same(
     local: Local, forms: Path, form: str
 ) -> None:
-    asked = replace(ASK, control=STEER)
+    asked = replace(ASK, controls=(STEER,))
     nets = [
         model(OURS / "diffusion", controls={"none": str(net)})
         for net in (OURS / "canny", forms / form)
