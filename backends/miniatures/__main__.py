@@ -51,9 +51,10 @@ def _score(name: str, count: int, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(result.as_dict()))
         return
+    steps = f"{result.steps} steps, " if result.steps else ""
     print(
         f"{result.name}: {result.parameters / 1e6:.1f} M parameters, {result.megabytes:.1f} MB, "
-        f"{result.steps} steps, {result.seconds_per_picture:.2f} s a picture"
+        f"{steps}{result.seconds_per_picture:.2f} s a picture"
     )
     for category, found in result.categories.items():
         share = found.passed / max(found.total, 1)

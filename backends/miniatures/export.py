@@ -62,11 +62,16 @@ class Together:
 
 
 def _open_in_fp32(config: Path) -> None:
-    """Transformers opens a model in the type that its config names: processors want fp32."""
-    values = cast("dict[str, Any]", json.loads(config.read_text("utf-8")))
-    if "dtype" in values:
-        values["dtype"] = "float32"
-    values.pop("_name_or_path", None)
+    """Transformers opens a model in the type that its config names: processors want fp32.
+
+    It also notes where a model, or a part of it, was read from: that is nobody else's business.
+    """
+
+    def opened(values: dict[str, Any]) -> dict[str, Any]:
+        values.pop("_name_or_path", None)
+        return values | ({"dtype": "float32"} if "dtype" in values else {})
+
+    values = json.loads(config.read_text("utf-8"), object_hook=opened)
     config.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", "utf-8")
 
 

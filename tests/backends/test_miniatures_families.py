@@ -1,6 +1,7 @@
 """What the families' trainings rest on: words, noise, and scenes that are told from neighbours."""
 
 import random
+from typing import Any
 
 import pytest
 
@@ -82,6 +83,27 @@ def test_a_prompt_is_padded_on_the_left_and_its_words_can_be_blanked() -> None:
     assert numbers[0, 5] == start and numbers[0, -1] == image
     # transformers' own guidance asks with padding for every word, and so it must be known.
     assert numbers[1].tolist() == [start, *[pad] * 8, image]
+
+
+def test_the_miniature_clip_reads_the_sentence_and_not_the_colours_alone() -> None:
+    from backends.miniatures.clip import judge, neighbour
+
+    dice = random.Random(7)
+    asked = scenes(60, pairs=1.0)
+    told = [captions.write(scene, dice, vague=0, loose=0) for scene in asked]
+    near = [captions.write(neighbour(scene, dice), dice, vague=0, loose=0) for scene in asked]
+    pictures = [world.draw(scene) for scene in asked]
+    own = judge().cosines(pictures, told)
+    assert float((own.argmax(1) == torch_range(60)).float().mean()) > 0.9
+    better = own.diagonal() > judge().cosines(pictures, near).diagonal()
+    assert float(better.float().mean()) > 0.8
+    assert float(judge().scores(pictures, told).min()) >= 0
+
+
+def torch_range(count: int) -> Any:
+    import torch
+
+    return torch.arange(count)
 
 
 def test_the_score_table_has_a_row_for_each_family() -> None:

@@ -131,6 +131,12 @@ def test_files_are_small() -> None:
     assert sum(path.stat().st_size for path in files) < 60_000_000
 
 
+def test_no_file_tells_where_it_was_made() -> None:
+    for path in ASSETS.rglob("*.json"):
+        text = path.read_text("utf-8")
+        assert "_name_or_path" not in text and "/tmp" not in text, path
+
+
 def test_folders_hold_safetensors_and_no_pickles() -> None:
     endings = {path.suffix for path in ASSETS.rglob("*") if path.is_file()}
     assert endings <= {".json", ".safetensors", ".md", ".txt"}
