@@ -1,7 +1,6 @@
 """What the families' trainings rest on: words, noise, and scenes that are told from neighbours."""
 
 import random
-from typing import Any
 
 import pytest
 
@@ -94,16 +93,11 @@ def test_the_miniature_clip_reads_the_sentence_and_not_the_colours_alone() -> No
     near = [captions.write(neighbour(scene, dice), dice, vague=0, loose=0) for scene in asked]
     pictures = [world.draw(scene) for scene in asked]
     own = judge().cosines(pictures, told)
-    assert float((own.argmax(1) == torch_range(60)).float().mean()) > 0.9
+    found = [int(row.argmax()) == index for index, row in enumerate(own)]
+    assert sum(found) > 54
     better = own.diagonal() > judge().cosines(pictures, near).diagonal()
     assert float(better.float().mean()) > 0.8
     assert float(judge().scores(pictures, told).min()) >= 0
-
-
-def torch_range(count: int) -> Any:
-    import torch
-
-    return torch.arange(count)
 
 
 def test_the_score_table_has_a_row_for_each_family() -> None:
