@@ -36,8 +36,10 @@ OURS = (
     "STABILITY_",
 )
 COUNTED = {
-    "backends/test_contract.py": "The contract",
-    "backends/test_faults.py": "The fault matrix",
+    "backends/test_contract.py": ("The contract", "backends"),
+    "backends/test_faults.py": ("The fault matrix", "backends"),
+    "backends/test_local_faults.py": ("The local fault matrix", "families"),
+    "backends/test_local_stops.py": ("The matrix of stops", "families"),
 }
 PROXIES = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"}
 
@@ -64,7 +66,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how many cases of the contract and of the fault matrix were run, and over what."""
-    for file, name in COUNTED.items():
+    for file, (name, noun) in COUNTED.items():
         passed, skipped, failed = (
             _of(terminalreporter.stats.get(outcome, []), file)
             for outcome in ("passed", "skipped", "failed")
@@ -72,7 +74,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         if ids := passed + skipped + failed:
             kinds = {id.partition("[")[2].rstrip("]").partition(":")[0] for id in ids} - {""}
             terminalreporter.write_line(
-                f"{name}: {len(ids)} cases over {len(kinds)} backends; {len(passed)} passed, "
+                f"{name}: {len(ids)} cases over {len(kinds)} {noun}; {len(passed)} passed, "
                 f"{len(failed)} failed, {len(skipped)} cannot happen there."
             )
 

@@ -15,7 +15,7 @@ from backends.local.adapters import state
 from backends.local.advice import advice
 from backends.local.device import Device, free
 from backends.local.embeddings import remembering
-from backends.local.failures import ran_out_of_memory
+from backends.local.failures import lost_its_device, ran_out_of_memory
 from backends.local.inversions import knowing
 from backends.local.loras import wear
 from backends.local.memory import Pool
@@ -50,6 +50,8 @@ def draw(place: Place, work: Work, emit: Callable[[Event], None], *, woke: float
         try:
             drawing.run()
         except Exception as error:
+            if lost_its_device(error):
+                place.pool.forget()
             if not ran_out_of_memory(error):
                 raise
             crowded = True

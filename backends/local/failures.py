@@ -36,7 +36,12 @@ _UNREACHABLE: Final = frozenset(
         "TimeoutException",
     }
 )
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _DAMAGED: Final = ("deserializing header", "SafetensorError", "MetadataIncompleteBuffer")
+_UNFITTING: Final = ("expected shape", "size mismatch", "ignore_mismatched_sizes")
+_LOST: Final = re.compile(
+    r"(?i)\b(cuda|hip|mps|xpu) (backend )?error|device.*lost|device-side assert"
+)
 _PATH: Final = re.compile(r"(?:[A-Za-z]:)?(?:[/\\][^\s/\\'\"]+){2,}")
 
 
@@ -53,10 +58,16 @@ def explain(error: Exception, label: str) -> BackendError:
             f"{label} does not fit into this machine's memory, not even alone. "
             "Choose a smaller size, fewer pictures or a smaller model."
         )
-    if any(isinstance(each, OSError) and each.errno == errno.ENOSPC for each in chain):
+    if any(isinstance(each, OSError) and each.errno in _FULL for each in chain):
         return MissingWeights(
             f"The disk is full, so {label} could not be downloaded. "
             "Free some space and run it again: what is already there is kept."
+        )
+    if lost_its_device(error):
+        return ServiceFault(
+            f"The graphics card stopped answering while {label} was drawn. Start Lineup again; "
+            "if that happens often, update the card's driver, or set LINEUP_DEVICE to cpu.",
+            charged=False,
         )
     if "TorchDynamoException" in kinds:
         return NotReady(
@@ -84,6 +95,11 @@ def explain(error: Exception, label: str) -> BackendError:
         return MissingWeights(
             f"A weights file of {label} is damaged or cut short. Delete it and download it again."
         )
+    if any(mark in str(each) for each in chain for mark in _UNFITTING):
+        return MissingWeights(
+            f"The weights of {label} have other sizes than its settings say, so they are another "
+            "model's. Download it again."
+        )
     logging.getLogger(__name__).error("A run of %s failed", label, exc_info=error)
     first = _PATH.sub("(a path)", (str(error).strip() or type(error).__name__).splitlines()[0])
     return ServiceFault(
@@ -101,6 +117,11 @@ def ran_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and (
         "out of memory" in text or "can't allocate memory" in text
     )
+
+
+def lost_its_device(error: BaseException) -> bool:
+    """Whether the device is gone for good: after such an error CUDA refuses everything else."""
+    return isinstance(error, RuntimeError) and _LOST.search(str(error)) is not None
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -6,8 +6,12 @@ from backends.local.family import Family
 from backends.local.sources import class_of
 
 
-def family_of(path: Path) -> Family:
-    """The family of the folder or file at `path`; imports its classes."""
+def family_of(path: Path, label: str) -> Family:
+    """The family of the folder or file at `path`; imports its classes.
+
+    Raises:
+        NotReady: it is of none.
+    """
     match class_of(path):
         case "AmusedPipeline":
             from backends.local.masked import Masked
@@ -27,5 +31,8 @@ def family_of(path: Path) -> Family:
             return Autoregressive()
         case _:  # a single file, or whatever diffusers itself knows what to do with
             from backends.local.latent import Latent
+            from backends.local.soundness import known
 
+            if path.is_dir():
+                known(path, label)
             return Latent()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from backends.base import Loading
 from backends.local.adapters import only_one
-from backends.local.sources import SHARED, STAGE, class_of, repository
+from backends.local.sources import SHARED, STAGE, class_of, repository, unfinished
 
 if TYPE_CHECKING:
     from backends.local.machine import Machine
@@ -89,7 +89,7 @@ async def fetched(
 ) -> AsyncGenerator[Loading, None]:
     """Run `fetch` and say every second how far it is."""
     before = await asyncio.to_thread(_size, hub_id)
-    task = asyncio.get_running_loop().run_in_executor(None, fetch)
+    task = asyncio.get_running_loop().run_in_executor(None, _marked, hub_id, fetch)
     task.add_done_callback(_seen)
     of = f" of {download_gb:.1f}" if download_gb else ""
     yield Loading(message=f"downloading {label}")
@@ -97,6 +97,15 @@ async def fetched(
         arrived = (await asyncio.to_thread(_size, hub_id) - before) / _GIGABYTE
         yield Loading(message=f"downloading {label}: {max(arrived, 0):.1f}{of} GB")
     task.result()
+
+
+def _marked(hub_id: str, fetch: Callable[[], None]) -> None:
+    """Fetch with a mark beside what arrives, which stays when the download breaks off."""
+    mark = unfinished(hub_id)
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.touch()
+    fetch()
+    mark.unlink(missing_ok=True)
 
 
 def _seen(task: "Future[Any]") -> None:

@@ -122,6 +122,10 @@ class Pool(Generic[T]):
         for key in tuple(self._held):
             self._let_go(key)
 
+    def forget(self) -> None:
+        """Let go of everything without a word to the device, which is lost."""
+        self._held.clear()
+
     def _take_away(self, key: Hashable, held: Held[T]) -> None:
         if self._move is None or held.waiting or held.size > self.ram:
             return self._let_go(key)  # what is offloaded has its own way of moving

@@ -24,6 +24,7 @@ from backends.local.family import Family
 from backends.local.memory import Held
 from backends.local.placement import place, weight
 from backends.local.preview import Look
+from backends.local.soundness import complete, readable
 from backends.local.sources import SHARED, variant_in, whole
 from backends.local.switches import compiled
 from backends.local.weights import weigh
@@ -45,12 +46,18 @@ class Loaded:
 
 
 def measure(recipe: Recipe, device: Device) -> tuple[Mapping[str, int], int]:
-    """The numbers that each part's weights are, by the files, and the bytes of one when loaded."""
+    """The numbers that each part's weights are, by the files, and the bytes of one when loaded.
+
+    Raises:
+        MissingWeights: it can be seen from the files that they are no weights.
+    """
     path = whole(recipe.source, recipe.label)
     variant = recipe.variant or (variant_in(path, device.kind) if path.is_dir() else None)
+    readable(path, variant, recipe.label)
     counts = dict(weigh(path, variant))
     for number, source in enumerate(recipe.stages, start=2):
         stage = whole(source, recipe.label)
+        readable(stage, variant_in(stage, device.kind), recipe.label)
         parts = weigh(stage, variant_in(stage, device.kind)).items()
         counts |= {f"stage_{number}_{name}": size for name, size in parts if name not in SHARED}
     return counts, _dtype(recipe, device).itemsize
@@ -78,8 +85,9 @@ def load_pipeline(recipe: Recipe, device: Device) -> Held[Loaded]:
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
     path = whole(recipe.source, recipe.label)
-    family = family_of(path)
+    family = family_of(path, recipe.label)
     pipeline = family.load(path, recipe, _dtype(recipe, device), device)
+    complete(pipeline.components, recipe, measure(recipe, device)[0])
     pipeline.set_progress_bar_config(disable=True)
     ignored = compiled(pipeline, recipe.label) if recipe.compile else {}
     if recipe.offload and not family.offloads:
@@ -98,18 +106,22 @@ def load_pipeline(recipe: Recipe, device: Device) -> Held[Loaded]:
 def load_controlnet(recipe: Recipe, device: Device) -> Held[Loaded]:
     """Read the ControlNet of `recipe`, of whatever class, and move it to `device`."""
     path = whole(recipe.source, recipe.label)
+    variant = recipe.variant or variant_in(path, device.kind)
+    readable(path, variant, recipe.label)
     model: Any = AutoModel.from_pretrained(
         str(path),
         dtype=_dtype(recipe, device),
-        variant=recipe.variant or variant_in(path, device.kind),
+        variant=variant,
         use_safetensors=True,
         local_files_only=True,
     )
+    complete({"": model}, recipe, weigh(path, variant))
     return Held(Loaded(model.to(device.name)), weight([model]))
 
 
 def _dtype(recipe: Recipe, device: Device) -> torch.dtype:
     name = recipe.dtype or device.dtype
     if name not in _DTYPES:
-        raise BadInput(f"'{name}' is no number format. Use one of {', '.join(sorted(_DTYPES))}.")
+        known = ", ".join(sorted(_DTYPES))
+        raise BadInput(f"There is no number format '{name}' for weights. Use one of {known}.")
     return cast(torch.dtype, getattr(torch, name))

@@ -72,6 +72,14 @@ def snapshot(hub_id: str) -> Path | None:
     return folder if folder.is_dir() else None
 
 
+def unfinished(hub_id: str) -> Path:
+    """The file that lies beside a download of ours for as long as it is not whole.
+
+    Names alone do not tell: which files a tokenizer needs, say, stands nowhere in its folder.
+    """
+    return repository(hub_id) / "lineup-unfinished"
+
+
 def offline() -> bool:
     """Whether the user told the Hub's client to stay offline."""
     from huggingface_hub import constants
@@ -87,7 +95,7 @@ def find(source: Source, label: str) -> Path | None:
     """
     match source.kind:
         case Kind.HUB:
-            folder = snapshot(source.id)
+            folder = None if unfinished(source.id).exists() else snapshot(source.id)
             return folder if folder is not None and fault(folder, label) is None else None
         case Kind.FILE:
             problem = _file_fault(source.path, label)
