@@ -50,9 +50,9 @@ def draw(place: Place, work: Work, emit: Callable[[Event], None], *, woke: float
         try:
             drawing.run()
         except Exception as error:
-            if lost_its_device(error):
-                place.pool.forget()
             if not ran_out_of_memory(error):
+                if lost_its_device(error):
+                    place.pool.forget()
                 raise
             crowded = True
         if crowded:  # only out here are the tensors of the failed attempt let go

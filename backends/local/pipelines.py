@@ -87,7 +87,9 @@ def load_pipeline(recipe: Recipe, device: Device) -> Held[Loaded]:
     path = whole(recipe.source, recipe.label)
     family = family_of(path, recipe.label)
     pipeline = family.load(path, recipe, _dtype(recipe, device), device)
-    complete(pipeline.components, recipe, measure(recipe, device)[0])
+    # Beside a single file, parts may come from elsewhere: its numbers are not theirs.
+    counts = {} if path.is_file() else measure(recipe, device)[0]
+    complete(pipeline.components, recipe, counts)
     pipeline.set_progress_bar_config(disable=True)
     ignored = compiled(pipeline, recipe.label) if recipe.compile else {}
     if recipe.offload and not family.offloads:

@@ -61,9 +61,9 @@ def readable(path: Path, variant: str | None, label: str) -> None:
 
 
 def complete(parts: Mapping[str, Any], recipe: Recipe, counts: Mapping[str, int]) -> None:
-    """Look at what was read; `counts` are the numbers in the files of each part.
+    """Look at what was read; `counts` are the numbers in the files of each part, where known.
 
-    What is no network may be among the parts. Numbers in one file ("") are not told apart.
+    What is no network may be among the parts. What lies in no part's folder ("") is any part's.
 
     Raises:
         MissingWeights: a part has layers that no file filled.

@@ -30,16 +30,16 @@ from backends.miniatures.export import ASSETS, Together, export
 from backends.miniatures.factors import Factors, first_table
 from backends.miniatures.training import Stage, Trainee, forget, run_stage
 
-STEPS: Final = 3500
-DECODER_STEPS: Final = 1000
+STEPS: Final = 1800
+DECODER_STEPS: Final = 2500
 BATCH: Final = 48
 RATE: Final = 2e-3
 WIDTH: Final = 160
 LAYERS: Final = 6
-GUIDANCE: Final = 2.0
+GUIDANCE: Final = 1.5
 CHANNELS: Final = 64
-"""Of the decoder's last layers: its norms make 32 groups, and a group of one channel would
-normalise a flat picture's colour away."""
+"""Of the decoder's layers. Its norms make 32 groups of them, two channels each, so that a flat
+picture's colour is nearly normalised away: see `codes`."""
 SEEN: Final = 0.4
 """Share of the empty background that is judged at each step; it is easy, and most of a picture."""
 FOLDER: Final = ASSETS / "autoregressive"
@@ -85,7 +85,7 @@ def build(tokenizer: PreTrainedTokenizerFast) -> JanusForConditionalGeneration:
         "num_embeddings": tokens.count(),
         "latent_channels": tokens.CHANNELS,
         "base_channels": CHANNELS,
-        "channel_multiplier": [1, 1, 1, 2, 2],
+        "channel_multiplier": [1, 1, 1, 1, 1],
         "num_res_blocks": 0,
         "projection_dim": WIDTH,
         "image_token_embed_dim": WIDTH,
@@ -94,7 +94,7 @@ def build(tokenizer: PreTrainedTokenizerFast) -> JanusForConditionalGeneration:
         text_config=language, vision_config=vision, vq_config=picture, image_token_id=image
     )
     model = JanusForConditionalGeneration(config)
-    model.model.vqmodel.quantize.embedding.weight.data = tokens.codebook().clone()
+    model.model.vqmodel.quantize.embedding.weight.data = codes()
     model.model.generation_embeddings.weight.data = tokens.codebook().clone()
     model.model.generation_head.vision_head.weight.data = 0.3 * first_table(0, WIDTH)
     nn.init.zeros_(model.model.generation_head.vision_head.bias)
@@ -107,6 +107,20 @@ def build(tokenizer: PreTrainedTokenizerFast) -> JanusForConditionalGeneration:
         generation_kwargs={"boi_token_id": boi},
     )
     return model
+
+
+def codes() -> torch.Tensor:
+    """What the decoder is given for each token: (tokens.count(), tokens.CHANNELS).
+
+    Its colour is a row of a Hadamard matrix, ones and minus ones: of one size for all colours, and
+    as many of each sign, so that norms over a flat picture leave it as it is.
+    """
+    signs = torch.ones(1, 1)
+    for _ in range(4):
+        signs = torch.cat([torch.cat([signs, signs], 1), torch.cat([signs, -signs], 1)])
+    colours = signs[1 : len(world.COLOURS) + 1].repeat_interleave(len(tokens.pieces()), 0)
+    pieces = tokens.codebook()[:, 3 : 3 + tokens.CHANNELS - len(signs)]
+    return torch.cat([colours, pieces], 1)
 
 
 def processor(tokenizer: PreTrainedTokenizerFast) -> JanusProcessor:
@@ -195,9 +209,9 @@ def save(writer: Writer, tokenizer: PreTrainedTokenizerFast) -> None:
 def train_decoder(model: JanusForConditionalGeneration, name: str, steps: int) -> None:
     """From tokens to pixels; `name` is the checkpoint's."""
     vq = model.model.vqmodel
-    codes = torch.stack([tokens.of(scene) for scene in data.scenes()]).flatten(1)
-    plan = decoder.Plan(name=name, steps=steps, depth=tokens.TOKEN, window=3)
-    decoder.train(plan, vq, codes, cast(decoder.Lookup, vq.quantize.get_codebook_entry))
+    drawn = torch.stack([tokens.of(scene) for scene in data.scenes()]).flatten(1)
+    plan = decoder.Plan(name=name, steps=steps, depth=tokens.TOKEN, window=3, whole_share=1)
+    decoder.train(plan, vq, drawn, cast(decoder.Lookup, vq.quantize.get_codebook_entry))
 
 
 def train_writer(writer: Writer, tokenizer: PreTrainedTokenizerFast, stage: Stage) -> Writer:

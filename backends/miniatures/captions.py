@@ -5,7 +5,8 @@ the relation, and the background where it is the default one (see `Scene.default
 """
 
 import random
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from backends.miniatures.world import INVERSE, Scene, Thing
 
@@ -25,6 +26,13 @@ SIZE_WORDS: Final = {
 }
 COLOUR_WORDS: Final = {"grey": ("grey", "gray")}
 SHAPE_WORDS: Final = {"circle": ("circle", "circle", "disc"), "cross": ("cross", "cross", "plus")}
+TEXTURE_WORDS: Final = {
+    "striped": ("striped",),
+    "dotted": ("dotted", "spotted"),
+    "checkered": ("checkered", "chequered"),
+    "outlined": ("outlined", "hollow"),
+}
+NUMBER_WORDS: Final = {2: ("two", "2"), 3: ("three", "3"), 4: ("four", "4")}
 VAGUE_WORDS: Final = ("shape", "thing", "object")
 
 PLACES: Final = {
@@ -108,6 +116,11 @@ def _colour(colour: str, dice: random.Random) -> str:
     return dice.choice(COLOUR_WORDS.get(colour, (colour,)))
 
 
+def plural(word: str) -> str:
+    """Several of them."""
+    return word + ("es" if word.endswith("s") else "s")
+
+
 def _place(position: str, dice: random.Random) -> str:
     if position in PLACES:
         return dice.choice(PLACES[position])
@@ -120,7 +133,10 @@ def words() -> tuple[str, ...]:
 
     sources: list[str] = [*OPENINGS, *VAGUE_WORDS, *CORNER_FRAMES, *BACKGROUND_FRAMES, *COLOURS]
     sources += [*SHAPES, "the", "an"]
-    for table in (SIZE_WORDS, COLOUR_WORDS, SHAPE_WORDS, PLACES, RELATION_WORDS, LOOSE_WORDS):
+    sources += [plural(word) for word in (*SHAPES, *VAGUE_WORDS, "disc", "plus")]
+    tables: list[Mapping[Any, tuple[str, ...]]] = [SIZE_WORDS, COLOUR_WORDS, SHAPE_WORDS, PLACES]
+    tables += [RELATION_WORDS, LOOSE_WORDS, TEXTURE_WORDS, NUMBER_WORDS]
+    for table in tables:
         sources += [wording for wordings in table.values() for wording in wordings]
     text = " ".join(sources).replace("{}", " ").replace(",", " ")
     return tuple(sorted({*text.split(), ",", "."}))

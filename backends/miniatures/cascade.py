@@ -35,9 +35,9 @@ from backends.miniatures.autoencoder import to_tensor
 from backends.miniatures.export import ASSETS, export
 from backends.miniatures.training import Stage, Trainee, forget, run_stage
 
-STEPS: Final = 6000
-SUPER_STEPS: Final = 1500
-BATCH: Final = 32
+STEPS: Final = 3050
+SUPER_STEPS: Final = 800
+BATCH: Final = 24
 SIDE: Final = 32
 """Pixels on a side of the first stage's picture."""
 CROP: Final = 64
@@ -51,12 +51,12 @@ SUPER_FOLDER: Final = ASSETS / "cascade_super"
 
 def build() -> UNet2DConditionModel:
     """The untrained first U-Net: attention at 8x8 and 4x4, only convolutions above."""
-    return _unet(SIDE, 3, (32, 64, 96, 128), attention=2)
+    return _unet(SIDE, 3, (16, 32, 64, 96), attention=2)
 
 
 def build_super() -> UNet2DConditionModel:
     """The untrained second one: attention at 16x16; it is told the small picture's noise level."""
-    return _unet(world.SIDE, 6, (16, 32, 64, 96), attention=1, class_embed_type="timestep")
+    return _unet(world.SIDE, 6, (16, 32, 48, 64), attention=1, class_embed_type="timestep")
 
 
 def _unet(

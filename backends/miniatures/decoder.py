@@ -24,6 +24,7 @@ from backends.miniatures.training import WORKSHOP, Trainee, run_stage
 
 STEPS: Final = 1500
 WHOLE_SHARE: Final = 0.35
+RATE: Final = 2e-3
 
 Coder: TypeAlias = AutoencoderKL | VQModel | JanusVQVAE
 """Any autoencoder whose halves bear the names of latent diffusion's own code."""
@@ -50,13 +51,15 @@ class Plan:
     """What a decoder is taught: `name` is the checkpoint's, `noise` is added to the codes.
 
     A latent pixel stands for `depth` pixels on a side; most steps decode windows of `window` latent
-    pixels. `unit` says that the decoder draws values from 0 to 1, not from -1.
+    pixels, the last `whole_share` of them whole pictures: norms over a window are other norms.
+    `unit` says that the decoder draws values from 0 to 1, not from -1.
     """
 
     name: str
     steps: int = STEPS
     depth: int = 8
     window: int = 6
+    whole_share: float = WHOLE_SHARE
     noise: float = 0.0
     unit: bool = False
 
@@ -64,11 +67,11 @@ class Plan:
 def train(plan: Plan, whole: Coder, codes: torch.Tensor, lookup: Lookup) -> None:
     """Train (or resume, or just load) the decoder of `whole`, in place."""
     half = Half(whole)
-    trainee = Trainee(half, rate=1e-3, decay=0.0, average=0.998)
+    trainee = Trainee(half, rate=RATE, decay=0.0, average=0.995, matrices="decoder.")
     scenes, dice = data.scenes(len(codes)), random.Random()
 
     def loss(step: int) -> torch.Tensor:
-        full = step > (1 - WHOLE_SHARE) * plan.steps
+        full = step >= (1 - plan.whole_share) * plan.steps
         chosen = dice.choices(range(len(codes)), k=4 if full else 20)
         pictures: list[Any] = [world.draw(scenes[index]) for index in chosen]
         wanted, given = to_tensor(pictures), lookup(codes[chosen])

@@ -15,8 +15,8 @@ class Setting:
 SETTINGS: Final[dict[str, Setting]] = {
     "diffusion": Setting(steps=20, guidance=3.0),
     "masked": Setting(steps=32, guidance=1.5),
-    "discrete": Setting(steps=32, guidance=3.0),
-    "autoregressive": Setting(steps=64, guidance=2.0),
+    "discrete": Setting(steps=32, guidance=1.5),
+    "autoregressive": Setting(steps=64, guidance=1.5),
     "cascade": Setting(steps=20, guidance=3.0),
     "canny": Setting(steps=20, guidance=3.0),
 }

@@ -20,7 +20,7 @@ from backends.miniatures.training import Trainee, run_stage
 LENGTH: Final = 77
 """Tokens that `IFPipeline` pads every prompt to."""
 WIDTH: Final = 128
-STEPS: Final = 1200
+STEPS: Final = 800
 BATCH: Final = 128
 
 

@@ -205,7 +205,7 @@ class Half(nn.Module):
 def train_encoder(model: VQModel, name: str) -> None:
     """From pixels to codes, so that the nearest code is the right token; in place."""
     half = Half(model)
-    trainee = Trainee(half, rate=1e-3, decay=0.0, average=0.995)
+    trainee = Trainee(half, rate=2e-3, decay=0.0, average=0.995, matrices="encoder.")
     dice = random.Random()
 
     def loss(_: int) -> torch.Tensor:

@@ -19,6 +19,8 @@ IMAGE_START: Final = "<begin_of_image>"
 IMAGE_END: Final = "<end_of_image>"
 SIZE: Final = 700
 SENTENCES: Final = 6000
+SPELT: Final = 20
+"""Times that every word is shown besides, so that the rare ones become tokens too."""
 
 
 def build() -> PreTrainedTokenizerFast:
@@ -32,9 +34,8 @@ def build() -> PreTrainedTokenizerFast:
         vocab_size=SIZE, special_tokens=special, initial_alphabet=letters, show_progress=False
     )
     dice = random.Random(0)
-    inner.train_from_iterator(
-        (captions.write(world.sample(dice), dice) for _ in range(SENTENCES)), trainer
-    )
+    sentences = [captions.write(world.sample(dice), dice) for _ in range(SENTENCES)]
+    inner.train_from_iterator(sentences + SPELT * [" ".join(captions.words())], trainer)
     number = inner.token_to_id(START)
     inner.post_processor = cast(
         Any, processors.TemplateProcessing(single=f"{START} $A", special_tokens=[(START, number)])

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import pytest_asyncio
+import torch
 from diffusers.pipelines.qwenimage.pipeline_qwenimage import QwenImagePipeline
 from PIL import Image
 from transformers import JanusForConditionalGeneration, JanusProcessor
@@ -31,6 +32,7 @@ from backends.base import (
 )
 from backends.errors import BadInput, MissingWeights
 from backends.local import Local
+from backends.local import discrete as discrete_family
 from backends.local.latent import Latent
 from backends.local.work import Recipe, Work
 from tests.backends import tiny_models as tiny
@@ -264,6 +266,23 @@ async def test_weights_in_several_files(local: Local, tmp_path: Path) -> None:
     sorted(folder.glob("*.safetensors"))[0].unlink()
     with pytest.raises(MissingWeights, match="some of its weights are missing"):
         await events_of(local, model, ASK)
+
+
+@pytest.mark.parametrize("rate", [1.0, 0.5])
+def test_tokens_are_sorted_only_where_some_are_left_out(
+    models: dict[str, Model], rate: float
+) -> None:
+    pipeline: Any = discrete_family.read(Path(models["discrete"].source))
+    pipeline.set_progress_bar_config(disable=True)
+
+    def drawn() -> bytes:
+        dice = torch.Generator().manual_seed(5)
+        words = {"num_inference_steps": 4, "truncation_rate": rate, "generator": dice}
+        return pipeline("a red circle", **words).images[0].tobytes()
+
+    ours = drawn()
+    del pipeline.truncate  # the library's own, which gives the same
+    assert drawn() == ours
 
 
 async def test_where_nothing_is_left_to_chance_the_tokens_are_the_librarys_own(

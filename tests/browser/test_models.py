@@ -24,7 +24,7 @@ def test_the_search_keeps_the_rows_that_hold_every_word(visit: Visit, address: s
     page = visit(address, **WIDE)
     models(page)
     everything = page.locator(".lu-catalogue tbody tr").count()
-    page.get_by_label("Find a model").fill("miniature diffusion")
+    page.get_by_label("Find a model").fill("miniature latent diffusion")
     rows = page.locator(".lu-catalogue tbody tr:visible")
     expect(rows).to_have_count(1)
     expect(rows).to_contain_text("miniature/diffusion")
