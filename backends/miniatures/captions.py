@@ -33,6 +33,8 @@ TEXTURE_WORDS: Final = {
     "outlined": ("outlined", "hollow"),
 }
 NUMBER_WORDS: Final = {2: ("two", "2"), 3: ("three", "3"), 4: ("four", "4")}
+"""Textures and numbers are no part of the world yet. Vocabularies have the words all the same, so
+that weights trained with them can go on when they are."""
 VAGUE_WORDS: Final = ("shape", "thing", "object")
 
 PLACES: Final = {
