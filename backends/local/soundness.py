@@ -77,8 +77,8 @@ def complete(parts: Mapping[str, Any], recipe: Recipe, counts: Mapping[str, int]
         packed = recipe.quantization or hasattr(part, "hf_quantizer")
         if missing or (not packed and told < _ENOUGH * held):
             raise MissingWeights(
-                f"{_weights(name, recipe.label)} leave layers empty that a {type(part).__name__} "
-                "has. They are incomplete, or of another model: download it again."
+                f"{_weights(name, recipe.label)} leave layers of its class {type(part).__name__} "
+                "empty. They are incomplete, or of another model: download it again."
             )
 
 

@@ -60,13 +60,14 @@ async def local(tmp_path: Path) -> AsyncGenerator[Local, None]:
 
 
 @pytest.fixture
-def serve(monkeypatch: pytest.MonkeyPatch) -> Generator[Serve, None, None]:
-    """Puts a folder on a Hub of our own, and points the Hub's client to it."""
+def serve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Generator[Serve, None, None]:
+    """Puts a folder on a Hub of our own, and points the Hub's client and its cache to it."""
     running: list[Hub] = []
 
     def started(folder: Path) -> Hub:
         hub = Hub(ID, folder).__enter__()
         running.append(hub)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setattr(constants, "ENDPOINT", hub.origin)
         monkeypatch.setattr(hf_api.api, "endpoint", hub.origin)
@@ -108,13 +109,8 @@ async def events_of(local: Local, model: Model) -> list[Event]:
 
 @pytest.mark.parametrize("family", faults.FAMILIES)
 async def test_every_family_is_fetched_from_the_hub_once_and_draws_the_same(
-    local: Local,
-    serve: Serve,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    family: str,
+    local: Local, serve: Serve, tmp_path: Path, family: str
 ) -> None:
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     here = faults.model(family, tmp_path / "model")
     (Path(here.source) / "unsafe.bin").write_bytes(b"\x80\x02}q\x00.")
     hub = serve(Path(here.source))
@@ -137,21 +133,16 @@ async def test_every_family_is_fetched_from_the_hub_once_and_draws_the_same(
 
 @pytest.mark.parametrize("family", faults.FAMILIES)
 async def test_a_full_disk_is_a_sentence_and_with_more_room_the_download_goes_on(
-    local: Local,
-    serve: Serve,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    family: str,
+    local: Local, serve: Serve, tmp_path: Path, family: str
 ) -> None:
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "small"))
     model = faults.model(family, tmp_path / "model")
     hub = serve(Path(model.source))
     there = _on_the_hub(model)
-    with _disk(tmp_path / "small", "48k"):
+    with _disk(tmp_path / "cache", "48k"):
         with pytest.raises(MissingWeights, match="The disk is full, so Tiny could not be down"):
             await events_of(local, there)
         assert local.ready(there).state is Readiness.NEEDS_DOWNLOAD
-        _enlarge(tmp_path / "small", "64m")
+        _enlarge(tmp_path / "cache", "64m")
         events = await events_of(local, there)
         assert any(isinstance(event, Picture) for event in events)
     assert hub.sent
@@ -159,10 +150,7 @@ async def test_a_full_disk_is_a_sentence_and_with_more_room_the_download_goes_on
     assert hub.sent.count(config) == 1  # what was already there is kept
 
 
-async def test_an_id_that_the_hub_does_not_know(
-    local: Local, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+async def test_an_id_that_the_hub_does_not_know(local: Local, serve: Serve, tmp_path: Path) -> None:
     model = faults.model("diffusion", tmp_path / "model")
     serve(Path(model.source))
     with pytest.raises(MissingWeights, match="The Hub knows no public model under the id of Tiny"):
