@@ -65,7 +65,7 @@ def test_a_workflow_is_there_without_a_restart_and_gone_when_its_file_is(
             page.click(f'.lu-line input[data-id="{first}"]')
         expect(page.locator(".lu-line").filter(has_text="broken")).to_contain_text("is not JSON")
         page.click('.lu-line input[data-id="comfyui/mine"]')
-        page.get_by_label("Steps").fill("3")
+        page.get_by_label("Steps", exact=True).fill("3")
         page.click("button.lu-go")
         finished(page)
         expect(page.locator(".lu-card.lu-done")).to_have_count(1)

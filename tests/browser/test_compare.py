@@ -213,7 +213,7 @@ def test_a_size_that_cannot_be_is_told_before_anything_runs(
 
 def test_no_steps_is_told_before_anything_runs(visit: Visit, address: str) -> None:
     page = visit(address, **WIDE)
-    page.get_by_label("Steps").fill("0")
+    page.get_by_label("Steps", exact=True).fill("0")
     page.click("button.lu-go")
     expect(page.locator(".block.lu-said .lu-bad")).to_contain_text("teps")
     assert page.locator(".lu-card").count() == 0
@@ -221,7 +221,7 @@ def test_no_steps_is_told_before_anything_runs(visit: Visit, address: str) -> No
 
 def test_stop_ends_the_run_and_says_so(visit: Visit, address: str) -> None:
     page = visit(address, **WIDE)
-    page.get_by_label("Steps").fill("500")
+    page.get_by_label("Steps", exact=True).fill("500")
     page.click("button.lu-go")
     page.wait_for_selector(".lu-card.lu-running")
     page.get_by_role("button", name="Stop", exact=True).click()
