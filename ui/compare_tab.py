@@ -22,7 +22,7 @@ from ui.context import Context
 from ui.controls import Controls
 from ui.rewriting import Rewriting
 from ui.second_step import SecondStep
-from ui.several import COUNT, Several
+from ui.several import COUNT, RECOUNT, Several
 from ui.shown_run import ShownRun, models_of
 from ui.start_picture import StartPicture
 
@@ -126,6 +126,8 @@ class CompareTab:
         self._several.tell.click(self.tell, inputs_kwargs=asked, outputs=told, **form.PLAIN)
         restored = self.restoring.click(self.restore, None, self.restorable, **form.QUICK)
         self.controls.preview_after(restored)
+        # On a busy machine an estimate of the untouched page may come in after what is restored.
+        restored.then(None, js=RECOUNT)
 
     async def compare(
         self, *, models: list[str], locked: bool, keys: Mapping[str, str], told: int, **fields: Any

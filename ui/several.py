@@ -28,6 +28,8 @@ COUNT = r"""(text) => {
     () => document.querySelector("button.lu-recount")?.click(), 300);
 }"""
 
+RECOUNT = """() => document.querySelector("button.lu-recount")?.click()"""
+
 # A click on Compare that nobody may have known starts several runs is answered with this. The page
 # then asks for the sentence, and for all that changes with it.
 UNTOLD = '<span class="lu-untold"></span>'

@@ -55,14 +55,18 @@ def test_the_link_of_a_run_shows_the_same_pictures_byte_for_byte(
     visit: Visit, address: str
 ) -> None:
     page = visit(address, **WIDE)
+    page.click("button.lu-more")
+    page.click('.lu-line input[data-id="miniature/discrete"]')
     press_compare(page)
     first = pictures(page)
     link = page.url
     assert "?run=" in link
     again = visit(link, **WIDE)
     finished(again)
-    assert len(first) == 2
+    assert len(first) == 3
     assert pictures(again) == first
+    expect(again.locator(".lu-chips [aria-pressed=true]")).to_have_count(3)
+    expect(again.locator(".block.lu-said")).to_contain_text("3 models · all free")
     expect(again.locator("textarea").first).to_have_value(
         "a red star left of a blue ring on a white background"
     )
