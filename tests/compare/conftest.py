@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from backends.base import Basis, Price
+from compare.store import Store
 from tests.compare.scripted import Script, World
 
 PAID = Price(basis=Basis.PRICE_LIST, per_image=Decimal("0.02"), source="https://example.org")
@@ -27,3 +28,11 @@ async def build(home: Path) -> AsyncGenerator[Build]:
     yield opened
     for world in worlds:
         await world.close()
+
+
+@pytest.fixture
+async def store(home: Path) -> AsyncGenerator[Store]:
+    store = Store(home)
+    await store.open()
+    yield store
+    await store.close()

@@ -13,7 +13,7 @@ from compare.budget import OverBudget
 from compare.faults import StoreError
 from compare.variants import spread
 from tests.compare.conftest import Build
-from tests.compare.test_runner import Events, finish, good
+from tests.compare.runs import Events, finish, good
 
 ASKED = spread(Request(prompt="a {red|blue|green} fox", seed=7), {})
 

@@ -8,7 +8,7 @@ import pytest
 from backends.base import Request, Sending
 from compare.budget import OverBudget
 from tests.compare.conftest import FREE, Build
-from tests.compare.test_runner import Events, finish, good
+from tests.compare.runs import Events, finish, good
 
 REQUEST = Request(prompt="a fox")
 

@@ -13,8 +13,8 @@ from backends.errors import Outcome, ServiceFault
 from compare.budget import OverBudget
 from compare.records import Job, Phase, Run
 from tests.compare.conftest import FREE, Build
+from tests.compare.runs import Events, finish, good
 from tests.compare.scripted import Script, World, picture
-from tests.compare.test_runner import Events, finish, good
 
 REQUEST = Request(prompt="a fox", then=Then(model="test/then", prompt="a wolf", strength=0.4))
 

@@ -11,7 +11,7 @@ from compare.rewrite import Rewriter, Rewritten, recorded
 from compare.settings import Settings
 from compare.visit import visit
 from tests.compare.conftest import Build
-from tests.compare.test_runner import finish, good
+from tests.compare.runs import finish, good
 from tests.servers.chat import REWRITTEN, ChatServer
 from tests.servers.scripted import Script
 
