@@ -131,12 +131,19 @@ class Lesson(nn.Module):
         self.pupil, self.tutor = pupil, Tutor()
 
 
-def picture_loss(drawn: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """Errors of values, and of differences between neighbours: a flat picture's edges."""
-    drawn = drawn.float()
-    loss = F.l1_loss(drawn, wanted) + F.mse_loss(drawn, wanted)
+def picture_loss(
+    drawn: torch.Tensor, wanted: torch.Tensor, weight: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Errors of values, and of differences between neighbours: a flat picture's edges.
+
+    Pictures are (n, 3, h, w); `weight` (n, 1, h, w) says how much each pixel counts, 1 on average.
+    """
+    error = drawn.float() - wanted
+    weight = torch.ones_like(error[:, :1]) if weight is None else weight
+    loss = ((error.abs() + error.square()) * weight).mean()
     for axis in (2, 3):
-        loss = loss + (drawn.diff(dim=axis) - wanted.diff(dim=axis)).abs().mean()
+        inner = weight.narrow(axis, 1, weight.shape[axis] - 1)
+        loss = loss + (error.diff(dim=axis).abs() * inner).mean()
     return loss
 
 

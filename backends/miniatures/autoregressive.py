@@ -210,7 +210,7 @@ def train_decoder(model: JanusForConditionalGeneration, name: str, steps: int) -
     """From tokens to pixels; `name` is the checkpoint's."""
     vq = model.model.vqmodel
     drawn = torch.stack([tokens.of(scene) for scene in data.scenes()]).flatten(1)
-    plan = decoder.Plan(name=name, steps=steps, depth=tokens.TOKEN, window=3, whole_share=1)
+    plan = decoder.Plan(name=name, steps=steps, depth=tokens.TOKEN, batch=2, whole_share=1)
     decoder.train(plan, vq, drawn, cast(decoder.Lookup, vq.quantize.get_codebook_entry))
 
 

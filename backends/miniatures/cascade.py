@@ -40,6 +40,8 @@ SUPER_STEPS: Final = 800
 BATCH: Final = 24
 SIDE: Final = 32
 """Pixels on a side of the first stage's picture."""
+EMPHASIS: Final = 10.0
+"""How much more than the background a pixel near a thing counts, in whole pictures."""
 CROP: Final = 64
 WHOLE_SHARE: Final = 0.2
 NOISE: Final = 350
@@ -221,8 +223,9 @@ def _train(painter: Painter, tools: Tools, folder: Path, lesson: _Lesson) -> Non
         beside = given.pop("beside", None)
         shown = noisy if beside is None else torch.cat([noisy, beside], 1)
         error = (fast(shown, times, told, **given) - (signal * noise - grain * clean)).square()
-        whole = clean.shape[-1] == lesson.side
-        return (error * data.importance(scenes, lesson.side)).mean() if whole else error.mean()
+        if clean.shape[-1] == lesson.side:  # no crops, which are on things anyway
+            error = error * data.importance(scenes, lesson.side, EMPHASIS)
+        return error.mean()
 
     average = cast(Painter, trainee.average)
 

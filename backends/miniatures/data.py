@@ -49,11 +49,11 @@ def encoded(
     return codes
 
 
-def importance(scenes: list[world.Scene], side: int = 16) -> torch.Tensor:
+def importance(scenes: list[world.Scene], side: int = 16, emphasis: float = 5) -> torch.Tensor:
     """How much each latent pixel's error counts: (n, 1, side, side), 1 on average.
 
     Things cover a tenth of a picture but are nearly all that a caption is about, so that pixels
-    on and around them count five times as much as the empty background.
+    on and around them count `emphasis` times as much as the empty background.
     """
     pixels = world.SIDE // side
     middle = (torch.arange(side) + 0.5) * pixels
@@ -63,7 +63,7 @@ def importance(scenes: list[world.Scene], side: int = 16) -> torch.Tensor:
             across = (middle - thing.x).abs() < thing.radius + 0.75 * pixels
             along = (middle - thing.y).abs() < thing.radius + 0.75 * pixels
             near[index, 0] = torch.maximum(near[index, 0], (along[:, None] & across).float())
-    weight = 1 + 4 * near
+    weight = 1 + (emphasis - 1) * near
     return weight / weight.mean()
 
 

@@ -23,6 +23,7 @@ from diffusers import AutoencoderKL, VQModel
 from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
+from torch.nn import functional as F
 
 from backends.miniatures import autoencoder as kl
 from backends.miniatures import data, decoder, world
@@ -35,14 +36,17 @@ from backends.miniatures.world import GRID, TOKEN
 CELLS: Final = world.SIDE // TOKEN
 CHANNELS: Final = 64
 """Of a code: three say its colour, the others where in the cell it is."""
-LEVELS: Final = (*kl.CHANNELS, kl.CHANNELS[-1])
-"""One halving more than the continuous autoencoder."""
+LEVELS: Final = (16, 32, 64, 64, 64)
+"""One halving more than the continuous autoencoder; a token's piece is all that deep layers see."""
 ALIKE: Final = 0.02
 """Pieces whose mean coverage differs by less than this share of a cell count as one."""
 EMPTY: Final = 0.01
 DECODER_STEPS: Final = 2500
 ENCODER_STEPS: Final = 700
 BATCH: Final = 12
+SHARPNESS: Final = 2.0
+"""How sure a code is that lies nearer to one token than to the next, while reading is learnt:
+pieces of an outline lie close together, and an error in values alone tells few of them apart."""
 
 Piece: TypeAlias = NDArray[np.float32]
 """A cell's coverage by a thing, from 0 to 1: (TOKEN, TOKEN)."""
@@ -212,8 +216,11 @@ def train_encoder(model: VQModel, name: str) -> None:
         scenes = [world.sample(dice) for _ in range(BATCH)]
         pictures: list[Any] = [world.draw(scene) for scene in scenes]
         read = trainee.fast(((to_tensor(pictures) + 1) / 2).to(fast_type())).float()
-        error = (read - lookup(torch.stack([of(scene) for scene in scenes]))).square()
-        return (error * data.importance(scenes, CELLS)).mean()
+        wanted = torch.stack([of(scene) for scene in scenes])
+        error = (read - lookup(wanted)).square().mean()
+        empty = wanted == torch.tensor([flat(s.background) for s in scenes])[:, None, None]
+        far = torch.cdist(read.permute(0, 2, 3, 1)[~empty], codebook()).square()
+        return error + F.cross_entropy(-SHARPNESS * far, wanted[~empty])
 
     run_stage(name, trainee, ENCODER_STEPS, loss)
     half.load_state_dict(cast(Half, trainee.average).state_dict())
