@@ -45,8 +45,10 @@ DECODER_STEPS: Final = 2500
 ENCODER_STEPS: Final = 700
 BATCH: Final = 12
 SHARPNESS: Final = 2.0
-"""How sure a code is that lies nearer to one token than to the next, while reading is learnt:
-pieces of an outline lie close together, and an error in values alone tells few of them apart."""
+"""How much each unit of squared distance to a token counts against it while reading is learnt, as
+a logit. An error of values alone tells few pieces apart: they lie close together."""
+SEEN: Final = 0.2
+"""Share of the empty background that is judged at each step of that; most of a picture is empty."""
 
 Piece: TypeAlias = NDArray[np.float32]
 """A cell's coverage by a thing, from 0 to 1: (TOKEN, TOKEN)."""
@@ -219,8 +221,9 @@ def train_encoder(model: VQModel, name: str) -> None:
         wanted = torch.stack([of(scene) for scene in scenes])
         error = (read - lookup(wanted)).square().mean()
         empty = wanted == torch.tensor([flat(s.background) for s in scenes])[:, None, None]
-        far = torch.cdist(read.permute(0, 2, 3, 1)[~empty], codebook()).square()
-        return error + F.cross_entropy(-SHARPNESS * far, wanted[~empty])
+        judged = ~empty | (torch.rand(wanted.shape) < SEEN)
+        far = torch.cdist(read.permute(0, 2, 3, 1)[judged], codebook()).square()
+        return error + F.cross_entropy(-SHARPNESS * far, wanted[judged])
 
     run_stage(name, trainee, ENCODER_STEPS, loss)
     half.load_state_dict(cast(Half, trainee.average).state_dict())
