@@ -128,7 +128,7 @@ def test_the_preview_matrix_shows_the_right_colours(pipelines: dict[str, Any]) -
 def test_files_are_small() -> None:
     files = [path for path in ASSETS.rglob("*") if path.is_file()]
     assert max(path.stat().st_size for path in files) < 10_000_000
-    assert sum(path.stat().st_size for path in files) < 90_000_000
+    assert sum(path.stat().st_size for path in files) < 80_000_000
 
 
 def test_no_file_tells_where_it_was_made() -> None:
