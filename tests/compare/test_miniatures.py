@@ -16,8 +16,8 @@ from compare.catalogue import load
 
 pytest.importorskip("torch", reason='The miniatures draw: pip install -e ".[local]".')
 
-HALFWAY = ("miniature/autoregressive", "miniature/cascade")
-"""They know colours and places already; shapes are not sharp enough yet to be told every time."""
+HALFWAY = ("miniature/cascade",)
+"""It knows colours and places; shapes are not sharp enough yet to be told every time."""
 ASKED = Scene(
     "white",
     (Thing("star", "red", "medium", 36, 64, 18.5), Thing("ring", "blue", "medium", 92, 64, 18.5)),
