@@ -42,7 +42,7 @@ ALIKE: Final = 0.02
 """Pieces whose mean coverage differs by less than this share of a cell count as one."""
 EMPTY: Final = 0.01
 DECODER_STEPS: Final = 2500
-ENCODER_STEPS: Final = 700
+ENCODER_STEPS: Final = 1900
 BATCH: Final = 12
 SHARPNESS: Final = 2.0
 """How much each unit of squared distance to a token counts against it while reading is learnt, as
