@@ -2,11 +2,12 @@
 
 A model's `options` may hold `scheduler`, `torch_dtype`, `variant`, `config` (for a single file:
 the folder or Hub id of a model with the same layout), `device`, for a cascade `stages` (the sources
-of the further ones, with commas between them), `stage_steps` and `stage_guidance_scale`, and
-whatever a user's `Options` hold. Three settings are read: LINEUP_DEVICE (cuda, cuda:1, mps, cpu, or
-several with commas between them; what is there when unset), LINEUP_MEMORY_GB (how much of each
-device's memory models may keep between runs; a share of what it has when unset) and LINEUP_RAM_GB
-(how much RAM models may keep that wait for their device or are offloaded; half of it when unset).
+of the further ones, with commas between them), `stage_steps` and `stage_guidance_scale`, for
+discrete diffusion `truncation_rate`, and whatever a user's `Options` hold. Three settings are read:
+LINEUP_DEVICE (cuda, cuda:1, mps, cpu, or several with commas between them; what is there when
+unset), LINEUP_MEMORY_GB (how much of each device's memory models may keep between runs; a share of
+what it has when unset) and LINEUP_RAM_GB (how much RAM models may keep that wait for their device
+or are offloaded; half of it when unset).
 
 Nothing here imports torch: that happens in the worker's thread, at the first run.
 """

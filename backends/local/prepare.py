@@ -69,6 +69,7 @@ async def work_of(
         start=await _start(request),
         stage_steps=int(options.get("stage_steps") or 0),
         stage_guidance_scale=None if guidance is None else float(guidance),
+        truncation_rate=float(options.get("truncation_rate") or 1.0),
         scheduler=text("scheduler"),
         attention=text("attention"),
         step_cache=text("step_cache"),

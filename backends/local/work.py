@@ -66,7 +66,8 @@ class Work:
     """One request, fitted to its model. Picture i is drawn with `seed` + i.
 
     `stage_steps` and `stage_guidance_scale` are for the further stages of a cascade; 0 and None
-    are what is usual.
+    are what is usual. `truncation_rate` is for discrete diffusion: how much of each token's chances
+    is left, the likeliest first; 1 is all.
     """
 
     recipe: Recipe
@@ -76,6 +77,7 @@ class Work:
     start: Start | None = None
     stage_steps: int = 0
     stage_guidance_scale: float | None = None
+    truncation_rate: float = 1.0
     scheduler: str = ""
     attention: str = ""
     step_cache: str = ""

@@ -67,11 +67,11 @@ def _score_all(count: int, *, as_json: bool) -> None:
     from backends.miniatures.score import score_all
     from backends.miniatures.table import markdown
 
-    results = score_all(count)
     if as_json:
-        print(json.dumps([result.as_dict() for result in results]))
-    else:
-        print(markdown(results))
+        print(json.dumps([result.as_dict() for result in score_all(count)]))
+        return
+    for line in markdown(score_all(count)):
+        print(line, flush=True)  # a table takes minutes, and whoever stops it has its first rows
 
 
 if __name__ == "__main__":

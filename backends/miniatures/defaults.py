@@ -10,12 +10,14 @@ class Setting:
 
     steps: int
     guidance: float
+    truncation_rate: float = 1.0
+    """For discrete diffusion: how much of each token's chances is left, the likeliest first."""
 
 
 SETTINGS: Final[dict[str, Setting]] = {
     "diffusion": Setting(steps=20, guidance=3.0),
     "masked": Setting(steps=32, guidance=1.5),
-    "discrete": Setting(steps=32, guidance=1.5),
+    "discrete": Setting(steps=32, guidance=1.5, truncation_rate=0.4),
     "autoregressive": Setting(steps=64, guidance=1.5),
     "cascade": Setting(steps=20, guidance=3.0),
     "canny": Setting(steps=20, guidance=3.0),

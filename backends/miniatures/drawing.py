@@ -36,7 +36,9 @@ def drawer(name: str) -> tuple[Drawer, list[torch.nn.Module]]:
     dice = torch.Generator().manual_seed(SEED)
 
     def draw(prompts: list[str], control: list[Image.Image]) -> list[Image.Image]:
-        extra = {"image": control} if control else {}
+        extra: dict[str, Any] = {"image": control} if control else {}
+        if name == "discrete":
+            extra["truncation_rate"] = setting.truncation_rate
         return pipe(
             prompts,
             num_inference_steps=setting.steps,

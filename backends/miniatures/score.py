@@ -87,9 +87,9 @@ def score(name: str, count: int) -> Score:
     return result
 
 
-def score_all(count: int) -> list[Score]:
-    """Every family that has been trained, one after the other."""
-    return [score(name, count) for name in FAMILIES if (ASSETS / name).is_dir()]
+def score_all(count: int) -> Iterator[Score]:
+    """Every family that has been trained, one after the other, each as soon as it is done."""
+    return (score(name, count) for name in FAMILIES if (ASSETS / name).is_dir())
 
 
 def held_out_scenes(count: int, *, pairs: bool) -> list[world.Scene]:

@@ -1,5 +1,6 @@
 """Scores as one Markdown table: a row for each family, as it stands in the README."""
 
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from backends.miniatures.score import Count, Score
@@ -14,11 +15,20 @@ CATEGORIES: Final = (
 )
 
 
-def markdown(scores: list[Score]) -> str:
-    """One row for each score; shares are of the pictures that could show what is judged."""
+def markdown(scores: Iterable[Score]) -> Iterator[str]:
+    """A line for each score as soon as it is there, below a head.
+
+    Shares are of the pictures that could show what is judged.
+    """
     head = ("family", "parameters", "MB", "steps", "s a picture", *CATEGORIES, "CLIPScore")
-    rows = [head, tuple("---" for _ in head), *map(_row, scores)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    yield _line(head)
+    yield "|---" * len(head) + "|"
+    for score in scores:
+        yield _line(_row(score))
+
+
+def _line(cells: tuple[str, ...]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _row(score: Score) -> tuple[str, ...]:

@@ -102,7 +102,7 @@ def test_the_miniature_clip_reads_the_sentence_and_not_the_colours_alone() -> No
 
 def test_the_score_table_has_a_row_for_each_family() -> None:
     told = Score("masked", 10_700_000, 21.7, 32, 0.98, 1.71, {"single object": Count(96, 100)})
-    head, line, row = markdown([told]).splitlines()
+    head, line, row = markdown([told])
     assert head.count("|") == line.count("|") == row.count("|")
     assert row.startswith("| masked | 10.7 M | 21.7 | 32 | 0.98 | 96% |")
     assert row.endswith("| 1.71 |")

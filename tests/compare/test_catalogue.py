@@ -131,3 +131,4 @@ def test_the_miniatures_defaults_are_those_they_are_scored_with(name: str):
     if "num_inference_steps" in model.supports:  # else it takes as many as its picture has tokens
         assert model.defaults["num_inference_steps"] == setting.steps
     assert model.defaults["guidance_scale"] == setting.guidance
+    assert model.options.get("truncation_rate", 1.0) == setting.truncation_rate
