@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from backends.base import Loading
 from backends.local.adapters import only_one
-from backends.local.sources import SHARED, STAGE, class_of, repository, unfinished
+from backends.local.sources import SHARED, STAGE, Source, class_of, repository, unfinished
 
 if TYPE_CHECKING:
     from backends.local.machine import Machine
@@ -41,15 +41,18 @@ def pipeline(hub_id: str, machine: "Machine") -> None:
     DiffusionPipeline.download(hub_id, variant=variant, use_safetensors=True, **words)
 
 
-def controlnet(hub_id: str, machine: "Machine") -> None:
-    """Fetch a ControlNet: safetensors, for a GPU in half precision where it is there."""
+def controlnet(source: Source, machine: "Machine") -> None:
+    """Fetch a ControlNet: its one file, or safetensors, for a GPU in half precision if there."""
     from huggingface_hub import list_repo_files, snapshot_download
 
-    names = [name for name in list_repo_files(hub_id) if _WEIGHTS.fullmatch(name)]
+    if source.file:
+        snapshot_download(source.id, allow_patterns=["config.json", source.file])
+        return
+    names = [name for name in list_repo_files(source.id) if _WEIGHTS.fullmatch(name)]
     half = [name for name in names if "fp16" in name]
     whole = [name for name in names if "fp16" not in name]
     wanted = (whole or half) if machine.place.device.kind == "cpu" else (half or whole)
-    snapshot_download(hub_id, allow_patterns=["config.json", *wanted])
+    snapshot_download(source.id, allow_patterns=["config.json", *wanted])
 
 
 def chosen(names: Iterable[str], *, half: bool) -> list[str]:

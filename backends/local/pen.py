@@ -103,6 +103,11 @@ class Pen:
             "control_guidance_start": [each.start for each in steerings],
             "control_guidance_end": [each.end for each in steerings],
         }
+        if "control_guidance_start" not in self._parameters:  # Z-Image's steers at every step
+            spans = zip(
+                lists.pop("control_guidance_start"), lists.pop("control_guidance_end"), strict=True
+            )
+            self._note_spans(list(spans))
         words = lists if len(steerings) > 1 else {name: one for name, [one] in lists.items()}
         if not words.keys() <= self._parameters.keys():
             raise BadInput(
@@ -110,6 +115,13 @@ class Pen:
                 "Run it without the control picture."
             )
         return words
+
+    def _note_spans(self, spans: list[tuple[float, float]]) -> None:
+        asked = ", ".join(f"{start:g} to {end:g}" for start, end in spans if (start, end) != (0, 1))
+        if asked:
+            label = self._work.recipe.label
+            note = f"start and end of control ignored: {label} is steered at every step"
+            self.ignored["control_guidance"] = Honour(asked, None, note)
 
     def _start(self, start: Start | None) -> dict[str, Any]:
         """The picture to start from; of all steps, only the last ones are taken from there."""

@@ -8,15 +8,19 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import wraps
+from pathlib import Path
 from typing import Any, Final, cast
 
 import torch
 from diffusers.models.auto_model import AutoModel
+from diffusers.models.controlnets.controlnet import ControlNetModel
+from diffusers.models.controlnets.controlnet_z_image import ZImageControlNetModel
 from diffusers.utils import logging as diffusers_logging
+from safetensors import safe_open
 from transformers.utils import logging as transformers_logging
 
 from backends.base import Honour
-from backends.errors import BadInput
+from backends.errors import BadInput, MissingWeights
 from backends.local.device import Device
 from backends.local.embeddings import Embeddings
 from backends.local.families import family_of
@@ -25,7 +29,7 @@ from backends.local.memory import Held
 from backends.local.placement import place, weight
 from backends.local.preview import Look
 from backends.local.soundness import complete, readable
-from backends.local.sources import SHARED, variant_in, whole
+from backends.local.sources import SHARED, layout_beside, variant_in, whole
 from backends.local.switches import compiled
 from backends.local.weights import weigh
 from backends.local.work import Recipe
@@ -108,6 +112,10 @@ def load_pipeline(recipe: Recipe, device: Device) -> Held[Loaded]:
 def load_controlnet(recipe: Recipe, device: Device) -> Held[Loaded]:
     """Read the ControlNet of `recipe`, of whatever class, and move it to `device`."""
     path = whole(recipe.source, recipe.label)
+    if path.is_file():
+        net = _net_from_file(path, recipe, _dtype(recipe, device))
+        complete({"": net}, recipe, {})
+        return Held(Loaded(net.to(device.name)), weight([net]))
     variant = recipe.variant or variant_in(path, device.kind)
     readable(path, variant, recipe.label)
     model: Any = AutoModel.from_pretrained(
@@ -119,6 +127,22 @@ def load_controlnet(recipe: Recipe, device: Device) -> Held[Loaded]:
     )
     complete({"": model}, recipe, weigh(path, variant))
     return Held(Loaded(model.to(device.name)), weight([model]))
+
+
+def _net_from_file(path: Path, recipe: Recipe, dtype: torch.dtype) -> Any:
+    """A ControlNet in one file: Z-Image's as its authors publish it, or one in the first form."""
+    with safe_open(path, "pt") as file:
+        names: list[str] = file.keys()
+    of_z_image = any(name.startswith("control_all_x_embedder.") for name in names)
+    kind: Any = ZImageControlNetModel if of_z_image else ControlNetModel
+    layout = layout_beside(path, kind.__name__)
+    try:
+        return kind.from_single_file(str(path), dtype=dtype, config=layout and str(layout))
+    except OSError as error:
+        raise MissingWeights(
+            f"{recipe.label} is a single file, and the settings of its kind are not on this "
+            "machine. Connect to the internet for one run, or put its config.json beside it."
+        ) from error
 
 
 def _dtype(recipe: Recipe, device: Device) -> torch.dtype:

@@ -104,7 +104,7 @@ async def missing_weights(
     for recipe in dict.fromkeys(steering.controlnet for steering in work.steerings):
         source = sources.locate(recipe.source)
         if sources.find(source, recipe.label) is None:
-            fetching = partial(fetch.controlnet, source.id, machine)
+            fetching = partial(fetch.controlnet, source, machine)
             async with aclosing(fetch.fetched(source.id, recipe.label, fetching)) as news:
                 async for loading in news:
                     yield loading

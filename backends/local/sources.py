@@ -3,6 +3,7 @@
     assets/miniatures/diffusion      a folder, relative to the project or absolute
     somewhere/model.safetensors      a single file
     CompVis/stable-diffusion-v1-4    a Hub id: exactly one slash, and no such folder here
+    owner/name/net.safetensors       one file of a Hub id, where no such file is here
 
 Weights are read from safetensors only: a pickle can run code when it is opened.
 """
@@ -20,6 +21,7 @@ from backends.local.failures import PICKLED
 PROJECT: Final = Path(__file__).resolve().parents[2]
 PICKLES: Final = frozenset({".bin", ".ckpt", ".pt", ".pth", ".pkl"})
 _HUB_ID: Final = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+_HUB_FILE: Final = re.compile(rf"({_HUB_ID.pattern})/([\w-][\w.-]*)")
 
 
 STAGE: Final = "IFSuperResolutionPipeline"
@@ -37,11 +39,12 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A located source: `path` for a folder or a file, `id` for the Hub."""
+    """A located source: `path` for a folder or a file, `id` for the Hub, with one `file` or all."""
 
     kind: Kind
     id: str
     path: Path = PROJECT
+    file: str = ""
 
 
 def locate(source: str) -> Source:
@@ -49,6 +52,9 @@ def locate(source: str) -> Source:
     path = Path(source).expanduser()
     path = path if path.is_absolute() else PROJECT / path
     if path.suffix.lower() in PICKLES | {".safetensors"}:
+        named = _HUB_FILE.fullmatch(source)
+        if named and not path.parent.is_dir():
+            return Source(Kind.HUB, named[1], file=named[2])
         return Source(Kind.FILE, source, path)
     if _HUB_ID.fullmatch(source) and not path.is_dir():
         return Source(Kind.HUB, source)
@@ -96,7 +102,9 @@ def find(source: Source, label: str) -> Path | None:
     match source.kind:
         case Kind.HUB:
             folder = None if unfinished(source.id).exists() else snapshot(source.id)
-            return folder if folder is not None and fault(folder, label) is None else None
+            if folder is None or _fault(folder, source, label) is not None:
+                return None
+            return folder / source.file
         case Kind.FILE:
             problem = _file_fault(source.path, label)
         case Kind.FOLDER:
@@ -117,7 +125,7 @@ def whole(source: str, label: str) -> Path:
     if path is not None:
         return path
     folder = snapshot(located.id)  # fetched just now, and yet not whole
-    problem = None if folder is None else fault(folder, label)
+    problem = None if folder is None else _fault(folder, located, label)
     raise problem or MissingWeights(f"The weights of {label} are not on this machine.")
 
 
@@ -184,6 +192,17 @@ def weights_fault(folder: Path, label: str, part: str = "") -> NotReady | None:
     return MissingWeights(
         f"{label} is incomplete: {weights} are missing, or not in safetensors. Download it again."
     )
+
+
+def _fault(folder: Path, source: Source, label: str) -> NotReady | None:
+    """Say what is wrong with what was fetched: all of a Hub id, or its one file."""
+    return _file_fault(folder / source.file, label) if source.file else fault(folder, label)
+
+
+def layout_beside(file: Path, kind: str) -> Path | None:
+    """The folder of a single file, where the settings of a model of class `kind` lie beside it."""
+    settings = _read(file.with_name("config.json")) or {}
+    return file.parent if settings.get("_class_name") == kind else None
 
 
 def _file_fault(path: Path, label: str) -> NotReady | None:

@@ -14,11 +14,13 @@ import pytest
 import pytest_asyncio
 from huggingface_hub import constants, hf_api
 
-from backends.base import Config, Event, Loading, Model, Picture, Readiness, Request
+from backends.base import Config, Control, Event, Loading, Model, Picture, Readiness, Request
 from backends.errors import MissingWeights
 from backends.local import Local
 from backends.local.fetch import chosen
 from tests.backends import local_faults as faults
+from tests.backends import tiny_models as tiny
+from tests.backends.test_local_controls import shape
 from tests.servers.hub import Hub
 
 VQ_DIFFUSION = [
@@ -129,6 +131,25 @@ async def test_every_family_is_fetched_from_the_hub_once_and_draws_the_same(
     )
     assert fetched == again == plain != []
     assert hub.sent == sent  # the second run fetches nothing
+
+
+async def test_a_controlnet_in_one_file_is_fetched_and_nothing_beside_it(
+    local: Local, serve: Serve, tmp_path: Path
+) -> None:
+    from tests.backends import tiny_z_image
+
+    net = tiny_z_image.controlnet(tmp_path / "net" / "Union.safetensors")
+    (net.parent / "Union-8-steps.safetensors").write_bytes(net.read_bytes())
+    hub = serve(net.parent)
+    folder = str(tiny_z_image.z_image(tmp_path / "model"))
+    ask = replace(ASK, prompt="abc", controls=(Control(image=shape("circle")),))
+    drawn: list[bytes] = []
+    for source in (f"{ID}/Union.safetensors", f"{ID}/Union.safetensors", str(net)):
+        model = tiny.model(folder, controls={"*": source})
+        events = [event async for event in local.generate(model, ask)]
+        drawn += [event.data for event in events if isinstance(event, Picture)]
+    assert drawn[0] == drawn[1] == drawn[2]
+    assert sorted(hub.sent) == ["Union.safetensors", "config.json"]
 
 
 @pytest.mark.parametrize("family", faults.FAMILIES)

@@ -58,7 +58,7 @@ def sd3(folder: Path, layers: int = 1) -> Path:
         pooled_projection_dim=64,
     )
     pipeline = StableDiffusion3Pipeline(
-        vae=_vae(4),
+        vae=vae(4),
         text_encoder=CLIPTextModelWithProjection(tiny.text_config()),
         tokenizer=tiny.tokenizer(folder / "tokenizer"),
         text_encoder_2=CLIPTextModelWithProjection(tiny.text_config()),
@@ -90,7 +90,7 @@ def flux(folder: Path, *, dynamic: bool = True) -> Path:
         scheduler=FlowMatchEulerDiscreteScheduler(
             use_dynamic_shifting=dynamic, shift=3.0 if dynamic else 1.0
         ),
-        vae=_vae(4),
+        vae=vae(4),
         text_encoder=CLIPTextModel(tiny.text_config()),
         tokenizer=tiny.tokenizer(folder / "tokenizer"),
         text_encoder_2=_t5(32),
@@ -119,7 +119,7 @@ def pixart(folder: Path) -> Path:
     pipeline = PixArtAlphaPipeline(
         tokenizer=_pieces(),
         text_encoder=_t5(32),
-        vae=_vae(4),
+        vae=vae(4),
         transformer=transformer,
         scheduler=cast(Any, DPMSolverMultistepScheduler()),
     )
@@ -127,7 +127,8 @@ def pixart(folder: Path) -> Path:
     return folder
 
 
-def _vae(channels: int) -> AutoencoderKL:
+def vae(channels: int) -> AutoencoderKL:
+    """An untrained one, in the form of flow models: its latents are shifted and scaled."""
     return cast(Any, AutoencoderKL)(
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
