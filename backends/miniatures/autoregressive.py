@@ -30,7 +30,7 @@ from backends.miniatures.export import ASSETS, Together, export
 from backends.miniatures.factors import Factors, first_table
 from backends.miniatures.training import Stage, Trainee, forget, run_stage
 
-STEPS: Final = 3500
+STEPS: Final = 4300
 DECODER_STEPS: Final = 4800
 BATCH: Final = 48
 RATE: Final = 2e-3

@@ -19,6 +19,7 @@ OPENINGS: Final = (
     "there is",
     "draw",
 )
+OPENINGS_OF_SEVERAL: Final = tuple(words for words in OPENINGS if words != "there is")
 SIZE_WORDS: Final = {
     "small": ("small", "small", "little", "tiny"),
     "medium": ("medium", "medium sized"),
@@ -33,8 +34,8 @@ TEXTURE_WORDS: Final = {
     "outlined": ("outlined", "hollow"),
 }
 NUMBER_WORDS: Final = {2: ("two", "2"), 3: ("three", "3"), 4: ("four", "4")}
-"""Textures and numbers are no part of the world yet. Vocabularies have the words all the same, so
-that weights trained with them can go on when they are."""
+"""Textures are no part of the world yet. Vocabularies have their words all the same, so that
+weights trained with them can go on when they are."""
 VAGUE_WORDS: Final = ("shape", "thing", "object")
 
 PLACES: Final = {
@@ -79,7 +80,11 @@ def write(
     `loose`. A `full` caption names sizes, position and background whatever they are.
     """
     article = dice.choices(("a", "the", ""), (0.84, 0.08, 0.08))[0]
-    phrases = [_noun(thing, article, dice, vague, full) for thing in scene.things]
+    if scene.number > 1:
+        alike = _noun(scene.things[0], "", dice, vague, full)
+        phrases = [f"{dice.choice(NUMBER_WORDS[scene.number])} {plural(alike)}"]
+    else:
+        phrases = [_noun(thing, article, dice, vague, full) for thing in scene.things]
     if scene.relation is not None:
         first, second = phrases
         relation = scene.relation
@@ -98,7 +103,8 @@ def write(
         background = background.replace(" a o", " an o")
         sentence = sentence + ("" if background.startswith(",") else " ") + background
     if article and dice.random() < 0.3:
-        sentence = f"{dice.choice(OPENINGS)} {sentence}"
+        openings = OPENINGS if scene.number == 1 else OPENINGS_OF_SEVERAL
+        sentence = f"{dice.choice(openings)} {sentence}"
     return sentence + ("." if dice.random() < 0.08 else "")
 
 
@@ -118,9 +124,9 @@ def _colour(colour: str, dice: random.Random) -> str:
     return dice.choice(COLOUR_WORDS.get(colour, (colour,)))
 
 
-def plural(word: str) -> str:
+def plural(noun: str) -> str:
     """Several of them."""
-    return word + ("es" if word.endswith("s") else "s")
+    return noun + ("es" if noun.endswith("s") else "s")
 
 
 def _place(position: str, dice: random.Random) -> str:

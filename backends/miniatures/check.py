@@ -30,6 +30,11 @@ class Verdict:
         """Both things with the right shapes and colours, in the right relation."""
         return self.count and self.shapes and self.colours and self.relation
 
+    @property
+    def counted(self) -> bool:
+        """As many things as a group has, all with the right shape and colour."""
+        return self.count and self.shapes and self.colours
+
 
 def judge(view: View, scene: Scene) -> Verdict:
     """Compare what a picture shows with the scene it should show.

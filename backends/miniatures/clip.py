@@ -30,7 +30,7 @@ from backends.miniatures.shapes import SHAPES
 from backends.miniatures.training import Stage, Trainee, forget, run_stage
 from backends.miniatures.world import Scene, Thing
 
-STEPS: Final = 1000
+STEPS: Final = 1400
 PAIRS: Final = 48
 """Scenes in a batch, each with its neighbour."""
 RATE: Final = 1e-3
@@ -61,8 +61,13 @@ def build(reader: CLIPTextModelWithProjection) -> CLIPModel:
 
 
 def neighbour(scene: Scene, dice: random.Random) -> Scene:
-    """A scene that differs in one word, or of a pair in which thing has which look."""
-    if len(scene.things) == 2 and dice.random() < 0.6:
+    """A scene that differs in one word, or of a pair in which thing has which look.
+
+    Of a group another number is as near as another look; where its things lie, no caption says.
+    """
+    if scene.number > 1:
+        return _other_group(scene, dice)
+    if scene.relation and dice.random() < 0.6:
         first, second = scene.things
         field = dice.choice(("colour", "shape"))
         if getattr(first, field) != getattr(second, field):
@@ -73,6 +78,17 @@ def neighbour(scene: Scene, dice: random.Random) -> Scene:
     return replace(
         scene, things=tuple(changed if i == index else t for i, t in enumerate(scene.things))
     )
+
+
+def _other_group(scene: Scene, dice: random.Random) -> Scene:
+    first = scene.things[0]
+    if dice.random() < 0.6:
+        numbers = [number for number in world.GROUPS if number != scene.number]
+        spots = world.spots(first.radius, dice.choice(numbers), dice)
+        return replace(scene, things=tuple(replace(first, x=x, y=y) for x, y in spots))
+    changed = _changed(first, scene, dice)
+    look = {"shape": changed.shape, "colour": changed.colour}
+    return replace(scene, things=tuple(replace(each, **look) for each in scene.things))
 
 
 def _with(thing: Thing, field: str, other: Thing) -> Thing:

@@ -19,7 +19,7 @@ SETTINGS: Final[dict[str, Setting]] = {
     "masked": Setting(steps=32, guidance=1.5),
     "discrete": Setting(steps=32, guidance=1.5, truncation_rate=0.4),
     "autoregressive": Setting(steps=64, guidance=1.5),
-    "cascade": Setting(steps=20, guidance=3.0),
+    "cascade": Setting(steps=20, guidance=2.0),
     "canny": Setting(steps=20, guidance=3.0),
 }
 FAMILIES: Final = ("diffusion", "masked", "discrete", "autoregressive", "cascade")

@@ -6,12 +6,13 @@ one is T5 (1910.10683) in the small, with a word of the world to a token and let
 
 import random
 import string
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 from transformers import T5Config, T5EncoderModel, T5Tokenizer
+from transformers.models.t5.modeling_t5 import T5Attention
 
 from backends.miniatures import captions, world
 from backends.miniatures.text import QUESTIONS, answers
@@ -20,8 +21,10 @@ from backends.miniatures.training import Trainee, run_stage
 LENGTH: Final = 77
 """Tokens that `IFPipeline` pads every prompt to."""
 WIDTH: Final = 128
-STEPS: Final = 800
-BATCH: Final = 128
+STEPS: Final = 1000
+BATCH: Final = 96
+BLIND: Final = 4.0
+"""By how much a head that looks one way begins with less attention to the other, as a logit."""
 
 
 def build_tokenizer() -> T5Tokenizer:
@@ -35,7 +38,7 @@ def build_tokenizer() -> T5Tokenizer:
 
 def build(tokenizer: T5Tokenizer) -> T5EncoderModel:
     """An untrained encoder for that vocabulary."""
-    return T5EncoderModel(
+    encoder = T5EncoderModel(
         T5Config(
             vocab_size=len(tokenizer),
             d_model=WIDTH,
@@ -49,6 +52,22 @@ def build(tokenizer: T5Tokenizer) -> T5EncoderModel:
             use_cache=False,
         )
     )
+    look_both_ways(encoder)
+    return encoder
+
+
+def look_both_ways(encoder: T5EncoderModel) -> None:
+    """Let a head of every layer begin by looking back and another by looking ahead.
+
+    T5 tells where a word stands by biases for distances alone (arXiv 1910.10683, section 2.1). They
+    start near zero and learn slowly: after 800 steps a sentence with its things swapped was still
+    the same sentence. Started like this, with Muon, 500 steps tell them apart every time.
+    """
+    attention = cast(T5Attention, cast(Any, encoder.encoder).block[0].layer[0].SelfAttention)
+    biases = attention.relative_attention_bias.weight.detach()
+    ahead = len(biases) // 2  # from here on a row is for words that come later
+    biases[ahead:, 0] -= BLIND
+    biases[:ahead, 1] -= BLIND
 
 
 class Sentences:
@@ -89,7 +108,7 @@ class Pupil(nn.Module):
 def pretrain(name: str) -> tuple[T5Tokenizer, T5EncoderModel]:
     """The tokenizer and the pretrained encoder; resumes or just loads checkpoint `name`."""
     tokenizer = build_tokenizer()
-    trainee = Trainee(Pupil(build(tokenizer)), rate=1e-3)
+    trainee = Trainee(Pupil(build(tokenizer)), rate=2e-3, matrices="encoder.encoder.block.")
     fast = cast(Pupil, trainee.fast)
     read, dice = Sentences(tokenizer), random.Random()
 

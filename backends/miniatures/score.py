@@ -70,16 +70,19 @@ def score(name: str, count: int) -> Score:
     draw, models = drawer(name)
     result = _start(name, parameters(*models), draw)
     tally, alike = result.categories, list[float]()
-    for case in _judged(draw, count, pairs=False):
+    for case in _judged(draw, count, "single"):
         _add(tally, "single object", case.verdict.single_object)
         _add(tally, "colour", case.verdict.colours)
         _add(tally, "background", case.verdict.background)
         if case.full and case.scene.position is not None:
             _add(tally, "position", case.verdict.position)
         alike.append(case.clip_score)
-    for case in _judged(draw, count, pairs=True):
+    for case in _judged(draw, count, "pair"):
         _add(tally, "two objects", case.verdict.two_objects)
         _add(tally, "attribute binding", case.verdict.binding)
+        alike.append(case.clip_score)
+    for case in _judged(draw, count, "group"):
+        _add(tally, "number", case.verdict.counted)
         alike.append(case.clip_score)
     result.clip_score = round(statistics.mean(alike), 3)
     if name == "diffusion" and (ASSETS / "canny").exists():
@@ -92,11 +95,10 @@ def score_all(count: int) -> Iterator[Score]:
     return (score(name, count) for name in FAMILIES if (ASSETS / name).is_dir())
 
 
-def held_out_scenes(count: int, *, pairs: bool) -> list[world.Scene]:
-    """The scenes that every model is scored on."""
+def held_out_scenes(count: int, kind: str) -> list[world.Scene]:
+    """The scenes of one of `world.KINDS` that every model is scored on."""
     dice = random.Random(SEED)
-    share = 1.0 if pairs else 0.0
-    return [world.sample(dice, pairs=share, held_out_only=True) for _ in range(count)]
+    return [world.sample(dice, kind=kind, held_out_only=True) for _ in range(count)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +120,10 @@ def _prompts(scenes: list[world.Scene]) -> list[str]:
     ]
 
 
-def _judged(draw: Drawer, count: int, *, pairs: bool) -> Iterator[_Case]:
+def _judged(draw: Drawer, count: int, kind: str) -> Iterator[_Case]:
     from backends.miniatures.clip import judge as clip
 
-    scenes = held_out_scenes(count, pairs=pairs)
+    scenes = held_out_scenes(count, kind)
     prompts = _prompts(scenes)
     for start in range(0, count, BATCH):
         asked = prompts[start : start + BATCH]
@@ -138,7 +140,7 @@ def _score_clip(count: int) -> Score:
     from backends.miniatures.clip import neighbour
 
     dice = random.Random(SEED)
-    scenes = held_out_scenes(count, pairs=True)
+    scenes = held_out_scenes(count, "pair")
     pictures, sentences = [world.draw(scene) for scene in scenes], _prompts(scenes)
     others = _prompts([neighbour(scene, dice) for scene in scenes])
     size = _start("clip", parameters(clip()), lambda prompts, _: _looked_at(prompts))
@@ -162,10 +164,10 @@ def _looked_at(prompts: list[str]) -> list[Image.Image]:
 
 def _score_control(count: int) -> Score:
     draw, models = drawer("canny")
-    example = canny(world.draw(held_out_scenes(1, pairs=True)[0]))
+    example = canny(world.draw(held_out_scenes(1, "pair")[0]))
     result = _start("canny", parameters(*models), lambda p, _: draw(p, [example] * len(p)))
     half = count // 2
-    scenes = held_out_scenes(half, pairs=False) + held_out_scenes(count - half, pairs=True)
+    scenes = held_out_scenes(half, "single") + held_out_scenes(count - half, "pair")
     for scene, follows, picture in _steered(draw, scenes):
         _add(result.categories, "edges", follows)
         _add(result.categories, "colour with control", judge(look(picture), scene).colours)

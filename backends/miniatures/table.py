@@ -12,6 +12,7 @@ CATEGORIES: Final = (
     "position",
     "two objects",
     "attribute binding",
+    "number",
 )
 
 

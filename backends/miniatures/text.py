@@ -36,12 +36,13 @@ QUESTIONS: Final[dict[str, tuple[str, ...]]] = {
     "shape 2": (*world.SHAPES, NONE),
     "colour 2": (*world.COLOURS, NONE),
     "size 2": (*world.SIZES, NONE),
+    "number": ("1", *map(str, world.GROUPS)),
 }
 
 
 def answers(scene: world.Scene) -> list[int]:
     """The index of each question's answer, in the order of `QUESTIONS`."""
-    first, second = scene.things[0], scene.things[1] if len(scene.things) > 1 else None
+    first, second = scene.things[0], scene.things[1] if scene.relation else None
     words = [
         scene.background,
         scene.position or NONE,
@@ -50,6 +51,7 @@ def answers(scene: world.Scene) -> list[int]:
         first.colour,
         first.size,
         *((second.shape, second.colour, second.size) if second else (NONE, NONE, NONE)),
+        str(scene.number),
     ]
     return [choices.index(word) for choices, word in zip(QUESTIONS.values(), words, strict=True)]
 
@@ -154,7 +156,7 @@ class Reader(nn.Module):
         self.heads = nn.ModuleList([nn.Linear(WIDTH, len(c)) for c in QUESTIONS.values()])
 
     def forward(self, tokens: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-        """Mean cross-entropy over the questions; tokens (batch, LENGTH), wanted (batch, 9)."""
+        """Mean cross-entropy over the questions: tokens (batch, LENGTH), wanted (batch, them)."""
         pooled = self.encoder(tokens).text_embeds
         losses = [
             F.cross_entropy(head(pooled).float(), wanted[:, index])

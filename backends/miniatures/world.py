@@ -67,6 +67,11 @@ INVERSE: Final = {
 }
 HELD_OUT_SHARE: Final = 0.1
 
+KINDS: Final = {"single": 0.35, "pair": 0.45, "group": 0.2}
+"""What a scene holds, and how often: one thing, two in a relation, or up to four alike."""
+GROUPS: Final = (2, 3, 4)
+"""How many things a group may have; each lies in a quarter of the picture of its own."""
+
 
 @dataclass(frozen=True, slots=True)
 class Thing:
@@ -82,7 +87,7 @@ class Thing:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Everything a picture shows.
+    """Everything a picture shows: a single thing, a pair, or a group of things that look alike.
 
     A pair is kept in reading order: `things[0]` is the left or upper one and `relation` is always
     "left of" or "above", so that two captions of one arrangement share one scene. `position` is the
@@ -93,6 +98,11 @@ class Scene:
     things: tuple[Thing, ...]
     position: str | None = None
     relation: str | None = None
+
+    @property
+    def number(self) -> int:
+        """How many things look like the first one: of a group all, otherwise it alone."""
+        return 1 if self.relation else len(self.things)
 
     @property
     def default_background(self) -> str:
@@ -113,13 +123,16 @@ def held_out(scene: Scene) -> bool:
     """Whether this combination is kept out of all training, so that scores show generalisation.
 
     The hash is over what a caption can say about identity, never over pixels: shape, colour and
-    background of a single thing; both shapes, both colours and the relation of a pair.
+    background of a single thing; both shapes, both colours and the relation of a pair; shape,
+    colour and number of a group.
     """
     if len(scene.things) == 1:
         (thing,) = scene.things
         return _held_out("single", thing.shape, thing.colour, scene.background)
-    first, second = scene.things
-    relation = str(scene.relation)
+    first, second, *_ = scene.things
+    if scene.relation is None:
+        return _held_out("group", first.shape, first.colour, str(scene.number))
+    relation = scene.relation
     return _held_out("pair", first.shape, first.colour, relation, second.shape, second.colour)
 
 
@@ -179,6 +192,22 @@ def _pair(dice: random.Random) -> Scene:
     return Scene(_background(things, dice), things, relation=relation)
 
 
+def _group(dice: random.Random) -> Scene:
+    shape, size = dice.choice(SHAPES), dice.choice(tuple(SIZES))
+    colour, radius = dice.choice(tuple(COLOURS)), SIZES[size]
+    places = spots(radius, dice.choice(GROUPS), dice)
+    things = tuple(Thing(shape, colour, size, x, y, radius) for x, y in places)
+    return Scene(_background(things, dice), things)
+
+
+def spots(radius: float, number: int, dice: random.Random) -> list[tuple[int, int]]:
+    """Where `number` (up to 4) things of this radius may lie, each in a quarter of its own."""
+    low = [at for at in _places(radius) if at + radius + 1 < SIDE / 2]
+    high = [at for at in _places(radius) if at - radius - 1 >= SIDE / 2]
+    quarters = dice.sample([(x, y) for y in (low, high) for x in (low, high)], number)
+    return [(dice.choice(xs), dice.choice(ys)) for xs, ys in quarters]
+
+
 def _apart(end: float, start: float) -> bool:
     """Whether a thing that ends here and one that starts there leave no cell to share."""
     return (end + 1) // TOKEN < (start - 1) // TOKEN
@@ -206,9 +235,11 @@ def _loose(thing: Thing, dice: random.Random) -> Thing:
     return replace(thing, x=x, y=y, radius=radius)
 
 
-def sample(dice: random.Random, *, pairs: float = 0.6, held_out_only: bool = False) -> Scene:
-    """A random scene, a pair with probability `pairs`; never a held-out one unless only those."""
+def sample(dice: random.Random, *, kind: str | None = None, held_out_only: bool = False) -> Scene:
+    """A random scene, of one of `KINDS` or any; never a held-out one unless only those."""
+    make = {"single": _single, "pair": _pair, "group": _group}
     while True:
-        scene = _pair(dice) if dice.random() < pairs else _single(dice)
+        chosen = kind or dice.choices(tuple(KINDS), tuple(KINDS.values()))[0]
+        scene = make[chosen](dice)
         if held_out(scene) == held_out_only:
             return scene

@@ -15,9 +15,9 @@ from backends.miniatures.world import COLOURS, SHAPES, SIZES, Scene, Thing
 COUNT = 300
 
 
-def scenes(count: int, *, pairs: float, seed: int) -> list[Scene]:
+def scenes(count: int, *, kind: str, seed: int) -> list[Scene]:
     dice = random.Random(seed)
-    return [world.sample(dice, pairs=pairs) for _ in range(count)]
+    return [world.sample(dice, kind=kind) for _ in range(count)]
 
 
 def seen(scene: Scene) -> View:
@@ -40,16 +40,16 @@ def all_right(verdict: Verdict) -> bool:
     )
 
 
-@pytest.mark.parametrize("pairs", [0.0, 1.0])
-def test_true_pictures_pass(pairs: float) -> None:
-    drawn = scenes(COUNT, pairs=pairs, seed=1)
+@pytest.mark.parametrize("kind", world.KINDS)
+def test_true_pictures_pass(kind: str) -> None:
+    drawn = scenes(COUNT, kind=kind, seed=1)
     passed = sum(all_right(judge(seen(scene), scene)) for scene in drawn)
     assert passed >= 0.99 * COUNT
 
 
-@pytest.mark.parametrize("pairs", [0.0, 1.0])
-def test_slightly_soft_pictures_pass(pairs: float) -> None:
-    drawn = scenes(100, pairs=pairs, seed=2)
+@pytest.mark.parametrize("kind", world.KINDS)
+def test_slightly_soft_pictures_pass(kind: str) -> None:
+    drawn = scenes(100, kind=kind, seed=2)
     soft = ImageFilter.GaussianBlur(0.6)
     views = [look(world.draw(scene).filter(soft)) for scene in drawn]
     passed = sum(
@@ -100,24 +100,24 @@ def swapped(scene: Scene, attribute: str, dice: random.Random) -> Scene:
 
 
 @pytest.mark.parametrize(
-    ("attribute", "pairs"),
+    ("attribute", "kind"),
     [
-        ("shapes", 0.0),
-        ("shapes", 1.0),
-        ("colours", 0.0),
-        ("colours", 1.0),
-        ("sizes", 0.0),
-        ("background", 0.0),
-        ("background", 1.0),
-        ("position", 0.0),
-        ("relation", 1.0),
-        ("binding", 1.0),
+        ("shapes", "single"),
+        ("shapes", "pair"),
+        ("colours", "single"),
+        ("colours", "pair"),
+        ("sizes", "single"),
+        ("background", "single"),
+        ("background", "pair"),
+        ("position", "single"),
+        ("relation", "pair"),
+        ("binding", "pair"),
     ],
 )
-def test_pictures_with_one_attribute_swapped_fail(attribute: str, pairs: float) -> None:
+def test_pictures_with_one_attribute_swapped_fail(attribute: str, kind: str) -> None:
     dice = random.Random(3)
     fooled = total = 0
-    for scene in scenes(COUNT, pairs=pairs, seed=4):
+    for scene in scenes(COUNT, kind=kind, seed=4):
         looks = {(thing.shape, thing.colour) for thing in scene.things}
         if attribute == "position" and scene.position in (None, "centre"):
             continue
@@ -131,8 +131,24 @@ def test_pictures_with_one_attribute_swapped_fail(attribute: str, pairs: float) 
     assert fooled <= 0.02 * total
 
 
+def test_a_group_with_one_too_many_or_too_few_is_noticed() -> None:
+    for scene in scenes(100, kind="group", seed=7):
+        fewer = replace(scene, things=scene.things[1:])
+        assert judge(seen(scene), scene).counted
+        assert not judge(seen(fewer), scene).counted
+        if len(fewer.things) > 1:
+            assert not judge(seen(scene), fewer).counted
+
+
+def test_one_thing_of_a_group_that_looks_different_is_noticed() -> None:
+    dice = random.Random(8)
+    for scene in scenes(100, kind="group", seed=8):
+        for attribute in ("shapes", "colours"):
+            assert not judge(seen(swapped(scene, attribute, dice)), scene).counted
+
+
 def test_a_missing_and_an_extra_thing_are_noticed() -> None:
-    for scene in scenes(50, pairs=1.0, seed=5):
+    for scene in scenes(50, kind="pair", seed=5):
         alone = replace(scene, things=scene.things[:1], relation=None)
         assert not judge(seen(alone), scene).two_objects
         assert not judge(seen(scene), alone).single_object
@@ -140,7 +156,7 @@ def test_a_missing_and_an_extra_thing_are_noticed() -> None:
 
 def test_anything_at_all_can_be_looked_at() -> None:
     noise = np.random.default_rng(0).integers(0, 255, (128, 128, 3), dtype=np.uint8)
-    scene = scenes(1, pairs=1.0, seed=6)[0]
+    scene = scenes(1, kind="pair", seed=6)[0]
     for picture in (
         Image.fromarray(noise),
         Image.new("RGB", (128, 128), "white"),

@@ -64,6 +64,18 @@ def test_the_pre_filled_prompt_is_drawn_right(pipelines: dict[str, Any], name: s
     assert verdict.background
 
 
+def test_the_autoregressive_one_counts() -> None:
+    from backends.miniatures.drawing import drawer
+
+    draw, _ = drawer("autoregressive")
+    words = {2: "two", 3: "three", 4: "four"}
+    prompts = [f"{word} small green hearts on a white background" for word in words.values()]
+    views = [look(picture) for picture in draw(prompts * 3, [])]
+    for index, number in enumerate(words):
+        seen = [[(thing.shape, thing.colour) for thing in view.things] for view in views[index::3]]
+        assert [("heart", "green")] * number in seen, (prompts[index], seen)
+
+
 @pytest.mark.parametrize("name", ["diffusion", "masked"])
 def test_the_same_seed_gives_the_same_bytes(pipelines: dict[str, Any], name: str) -> None:
     prompt = "a green heart"

@@ -3,6 +3,7 @@
 import random
 import subprocess
 import sys
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -32,10 +33,9 @@ def test_things_neither_touch_each_other_nor_the_border() -> None:
         for thing in scene.things:
             for at in (thing.x, thing.y):
                 assert thing.radius <= at <= SIDE - thing.radius
-        if scene.relation:
-            first, second = scene.things
+        for first, second in combinations(scene.things, 2):
             gap = max(abs(first.x - second.x), abs(first.y - second.y))
-            assert gap - first.radius - second.radius > 4
+            assert gap - first.radius - second.radius > 2
 
 
 def test_a_loosened_scene_is_the_same_one_placed_by_hand() -> None:
@@ -47,7 +47,7 @@ def test_a_loosened_scene_is_the_same_one_placed_by_hand() -> None:
             assert (moved.shape, moved.colour) == (thing.shape, thing.colour)
             assert abs(moved.x - thing.x) < world.GRID and abs(moved.y - thing.y) < world.GRID
             for at in (moved.x, moved.y):
-                assert at - moved.radius >= world.MARGIN and at + moved.radius <= SIDE
+                assert at - moved.radius > world.MARGIN - 1e-9 and at + moved.radius <= SIDE
         assert any(moved.x % world.GRID for moved in loose.things)
 
 
@@ -58,7 +58,7 @@ def test_edges_are_smooth() -> None:
 
 
 def test_a_pair_has_one_canonical_order() -> None:
-    for scene in scenes(200, pairs=1.0):
+    for scene in scenes(200, kind="pair"):
         first, second = scene.things
         assert scene.relation in ("left of", "above")
         if scene.relation == "left of":
@@ -66,6 +66,20 @@ def test_a_pair_has_one_canonical_order() -> None:
         else:
             assert first.y < second.y
         assert (first.shape, first.colour) != (second.shape, second.colour)
+
+
+def test_a_group_is_of_two_to_four_things_that_look_alike() -> None:
+    numbers = set[int]()
+    for scene in scenes(200, kind="group"):
+        looks = {(thing.shape, thing.colour, thing.size) for thing in scene.things}
+        assert len(looks) == 1 and scene.relation is None and scene.position is None
+        assert scene.number == len(scene.things)
+        numbers.add(scene.number)
+    assert numbers == {2, 3, 4}
+
+
+def test_only_a_group_has_a_number() -> None:
+    assert {scene.number for kind in ("single", "pair") for scene in scenes(50, kind=kind)} == {1}
 
 
 def test_every_background_differs_from_the_things_on_it() -> None:
@@ -111,10 +125,13 @@ def test_a_caption_names_what_is_drawn_and_nothing_else() -> None:
         words = caption.replace(",", " , ").replace(".", " . ").split()
         assert set(words) <= known
         named = [COLOURS_BY_WORD[word] for word in words if word in COLOURS_BY_WORD]
-        wanted = [thing.colour for thing in scene.things]
+        things = scene.things[: 2 if scene.relation else 1]
+        wanted = [thing.colour for thing in things]
         assert sorted(named) in (sorted(wanted), sorted([*wanted, scene.background]))
         shapes = [SHAPES_BY_WORD[word] for word in words if word in SHAPES_BY_WORD]
-        assert sorted(shapes) == sorted(thing.shape for thing in scene.things)
+        assert sorted(shapes) == sorted(thing.shape for thing in things)
+        numbers = [NUMBERS_BY_WORD[word] for word in words if word in NUMBERS_BY_WORD]
+        assert numbers == [scene.number] * (scene.number > 1)
 
 
 def test_an_unnamed_background_is_the_default_one() -> None:
@@ -151,4 +168,6 @@ def test_nothing_here_needs_torch(module: str) -> None:
 
 
 COLOURS_BY_WORD = {colour: colour for colour in COLOURS} | {"gray": "grey"}
-SHAPES_BY_WORD = {shape: shape for shape in world.SHAPES} | {"disc": "circle", "plus": "cross"}
+ONE_BY_WORD = {shape: shape for shape in world.SHAPES} | {"disc": "circle", "plus": "cross"}
+SHAPES_BY_WORD = ONE_BY_WORD | {captions.plural(word): ONE_BY_WORD[word] for word in ONE_BY_WORD}
+NUMBERS_BY_WORD = {"two": 2, "2": 2, "three": 3, "3": 3, "four": 4, "4": 4}
