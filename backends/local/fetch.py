@@ -25,11 +25,15 @@ _GIGABYTE: Final = 1_000_000_000
 _EVERY: Final = 1.0
 
 
-def pipeline(hub_id: str, machine: "Machine") -> None:
-    """Fetch the parts that a pipeline needs: safetensors, for a GPU in half precision."""
+def pipeline(source: Source, machine: "Machine") -> None:
+    """Fetch a model's one file, or the parts that it needs, for a GPU in half precision."""
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
     from huggingface_hub import list_repo_files, snapshot_download
 
+    hub_id = source.id
+    if source.file:
+        snapshot_download(hub_id, allow_patterns=[source.file])
+        return
     half = machine.place.device.kind != "cpu"
     names = list_repo_files(hub_id)
     kind = _class_of(hub_id) if "model_index.json" in names else ""

@@ -97,7 +97,7 @@ async def missing_weights(
             continue
         what = f"stage {number} of {recipe.label}" if recipe.stages else recipe.label
         size = None if recipe.stages else download_gb
-        fetching = partial(fetch.pipeline, source.id, machine)
+        fetching = partial(fetch.pipeline, source, machine)
         async with aclosing(fetch.fetched(source.id, what, fetching, size)) as news:
             async for loading in news:
                 yield loading
