@@ -38,7 +38,7 @@ async def work_of(
     def text(name: str) -> str:
         return str(options.get(name) or "")
 
-    file = sources.locate(model.source).kind is sources.Kind.FILE
+    single = sources.locate(model.source).single
     prompt, tags = adapters.tagged(request.prompt)
     named = "\n".join((text("loras"), tags))
     guidance = options.get("stage_guidance_scale")
@@ -49,7 +49,7 @@ async def work_of(
             stages=stages(model),
             dtype=text("torch_dtype"),
             variant=text("variant"),
-            config=text("config") if file else "",
+            config=text("config") if single else "",
             offload=text("offload"),
             quantization=text("quantization"),
             compile=bool(options.get("compile")),

@@ -46,6 +46,11 @@ class Source:
     path: Path = PROJECT
     file: str = ""
 
+    @property
+    def single(self) -> bool:
+        """Whether it is one file, here or on the Hub."""
+        return self.kind is Kind.FILE or bool(self.file)
+
 
 def locate(source: str) -> Source:
     """Say which form `source` has; nothing needs to be there yet."""

@@ -152,6 +152,23 @@ async def test_a_controlnet_in_one_file_is_fetched_and_nothing_beside_it(
     assert sorted(hub.sent) == ["Union.safetensors", "config.json"]
 
 
+async def test_one_file_of_a_hub_id_is_fetched_alone_and_draws_what_it_draws_here(
+    local: Local, serve: Serve, tmp_path: Path
+) -> None:
+    folder = tiny.diffusion(tmp_path / "model")
+    (tmp_path / "files").mkdir()
+    file = tiny.single_file(tmp_path / "files" / "tiny.safetensors", folder)
+    (file.parent / "tiny-inpainting.safetensors").write_bytes(b"something else")
+    hub = serve(file.parent)
+    ask = replace(ASK, options={"local": {"config": str(folder)}})
+    drawn: list[bytes] = []
+    for source in (f"{ID}/{file.name}", f"{ID}/{file.name}", str(file)):
+        events = [event async for event in local.generate(tiny.model(source), ask)]
+        drawn += [event.data for event in events if isinstance(event, Picture)]
+    assert drawn[0] == drawn[1] == drawn[2]
+    assert hub.sent == [file.name]
+
+
 @pytest.mark.parametrize("family", faults.FAMILIES)
 async def test_a_full_disk_is_a_sentence_and_with_more_room_the_download_goes_on(
     local: Local, serve: Serve, tmp_path: Path, family: str
