@@ -35,8 +35,8 @@ from backends.miniatures.autoencoder import to_tensor
 from backends.miniatures.export import ASSETS, export
 from backends.miniatures.training import Stage, Trainee, forget, run_stage
 
-STEPS: Final = 4200
-SUPER_STEPS: Final = 4100
+STEPS: Final = 7200
+SUPER_STEPS: Final = 4600
 BATCH: Final = 24
 SIDE: Final = 32
 """Pixels on a side of the first stage's picture."""

@@ -9,7 +9,6 @@ import torch
 
 from backends.miniatures import captions, world
 from backends.miniatures.autoencoder import to_tensor
-from backends.miniatures.text import Tokens
 from backends.miniatures.training import WORKSHOP, log, save
 
 COUNT: Final = 16_000
@@ -77,16 +76,11 @@ class Batches:
     """Random batches of codes with freshly written captions."""
 
     codes: torch.Tensor
-    tokens: Tokens
     scenes: list[world.Scene]
     dice: random.Random
 
-    def draw(self, size: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Codes (size, ...), tokens (size, LENGTH) and weights (size, 1, 16, 16).
-
-        Some captions are empty. The weights are for `importance`.
-        """
+    def draw(self, size: int) -> tuple[torch.Tensor, list[str], list[world.Scene]]:
+        """Codes (size, ...), a caption of each, some of them empty, and their scenes."""
         chosen = self.dice.choices(range(len(self.codes)), k=size)
         drawn = [self.scenes[index] for index in chosen]
-        sentences = self.tokens([caption(scene, self.dice) for scene in drawn])
-        return self.codes[chosen], sentences, importance(drawn)
+        return self.codes[chosen], [caption(scene, self.dice) for scene in drawn], drawn

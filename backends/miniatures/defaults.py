@@ -14,13 +14,15 @@ class Setting:
     """For discrete diffusion: how much of each token's chances is left, the likeliest first."""
 
 
+# Guidance moves every place where a thing may lie towards there being one. Asked for two to four
+# things alike, diffusion drew the right number in 2 of 24 pictures with 3, in 9 with 1.3.
 SETTINGS: Final[dict[str, Setting]] = {
-    "diffusion": Setting(steps=20, guidance=3.0),
-    "masked": Setting(steps=32, guidance=1.5),
+    "diffusion": Setting(steps=20, guidance=1.3),
+    "masked": Setting(steps=32, guidance=1.2),
     "discrete": Setting(steps=32, guidance=1.5, truncation_rate=0.4),
     "autoregressive": Setting(steps=64, guidance=1.5),
     "cascade": Setting(steps=20, guidance=2.0),
-    "canny": Setting(steps=20, guidance=3.0),
+    "canny": Setting(steps=20, guidance=1.3),
 }
 FAMILIES: Final = ("diffusion", "masked", "discrete", "autoregressive", "cascade")
 EXAMPLE: Final = "a red star left of a blue ring on a white background"

@@ -15,7 +15,12 @@ import random
 from typing import Any, Final, cast
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    DPMSolverMultistepScheduler,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+)
 from diffusers.models.attention_processor import AttnProcessor
 from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
@@ -29,6 +34,10 @@ from backends.miniatures.training import WORKSHOP, Stage, Trainee, forget, run_s
 
 STEPS: Final = 8000
 BATCH: Final = 64
+READING: Final = 0.1
+"""How much the questions count beside the picture. Unasked, the text encoder that trains along
+forgets what it has read: its pooled state told the first thing's shape in 42 % of the captions,
+and after 600 steps with the questions in 96 %."""
 CHANNELS: Final = (64, 96, 128)
 FOLDER: Final = ASSETS / "diffusion"
 
@@ -49,34 +58,38 @@ def build() -> UNet2DConditionModel:
     )
 
 
-def scheduler() -> DDIMScheduler:
-    """DDIM with a terminal signal-to-noise ratio of zero."""
-    return DDIMScheduler(
+def scheduler() -> DPMSolverMultistepScheduler:
+    """DPM-Solver++ in its random form (arXiv 2211.01095), from a signal-to-noise ratio of zero on.
+
+    Fresh noise at every step lets a picture take back a thing too many; with DDIM it stays.
+    """
+    return DPMSolverMultistepScheduler(
         beta_schedule="scaled_linear",
         beta_start=0.00085,
         beta_end=0.012,
         prediction_type="v_prediction",
+        algorithm_type="sde-dpmsolver++",
         rescale_betas_zero_snr=True,
         timestep_spacing="trailing",
-        clip_sample=False,
-        set_alpha_to_one=True,
-        steps_offset=1,
     )
 
 
 class Painter(nn.Module):
-    """What trains together: the U-Net and its text encoder."""
+    """What trains together: the U-Net, its text encoder and the questions that this is asked."""
 
     def __init__(self, unet: UNet2DConditionModel, encoder: CLIPTextModel) -> None:
         super().__init__()
-        self.unet, self.encoder = unet, encoder
+        self.unet, self.encoder, self.questions = unet, encoder, text.Questions()
 
     def forward(
         self, noisy: torch.Tensor, times: torch.Tensor, tokens: torch.Tensor
-    ) -> torch.Tensor:
-        """The predicted v, shaped like `noisy` (batch, 8, 16, 16); tokens are (batch, LENGTH)."""
-        states = self.encoder(tokens).last_hidden_state
-        return self.unet(noisy, times, states).sample
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The predicted v, shaped like `noisy` (batch, 8, 16, 16), and the pooled text states.
+
+        Tokens are (batch, text.LENGTH), states (batch, text.WIDTH).
+        """
+        read = self.encoder(tokens)
+        return self.unet(noisy, times, read.last_hidden_state).sample, read.pooler_output
 
 
 def late_times(count: int, steps: int) -> torch.Tensor:
@@ -160,19 +173,23 @@ def train_painter(
     fast = cast(Painter, trainee.fast)
     plain_attention(fast.unet)
     fast.encoder.set_attn_implementation("eager")
-    batches = data.Batches(codes, text.Tokens(tokenizer), data.scenes(len(codes)), random.Random())
-    kept = scheduler().alphas_cumprod
+    batches = data.Batches(codes, data.scenes(len(codes)), random.Random())
+    tokens, kept = text.Tokens(tokenizer), scheduler().alphas_cumprod
 
     def loss(_: int) -> torch.Tensor:
-        clean, tokens, weight = batches.draw(BATCH)
+        clean, sentences, scenes = batches.draw(BATCH)
         clean = clean.float()
         times = late_times(len(clean), len(kept))
         signal = kept[times].sqrt()[:, None, None, None]
         grain = (1 - kept[times]).sqrt()[:, None, None, None]
         noise = torch.randn_like(clean)
-        drawn = fast((signal * clean + grain * noise).to(fast_type()), times, tokens)
+        noisy = (signal * clean + grain * noise).to(fast_type())
+        drawn, pooled = fast(noisy, times, tokens(sentences))
         error = (drawn.float() - (signal * noise - grain * clean)).square()
-        return (error * weight).mean()
+        told = torch.tensor([sentence != "" for sentence in sentences])
+        wanted = torch.tensor([text.answers(scene) for scene in scenes])
+        reading = fast.questions(pooled[told], wanted[told])
+        return (error * data.importance(scenes)).mean() + READING * reading
 
     average = cast(Painter, trainee.average)
     run_stage(

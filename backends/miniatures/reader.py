@@ -10,12 +10,11 @@ from typing import Any, Final, cast
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 from transformers import T5Config, T5EncoderModel, T5Tokenizer
 from transformers.models.t5.modeling_t5 import T5Attention
 
 from backends.miniatures import captions, world
-from backends.miniatures.text import QUESTIONS, answers
+from backends.miniatures.text import Questions, answers
 from backends.miniatures.training import Trainee, run_stage
 
 LENGTH: Final = 77
@@ -85,24 +84,19 @@ class Sentences:
 
 
 class Pupil(nn.Module):
-    """The encoder with one small head for each question, as in `text.Reader`."""
+    """The encoder and what it is asked, as `text.Reader`."""
 
     def __init__(self, encoder: T5EncoderModel) -> None:
         super().__init__()
-        self.encoder = encoder
-        self.heads = nn.ModuleList([nn.Linear(WIDTH, len(c)) for c in QUESTIONS.values()])
+        self.encoder, self.questions = encoder, Questions(WIDTH)
 
     def forward(
         self, numbers: torch.Tensor, mask: torch.Tensor, wanted: torch.Tensor
     ) -> torch.Tensor:
-        """Mean cross-entropy over the questions; wanted is (batch, questions)."""
+        """How far the answers, from the mean state, are off; wanted is (batch, questions)."""
         states = self.encoder(input_ids=numbers, attention_mask=mask).last_hidden_state
         pooled = (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
-        losses = [
-            F.cross_entropy(head(pooled).float(), wanted[:, index])
-            for index, head in enumerate(self.heads)
-        ]
-        return torch.stack(losses).mean()
+        return self.questions(pooled, wanted)
 
 
 def pretrain(name: str) -> tuple[T5Tokenizer, T5EncoderModel]:

@@ -147,22 +147,37 @@ class Tokens:
         return row + [self._end] * (LENGTH - len(row))
 
 
-class Reader(nn.Module):
-    """A text encoder with one linear answer per question, for pretraining only."""
+class Questions(nn.Module):
+    """A linear answer to every question, read off an encoder's pooled state; only training asks.
 
-    def __init__(self, encoder: CLIPTextModelWithProjection) -> None:
+    They begin without an opinion, so that they do not pull at an encoder that knows more than they.
+    """
+
+    def __init__(self, width: int = WIDTH) -> None:
         super().__init__()
-        self.encoder = encoder
-        self.heads = nn.ModuleList([nn.Linear(WIDTH, len(c)) for c in QUESTIONS.values()])
+        self.heads = nn.ModuleList([nn.Linear(width, len(c)) for c in QUESTIONS.values()])
+        for parameter in self.parameters():
+            nn.init.zeros_(parameter)
 
-    def forward(self, tokens: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-        """Mean cross-entropy over the questions: tokens (batch, LENGTH), wanted (batch, them)."""
-        pooled = self.encoder(tokens).text_embeds
+    def forward(self, pooled: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        """Mean cross-entropy: pooled (batch, width), wanted (batch, questions) from `answers`."""
         losses = [
             F.cross_entropy(head(pooled).float(), wanted[:, index])
             for index, head in enumerate(self.heads)
         ]
         return torch.stack(losses).mean()
+
+
+class Reader(nn.Module):
+    """A text encoder and what it is asked, for pretraining only."""
+
+    def __init__(self, encoder: CLIPTextModelWithProjection) -> None:
+        super().__init__()
+        self.encoder, self.questions = encoder, Questions()
+
+    def forward(self, tokens: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        """How far the answers are off: tokens (batch, LENGTH), wanted as `Questions` takes it."""
+        return self.questions(self.encoder(tokens).text_embeds, wanted)
 
 
 def pretrain(folder: Path) -> tuple[CLIPTokenizer, CLIPTextModelWithProjection]:
