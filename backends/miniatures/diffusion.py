@@ -35,9 +35,8 @@ from backends.miniatures.training import WORKSHOP, Stage, Trainee, forget, run_s
 STEPS: Final = 8000
 BATCH: Final = 64
 READING: Final = 0.1
-"""How much the questions count beside the picture. Unasked, the text encoder that trains along
-forgets what it has read: its pooled state told the first thing's shape in 42 % of the captions,
-and after 600 steps with the questions in 96 %."""
+"""How much the questions count beside the picture: they keep the text encoder, which trains along,
+able to answer what it was taught to read."""
 CHANNELS: Final = (64, 96, 128)
 FOLDER: Final = ASSETS / "diffusion"
 
@@ -61,7 +60,8 @@ def build() -> UNet2DConditionModel:
 def scheduler() -> DPMSolverMultistepScheduler:
     """DPM-Solver++ in its random form (arXiv 2211.01095), from a signal-to-noise ratio of zero on.
 
-    Fresh noise at every step lets a picture take back a thing too many; with DDIM it stays.
+    Fresh noise at every step lets a picture take back a thing too many: of 24 pictures of things
+    alike 6 had the right number with it and 3 without (DDIM, guidance 1.5).
     """
     return DPMSolverMultistepScheduler(
         beta_schedule="scaled_linear",
