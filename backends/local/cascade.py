@@ -29,6 +29,8 @@ from backends.local.work import Recipe, Work
 
 _SHOWN: Final = 64
 """Pixels on a side of a preview: larger pictures in the making are shown smaller."""
+_STAGE_GUIDANCE: Final = 4.0
+"""The guidance of a further stage unless a model's entry says otherwise: IF's own default."""
 _KNOWING: Final = frozenset(
     {"DDPMScheduler", "DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler"}
 )
@@ -73,6 +75,12 @@ class _CascadePen(Pen):
             "stage_steps": work.stage_steps,
             "stage_guidance_scale": work.stage_guidance_scale,
         }
+
+    def _is_guided(self) -> bool:
+        """Whether any stage is: the further ones have a scale of their own, usually above 1."""
+        own = self._work.stage_guidance_scale
+        further = bool(self._work.recipe.stages) and (_STAGE_GUIDANCE if own is None else own) > 1
+        return further or super()._is_guided()
 
     def _grid(self, latents: torch.Tensor) -> torch.Tensor:
         """The first picture's pixels, (3, height, width)."""

@@ -65,6 +65,7 @@ class Pen:
         steered = bool(self._work.steerings)
         with _global_dice(self._pipeline.device, seeds[0]) if steered else nullcontext():
             result = self._pipeline(**keywords)
+        self._note_negative_prompt()
         withheld = getattr(result, "nsfw_content_detected", None) or [False] * count
         return [
             None if flag else self._finish(image, seed)
@@ -90,6 +91,35 @@ class Pen:
             note = f"scheduler ignored: {work.recipe.label} takes none"
             self.ignored["scheduler"] = Honour(work.scheduler, None, note)
         return {name: value for name, value in words.items() if name in self._parameters}
+
+    def _note_negative_prompt(self) -> None:
+        """Name a negative prompt that the run which is over has left out."""
+        work, asked = self._work, self._work.request.negative_prompt
+        if not asked or "negative_prompt" not in self._keywords or self._is_guided():
+            return
+        scale = None if self._is_distilled() else work.request.guidance_scale
+        why = f"{work.recipe.label} takes none"
+        if scale is not None and scale <= 1:
+            why = f"it acts through guidance, and a scale of {scale:g} is none"
+        note = f"negative prompt ignored: {why}"
+        self.ignored["negative_prompt"] = Honour(asked, None, note)
+
+    def _is_guided(self) -> bool:
+        """Whether the run which is over led away from anything: where a pipeline says, it knows.
+
+        The others' rule is that a scale of 1 is no guidance (arXiv 2205.11487, section 2.2).
+        """
+        own = getattr(self._pipeline, "do_classifier_free_guidance", None)
+        if own is not None:
+            return bool(own)
+        if self._is_distilled() or "guidance_scale" not in self._parameters:
+            return False
+        scale: Any = self._work.request.guidance_scale
+        return (self._parameters["guidance_scale"].default if scale is None else scale) > 1
+
+    def _is_distilled(self) -> bool:
+        """Whether `guidance_scale` only tells the model how to draw, as FLUX.1's does."""
+        return "true_cfg_scale" in self._parameters and "true_cfg_scale" not in self._keywords
 
     def _steering(self, steerings: tuple[Steering, ...]) -> dict[str, Any]:
         """How one ControlNet acts, or lists of how each of several does."""
