@@ -109,10 +109,10 @@ class Painter(nn.Module):
     def forward(
         self, given: torch.Tensor, times: torch.Tensor, told: tuple[torch.Tensor, ...], **more: Any
     ) -> torch.Tensor:
-        """The predicted v (n, 3, h, w); `told` are a prompt's numbers and mask."""
+        """The predicted v (n, 3, h, w) in fp32; `told` are a prompt's numbers and mask."""
         with torch.no_grad():
             states = self.encoder(input_ids=told[0], attention_mask=told[1]).last_hidden_state
-        return self.unet(given, times, states, **more).sample[:, :3]
+        return self.unet(given.to(self.unet.dtype), times, states, **more).sample[:, :3].float()
 
 
 def train() -> None:

@@ -175,20 +175,23 @@ def pipeline(
 
 def train() -> None:
     """All of it: the text encoder is the diffusion miniature's, the tokens are the masked one's."""
-    reader = StableDiffusionPipeline.from_pretrained(str(ASSETS / "diffusion"))
     vq = drawn_by(VQModel.from_pretrained(str(ASSETS / "masked"), subfolder="vqvae"))
-    restorer = Restorer(build(), cast(CLIPTextModel, reader.text_encoder))
-    tokenizer = cast(CLIPTokenizer, reader.tokenizer)
-    train_restorer(restorer, tokenizer, vq, Stage("discrete", STEPS, RATE))
+    tokenizer, encoder = _reader()
+    train_restorer(Restorer(build(), encoder), tokenizer, vq, Stage("discrete", STEPS, RATE))
 
 
 def refine(steps: int) -> None:
-    """Go on from the committed weights for `steps` steps."""
+    """Go on from the committed weights for `steps` steps, led by that text encoder as it is now."""
     saved = cast(Any, open_folder(FOLDER))
     stage = Stage("discrete-refined", steps, RATE / 2)
-    restorer = Restorer(saved.transformer, saved.text_encoder)
-    train_restorer(restorer, saved.tokenizer, saved.vqvae, stage)
+    tokenizer, encoder = _reader()
+    train_restorer(Restorer(saved.transformer, encoder), tokenizer, saved.vqvae, stage)
     forget(stage.name)
+
+
+def _reader() -> tuple[CLIPTokenizer, CLIPTextModel]:
+    found = StableDiffusionPipeline.from_pretrained(str(ASSETS / "diffusion"))
+    return cast(CLIPTokenizer, found.tokenizer), cast(CLIPTextModel, found.text_encoder)
 
 
 def train_restorer(restorer: Restorer, tokenizer: CLIPTokenizer, vq: VQModel, stage: Stage) -> None:

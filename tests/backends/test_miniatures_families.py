@@ -107,3 +107,22 @@ def test_the_score_table_has_a_row_for_each_family() -> None:
     assert head.count("|") == line.count("|") == row.count("|")
     assert row.startswith("| masked | 10.7 M | 21.7 | 32 | 0.98 | 96% |")
     assert row.endswith("| 1.71 |")
+
+
+@pytest.mark.parametrize("kind", ["float32", "bfloat16"])
+def test_a_cascade_s_stage_learns_in_the_number_type_that_a_processor_is_fastest_in(
+    kind: str,
+) -> None:
+    import torch
+
+    from backends.miniatures import cascade, reader
+
+    tokenizer = reader.build_tokenizer()
+    painter = cascade.Painter(cascade.build(), reader.build(tokenizer)).to(getattr(torch, kind))
+    told = reader.Sentences(tokenizer)(["a red star"])
+    drawn = painter(torch.randn(1, 3, cascade.SIDE, cascade.SIDE), torch.tensor([500]), told)
+    assert drawn.shape == (1, 3, cascade.SIDE, cascade.SIDE) and drawn.dtype == torch.float32
+    drawn.square().mean().backward()
+    first = painter.unet.conv_in.weight
+    assert first.grad is not None and first.grad.abs().sum() > 0
+    assert all(weight.grad is None for weight in painter.encoder.parameters())
