@@ -21,7 +21,7 @@ from backends.local.loras import wear
 from backends.local.memory import Pool
 from backends.local.pen import Pen
 from backends.local.pipelines import Loaded, load_controlnet, load_pipeline, measure
-from backends.local.placement import fitting, footprint, rest
+from backends.local.placement import fitting, footprint, rest, unhooked
 from backends.local.schedulers import fresh
 from backends.local.switches import switched
 from backends.local.work import Recipe, Work
@@ -147,7 +147,8 @@ class _Drawing:
             keep=self.needed,
         )
         pipeline = loaded.model
-        self._honoured |= wear(pipeline, work.loras, work.recipe.label)
+        with unhooked(pipeline, self._recipe, device):
+            self._honoured |= wear(pipeline, work.loras, work.recipe.label)
         if loaded.scheduler is not None:
             # A stopped run leaves it in the middle of things: every run gets a fresh one.
             pipeline.scheduler = _scheduler(loaded.scheduler, work)

@@ -103,6 +103,8 @@ def _taught(
             weight = torch.cat([weight, blank])
             weight[number] = vector
     longer = torch.nn.Embedding.from_pretrained(weight)
+    if hasattr(table, "_diffusers_hook"):  # group offload, whose hooks fetch the old layer alone
+        longer.to(pipeline._execution_device)
     setattr(pipeline, reader.tokenizer, taught)
     reader.encoder.set_input_embeddings(longer)
     try:

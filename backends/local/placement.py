@@ -14,7 +14,8 @@ single file goes the same way as a folder.
 
 import importlib
 import re
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final
@@ -123,6 +124,22 @@ def place(pipeline: Any, recipe: Recipe, device: Device) -> tuple[Footprint, dic
     return replace(lies, size=weight([parts[name] for name in stay])), ignored
 
 
+@contextmanager
+def unhooked(pipeline: Any, recipe: Recipe, device: Device) -> Generator[None]:
+    """While layers are put on or taken off: the hooks of model offload are away.
+
+    diffusers would take them off by itself, and put them back for whatever card it sees first.
+    """
+    if recipe.offload != "model" or not hasattr(pipeline, "remove_all_hooks"):
+        yield
+        return
+    pipeline.remove_all_hooks()
+    try:
+        yield
+    finally:
+        pipeline.enable_model_cpu_offload(device=device.name)
+
+
 def rest(pipeline: Any, recipe: Recipe) -> None:
     """After a run, finished or not: what was on the device for it goes back to RAM."""
     if recipe.offload == "model" and hasattr(pipeline, "maybe_free_model_hooks"):
@@ -182,6 +199,9 @@ def _pack(module: nn.Module, *, four: bool) -> None:
         if four:
             packed = layers.Linear4bit(*shape, compute_dtype=values.dtype, quant_type="nf4")
             packed.weight = layers.Params4bit(values, requires_grad=False, quant_type="nf4")
+            # A kernel of some processors, which takes not every width, packs the weights anew at
+            # the first use after something else (a LoRA, say) has said that nothing trains.
+            packed.support_avx512bf16_for_cpu = False
         else:
             packed = layers.Linear8bitLt(*shape, has_fp16_weights=False)
             packed.weight = layers.Int8Params(values, requires_grad=False, has_fp16_weights=False)
