@@ -19,7 +19,7 @@ class Setting:
 SETTINGS: Final[dict[str, Setting]] = {
     "diffusion": Setting(steps=20, guidance=1.3),
     "masked": Setting(steps=32, guidance=1.2),
-    "discrete": Setting(steps=32, guidance=1.5, truncation_rate=0.4),
+    "discrete": Setting(steps=32, guidance=1.2, truncation_rate=0.4),
     "autoregressive": Setting(steps=64, guidance=1.5),
     "cascade": Setting(steps=20, guidance=2.0),
     "canny": Setting(steps=20, guidance=1.3),

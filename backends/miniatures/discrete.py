@@ -30,7 +30,7 @@ from backends.miniatures.export import ASSETS, export
 from backends.miniatures.factors import Factors, first_table
 from backends.miniatures.training import Stage, Trainee, forget, run_stage
 
-STEPS: Final = 4000
+STEPS: Final = 9000
 BATCH: Final = 48
 GROUPS: Final = 4
 """A batch is drawn at so many times: diffusers' AdaLayerNorm takes one for all that it is given."""
