@@ -147,7 +147,7 @@ class _Drawing:
             keep=self.needed,
         )
         pipeline = loaded.model
-        with unhooked(pipeline, self._recipe, device):
+        with unhooked(pipeline, device):
             self._honoured |= wear(pipeline, work.loras, work.recipe.label)
         if loaded.scheduler is not None:
             # A stopped run leaves it in the middle of things: every run gets a fresh one.

@@ -125,12 +125,12 @@ def place(pipeline: Any, recipe: Recipe, device: Device) -> tuple[Footprint, dic
 
 
 @contextmanager
-def unhooked(pipeline: Any, recipe: Recipe, device: Device) -> Generator[None]:
-    """While layers are put on or taken off: the hooks of model offload are away.
+def unhooked(pipeline: Any, device: Device) -> Generator[None]:
+    """While layers are put on or taken off: the hooks of model offload, if it has any, are away.
 
     diffusers would take them off by itself, and put them back for whatever card it sees first.
     """
-    if recipe.offload != "model" or not hasattr(pipeline, "remove_all_hooks"):
+    if not getattr(pipeline, "_all_hooks", ()):
         yield
         return
     pipeline.remove_all_hooks()
