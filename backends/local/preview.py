@@ -13,6 +13,7 @@ is the tokens' vectors in the codebook.
 
 import io
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from torch.nn import functional as F
 from backends.base import Preview
 
 SHARE: Final = 0.02
+OFTEN: Final = 0.1
+"""Seconds from one look to the next at least: the page shows no more than ten a second."""
 _PROBE: Final = 16
 
 
@@ -55,22 +58,26 @@ class Look:
 
 
 class Budget:
-    """Lets previews take a small share of a run's time and no more."""
+    """Lets previews take a small share of a run's time, and come no oftener than they are seen."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
+        self._shown = -math.inf
         self._spent = self._last = 0.0
 
     def allows(self) -> bool:
-        """Whether another look, as dear as the last one, stays within the share."""
-        return self._spent + self._last <= SHARE * (time.monotonic() - self._began)
+        """Whether another look is due and, as dear as the last one, stays within the share."""
+        now = time.monotonic()
+        due = now - self._shown >= OFTEN
+        return due and self._spent + self._last <= SHARE * (now - self._began)
 
     def show(self, look: Look, latents: torch.Tensor) -> Preview:
         """Make a look and book its time."""
         _finished(latents.device)  # the step itself is not the look's doing
         began = time.monotonic()
         preview = look.picture(latents)
-        self._last = time.monotonic() - began
+        self._shown = time.monotonic()
+        self._last = self._shown - began
         self._spent += self._last
         return preview
 

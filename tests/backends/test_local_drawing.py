@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import os
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
@@ -225,6 +226,14 @@ async def test_more_steps_than_the_model_knows_are_refused(
 ) -> None:
     with pytest.raises(BadInput, match="at most 1000 steps"):
         await events_of(local, models["folder"], Request(prompt="x", num_inference_steps=1001))
+
+
+async def test_fast_steps_are_not_all_shown(local: Local, models: dict[str, Model]) -> None:
+    began = time.monotonic()
+    events = await events_of(local, models["folder"], Request(prompt="x", num_inference_steps=200))
+    seconds = time.monotonic() - began
+    previews = [event.preview for event in events if isinstance(event, Progress) and event.preview]
+    assert 0 < len(previews) <= 10 * seconds + 1
 
 
 async def test_a_folders_own_map_makes_the_previews(local: Local, tmp_path: Path) -> None:
