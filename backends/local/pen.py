@@ -97,7 +97,7 @@ class Pen:
         work, asked = self._work, self._work.request.negative_prompt
         if not asked or "negative_prompt" not in self._keywords or self._is_guided():
             return
-        scale = None if self._is_distilled() else work.request.guidance_scale
+        scale = self._keywords.get(self._guidance_word)
         why = f"{work.recipe.label} takes none"
         if scale is not None and scale <= 1:
             why = f"it acts through guidance, and a scale of {scale:g} is none"
@@ -112,14 +112,15 @@ class Pen:
         own = getattr(self._pipeline, "do_classifier_free_guidance", None)
         if own is not None:
             return bool(own)
-        if self._is_distilled() or "guidance_scale" not in self._parameters:
-            return False
-        scale: Any = self._work.request.guidance_scale
-        return (self._parameters["guidance_scale"].default if scale is None else scale) > 1
+        word = self._guidance_word
+        usual = self._parameters[word].default if word in self._parameters else None
+        scale: float | None = self._keywords.get(word, usual)
+        return scale is None or scale > 1
 
-    def _is_distilled(self) -> bool:
-        """Whether `guidance_scale` only tells the model how to draw, as FLUX.1's does."""
-        return "true_cfg_scale" in self._parameters and "true_cfg_scale" not in self._keywords
+    @property
+    def _guidance_word(self) -> str:
+        """Where there are two, `guidance_scale` only tells a distilled model how to draw."""
+        return "true_cfg_scale" if "true_cfg_scale" in self._parameters else "guidance_scale"
 
     def _steering(self, steerings: tuple[Steering, ...]) -> dict[str, Any]:
         """How one ControlNet acts, or lists of how each of several does."""

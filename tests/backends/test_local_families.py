@@ -329,3 +329,14 @@ def test_qwen_image_is_guided_by_what_it_calls_guidance(negative: str, told: str
     assert qwen.words["true_cfg_scale"] == 4.5 and "guidance_scale" not in qwen.words
     assert qwen.words["negative_prompt"] == told
     assert not pen.ignored
+
+
+@pytest.mark.parametrize(("guidance", "ignored"), [(None, False), (4.5, False), (1.0, True)])
+def test_qwen_image_takes_a_negative_prompt_while_it_is_guided(
+    guidance: float | None, ignored: bool
+) -> None:
+    recipe = Recipe(source="Qwen/Qwen-Image", label="Qwen-Image")
+    request = Request(prompt="a cat", negative_prompt="blue", guidance_scale=guidance)
+    pen = Latent().pen(Qwen(), None, Work(recipe=recipe, request=request, seed=1), lambda _: None)
+    pen.draw(0, 1, (0, 1))
+    assert ("negative_prompt" in pen.ignored) == ignored
