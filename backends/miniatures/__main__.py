@@ -19,6 +19,9 @@ def main(arguments: list[str] | None = None) -> int:
     trains.add_argument(
         "--refine", type=int, metavar="STEPS", help="go on from the committed weights instead"
     )
+    trains.add_argument(
+        "--practise", type=int, metavar="STEPS", help="learn from judged pictures of its own"
+    )
     scores = commands.add_parser("score", help="draw held-out scenes and judge them by rule")
     scores.add_argument("name", choices=NAMES, nargs="?")
     scores.add_argument("--all", action="store_true", help="one table of every family")
@@ -26,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     scores.add_argument("--count", type=int, default=200, help="pictures per kind of scene")
     chosen = parser.parse_args(arguments)
     if chosen.command == "train":
-        _train(chosen.name, chosen.refine)
+        _train(chosen.name, chosen.refine, chosen.practise)
     elif chosen.all == bool(chosen.name):
         parser.error("score: give a NAME or --all")
     elif chosen.all:
@@ -36,12 +39,14 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _train(name: str, refine: int | None) -> None:
+def _train(name: str, refine: int | None, practise: int | None) -> None:
     miniature = importlib.import_module(f"backends.miniatures.{MODULES.get(name, name)}")
-    if refine is None:
-        miniature.train()
-    else:
+    if practise is not None:
+        miniature.practise(practise)
+    elif refine is not None:
         miniature.refine(refine)
+    else:
+        miniature.train()
 
 
 def _score(name: str, count: int, *, as_json: bool) -> None:

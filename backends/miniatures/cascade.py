@@ -26,13 +26,17 @@ from diffusers import (
     UNet2DConditionModel,
 )
 from diffusers.models.attention_processor import AttnProcessor
+from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 from transformers import T5EncoderModel, T5Tokenizer
 
 from backends.miniatures import data, reader, world
 from backends.miniatures.autoencoder import to_tensor
+from backends.miniatures.defaults import SETTINGS
 from backends.miniatures.export import ASSETS, export
+from backends.miniatures.practice import Draw, Practice, Subject, Velocities, trainee_of
+from backends.miniatures.precision import at_border, fast_type
 from backends.miniatures.training import Stage, Trainee, forget, run_stage
 
 STEPS: Final = 7200
@@ -131,6 +135,55 @@ def refine(steps: int) -> None:
     train_super(Painter(upper.unet, base.text_encoder), Tools(base.tokenizer, stages[1]))
     train_base(Painter(base.unet, base.text_encoder), Tools(base.tokenizer, stages[0]))
     forget(*(stage.name for stage in stages))
+
+
+def practise(steps: int) -> None:
+    """Go on from the committed weights: the first stage draws, is judged, and learns from it."""
+    base = cast(Any, IFPipeline).from_pretrained(str(FOLDER))
+    upper = cast(Any, IFSuperResolutionPipeline).from_pretrained(str(SUPER_FOLDER))
+    at_border(upper.unet.to(fast_type()))
+    trainee = trainee_of(Painter(base.unet, base.text_encoder))
+    cast(Painter, trainee.fast).unet.set_attn_processor(AttnProcessor())
+    words = reader.Sentences(base.tokenizer)
+
+    def velocity(
+        model: nn.Module, noisy: torch.Tensor, times: torch.Tensor, sentences: list[str]
+    ) -> torch.Tensor:
+        return model(noisy, times, words(sentences))
+
+    def artist(before: nn.Module) -> Draw:
+        parts = {**base.components, "unet": at_border(cast(Painter, before).unet)}
+        drawing = cast(Any, IFPipeline)(**parts, requires_safety_checker=False)
+        return _drawn_by(drawing, upper)
+
+    lesson = Velocities(velocity, scheduler().alphas_cumprod, late=0.5)
+    practice = Practice(Subject(artist, lesson.loss), trainee.fast)
+    average = cast(Painter, trainee.average)
+
+    def look() -> None:
+        export(_pipeline(average, base.tokenizer, FOLDER), FOLDER)
+
+    run_stage("cascade-practice", trainee, steps, practice.loss, look=look)
+    forget("cascade-practice")
+
+
+HURRIED: Final = 4
+"""Steps of the second stage while practising: what there is to see is there by then."""
+
+
+def _drawn_by(base: Any, upper: Any) -> Draw:
+    """Both pipelines, without guidance; beside the pictures it gives the first one's small ones."""
+    for pipe in (base, upper):
+        pipe.set_progress_bar_config(disable=True)
+
+    def draw(sentences: list[str]) -> tuple[torch.Tensor, list[Image.Image]]:
+        wanted, unwanted = base.encode_prompt(sentences, do_classifier_free_guidance=True)
+        told = {"prompt_embeds": wanted, "negative_prompt_embeds": unwanted, "guidance_scale": 1.0}
+        steps = SETTINGS["cascade"].steps
+        small = base(num_inference_steps=steps, output_type="pt", **told).images
+        return small.half(), upper(image=small, num_inference_steps=HURRIED, **told).images
+
+    return draw
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,16 @@ def judge(view: View, scene: Scene) -> Verdict:
     )
 
 
+def fulfils(view: View, scene: Scene, full: bool) -> bool:
+    """Whether a picture shows all that a caption of the scene says, a `full` one or another."""
+    verdict = judge(view, scene)
+    if not (verdict.counted and verdict.background):
+        return False
+    if scene.relation is not None:
+        return verdict.relation and verdict.binding
+    return not full or (verdict.sizes and (scene.number > 1 or verdict.position))
+
+
 def _pair_up(
     found: tuple[Found, ...], wanted: tuple[Thing, ...]
 ) -> list[tuple[Found | None, Thing]]:

@@ -12,6 +12,7 @@ where the picture's colours and places are decided.
 import copy
 import json
 import random
+from collections import deque
 from typing import Any, Final, cast
 
 import torch
@@ -22,13 +23,16 @@ from diffusers import (
     UNet2DConditionModel,
 )
 from diffusers.models.attention_processor import AttnProcessor
+from PIL import Image
 from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from backends.miniatures import autoencoder as kl
 from backends.miniatures import data, decoder, text, world
+from backends.miniatures.defaults import SETTINGS
 from backends.miniatures.export import ASSETS, export, without_projection
-from backends.miniatures.precision import fast_type
+from backends.miniatures.practice import Draw, Practice, Subject, Velocities, trainee_of
+from backends.miniatures.precision import at_border, fast_type
 from backends.miniatures.preview import fit
 from backends.miniatures.training import WORKSHOP, Stage, Trainee, forget, run_stage
 
@@ -150,6 +154,64 @@ def refine(steps: int) -> None:
     train_decoder(saved.vae, latents(saved.vae), "decoder-refined")
     save(average, saved.vae, tokenizer)
     forget("diffusion-refined", "decoder-refined")
+
+
+def practise(steps: int) -> None:
+    """Go on from the committed weights: the U-Net draws, is judged, and learns from it."""
+    saved = StableDiffusionPipeline.from_pretrained(str(FOLDER))
+    tokenizer = cast(CLIPTokenizer, saved.tokenizer)
+    painter = Painter(saved.unet, cast(CLIPTextModel, saved.text_encoder))
+    painter.encoder.requires_grad_(False)
+    painter.questions.requires_grad_(False)
+    trainee = trainee_of(painter)
+    plain_attention(cast(Painter, trainee.fast).unet)
+    words = text.Tokens(tokenizer)
+
+    def velocity(
+        model: nn.Module, noisy: torch.Tensor, times: torch.Tensor, sentences: list[str]
+    ) -> torch.Tensor:
+        return model(noisy.to(fast_type()), times, words(sentences))[0].float()
+
+    def artist(before: nn.Module) -> Draw:
+        return _drawn_by(saved, at_border(cast(Painter, before).unet))
+
+    lesson = Velocities(velocity, scheduler().alphas_cumprod, late=0.6)
+    practice, average = (
+        Practice(Subject(artist, lesson.loss), trainee.fast),
+        cast(Painter, trainee.average),
+    )
+    run_stage(
+        "diffusion-practice",
+        trainee,
+        steps,
+        practice.loss,
+        look=lambda: save(average, saved.vae, tokenizer),
+    )
+    forget("diffusion-practice")
+
+
+def _drawn_by(pipe: StableDiffusionPipeline, unet: UNet2DConditionModel) -> Draw:
+    """The pipeline with this U-Net, without guidance; beside pictures it gives their latents."""
+    parts = {**pipe.components, "unet": unet}
+    drawing = cast(Any, StableDiffusionPipeline)(**parts, requires_safety_checker=False)
+    drawing.set_progress_bar_config(disable=True)
+
+    def draw(sentences: list[str]) -> tuple[torch.Tensor, list[Image.Image]]:
+        seen = deque[torch.Tensor](maxlen=1)
+
+        def see(_: Any, __: int, ___: int, found: dict[str, torch.Tensor]) -> dict[str, Any]:
+            seen.append(found["latents"])
+            return {}
+
+        made = drawing(
+            sentences,
+            num_inference_steps=SETTINGS["diffusion"].steps,
+            guidance_scale=1.0,
+            callback_on_step_end=see,
+        )
+        return seen[0].half(), made.images
+
+    return draw
 
 
 def save(painter: Painter, autoencoder: AutoencoderKL, tokenizer: CLIPTokenizer) -> None:

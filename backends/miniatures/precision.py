@@ -6,8 +6,12 @@ emulated and several times slower. Nothing says reliably which it is, so it is t
 
 import time
 from functools import cache
+from typing import Any, TypeVar
 
 import torch
+from torch import nn
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
 @cache
@@ -24,3 +28,30 @@ def _seconds(kind: torch.dtype) -> float:
         _ = square @ square
         times.append(time.perf_counter() - begun)
     return min(times[1:])
+
+
+def at_border(model: Model) -> Model:
+    """Let a model in `fast_type()` work within a pipeline in fp32: it is given and gives fp32."""
+
+    def given(_: nn.Module, words: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        fast = fast_type()
+        return tuple(_cast(one, fast) for one in words), {
+            name: _cast(one, fast) for name, one in named.items()
+        }
+
+    def gives(_: nn.Module, __: Any, made: Any) -> Any:
+        if isinstance(made, torch.Tensor):
+            return made.float()
+        if isinstance(made, tuple):
+            return tuple(_cast(one, torch.float32) for one in made)
+        made.sample = _cast(made.sample, torch.float32)
+        return made
+
+    model.register_forward_pre_hook(given, with_kwargs=True)
+    model.register_forward_hook(gives)
+    return model
+
+
+def _cast(value: Any, kind: torch.dtype) -> Any:
+    is_float = isinstance(value, torch.Tensor) and value.is_floating_point()
+    return value.to(kind) if is_float else value
