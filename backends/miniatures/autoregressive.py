@@ -12,10 +12,12 @@ import random
 from typing import Any, Final, cast
 
 import torch
+from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 from transformers import (
+    DynamicCache,
     GenerationConfig,
     JanusConfig,
     JanusForConditionalGeneration,
@@ -25,9 +27,17 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from backends.miniatures import captions, data, decoder, tokens, vocabulary, world
+from backends.miniatures import captions, data, decoder, practice, tokens, vocabulary, world
 from backends.miniatures.export import ASSETS, Together, export
 from backends.miniatures.factors import Factors, first_table
+from backends.miniatures.practice import (
+    Batch,
+    Draw,
+    Subject,
+    likely,
+    token_loss,
+    trainee_of,
+)
 from backends.miniatures.training import Stage, Trainee, forget, run_stage
 
 STEPS: Final = 4300
@@ -202,6 +212,62 @@ def refine(steps: int) -> None:
     train_decoder(average.model, "autoregressive-decoder-refined", DECODER_STEPS // 2)
     save(average, reader.tokenizer)
     forget(stage.name, "autoregressive-decoder-refined")
+
+
+def practise(steps: int) -> None:
+    """Go on from the committed weights: the writer draws, is judged, and learns from it."""
+    saved = JanusForConditionalGeneration.from_pretrained(str(FOLDER), dtype=torch.float32)
+    tokenizer = JanusProcessor.from_pretrained(str(FOLDER)).tokenizer
+    stage = Stage("autoregressive-practice", steps, 5e-5)
+    trainee = trainee_of(Writer(saved), stage.rate)
+    fast, average = cast(Writer, trainee.fast), cast(Writer, trainee.average)
+    fast.model.set_attn_implementation("eager")
+    read = vocabulary.Prompts(tokenizer)
+
+    def told(sentences: list[str]) -> tuple[torch.Tensor, ...]:
+        return read(sentences, [False] * len(sentences))
+
+    def artist(before: nn.Module) -> Draw:
+        def draw(sentences: list[str]) -> tuple[torch.Tensor, list[Image.Image]]:
+            drawn = written(cast(Writer, before), *told(sentences))
+            return drawn, [tokens.shown(codes.view(tokens.CELLS, -1)) for codes in drawn]
+
+        return draw
+
+    def loss(learner: nn.Module, before: nn.Module, batch: Batch) -> torch.Tensor:
+        given = *told(batch.sentences), batch.codes, torch.ones_like(batch.codes).bool()
+        wanted = batch.codes.flatten()
+        now = likely(learner(*given) / TEMPERATURE, wanted)
+        with torch.no_grad():
+            then = likely(before(*given) / TEMPERATURE, wanted)
+        merits = batch.merits.repeat_interleave(batch.codes.shape[1])
+        return token_loss(now, then, merits) / len(batch.codes)
+
+    practice.practise(Subject(artist, loss), trainee, stage, lambda: save(average, tokenizer))
+
+
+@torch.no_grad()
+def written(writer: Writer, numbers: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Codes (n, 64) for prompts' numbers and mask (n, length), one after the other, unguided.
+
+    `generate` always draws for guidance too, which takes twice as much.
+    """
+    core, memory = writer.model.model, DynamicCache()
+    given, places = core.language_model.embed_tokens(numbers), (mask.cumsum(1) - 1).clamp_min(0)
+    codes = list[torch.Tensor]()
+    for _ in range(tokens.CELLS**2):
+        states = core.language_model(
+            inputs_embeds=given,
+            attention_mask=mask,
+            position_ids=places,
+            past_key_values=memory,
+            use_cache=True,
+        ).last_hidden_state[:, -1]
+        chances = (core.generation_head(states).float() / TEMPERATURE).softmax(-1)
+        codes.append(torch.multinomial(chances, 1))
+        given = writer.model.prepare_embeddings_for_image_generation(codes[-1])
+        mask, places = torch.cat([mask, mask.new_ones(len(mask), 1)], 1), places[:, -1:] + 1
+    return torch.cat(codes, 1)
 
 
 def save(writer: Writer, tokenizer: PreTrainedTokenizerFast) -> None:

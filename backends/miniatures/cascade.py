@@ -31,11 +31,11 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import T5EncoderModel, T5Tokenizer
 
-from backends.miniatures import data, reader, world
+from backends.miniatures import data, practice, reader, world
 from backends.miniatures.autoencoder import to_tensor
 from backends.miniatures.defaults import SETTINGS
 from backends.miniatures.export import ASSETS, export
-from backends.miniatures.practice import Draw, Practice, Subject, Velocities, trainee_of
+from backends.miniatures.practice import Draw, Subject, Velocities, trainee_of
 from backends.miniatures.precision import at_border, fast_type
 from backends.miniatures.training import Stage, Trainee, forget, run_stage
 
@@ -142,7 +142,8 @@ def practise(steps: int) -> None:
     base = cast(Any, IFPipeline).from_pretrained(str(FOLDER))
     upper = cast(Any, IFSuperResolutionPipeline).from_pretrained(str(SUPER_FOLDER))
     at_border(upper.unet.to(fast_type()))
-    trainee = trainee_of(Painter(base.unet, base.text_encoder))
+    stage = Stage("cascade-practice", steps, 5e-5)
+    trainee = trainee_of(Painter(base.unet, base.text_encoder), stage.rate)
     cast(Painter, trainee.fast).unet.set_attn_processor(AttnProcessor())
     words = reader.Sentences(base.tokenizer)
 
@@ -157,14 +158,12 @@ def practise(steps: int) -> None:
         return _drawn_by(drawing, upper)
 
     lesson = Velocities(velocity, scheduler().alphas_cumprod, late=0.5)
-    practice = Practice(Subject(artist, lesson.loss), trainee.fast)
     average = cast(Painter, trainee.average)
 
-    def look() -> None:
+    def save() -> None:
         export(_pipeline(average, base.tokenizer, FOLDER), FOLDER)
 
-    run_stage("cascade-practice", trainee, steps, practice.loss, look=look)
-    forget("cascade-practice")
+    practice.practise(Subject(artist, lesson.loss), trainee, stage, save)
 
 
 HURRIED: Final = 4

@@ -28,10 +28,10 @@ from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from backends.miniatures import autoencoder as kl
-from backends.miniatures import data, decoder, text, world
+from backends.miniatures import data, decoder, practice, text, world
 from backends.miniatures.defaults import SETTINGS
 from backends.miniatures.export import ASSETS, export, without_projection
-from backends.miniatures.practice import Draw, Practice, Subject, Velocities, trainee_of
+from backends.miniatures.practice import Draw, Subject, Velocities, trainee_of
 from backends.miniatures.precision import at_border, fast_type
 from backends.miniatures.preview import fit
 from backends.miniatures.training import WORKSHOP, Stage, Trainee, forget, run_stage
@@ -163,7 +163,8 @@ def practise(steps: int) -> None:
     painter = Painter(saved.unet, cast(CLIPTextModel, saved.text_encoder))
     painter.encoder.requires_grad_(False)
     painter.questions.requires_grad_(False)
-    trainee = trainee_of(painter)
+    stage = Stage("diffusion-practice", steps, 5e-5)
+    trainee = trainee_of(painter, stage.rate)
     plain_attention(cast(Painter, trainee.fast).unet)
     words = text.Tokens(tokenizer)
 
@@ -176,18 +177,8 @@ def practise(steps: int) -> None:
         return _drawn_by(saved, at_border(cast(Painter, before).unet))
 
     lesson = Velocities(velocity, scheduler().alphas_cumprod, late=0.6)
-    practice, average = (
-        Practice(Subject(artist, lesson.loss), trainee.fast),
-        cast(Painter, trainee.average),
-    )
-    run_stage(
-        "diffusion-practice",
-        trainee,
-        steps,
-        practice.loss,
-        look=lambda: save(average, saved.vae, tokenizer),
-    )
-    forget("diffusion-practice")
+    average, subject = cast(Painter, trainee.average), Subject(artist, lesson.loss)
+    practice.practise(subject, trainee, stage, lambda: save(average, saved.vae, tokenizer))
 
 
 def _drawn_by(pipe: StableDiffusionPipeline, unet: UNet2DConditionModel) -> Draw:

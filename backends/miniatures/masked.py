@@ -16,15 +16,25 @@ from typing import Final, cast
 import torch
 from diffusers import AmusedPipeline, AmusedScheduler, UVit2DModel, VQModel
 from diffusers.models.attention_processor import AttnProcessor
+from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
 from backends.miniatures import autoencoder as kl
-from backends.miniatures import data, text, tokens, world
+from backends.miniatures import data, practice, text, tokens, world
+from backends.miniatures.defaults import SETTINGS
 from backends.miniatures.export import ASSETS, export
 from backends.miniatures.factors import Factors, first_table
+from backends.miniatures.practice import (
+    Batch,
+    Draw,
+    Subject,
+    likely,
+    token_loss,
+    trainee_of,
+)
 from backends.miniatures.training import WORKSHOP, Stage, Trainee, forget, run_stage
 
 STEPS: Final = 6000
@@ -148,6 +158,65 @@ def refine(steps: int) -> None:
     tokens.train_decoder(saved.vqvae, "token-decoder-refined", tokens.DECODER_STEPS // 2)
     save(average, saved.vqvae, saved.tokenizer)
     forget("masked-refined", "token-decoder-refined")
+
+
+def practise(steps: int) -> None:
+    """Go on from the committed weights: the transformer draws, is judged, and learns from it."""
+    saved = AmusedPipeline.from_pretrained(str(FOLDER))
+    stage = Stage("masked-practice", steps, 1e-4)
+    trainee = trainee_of(Filler(saved.transformer, saved.text_encoder), stage.rate)
+    fast, average = cast(Filler, trainee.fast), cast(Filler, trainee.average)
+    fast.transformer.set_attn_processor(AttnProcessor())
+    fast.encoder.set_attn_implementation("eager")
+    words = text.Tokens(saved.tokenizer)
+
+    def artist(before: nn.Module) -> Draw:
+        def draw(sentences: list[str]) -> tuple[torch.Tensor, list[Image.Image]]:
+            drawn = filled(cast(Filler, before), words(sentences))
+            return drawn, [tokens.shown(codes) for codes in drawn]
+
+        return draw
+
+    def loss(learner: nn.Module, before: nn.Module, batch: Batch) -> torch.Tensor:
+        shown, hidden = mask(batch.codes)
+        told, wanted = words(batch.sentences), batch.codes[hidden]
+        now = likely(learner(shown, told, hidden), wanted)
+        with torch.no_grad():
+            then = likely(before(shown, told, hidden), wanted)
+        merits = batch.merits[:, None, None].expand(hidden.shape)[hidden]
+        return token_loss(now, then, merits) / len(batch.codes)
+
+    def export_all() -> None:
+        save(average, saved.vqvae, saved.tokenizer)
+
+    practice.practise(Subject(artist, loss), trainee, stage, export_all)
+
+
+@torch.no_grad()
+def filled(filler: Filler, told: torch.Tensor) -> torch.Tensor:
+    """Codes (n, 8, 8) for sentences (n, LENGTH), without guidance, as `AmusedScheduler` fills them.
+
+    The same steps with fewer numbers: logits are made of cells that are still masked only.
+    """
+    steps = SETTINGS["masked"].steps
+    codes = torch.full((len(told), tokens.CELLS**2), tokens.count())
+    for step, heat in enumerate(torch.linspace(2, 0, steps)):
+        open_ = codes == tokens.count()
+        grid = codes.unflatten(1, (tokens.CELLS, tokens.CELLS))
+        logits = filler(grid, told, open_.view_as(grid)).float()
+        drawn = torch.multinomial(logits.softmax(-1), 1)[:, 0]
+        sure = torch.full(codes.shape, torch.inf)
+        sure[open_] = likely(logits, drawn) + heat * _gumbel(drawn.shape)
+        codes[open_] = drawn
+        left = int(codes.shape[1] * math.cos((step + 1) / steps * math.pi / 2))
+        if step < steps - 1:
+            kept = torch.minimum(open_.sum(1, keepdim=True) - 1, torch.tensor(left)).clamp_min(1)
+            codes[sure < sure.sort(1).values.gather(1, kept)] = tokens.count()
+    return codes.unflatten(1, (tokens.CELLS, tokens.CELLS))
+
+
+def _gumbel(shape: torch.Size) -> torch.Tensor:
+    return -torch.empty(shape).exponential_().log()
 
 
 def save(filler: Filler, vq: VQModel, tokenizer: CLIPTokenizer) -> None:

@@ -18,11 +18,12 @@ from typing import Final, TypeAlias
 import torch
 from PIL import Image
 from torch import nn
+from torch.nn import functional as F
 
 from backends.miniatures import captions, world
 from backends.miniatures.check import fulfils
 from backends.miniatures.sight import look
-from backends.miniatures.training import Trainee, log
+from backends.miniatures.training import Stage, Trainee, forget, log, run_stage
 
 EVERY: Final = 12
 """Steps between two rounds of drawing."""
@@ -207,6 +208,11 @@ def _relative(error: torch.Tensor) -> torch.Tensor:
     return squared / size.clamp_min(1e-4)
 
 
+def likely(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """The log-probabilities (n,) of the tokens that are wanted, from logits (n, tokens)."""
+    return -F.cross_entropy(logits.float(), wanted, reduction="none")
+
+
 def token_loss(now: torch.Tensor, then: torch.Tensor, merits: torch.Tensor) -> torch.Tensor:
     """From the log-probabilities (n,) of drawn tokens now and then, and merits (n,) of theirs."""
     ratio = (now - then).exp()
@@ -215,6 +221,13 @@ def token_loss(now: torch.Tensor, then: torch.Tensor, merits: torch.Tensor) -> t
     return -terms.sum() / MIXED
 
 
-def trainee_of(model: nn.Module, rate: float = 5e-5) -> Trainee:
-    """For practice: gentle, without decay, and an average over few steps."""
+def trainee_of(model: nn.Module, rate: float) -> Trainee:
+    """For practice: without decay, and an average over few steps."""
     return Trainee(model, rate=rate, decay=0.0, average=0.99)
+
+
+def practise(subject: Subject, trainee: Trainee, stage: Stage, save: Callable[[], None]) -> None:
+    """Practise for a stage's steps, resumed from its checkpoint; `save` exports, now and then."""
+    loss = Practice(subject, trainee.fast).loss
+    run_stage(stage.name, trainee, stage.steps, loss, look=save)
+    forget(stage.name)

@@ -115,6 +115,25 @@ def of(scene: world.Scene) -> torch.Tensor:
     return torch.from_numpy(tokens)
 
 
+def shown(codes: torch.Tensor) -> Image.Image:
+    """The picture that tokens (CELLS, CELLS) stand for, by rule: a scene's are its picture again.
+
+    What is around a piece is the background, here the commonest colour of full cells on the border.
+    Where things leave no such cell, nothing tells it, and it is white. Judging needs no decoder for
+    this, which would take most of the time.
+    """
+    colours, numbers = np.divmod(codes.numpy(), len(pieces()))
+    palette = np.array(list(world.COLOURS.values()), np.float32)
+    border = np.ones((CELLS, CELLS), np.bool_)
+    border[1:-1, 1:-1] = False
+    seen = colours[border & (numbers == 0)]
+    ground = palette[np.bincount(seen, minlength=len(palette)).argmax() if len(seen) else -1]
+    coverage = pieces()[numbers][..., None]
+    cells = coverage * palette[colours][:, :, None, None] + (1 - coverage) * ground
+    pixels = cells.swapaxes(1, 2).reshape(world.SIDE, world.SIDE, 3)
+    return Image.fromarray(pixels.round().astype(np.uint8))
+
+
 def flat(colour: str) -> int:
     """The token of a cell that is all of one colour."""
     return list(world.COLOURS).index(colour) * len(pieces())

@@ -1,16 +1,20 @@
 """A miniature that practises comes to draw right what it drew wrong, judged by rule."""
 
 import random
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 import torch
+from diffusers import AmusedPipeline  # pyright: ignore[reportPrivateImportUsage]
 from PIL import Image
 from torch import nn
 from torch.nn import functional as F
+from transformers import JanusForConditionalGeneration, JanusProcessor
 
-from backends.miniatures import world
+from backends.miniatures import autoregressive, masked, text, tokens, vocabulary, world
 from backends.miniatures.check import fulfils
+from backends.miniatures.defaults import EXAMPLE
 from backends.miniatures.practice import (
     Batch,
     Draw,
@@ -153,3 +157,47 @@ def test_a_model_in_the_fast_type_works_among_models_in_fp32() -> None:
     model = at_border(nn.Linear(4, 4).to(fast_type()))
     drawn = model(torch.ones(2, 4))
     assert drawn.dtype is torch.float32
+
+
+def by_masked(sentences: list[str]) -> torch.Tensor:
+    """Codes as the masked miniature draws them while it practises."""
+    pipe = AmusedPipeline.from_pretrained(str(masked.FOLDER))
+    filler = masked.Filler(pipe.transformer, pipe.text_encoder)
+    return masked.filled(filler.eval(), text.Tokens(pipe.tokenizer)(sentences))
+
+
+def by_autoregressive(sentences: list[str]) -> torch.Tensor:
+    """Codes as the autoregressive one does."""
+    folder = str(autoregressive.FOLDER)
+    writer = autoregressive.Writer(JanusForConditionalGeneration.from_pretrained(folder))
+    read = vocabulary.Prompts(JanusProcessor.from_pretrained(folder).tokenizer)
+    numbers, mask = read(sentences, [False] * len(sentences))
+    return autoregressive.written(writer.eval(), numbers, mask).unflatten(1, (tokens.CELLS, -1))
+
+
+@pytest.mark.parametrize("kind", world.KINDS)
+def test_a_scene_s_tokens_show_the_scene_without_a_decoder(kind: str) -> None:
+    dice = random.Random(7)
+    for _ in range(20):
+        scene = world.sample(dice, kind=kind)
+        if len(scene.things) == 4 and scene.things[0].size == "large":
+            continue  # no cell may be left that is all background
+        assert fulfils(look(tokens.shown(tokens.of(scene))), scene, full=True)
+
+
+@pytest.mark.parametrize("draw", [by_masked, by_autoregressive])
+def test_families_of_tokens_draw_for_practice_what_their_pipelines_draw(
+    draw: Callable[[list[str]], torch.Tensor],
+) -> None:
+    torch.manual_seed(3)
+    codes = draw([EXAMPLE] * 8)
+    assert codes.shape == (8, tokens.CELLS, tokens.CELLS)
+    assert int(codes.max()) < tokens.count()  # none is still masked
+    views = [look(tokens.shown(each)) for each in codes]
+    right = [
+        view.background == "white"
+        and [(thing.colour, thing.shape) for thing in sorted(view.things, key=lambda t: t.x)]
+        == [("red", "star"), ("blue", "ring")]
+        for view in views
+    ]
+    assert sum(right) >= 4
