@@ -21,7 +21,7 @@ SETTINGS: Final[dict[str, Setting]] = {
     "masked": Setting(steps=32, guidance=1.2),
     "discrete": Setting(steps=32, guidance=1.2, truncation_rate=0.4),
     "autoregressive": Setting(steps=64, guidance=1.5),
-    "cascade": Setting(steps=20, guidance=2.0),
+    "cascade": Setting(steps=20, guidance=1.5),
     "canny": Setting(steps=20, guidance=1.3),
 }
 FAMILIES: Final = ("diffusion", "masked", "discrete", "autoregressive", "cascade")
