@@ -6,6 +6,7 @@ import json
 import sys
 
 NAMES = ("diffusion", "masked", "discrete", "autoregressive", "cascade", "canny", "clip")
+PRACTISING = ("diffusion", "masked", "autoregressive", "cascade")
 MODULES = {"canny": "controlnet"}
 """Where a miniature's training stands, if not in a file of its name."""
 
@@ -16,10 +17,11 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     trains = commands.add_parser("train", help="train every stage of NAME, or go on with it")
     trains.add_argument("name", choices=NAMES)
-    trains.add_argument(
+    further = trains.add_mutually_exclusive_group()
+    further.add_argument(
         "--refine", type=int, metavar="STEPS", help="go on from the committed weights instead"
     )
-    trains.add_argument(
+    further.add_argument(
         "--practise", type=int, metavar="STEPS", help="learn from judged pictures of its own"
     )
     scores = commands.add_parser("score", help="draw held-out scenes and judge them by rule")
@@ -29,6 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
     scores.add_argument("--count", type=int, default=200, help="pictures per kind of scene")
     chosen = parser.parse_args(arguments)
     if chosen.command == "train":
+        if chosen.practise is not None and chosen.name not in PRACTISING:
+            parser.error(f"{chosen.name} can't practise; these can: {', '.join(PRACTISING)}")
         _train(chosen.name, chosen.refine, chosen.practise)
     elif chosen.all == bool(chosen.name):
         parser.error("score: give a NAME or --all")

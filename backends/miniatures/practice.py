@@ -10,6 +10,7 @@ training scenes; what is held out stays held out.
 
 import copy
 import random
+import sys
 from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ KEPT: Final = 1200
 """Pictures that are learned from; older ones are forgotten."""
 FEWEST: Final = 160
 """Pictures to begin with."""
+PATIENCE: Final = 20
+"""Rounds in which these should have been found."""
 BATCH: Final = 32
 FOLLOWED: Final = 0.5
 """How far the model that draws follows the one that learns, before each round."""
@@ -125,8 +128,7 @@ class Practice:
         if self._before is None or self._draw is None:
             self._before = copy.deepcopy(self._learner).requires_grad_(False).eval()
             self._draw = self._subject.artist(self._before)
-            while len(self._memory) < FEWEST:
-                self._round(self._draw)
+            self._begin(self._draw)
         elif step % EVERY == 0:
             with torch.no_grad():
                 pairs = zip(self._before.parameters(), self._learner.parameters(), strict=True)
@@ -137,6 +139,16 @@ class Practice:
             shares = {kind: f"{sum(all_) / len(all_):.3f}" for kind, all_ in self._shares.items()}
             log(f"drawn right, in the last rounds: {shares}")
         return self._before
+
+    def _begin(self, draw: Draw) -> None:
+        for _ in range(PATIENCE):
+            self._round(draw)
+            if len(self._memory) >= FEWEST:
+                return
+        sys.exit(
+            f"There is nothing to learn: of {PATIENCE * PROMPTS} prompts nearly all were drawn "
+            "right each time, or wrong each time. Train it further if it draws nothing right."
+        )
 
     def _round(self, draw: Draw) -> None:
         asked = [self._ask(self._dice) for _ in range(PROMPTS)]

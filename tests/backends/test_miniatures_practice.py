@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from transformers import JanusForConditionalGeneration, JanusProcessor
 
 from backends.miniatures import autoregressive, masked, text, tokens, vocabulary, world
+from backends.miniatures.__main__ import main
 from backends.miniatures.check import fulfils
 from backends.miniatures.defaults import EXAMPLE
 from backends.miniatures.practice import (
@@ -94,6 +95,19 @@ def test_the_one_that_draws_follows_the_one_that_learns_and_keeps_behind_it() ->
     (before,) = drawing
     assert isinstance(before, Coin)
     assert 0.5 < before.chance() < coin.chance()
+
+
+def test_one_who_draws_all_right_has_nothing_to_learn_and_says_so() -> None:
+    coin = Coin()
+    coin.lean.data.fill_(50)
+    with pytest.raises(SystemExit, match="nothing to learn"):
+        Practice(Subject(tossed, surprise), coin, ask).loss(0)
+
+
+def test_what_cannot_practise_is_told_what_can(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "clip", "--practise", "5"])
+    assert "clip can't practise; these can: diffusion, masked" in capsys.readouterr().err
 
 
 def test_one_right_picture_among_many_wrong_ones_counts_most() -> None:
