@@ -30,14 +30,6 @@ from transformers import (
 from backends.miniatures import captions, data, decoder, practice, tokens, vocabulary, world
 from backends.miniatures.export import ASSETS, Together, export
 from backends.miniatures.factors import Factors, first_table
-from backends.miniatures.practice import (
-    Batch,
-    Draw,
-    Subject,
-    likely,
-    token_loss,
-    trainee_of,
-)
 from backends.miniatures.training import Stage, Trainee, forget, run_stage
 
 STEPS: Final = 4300
@@ -219,7 +211,7 @@ def practise(steps: int) -> None:
     saved = JanusForConditionalGeneration.from_pretrained(str(FOLDER), dtype=torch.float32)
     tokenizer = JanusProcessor.from_pretrained(str(FOLDER)).tokenizer
     stage = Stage("autoregressive-practice", steps, 5e-5)
-    trainee = trainee_of(Writer(saved), stage.rate)
+    trainee = practice.trainee_of(Writer(saved), stage.rate)
     fast, average = cast(Writer, trainee.fast), cast(Writer, trainee.average)
     fast.model.set_attn_implementation("eager")
     read = vocabulary.Prompts(tokenizer)
@@ -227,30 +219,31 @@ def practise(steps: int) -> None:
     def told(sentences: list[str]) -> tuple[torch.Tensor, ...]:
         return read(sentences, [False] * len(sentences))
 
-    def artist(before: nn.Module) -> Draw:
+    def artist(before: nn.Module) -> practice.Draw:
         def draw(sentences: list[str]) -> tuple[torch.Tensor, list[Image.Image]]:
             drawn = written(cast(Writer, before), *told(sentences))
             return drawn, [tokens.shown(codes.view(tokens.CELLS, -1)) for codes in drawn]
 
         return draw
 
-    def loss(learner: nn.Module, before: nn.Module, batch: Batch) -> torch.Tensor:
+    def loss(learner: nn.Module, before: nn.Module, batch: practice.Batch) -> torch.Tensor:
         given = *told(batch.sentences), batch.codes, torch.ones_like(batch.codes).bool()
         wanted = batch.codes.flatten()
-        now = likely(learner(*given) / TEMPERATURE, wanted)
+        now = practice.likely(learner(*given) / TEMPERATURE, wanted)
         with torch.no_grad():
-            then = likely(before(*given) / TEMPERATURE, wanted)
+            then = practice.likely(before(*given) / TEMPERATURE, wanted)
         merits = batch.merits.repeat_interleave(batch.codes.shape[1])
-        return token_loss(now, then, merits) / len(batch.codes)
+        return practice.token_loss(now, then, merits) / len(batch.codes)
 
-    practice.practise(Subject(artist, loss), trainee, stage, lambda: save(average, tokenizer))
+    subject = practice.Subject(artist, loss)
+    practice.practise(subject, trainee, stage, lambda: save(average, tokenizer))
 
 
 @torch.no_grad()
 def written(writer: Writer, numbers: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Codes (n, 64) for prompts' numbers and mask (n, length), one after the other, unguided.
 
-    `generate` always draws for guidance too, which takes twice as much.
+    As `generate` draws without guidance; the writer's tables are by their factors here.
     """
     core, memory = writer.model.model, DynamicCache()
     given, places = core.language_model.embed_tokens(numbers), (mask.cumsum(1) - 1).clamp_min(0)

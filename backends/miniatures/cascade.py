@@ -35,7 +35,6 @@ from backends.miniatures import data, practice, reader, world
 from backends.miniatures.autoencoder import to_tensor
 from backends.miniatures.defaults import SETTINGS
 from backends.miniatures.export import ASSETS, export
-from backends.miniatures.practice import Draw, Subject, Velocities, trainee_of
 from backends.miniatures.precision import at_border, fast_type
 from backends.miniatures.training import Stage, Trainee, forget, run_stage
 
@@ -143,7 +142,7 @@ def practise(steps: int) -> None:
     upper = cast(Any, IFSuperResolutionPipeline).from_pretrained(str(SUPER_FOLDER))
     at_border(upper.unet.to(fast_type()))
     stage = Stage("cascade-practice", steps, 5e-5)
-    trainee = trainee_of(Painter(base.unet, base.text_encoder), stage.rate)
+    trainee = practice.trainee_of(Painter(base.unet, base.text_encoder), stage.rate)
     cast(Painter, trainee.fast).unet.set_attn_processor(AttnProcessor())
     words = reader.Sentences(base.tokenizer)
 
@@ -152,25 +151,25 @@ def practise(steps: int) -> None:
     ) -> torch.Tensor:
         return model(noisy, times, words(sentences))
 
-    def artist(before: nn.Module) -> Draw:
+    def artist(before: nn.Module) -> practice.Draw:
         parts = {**base.components, "unet": at_border(cast(Painter, before).unet)}
         drawing = cast(Any, IFPipeline)(**parts, requires_safety_checker=False)
         return _drawn_by(drawing, upper)
 
-    lesson = Velocities(velocity, scheduler().alphas_cumprod, late=0.5)
+    lesson = practice.Velocities(velocity, scheduler().alphas_cumprod, late=0.5)
     average = cast(Painter, trainee.average)
 
     def save() -> None:
         export(_pipeline(average, base.tokenizer, FOLDER), FOLDER)
 
-    practice.practise(Subject(artist, lesson.loss), trainee, stage, save)
+    practice.practise(practice.Subject(artist, lesson.loss), trainee, stage, save)
 
 
 HURRIED: Final = 4
 """Steps of the second stage while practising: what there is to see is there by then."""
 
 
-def _drawn_by(base: Any, upper: Any) -> Draw:
+def _drawn_by(base: Any, upper: Any) -> practice.Draw:
     """Both pipelines, without guidance; beside the pictures it gives the first one's small ones."""
     for pipe in (base, upper):
         pipe.set_progress_bar_config(disable=True)

@@ -31,7 +31,6 @@ from backends.miniatures import autoencoder as kl
 from backends.miniatures import data, decoder, practice, text, world
 from backends.miniatures.defaults import SETTINGS
 from backends.miniatures.export import ASSETS, export, without_projection
-from backends.miniatures.practice import Draw, Subject, Velocities, trainee_of
 from backends.miniatures.precision import at_border, fast_type
 from backends.miniatures.preview import fit
 from backends.miniatures.training import WORKSHOP, Stage, Trainee, forget, run_stage
@@ -164,7 +163,7 @@ def practise(steps: int) -> None:
     painter.encoder.requires_grad_(False)
     painter.questions.requires_grad_(False)
     stage = Stage("diffusion-practice", steps, 5e-5)
-    trainee = trainee_of(painter, stage.rate)
+    trainee = practice.trainee_of(painter, stage.rate)
     plain_attention(cast(Painter, trainee.fast).unet)
     words = text.Tokens(tokenizer)
 
@@ -173,15 +172,15 @@ def practise(steps: int) -> None:
     ) -> torch.Tensor:
         return model(noisy.to(fast_type()), times, words(sentences))[0].float()
 
-    def artist(before: nn.Module) -> Draw:
+    def artist(before: nn.Module) -> practice.Draw:
         return _drawn_by(saved, at_border(cast(Painter, before).unet))
 
-    lesson = Velocities(velocity, scheduler().alphas_cumprod, late=0.6)
-    average, subject = cast(Painter, trainee.average), Subject(artist, lesson.loss)
+    lesson = practice.Velocities(velocity, scheduler().alphas_cumprod, late=0.6)
+    average, subject = cast(Painter, trainee.average), practice.Subject(artist, lesson.loss)
     practice.practise(subject, trainee, stage, lambda: save(average, saved.vae, tokenizer))
 
 
-def _drawn_by(pipe: StableDiffusionPipeline, unet: UNet2DConditionModel) -> Draw:
+def _drawn_by(pipe: StableDiffusionPipeline, unet: UNet2DConditionModel) -> practice.Draw:
     """The pipeline with this U-Net, without guidance; beside pictures it gives their latents."""
     parts = {**pipe.components, "unet": unet}
     drawing = cast(Any, StableDiffusionPipeline)(**parts, requires_safety_checker=False)

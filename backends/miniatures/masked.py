@@ -27,14 +27,6 @@ from backends.miniatures import data, practice, text, tokens, world
 from backends.miniatures.defaults import SETTINGS
 from backends.miniatures.export import ASSETS, export
 from backends.miniatures.factors import Factors, first_table
-from backends.miniatures.practice import (
-    Batch,
-    Draw,
-    Subject,
-    likely,
-    token_loss,
-    trainee_of,
-)
 from backends.miniatures.training import WORKSHOP, Stage, Trainee, forget, run_stage
 
 STEPS: Final = 6000
@@ -164,32 +156,32 @@ def practise(steps: int) -> None:
     """Go on from the committed weights: the transformer draws, is judged, and learns from it."""
     saved = AmusedPipeline.from_pretrained(str(FOLDER))
     stage = Stage("masked-practice", steps, 1e-4)
-    trainee = trainee_of(Filler(saved.transformer, saved.text_encoder), stage.rate)
+    trainee = practice.trainee_of(Filler(saved.transformer, saved.text_encoder), stage.rate)
     fast, average = cast(Filler, trainee.fast), cast(Filler, trainee.average)
     fast.transformer.set_attn_processor(AttnProcessor())
     fast.encoder.set_attn_implementation("eager")
     words = text.Tokens(saved.tokenizer)
 
-    def artist(before: nn.Module) -> Draw:
+    def artist(before: nn.Module) -> practice.Draw:
         def draw(sentences: list[str]) -> tuple[torch.Tensor, list[Image.Image]]:
             drawn = filled(cast(Filler, before), words(sentences))
             return drawn, [tokens.shown(codes) for codes in drawn]
 
         return draw
 
-    def loss(learner: nn.Module, before: nn.Module, batch: Batch) -> torch.Tensor:
+    def loss(learner: nn.Module, before: nn.Module, batch: practice.Batch) -> torch.Tensor:
         shown, hidden = mask(batch.codes)
         told, wanted = words(batch.sentences), batch.codes[hidden]
-        now = likely(learner(shown, told, hidden), wanted)
+        now = practice.likely(learner(shown, told, hidden), wanted)
         with torch.no_grad():
-            then = likely(before(shown, told, hidden), wanted)
+            then = practice.likely(before(shown, told, hidden), wanted)
         merits = batch.merits[:, None, None].expand(hidden.shape)[hidden]
-        return token_loss(now, then, merits) / len(batch.codes)
+        return practice.token_loss(now, then, merits) / len(batch.codes)
 
     def export_all() -> None:
         save(average, saved.vqvae, saved.tokenizer)
 
-    practice.practise(Subject(artist, loss), trainee, stage, export_all)
+    practice.practise(practice.Subject(artist, loss), trainee, stage, export_all)
 
 
 @torch.no_grad()
@@ -206,7 +198,7 @@ def filled(filler: Filler, told: torch.Tensor) -> torch.Tensor:
         logits = filler(grid, told, open_.view_as(grid)).float()
         drawn = torch.multinomial(logits.softmax(-1), 1)[:, 0]
         sure = torch.full(codes.shape, torch.inf)
-        sure[open_] = likely(logits, drawn) + heat * _gumbel(drawn.shape)
+        sure[open_] = practice.likely(logits, drawn) + heat * _gumbel(drawn.shape)
         codes[open_] = drawn
         left = int(codes.shape[1] * math.cos((step + 1) / steps * math.pi / 2))
         if step < steps - 1:
