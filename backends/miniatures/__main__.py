@@ -6,7 +6,7 @@ import json
 import sys
 
 NAMES = ("diffusion", "masked", "discrete", "autoregressive", "cascade", "canny", "clip")
-PRACTISING = ("diffusion", "masked", "autoregressive", "cascade")
+PRACTISING = ("diffusion", "masked", "discrete", "autoregressive", "cascade")
 MODULES = {"canny": "controlnet"}
 """Where a miniature's training stands, if not in a file of its name."""
 

@@ -70,7 +70,7 @@ class Plan:
 
 def train(plan: Plan, whole: Coder, codes: torch.Tensor, lookup: Lookup) -> None:
     """Train (or resume, or just load) the decoder of `whole`, in place."""
-    half = Half(whole)
+    half = Half(whole).requires_grad_(True)  # frozen where another part learned
     trainee = Trainee(half, rate=RATE, decay=0.0, average=0.995, matrices="decoder.")
     scenes, dice = data.scenes(len(codes)), random.Random()
 

@@ -19,13 +19,15 @@ from diffusers.pipelines.deprecated.vq_diffusion.pipeline_vq_diffusion import (
     LearnedClassifierFreeSamplingEmbeddings,
 )
 from diffusers.schedulers.scheduling_vq_diffusion import VQDiffusionScheduler
+from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from backends.local.discrete import read as open_folder
-from backends.miniatures import data, text, tokens, world
+from backends.miniatures import data, practice, text, tokens, world
+from backends.miniatures.defaults import SETTINGS
 from backends.miniatures.export import ASSETS, export
 from backends.miniatures.factors import Factors, first_table
 from backends.miniatures.training import Stage, Trainee, forget, run_stage
@@ -45,6 +47,8 @@ SEEN: Final = 0.3
 """Share of the empty background that is judged at each step; it is easy, and most of a picture."""
 KEPT: Final = 0.1
 """Share of the tokens that no noise has touched which are judged too: none says that it is true."""
+LIKELIEST: Final = 24
+"""Tokens that are looked at for one cell while practising; all others are hardly ever likely."""
 EMPHASIS: Final = 4.0
 """How much more a thing's token counts than a background's."""
 
@@ -130,8 +134,7 @@ def read(encoder: CLIPTextModel, sentences: torch.Tensor) -> torch.Tensor:
 
 def noised(codes: torch.Tensor, times: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Codes (batch, 64) after `times` (batch,) steps of noise, and which were touched."""
-    schedule = scheduler()
-    kept, masked = (table.exp()[times][:, None] for table in _shares(schedule))
+    kept, _, masked = (table.exp()[times][:, None] for table in _so_far())
     chance = torch.rand(codes.shape)
     touched = chance >= kept
     hidden = touched & (chance < kept + masked)
@@ -139,8 +142,16 @@ def noised(codes: torch.Tensor, times: torch.Tensor) -> tuple[torch.Tensor, torc
     return torch.where(hidden, tokens.count(), torch.where(touched, others, codes)), touched
 
 
-def _shares(schedule: VQDiffusionScheduler) -> tuple[torch.Tensor, torch.Tensor]:
-    return schedule.log_cumprod_at, schedule.log_cumprod_ct
+def _steps() -> tuple[torch.Tensor, ...]:
+    """Of each step of noise, logarithms: kept, made a certain other token, masked."""
+    schedule = scheduler()
+    return schedule.log_at, schedule.log_bt, schedule.log_ct
+
+
+def _so_far() -> tuple[torch.Tensor, ...]:
+    """The same for all steps up to each."""
+    schedule = scheduler()
+    return schedule.log_cumprod_at, schedule.log_cumprod_bt, schedule.log_cumprod_ct
 
 
 def drawn_by(vq: VQModel) -> VQModel:
@@ -175,18 +186,107 @@ def pipeline(
 
 def train() -> None:
     """All of it: the text encoder is the diffusion miniature's, the tokens are the masked one's."""
-    vq = drawn_by(VQModel.from_pretrained(str(ASSETS / "masked"), subfolder="vqvae"))
     tokenizer, encoder = _reader()
+    vq = _decoder()
     train_restorer(Restorer(build(), encoder), tokenizer, vq, Stage("discrete", STEPS, RATE))
 
 
 def refine(steps: int) -> None:
-    """Go on from the committed weights for `steps` steps, led by that text encoder as it is now."""
+    """Go on from the committed weights for `steps` steps, with those two as they are now."""
     saved = cast(Any, open_folder(FOLDER))
     stage = Stage("discrete-refined", steps, RATE / 2)
     tokenizer, encoder = _reader()
-    train_restorer(Restorer(saved.transformer, encoder), tokenizer, saved.vqvae, stage)
+    train_restorer(Restorer(saved.transformer, encoder), tokenizer, _decoder(), stage)
     forget(stage.name)
+
+
+def practise(steps: int) -> None:
+    """Go on from the committed weights: the transformer draws, is judged, and learns from it."""
+    saved = cast(Any, open_folder(FOLDER))
+    stage = Stage("discrete-practice", steps, 1e-4)
+    trainee = practice.trainee_of(Restorer(saved.transformer, saved.text_encoder), stage.rate)
+    _plain_attention(cast(Restorer, trainee.fast))
+    words = text.Tokens(saved.tokenizer)
+
+    def artist(before: nn.Module) -> practice.Draw:
+        def draw(sentences: list[str]) -> tuple[torch.Tensor, list[Image.Image]]:
+            drawn = restored(cast(Restorer, before), words(sentences))
+            return drawn, [tokens.shown(codes.view(tokens.CELLS, -1)) for codes in drawn]
+
+        return draw
+
+    def loss(learner: nn.Module, before: nn.Module, batch: practice.Batch) -> torch.Tensor:
+        times = torch.randint(TIMES, (GROUPS,))
+        each = times.repeat_interleave(len(batch.codes) // GROUPS)
+        shown, touched = noised(batch.codes, each)
+        given = shown, times, words(batch.sentences), touched
+        now = practice.likely(learner(*given), batch.codes[touched])
+        with torch.no_grad():
+            then = practice.likely(before(*given), batch.codes[touched])
+        merits = batch.merits[:, None].expand(touched.shape)[touched]
+        return practice.token_loss(now, then, merits) / len(batch.codes)
+
+    average = cast(Restorer, trainee.average)
+
+    def save() -> None:
+        parts = average.whole(), average.encoder, saved.vqvae, saved.tokenizer
+        export(pipeline(*parts), FOLDER)
+
+    practice.practise(practice.Subject(artist, loss), trainee, stage, save)
+
+
+@torch.no_grad()
+def restored(restorer: Restorer, told: torch.Tensor) -> torch.Tensor:
+    """Codes (n, 64) for sentences (n, LENGTH), n a multiple of GROUPS, without guidance.
+
+    As the pipeline draws with the catalogue's truncation, but in fewer numbers: each cell's clean
+    token is drawn first, and then what the cell held one step of noise before, given both (the
+    mixture of equation 8 in 2111.14822, drawn from part by part).
+    """
+    codes = torch.full((len(told), tokens.CELLS**2), tokens.count())
+    everywhere = torch.ones_like(codes).bool()
+    for time in reversed(range(TIMES)):
+        times = torch.full((GROUPS,), time)
+        logits = restorer(codes, times, told, everywhere).float()
+        codes = before(codes, _likeliest(logits).view_as(codes), time)
+    return codes
+
+
+def _likeliest(logits: torch.Tensor) -> torch.Tensor:
+    """One token (n,) for each row of logits (n, tokens), the least likely ones left out."""
+    chances, found = logits.softmax(-1).topk(LIKELIEST)
+    likelier = chances.cumsum(-1) - chances
+    kept = chances * (likelier < SETTINGS["discrete"].truncation_rate)
+    return found.gather(-1, torch.multinomial(kept, 1))[:, 0]
+
+
+def before(codes: torch.Tensor, clean: torch.Tensor, time: int) -> torch.Tensor:
+    """What `codes` were before noise step `time` (0 is the first), if they were `clean` at first.
+
+    All are (n, 64), masked cells hold `tokens.count()`. Drawn from q(x before | x now, x clean).
+    """
+    if time == 0:
+        return clean
+    kept, other, hidden = (table.exp()[time] for table in _steps())
+    kept_so_far, other_so_far, hidden_so_far = (table.exp()[time - 1] for table in _so_far())
+    masked = codes == tokens.count()
+    number = tokens.count()
+    # Weights of four cases: it was masked, the clean token, what it is now, or any other one.
+    was_masked = torch.where(masked, hidden_so_far, 0.0)
+    now = torch.where(masked, hidden, other)
+    was_clean = now * kept_so_far
+    was_any = now * other_so_far * number
+    same = torch.where(codes == clean, kept_so_far + other_so_far, other_so_far)
+    was_now = torch.where(masked, 0.0, kept * same)
+    case = torch.stack([was_masked, was_clean, was_now, was_any], -1).flatten(0, 1)
+    chosen = torch.multinomial(case, 1).view_as(codes)
+    anything = torch.randint(number, codes.shape)
+    found = torch.where(chosen == 1, clean, torch.where(chosen == 2, codes, anything))
+    return torch.where(chosen == 0, number, found)
+
+
+def _decoder() -> VQModel:
+    return drawn_by(VQModel.from_pretrained(str(ASSETS / "masked"), subfolder="vqvae"))
 
 
 def _reader() -> tuple[CLIPTokenizer, CLIPTextModel]:
@@ -194,14 +294,19 @@ def _reader() -> tuple[CLIPTokenizer, CLIPTextModel]:
     return cast(CLIPTokenizer, found.tokenizer), cast(CLIPTextModel, found.text_encoder)
 
 
+def _plain_attention(restorer: Restorer) -> None:
+    """Written out: on processors the fused kernels' backward pass is far slower."""
+    for block in cast(Any, restorer.transformer.transformer_blocks):
+        for attention in (block.attn1, block.attn2):
+            attention.set_processor(AttnProcessor())
+    restorer.encoder.set_attn_implementation("eager")
+
+
 def train_restorer(restorer: Restorer, tokenizer: CLIPTokenizer, vq: VQModel, stage: Stage) -> None:
     """The transformer, led by a text encoder that stays as it is; exports as it goes."""
     trainee = Trainee(restorer, rate=stage.rate, matrices="transformer.transformer_blocks.")
     fast = cast(Restorer, trainee.fast)
-    for block in cast(Any, fast.transformer.transformer_blocks):
-        for attention in (block.attn1, block.attn2):
-            attention.set_processor(AttnProcessor())
-    fast.encoder.set_attn_implementation("eager")
+    _plain_attention(fast)
     words, dice = text.Tokens(tokenizer), random.Random()
 
     def loss(_: int) -> torch.Tensor:

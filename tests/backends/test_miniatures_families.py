@@ -1,6 +1,7 @@
 """What the families' trainings rest on: words, noise, and scenes that are told from neighbours."""
 
 import random
+from pathlib import Path
 
 import pytest
 
@@ -126,3 +127,20 @@ def test_a_cascade_s_stage_learns_in_the_number_type_that_a_processor_is_fastest
     first = painter.unet.conv_in.weight
     assert first.grad is not None and first.grad.abs().sum() > 0
     assert all(weight.grad is None for weight in painter.encoder.parameters())
+
+
+def test_a_decoder_that_stood_still_while_another_part_learned_can_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from backends.miniatures import autoregressive, data, decoder, tokens, vocabulary
+
+    monkeypatch.chdir(tmp_path)  # checkpoints lie below the folder that one is in
+    model = autoregressive.build(vocabulary.build())
+    vq = autoregressive.Writer(model).model.model.vqmodel  # frozen, as `refine` has it
+    before = vq.decoder.conv_out.weight.clone()
+    drawn = torch.stack([tokens.of(scene) for scene in data.scenes(4)]).flatten(1)
+    plan = decoder.Plan(name="short", steps=2, depth=tokens.TOKEN, batch=2, whole_share=1)
+    decoder.train(plan, vq, drawn, vq.quantize.get_codebook_entry)
+    assert not torch.equal(vq.decoder.conv_out.weight, before)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -130,11 +131,21 @@ def test_the_preview_matrix_shows_the_right_colours(pipelines: dict[str, Any]) -
         return values
 
     draw(pipe, "diffusion", "a white star on a blue background", callback_on_step_end=keep)
-    colours = last[0][0].permute(1, 2, 0) @ weight + bias
-    assert colours.shape == (16, 16, 3)
-    red, _, blue = colours[0, 0].tolist()
-    assert blue > 0.6
-    assert red < 0.4
+    palette = torch.tensor(list(world.COLOURS.values())) / 255
+    names = list(world.COLOURS)
+
+    def shares(latents: torch.Tensor) -> Counter[str]:
+        colours = latents.permute(1, 2, 0) @ weight + bias
+        assert colours.shape == (16, 16, 3)
+        nearest = torch.cdist(colours.flatten(0, 1), palette).argmin(1).tolist()
+        return Counter(names[index] for index in nearest)
+
+    assert shares(last[0][0])["blue"] > 180  # of 256
+    flat = (palette * 2 - 1)[:, :, None, None].expand(-1, -1, world.SIDE, world.SIDE)
+    with torch.no_grad():
+        latents = pipe.vae.encode(flat.contiguous()).latent_dist.mean
+    for name, code in zip(names, latents, strict=True):
+        assert shares(code)[name] > 190, name
 
 
 def test_files_are_small() -> None:

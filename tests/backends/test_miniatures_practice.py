@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -12,7 +13,8 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import JanusForConditionalGeneration, JanusProcessor
 
-from backends.miniatures import autoregressive, masked, text, tokens, vocabulary, world
+from backends.local.discrete import read as open_folder
+from backends.miniatures import autoregressive, discrete, masked, text, tokens, vocabulary, world
 from backends.miniatures.__main__ import main
 from backends.miniatures.check import fulfils
 from backends.miniatures.defaults import EXAMPLE
@@ -24,6 +26,7 @@ from backends.miniatures.practice import (
     Subject,
     Velocities,
     merits,
+    prompt,
     token_loss,
     trainee_of,
 )
@@ -102,6 +105,13 @@ def test_one_who_draws_all_right_has_nothing_to_learn_and_says_so() -> None:
     coin.lean.data.fill_(50)
     with pytest.raises(SystemExit, match="nothing to learn"):
         Practice(Subject(tossed, surprise), coin, ask).loss(0)
+
+
+def test_what_is_asked_for_is_of_every_kind_and_never_held_out() -> None:
+    dice = random.Random(2)
+    asked = [prompt(dice) for _ in range(800)]
+    assert {one.kind for one in asked} == set(world.KINDS)
+    assert not any(world.held_out(one.scene) for one in asked)
 
 
 def test_what_cannot_practise_is_told_what_can(capsys: pytest.CaptureFixture[str]) -> None:
@@ -189,6 +199,29 @@ def by_autoregressive(sentences: list[str]) -> torch.Tensor:
     return autoregressive.written(writer.eval(), numbers, mask).unflatten(1, (tokens.CELLS, -1))
 
 
+def by_discrete(sentences: list[str]) -> torch.Tensor:
+    """Codes as the discrete one does."""
+    pipe = open_folder(discrete.FOLDER)
+    restorer = discrete.Restorer(pipe.transformer, pipe.text_encoder).eval()
+    codes = discrete.restored(restorer, text.Tokens(pipe.tokenizer)(sentences))
+    return codes.unflatten(1, (tokens.CELLS, -1))
+
+
+def test_what_was_before_is_drawn_as_the_scheduler_says() -> None:
+    torch.manual_seed(0)
+    schedule, number, clean = cast(Any, discrete.scheduler()), tokens.count(), 5
+    sure = torch.full((1, number, 1), -70.0)
+    sure[0, clean] = 0
+    for now in (number, clean, 9):
+        codes = torch.full((4000, 64), now)
+        for time in (1, discrete.TIMES // 2, discrete.TIMES - 1):
+            chances = schedule.q_posterior(sure, torch.tensor([[now]]), torch.tensor(time)).exp()
+            found = discrete.before(codes, torch.full_like(codes, clean), time)
+            for token in (clean, 9, number):
+                share = float((found == token).float().mean())
+                assert share == pytest.approx(float(chances[0, token, 0]), abs=0.006)
+
+
 @pytest.mark.parametrize("kind", world.KINDS)
 def test_a_scene_s_tokens_show_the_scene_without_a_decoder(kind: str) -> None:
     dice = random.Random(7)
@@ -199,7 +232,7 @@ def test_a_scene_s_tokens_show_the_scene_without_a_decoder(kind: str) -> None:
         assert fulfils(look(tokens.shown(tokens.of(scene))), scene, full=True)
 
 
-@pytest.mark.parametrize("draw", [by_masked, by_autoregressive])
+@pytest.mark.parametrize("draw", [by_masked, by_discrete, by_autoregressive])
 def test_families_of_tokens_draw_for_practice_what_their_pipelines_draw(
     draw: Callable[[list[str]], torch.Tensor],
 ) -> None:

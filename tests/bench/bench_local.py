@@ -1,13 +1,15 @@
 """The local backend against a plain diffusers script, and against itself.
 
 Everything is interleaved in one process with the same pipeline and settings. A ratio is the median
-of the ratios of neighbours in time, so that what else the machine does falls on both; beside it is
-the same of the processor's time, which a busy machine disturbs less. The shipped miniature is drawn
+of the ratios of neighbours in time, so that what else the machine does falls on both; beside it are
+how far chance may have moved it, and the same of the processor's time, which a busy machine
+disturbs less. The shipped miniature is drawn
 where it is there, else a pipeline of about its size with random weights.
 """
 
 import asyncio
 import os
+import random
 import statistics
 import tempfile
 import time
@@ -80,11 +82,21 @@ async def in_turns(ways: Mapping[str, Way], rounds: int) -> dict[str, list[Taken
 
 
 def line(name: str, one: list[Taken], other: list[Taken], aim: float | None) -> Line:
-    """The medians of the ratios, round by round."""
-    passed = statistics.median(a.passed / b.passed for a, b in zip(one, other, strict=True))
+    """The medians of the ratios, round by round, and how far chance may have moved the first."""
+    ratios = [a.passed / b.passed for a, b in zip(one, other, strict=True)]
+    passed, (low, high) = statistics.median(ratios), by_chance(ratios)
     worked = statistics.median(a.worked / b.worked for a, b in zip(one, other, strict=True))
     seconds = statistics.median(each.passed for each in other)
-    return Line(name, passed, aim, f"of {seconds:.2f} s; of the processor's time {worked:.3f}")
+    detail = f"{low:.3f} to {high:.3f}; of {seconds:.2f} s; of the processor's time {worked:.3f}"
+    return Line(name, passed, aim, detail)
+
+
+def by_chance(ratios: list[float], draws: int = 2000) -> tuple[float, float]:
+    """Between what nine of ten medians lie, had other rounds of these been measured (bootstrap)."""
+    dice = random.Random(1)
+    medians = [statistics.median(dice.choices(ratios, k=len(ratios))) for _ in range(draws)]
+    cuts = statistics.quantiles(medians, n=20)
+    return cuts[0], cuts[-1]
 
 
 async def against_a_script(local: Local, model: Model, rounds: int) -> list[Line]:
@@ -143,12 +155,12 @@ async def measure(folder: Path, rounds: int) -> list[Line]:
     model = tiny.model(folder, sizes=Sizes(native=((SIDE, SIDE),), only_native=True))
     local = Local(Config(value=os.environ.get, home=folder))
     lines = await against_a_script(local, model, rounds)
-    lines += await against_itself(local, model, max(1, rounds // 5))
+    lines += await against_itself(local, model, max(1, rounds // 12))
     await local.aclose()
     return lines
 
 
-def main(rounds: int = 16) -> list[Line]:
+def main(rounds: int = 40) -> list[Line]:
     """Measure and return the lines for the report."""
     if (MINIATURE / "model_index.json").is_file():
         return asyncio.run(measure(MINIATURE, rounds))
