@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Visit, app
-from tests.browser.test_compare import DRAWN, PHONE, WIDE, pictures, press_compare
+from tests.browser.test_compare import DRAWN, PHONE, WIDE, finished, pictures, press_compare
 from tests.servers.chat import REWRITTEN, ChatServer
 
 TWO = "a {red|blue} star on a white background"
@@ -41,6 +41,7 @@ def test_each_variant_is_a_run_with_its_own_link(visit: Visit, address: str) -> 
     assert page.url != red_link
     assert len(red) == len(blue) == 2 and not set(red) & set(blue)
     again = visit(page.url, **PHONE)
+    finished(again)
     assert pictures(again) == blue
     expect(again.locator(".lu-strip button")).to_have_text(["red", "blue"])
     expect(again.locator(".lu-prompt textarea")).to_have_value("a blue star on a white background")

@@ -44,6 +44,7 @@ def test_a_second_step_goes_on_from_each_picture_and_comes_back_with_the_link(
     page.keyboard.press("ArrowRight")
     assert seen[1] in (large.get_attribute("src") or "") and before != large.get_attribute("src")
     again = visit(page.url, **PHONE)
+    finished(again)
     assert pictures(again) == seen
     again.get_by_role("button", name="Second step").click()
     expect(again.get_by_label("Its prompt")).to_have_value(PROMPT)
