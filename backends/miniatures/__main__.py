@@ -6,7 +6,9 @@ import json
 import sys
 
 NAMES = ("diffusion", "masked", "discrete", "autoregressive", "cascade", "canny", "clip")
-PRACTISING = ("diffusion", "masked", "discrete", "autoregressive", "cascade")
+FAMILIES = ("diffusion", "masked", "discrete", "autoregressive", "cascade")
+FURTHER = ("refine", "practise", "widen")
+"""How one goes on from the committed weights; each is a function of a miniature's module."""
 MODULES = {"canny": "controlnet"}
 """Where a miniature's training stands, if not in a file of its name."""
 
@@ -24,6 +26,9 @@ def main(arguments: list[str] | None = None) -> int:
     further.add_argument(
         "--practise", type=int, metavar="STEPS", help="learn from judged pictures of its own"
     )
+    further.add_argument(
+        "--widen", type=int, metavar="STEPS", help="learn what is new in the world, keep the rest"
+    )
     scores = commands.add_parser("score", help="draw held-out scenes and judge them by rule")
     scores.add_argument("name", choices=NAMES, nargs="?")
     scores.add_argument("--all", action="store_true", help="one table of every family")
@@ -31,9 +36,10 @@ def main(arguments: list[str] | None = None) -> int:
     scores.add_argument("--count", type=int, default=200, help="pictures per kind of scene")
     chosen = parser.parse_args(arguments)
     if chosen.command == "train":
-        if chosen.practise is not None and chosen.name not in PRACTISING:
-            parser.error(f"{chosen.name} can't practise; these can: {', '.join(PRACTISING)}")
-        _train(chosen.name, chosen.refine, chosen.practise)
+        how = next((each for each in FURTHER if getattr(chosen, each) is not None), None)
+        if how in ("practise", "widen") and chosen.name not in FAMILIES:
+            parser.error(f"{chosen.name} can't {how}; these can: {', '.join(FAMILIES)}")
+        _train(chosen.name, how, getattr(chosen, how) if how else 0)
     elif chosen.all == bool(chosen.name):
         parser.error("score: give a NAME or --all")
     elif chosen.all:
@@ -43,14 +49,12 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _train(name: str, refine: int | None, practise: int | None) -> None:
+def _train(name: str, how: str | None, steps: int) -> None:
     miniature = importlib.import_module(f"backends.miniatures.{MODULES.get(name, name)}")
-    if practise is not None:
-        miniature.practise(practise)
-    elif refine is not None:
-        miniature.refine(refine)
-    else:
+    if how is None:
         miniature.train()
+    else:
+        getattr(miniature, how)(steps)
 
 
 def _score(name: str, count: int, *, as_json: bool) -> None:

@@ -9,7 +9,9 @@ whole pictures, because GroupNorm's statistics differ between the two.
 # diffusers fills its top level lazily, which type checkers take for private.
 # pyright: reportPrivateImportUsage=false
 
+import copy
 import random
+from collections.abc import Callable
 from typing import Any, Final, cast
 
 import numpy as np
@@ -29,6 +31,9 @@ NORM_GROUPS: Final = 1
 STEPS: Final = 4800
 WHOLE_SHARE: Final = 0.15
 CROP: Final = 48
+WIDER_STEPS: Final = 1500
+GOOD: Final = 0.015
+"""Mean error of a picture (values from -1 to 1) below which its latents are to stay."""
 
 
 def build() -> AutoencoderKL:
@@ -68,15 +73,16 @@ def to_tensor(pictures: list[Any]) -> torch.Tensor:
     return stacked.permute(0, 3, 1, 2).contiguous().float() / 127.5 - 1
 
 
-def batch(dice: random.Random, size: int, *, whole: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """Fresh pictures, whole or crops around a thing, and their backgrounds' colours.
+def batch(
+    scenes: list[world.Scene], dice: random.Random, *, whole: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pictures of n scenes, whole or crops around a thing, and their backgrounds' colours.
 
-    Pictures are (size, 3, side, side), backgrounds (size, 3), both from -1 to 1.
+    Pictures are (n, 3, side, side), backgrounds (n, 3), both from -1 to 1.
     """
     pictures: list[Any] = []
     backgrounds: list[world.Colour] = []
-    for _ in range(size):
-        scene = world.sample(dice)
+    for scene in scenes:
         picture = world.draw(scene)
         if not whole:
             thing = dice.choice(scene.things)
@@ -126,9 +132,22 @@ class Tutor(nn.Module):
 class Lesson(nn.Module):
     """What trains together: an autoencoder and its tutor."""
 
-    def __init__(self, pupil: nn.Module) -> None:
+    def __init__(self, pupil: AutoencoderKL) -> None:
         super().__init__()
         self.pupil, self.tutor = pupil, Tutor()
+
+    def forward(
+        self, wanted: torch.Tensor, colours: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """How far pictures (n, 3, h, w) and what is read off their latents are off; their means.
+
+        `colours` are those of the pictures' cells.
+        """
+        spread = posterior(self.pupil, wanted.to(fast_type()))
+        latents = spread.sample()
+        surprise = spread.kl().float().mean() / latents[0].numel()
+        drawn = picture_loss(decode(self.pupil, latents), wanted)
+        return drawn + 0.5 * self.tutor(latents, colours) + 1e-4 * surprise, spread.mean
 
 
 def picture_loss(
@@ -150,23 +169,42 @@ def picture_loss(
 def train() -> AutoencoderKL:
     """Train (or resume, or just load) the autoencoder; latents come out standardised."""
     trainee = Trainee(Lesson(build()), rate=2e-3, decay=0.0, average=0.998)
-    lesson = cast(Lesson, trainee.fast)
-    fast = cast(AutoencoderKL, lesson.pupil)
-    dice = random.Random()
+    lesson, dice = cast(Lesson, trainee.fast), random.Random()
 
     def loss(step: int) -> torch.Tensor:
         whole = step > (1 - WHOLE_SHARE) * STEPS
-        wanted, backgrounds = batch(dice, 4 if whole else 16, whole=whole)
-        spread = posterior(fast, wanted.to(fast_type()))
-        latents = spread.sample()
-        surprise = spread.kl().float().mean() / latents[0].numel()
-        told = lesson.tutor(latents, cell_colours(wanted, backgrounds))
-        return picture_loss(decode(fast, latents), wanted) + 0.5 * told + 1e-4 * surprise
+        scenes = [world.sample(dice) for _ in range(4 if whole else 16)]
+        wanted, backgrounds = batch(scenes, dice, whole=whole)
+        return lesson(wanted, cell_colours(wanted, backgrounds))[0]
 
     run_stage("autoencoder", trainee, STEPS, loss)
-    autoencoder = cast(AutoencoderKL, cast(Lesson, trainee.average).pupil).eval()
+    autoencoder = cast(Lesson, trainee.average).pupil.eval()
     standardise(autoencoder)
     return autoencoder
+
+
+def widen(
+    known: AutoencoderKL, draw: Callable[[int], list[world.Scene]], dice: random.Random
+) -> AutoencoderKL:
+    """Go on with scenes that `draw` gives; pictures that were drawn well keep their latents.
+
+    The U-Net and the ControlNet that were trained on them thus begin near where they ended.
+    """
+    before = cast(Any, copy.deepcopy(known)).to(fast_type()).requires_grad_(False)
+    trainee = Trainee(Lesson(copy.deepcopy(known)), rate=1e-3, decay=0.0, average=0.998)
+
+    def loss(step: int) -> torch.Tensor:
+        whole = step > (1 - WHOLE_SHARE) * WIDER_STEPS
+        wanted, backgrounds = batch(draw(4 if whole else 16), dice, whole=whole)
+        with torch.no_grad():
+            then = means(before, wanted.to(fast_type()))
+            good = (decode(before, then).float() - wanted).abs().mean((1, 2, 3)) < GOOD
+        error, now = trainee.fast(wanted, cell_colours(wanted, backgrounds))
+        moved = (now - then).float().square().mean((1, 2, 3)) * good
+        return error + 2 * moved.mean()
+
+    run_stage("autoencoder-widened", trainee, WIDER_STEPS, loss)
+    return cast(Lesson, trainee.average).pupil.eval()
 
 
 @torch.no_grad()
@@ -175,7 +213,8 @@ def standardise(autoencoder: AutoencoderKL) -> None:
 
     After this a `scaling_factor` of 1 is right, and plain diffusers code decodes correctly.
     """
-    pictures, _ = batch(random.Random(7), 256, whole=True)
+    dice = random.Random(7)
+    pictures = to_tensor([world.draw(world.sample(dice)) for _ in range(256)])
     latents = torch.cat([means(autoencoder, part) for part in pictures.split(32)])
     mean, deviation = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
     log(f"latent means {mean.tolist()} deviations {deviation.tolist()}")

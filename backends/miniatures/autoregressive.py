@@ -8,13 +8,12 @@ Of the form's parts only those that drawing needs are trained: the vision tower,
 pictures, and the encoding half of the autoencoder are there because the folder must have them.
 """
 
-import random
+import copy
 from typing import Any, Final, cast
 
 import torch
 from PIL import Image
 from torch import nn
-from torch.nn import functional as F
 from torch.nn.utils import parametrize
 from transformers import (
     DynamicCache,
@@ -27,10 +26,20 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from backends.miniatures import captions, data, decoder, practice, tokens, vocabulary, world
+from backends.miniatures import (
+    captions,
+    data,
+    decoder,
+    practice,
+    tokens,
+    vocabulary,
+    widening,
+    world,
+)
 from backends.miniatures.export import ASSETS, Together, export
 from backends.miniatures.factors import Factors, first_table
 from backends.miniatures.training import Stage, Trainee, forget, run_stage
+from backends.miniatures.widening import Lesson
 
 STEPS: Final = 4300
 DECODER_STEPS: Final = 4800
@@ -123,8 +132,13 @@ def codes() -> torch.Tensor:
     signs = torch.ones(1, 1)
     for _ in range(4):
         signs = torch.cat([torch.cat([signs, signs], 1), torch.cat([signs, -signs], 1)])
-    colours = signs[1 : len(world.COLOURS) + 1].repeat_interleave(len(tokens.pieces()), 0)
-    pieces = tokens.codebook()[:, 3 : 3 + tokens.CHANNELS - len(signs)]
+    hues = signs[1 : len(world.COLOURS) + 1]
+    colours = torch.cat([hues.repeat_interleave(len(tokens.pieces()), 0), hues, hues])
+    pieces = tokens.codebook()[:, 3 : 3 + tokens.CHANNELS - len(signs)].clone()
+    # A second tone is a colour's opposite of a full cell, a dot the full cell's code backwards.
+    pieces[tokens.pieced() :] = torch.stack([-pieces[0], pieces[0].flip(0)]).repeat_interleave(
+        len(hues), 0
+    )
     return torch.cat([colours, pieces], 1)
 
 
@@ -206,6 +220,19 @@ def refine(steps: int) -> None:
     forget(stage.name, "autoregressive-decoder-refined")
 
 
+def widen(steps: int) -> None:
+    """Go on from the committed weights, with what the world has got since; then the decoder."""
+    saved = JanusForConditionalGeneration.from_pretrained(str(FOLDER), dtype=torch.float32)
+    tokenizer = JanusProcessor.from_pretrained(str(FOLDER)).tokenizer
+    stage = Stage("autoregressive-widened", steps, RATE / 3)
+    lesson = widening.lesson(Writer(copy.deepcopy(saved)), stage)
+    average = train_writer(Writer(saved), tokenizer, stage, lesson)
+    train_decoder(average.model, "autoregressive-decoder-widened", DECODER_STEPS // 8)
+    save(average, tokenizer)
+    forget("autoregressive-decoder-widened")
+    widening.done(stage)
+
+
 def practise(steps: int) -> None:
     """Go on from the committed weights: the writer draws, is judged, and learns from it."""
     saved = JanusForConditionalGeneration.from_pretrained(str(FOLDER), dtype=torch.float32)
@@ -276,23 +303,27 @@ def train_decoder(model: JanusForConditionalGeneration, name: str, steps: int) -
     decoder.train(plan, vq, drawn, cast(decoder.Lookup, vq.quantize.get_codebook_entry))
 
 
-def train_writer(writer: Writer, tokenizer: PreTrainedTokenizerFast, stage: Stage) -> Writer:
+def train_writer(
+    writer: Writer,
+    tokenizer: PreTrainedTokenizerFast,
+    stage: Stage,
+    lesson: Lesson | None = None,
+) -> Writer:
     """The language model over captions and pictures; gives its averaged weights."""
+    lesson = lesson or Lesson()
     trainee = Trainee(writer, rate=stage.rate, matrices="model.model.language_model.layers.")
     fast = cast(Writer, trainee.fast)
     fast.model.set_attn_implementation("eager")
-    read, dice = vocabulary.Prompts(tokenizer), random.Random()
+    read = vocabulary.Prompts(tokenizer)
 
     def loss(_: int) -> torch.Tensor:
-        scenes = [world.sample(dice) for _ in range(BATCH)]
+        scenes, _new = lesson.scenes(BATCH)
         whole = torch.stack([tokens.of(scene) for scene in scenes]).flatten(1)
-        empty = whole == torch.tensor([tokens.flat(s.background) for s in scenes])[:, None]
+        empty = tokens.empty(whole, scenes)
         judged = ~empty | (torch.rand(whole.shape) < SEEN)
-        blank = [dice.random() < data.DROPPED for _ in scenes]
-        numbers, mask = read([captions.write(scene, dice) for scene in scenes], blank)
-        error = F.cross_entropy(
-            fast(numbers, mask, whole, judged).float(), whole[judged], reduction="none"
-        )
+        blank = [lesson.dice.random() < data.DROPPED for _ in scenes]
+        told = read([captions.write(scene, lesson.dice) for scene in scenes], blank)
+        error = lesson.token_errors(fast, (*told, whole, judged), whole)
         # A thing's tokens count no more than their share: what is drawn is sampled from this, and
         # things would begin too often.
         weight = torch.where(empty, 1 / SEEN, 1.0)[judged]

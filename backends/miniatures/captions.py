@@ -1,7 +1,7 @@
 """Sentences for scenes, in several wordings.
 
 A caption never says anything untrue of its scene, but may leave things out: sizes, the position,
-the relation, and the background where it is the default one (see `Scene.default_background`).
+the relation, and the background where it is flat and the default one (`Scene.default_background`).
 """
 
 import random
@@ -31,11 +31,11 @@ TEXTURE_WORDS: Final = {
     "striped": ("striped",),
     "dotted": ("dotted", "spotted"),
     "checkered": ("checkered", "chequered"),
-    "outlined": ("outlined", "hollow"),
 }
-NUMBER_WORDS: Final = {2: ("two", "2"), 3: ("three", "3"), 4: ("four", "4")}
-"""Textures are no part of the world yet. Vocabularies have their words all the same, so that
+OUTLINE_WORDS: Final = ("outlined", "hollow")
+"""Outlines are no part of the world yet. Vocabularies have their words all the same, so that
 weights trained with them can go on when they are."""
+NUMBER_WORDS: Final = {2: ("two", "2"), 3: ("three", "3"), 4: ("four", "4")}
 VAGUE_WORDS: Final = ("shape", "thing", "object")
 
 PLACES: Final = {
@@ -97,9 +97,9 @@ def write(
         if scene.position is not None and (full or dice.random() < 0.65):
             place = _place(scene.position, dice)
             sentence = f"{place} {sentence}" if dice.random() < 0.08 else f"{sentence} {place}"
-    if full or scene.background != scene.default_background or dice.random() < 0.5:
-        frame = dice.choice(BACKGROUND_FRAMES)
-        background = frame.format(_colour(scene.background, dice))
+    told = full or scene.texture or scene.background != scene.default_background
+    if told or dice.random() < 0.5:
+        background = dice.choice(BACKGROUND_FRAMES).format(_ground(scene, dice))
         background = background.replace(" a o", " an o")
         sentence = sentence + ("" if background.startswith(",") else " ") + background
     if article and dice.random() < 0.3:
@@ -124,6 +124,14 @@ def _colour(colour: str, dice: random.Random) -> str:
     return dice.choice(COLOUR_WORDS.get(colour, (colour,)))
 
 
+def _ground(scene: Scene, dice: random.Random) -> str:
+    """The background's colour and texture, in either order."""
+    words = [_colour(scene.background, dice)]
+    if scene.texture:
+        words.insert(dice.random() < 0.2, dice.choice(TEXTURE_WORDS[scene.texture]))
+    return " ".join(words)
+
+
 def plural(noun: str) -> str:
     """Several of them."""
     return noun + ("es" if noun.endswith("s") else "s")
@@ -140,7 +148,7 @@ def words() -> tuple[str, ...]:
     from backends.miniatures.world import COLOURS, SHAPES
 
     sources: list[str] = [*OPENINGS, *VAGUE_WORDS, *CORNER_FRAMES, *BACKGROUND_FRAMES, *COLOURS]
-    sources += [*SHAPES, "the", "an"]
+    sources += [*SHAPES, *OUTLINE_WORDS, "the", "an"]
     sources += [plural(word) for word in (*SHAPES, *VAGUE_WORDS, "disc", "plus")]
     tables: list[Mapping[Any, tuple[str, ...]]] = [SIZE_WORDS, COLOUR_WORDS, SHAPE_WORDS, PLACES]
     tables += [RELATION_WORDS, LOOSE_WORDS, TEXTURE_WORDS, NUMBER_WORDS]

@@ -13,7 +13,7 @@ have a fixed one, and the three channels for it stay empty.
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -31,12 +31,13 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import T5EncoderModel, T5Tokenizer
 
-from backends.miniatures import data, practice, reader, world
+from backends.miniatures import data, practice, reader, widening, world
 from backends.miniatures.autoencoder import to_tensor
 from backends.miniatures.defaults import SETTINGS
 from backends.miniatures.export import ASSETS, export
 from backends.miniatures.precision import at_border, fast_type
 from backends.miniatures.training import Stage, Trainee, forget, run_stage
+from backends.miniatures.widening import Lesson
 
 STEPS: Final = 7200
 SUPER_STEPS: Final = 4600
@@ -136,6 +137,24 @@ def refine(steps: int) -> None:
     forget(*(stage.name for stage in stages))
 
 
+def widen(steps: int) -> None:
+    """Go on from the committed weights, with what the world has got since.
+
+    The first stage for `steps` steps. The second, which is shown what to draw, simply goes on for a
+    quarter of them with the text encoder as it has become.
+    """
+    base = cast(Any, IFPipeline).from_pretrained(str(FOLDER))
+    upper = cast(Any, IFSuperResolutionPipeline).from_pretrained(str(SUPER_FOLDER))
+    known, tokenizer = base.text_encoder, base.tokenizer
+    stages = Stage("cascade-widened", steps, 4e-4), Stage("cascade-super-widened", steps // 4, 4e-4)
+    lesson = widening.lesson(Painter(base.unet, known), stages[0])
+    encoder = widening.asked(known, reader.read_by(tokenizer), widening.asking(stages[0]))
+    train_base(Painter(base.unet, encoder), Tools(tokenizer, stages[0], lesson))
+    train_super(Painter(upper.unet, encoder), Tools(tokenizer, stages[1]))
+    forget(stages[1].name)
+    widening.done(stages[0])
+
+
 def practise(steps: int) -> None:
     """Go on from the committed weights: the first stage draws, is judged, and learns from it."""
     base = cast(Any, IFPipeline).from_pretrained(str(FOLDER))
@@ -190,6 +209,7 @@ class Tools:
 
     tokenizer: T5Tokenizer
     stage: Stage
+    lesson: Lesson = field(default_factory=Lesson)
 
 
 def train_base(painter: Painter, tools: Tools) -> None:
@@ -264,12 +284,12 @@ def _train(painter: Painter, tools: Tools, folder: Path, lesson: _Lesson) -> Non
     fast = cast(Painter, trainee.fast)
     # Written-out attention: on processors the fused kernel's backward pass is far slower.
     fast.unet.set_attn_processor(AttnProcessor())
-    words, dice = reader.Sentences(tools.tokenizer), random.Random()
+    words = reader.Sentences(tools.tokenizer)
 
     def loss(step: int) -> torch.Tensor:
-        scenes = [world.sample(dice) for _ in range(lesson.batch)]
+        scenes, new = tools.lesson.scenes(lesson.batch)
         clean, given = lesson.case(scenes, step)
-        told = words([data.caption(scene, dice) for scene in scenes])
+        told = words([data.caption(scene, tools.lesson.dice) for scene in scenes])
         times = torch.randint(len(lesson.kept), (len(clean),))
         signal = lesson.kept[times].sqrt()[:, None, None, None]
         grain = (1 - lesson.kept[times]).sqrt()[:, None, None, None]
@@ -277,7 +297,13 @@ def _train(painter: Painter, tools: Tools, folder: Path, lesson: _Lesson) -> Non
         noisy = signal * clean + grain * noise
         beside = given.pop("beside", None)
         shown = noisy if beside is None else torch.cat([noisy, beside], 1)
-        error = (fast(shown, times, told, **given) - (signal * noise - grain * clean)).square()
+
+        def said(model: Painter, rows: torch.Tensor) -> torch.Tensor:
+            more = {name: value[rows] for name, value in given.items()}
+            return model(shown[rows], times[rows], tuple(part[rows] for part in told), **more)
+
+        wanted = tools.lesson.target(signal * noise - grain * clean, new, said)
+        error = (fast(shown, times, told, **given) - wanted).square()
         if clean.shape[-1] == lesson.side:  # no crops, which are on things anyway
             error = error * data.importance(scenes, lesson.side, EMPHASIS)
         return error.mean()

@@ -31,6 +31,11 @@ class Verdict:
         return self.count and self.shapes and self.colours and self.relation
 
     @property
+    def textured(self) -> bool:
+        """All things with the right shapes and colours where they belong, on the right texture."""
+        return self.counted and self.background and self.relation and self.binding
+
+    @property
     def counted(self) -> bool:
         """As many things as a group has, all with the right shape and colour."""
         return self.count and self.shapes and self.colours
@@ -53,7 +58,7 @@ def judge(view: View, scene: Scene) -> Verdict:
         count=count,
         shapes=shapes,
         colours=colours,
-        background=view.background == scene.background,
+        background=(view.background, view.texture) == (scene.background, scene.texture),
         sizes=sizes,
         position=_placed(pairs[0][0], scene.position),
         relation=scene.relation is None or _related(pairs, scene.relation),

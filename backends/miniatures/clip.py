@@ -27,6 +27,7 @@ from backends.miniatures import captions, text, world
 from backends.miniatures.autoencoder import to_tensor
 from backends.miniatures.export import ASSETS, Together, export
 from backends.miniatures.shapes import SHAPES
+from backends.miniatures.textures import TEXTURES
 from backends.miniatures.training import Stage, Trainee, forget, run_stage
 from backends.miniatures.world import Scene, Thing
 
@@ -65,6 +66,8 @@ def neighbour(scene: Scene, dice: random.Random) -> Scene:
 
     Of a group another number is as near as another look; where its things lie, no caption says.
     """
+    if scene.texture and dice.random() < 0.4:
+        return replace(scene, texture=dice.choice([t for t in TEXTURES if t != scene.texture]))
     if scene.number > 1:
         return _other_group(scene, dice)
     if scene.relation and dice.random() < 0.6:
@@ -99,7 +102,10 @@ def _changed(thing: Thing, scene: Scene, dice: random.Random) -> Thing:
     if dice.random() < 0.5:
         return replace(thing, shape=dice.choice([s for s in SHAPES if s != thing.shape]))
     taken = {scene.background, *(each.colour for each in scene.things)}
-    return replace(thing, colour=dice.choice([c for c in world.COLOURS if c not in taken]))
+    free = [colour for colour in world.COLOURS if colour not in taken]
+    if scene.texture:
+        free = [colour for colour in free if world.clear(colour, scene.background)]
+    return replace(thing, colour=dice.choice(free))
 
 
 def eyes() -> CLIPImageProcessor:

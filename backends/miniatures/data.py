@@ -29,6 +29,10 @@ def loose_scenes(count: int, seed: int = SEED + 1) -> list[world.Scene]:
     return [world.loosened(world.sample(dice), dice) for _ in range(count)]
 
 
+TEXTURED: Final = 0.3
+"""What a textured background counts, from 0, as an empty one, to 1, as things do."""
+
+
 @torch.no_grad()
 def encoded(
     name: str, encode: Callable[[torch.Tensor], torch.Tensor], everything: list[world.Scene]
@@ -52,12 +56,14 @@ def importance(scenes: list[world.Scene], side: int = 16, emphasis: float = 5) -
     """How much each latent pixel's error counts: (n, 1, side, side), 1 on average.
 
     Things cover a tenth of a picture but are nearly all that a caption is about, so that pixels
-    on and around them count `emphasis` times as much as the empty background.
+    on and around them count `emphasis` times as much as an empty background. One with a texture
+    is not empty: it counts something between.
     """
     pixels = world.SIDE // side
     middle = (torch.arange(side) + 0.5) * pixels
     near = torch.zeros(len(scenes), 1, side, side)
     for index, scene in enumerate(scenes):
+        near[index] = TEXTURED if scene.texture else 0.0
         for thing in scene.things:
             across = (middle - thing.x).abs() < thing.radius + 0.75 * pixels
             along = (middle - thing.y).abs() < thing.radius + 0.75 * pixels
@@ -73,14 +79,19 @@ def caption(scene: world.Scene, dice: random.Random) -> str:
 
 @dataclass(slots=True)
 class Batches:
-    """Random batches of codes with freshly written captions."""
+    """Random batches of codes with freshly written captions.
+
+    `pools` are the numbers of the scenes that are drawn from in turns; without any, all are one.
+    """
 
     codes: torch.Tensor
     scenes: list[world.Scene]
     dice: random.Random
+    pools: tuple[list[int], ...] = ()
 
     def draw(self, size: int) -> tuple[torch.Tensor, list[str], list[world.Scene]]:
         """Codes (size, ...), a caption of each, some of them empty, and their scenes."""
-        chosen = self.dice.choices(range(len(self.codes)), k=size)
+        pools = self.pools or (range(len(self.codes)),)
+        chosen = [self.dice.choice(pools[index % len(pools)]) for index in range(size)]
         drawn = [self.scenes[index] for index in chosen]
         return self.codes[chosen], [caption(scene, self.dice) for scene in drawn], drawn

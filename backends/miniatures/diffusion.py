@@ -11,8 +11,8 @@ where the picture's colours and places are decided.
 
 import copy
 import json
-import random
 from collections import deque
+from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 import torch
@@ -28,12 +28,13 @@ from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from backends.miniatures import autoencoder as kl
-from backends.miniatures import data, decoder, practice, text, world
+from backends.miniatures import data, decoder, practice, text, widening, world
 from backends.miniatures.defaults import SETTINGS
 from backends.miniatures.export import ASSETS, export, without_projection
 from backends.miniatures.precision import at_border, fast_type
 from backends.miniatures.preview import fit
 from backends.miniatures.training import WORKSHOP, Stage, Trainee, forget, run_stage
+from backends.miniatures.widening import Lesson
 
 STEPS: Final = 8000
 BATCH: Final = 64
@@ -42,6 +43,8 @@ READING: Final = 0.1
 able to answer what it was taught to read."""
 CHANNELS: Final = (64, 96, 128)
 FOLDER: Final = ASSETS / "diffusion"
+MOVED: Final = ("latents", "loose-latents")
+"""Caches that another autoencoder leaves behind."""
 
 
 def build() -> UNet2DConditionModel:
@@ -140,7 +143,8 @@ def train() -> None:
     codes = latents(autoencoder)
     train_decoder(autoencoder, codes)
     stage = Stage("diffusion", STEPS, rate=1e-3)
-    train_painter(Painter(build(), without_projection(reader)), tokenizer, autoencoder, stage)
+    painter = Painter(build(), without_projection(reader))
+    train_painter(painter, Tools(tokenizer, autoencoder, stage))
 
 
 def refine(steps: int) -> None:
@@ -149,10 +153,27 @@ def refine(steps: int) -> None:
     tokenizer = cast(CLIPTokenizer, saved.tokenizer)
     painter = Painter(saved.unet, cast(CLIPTextModel, saved.text_encoder))
     stage = Stage("diffusion-refined", steps, rate=7e-4)
-    average = train_painter(painter, tokenizer, saved.vae, stage)
+    average = train_painter(painter, Tools(tokenizer, saved.vae, stage))
     train_decoder(saved.vae, latents(saved.vae), "decoder-refined")
     save(average, saved.vae, tokenizer)
     forget("diffusion-refined", "decoder-refined")
+
+
+def widen(steps: int) -> None:
+    """Go on from the committed weights, with what the world has got since: autoencoder and all."""
+    saved = StableDiffusionPipeline.from_pretrained(str(FOLDER))
+    tokenizer, known = cast(CLIPTokenizer, saved.tokenizer), cast(CLIPTextModel, saved.text_encoder)
+    stage = Stage("diffusion-widened", steps, rate=4e-4)
+    lesson = widening.lesson(Painter(saved.unet, known), stage)
+    read = widening.by_clip(tokenizer, "pooler_output")
+    encoder = widening.asked(known, read, widening.asking(stage))
+    vae = kl.widen(saved.vae, lambda count: lesson.scenes(count)[0], lesson.dice)
+    painter = Painter(saved.unet, encoder.requires_grad_(False))
+    average = train_painter(painter, Tools(tokenizer, vae, stage, lesson))
+    train_decoder(vae, latents(vae, "latents-widened"), "decoder-widened")
+    save(average, vae, tokenizer)
+    forget("autoencoder-widened", "latents-widened", "decoder-widened", *MOVED)
+    widening.done(stage)
 
 
 def practise(steps: int) -> None:
@@ -216,17 +237,26 @@ def train_decoder(autoencoder: AutoencoderKL, codes: torch.Tensor, name: str = "
     decoder.train(plan, autoencoder, codes, lambda chosen: chosen.float())
 
 
-def train_painter(
-    painter: Painter, tokenizer: CLIPTokenizer, autoencoder: AutoencoderKL, stage: Stage
-) -> Painter:
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What the U-Net is trained with, beside itself."""
+
+    tokenizer: CLIPTokenizer
+    autoencoder: AutoencoderKL
+    stage: Stage
+    lesson: Lesson = field(default_factory=Lesson)
+
+
+def train_painter(painter: Painter, tools: Tools) -> Painter:
     """The U-Net and its text encoder; gives their averaged weights."""
-    codes = latents(autoencoder)
+    stage, lesson = tools.stage, tools.lesson
+    codes = latents(tools.autoencoder, "latents" if lesson.before is None else "latents-widened")
     trainee = Trainee(painter, rate=stage.rate, gentle=("encoder.", 0.3), matrices="unet.")
     fast = cast(Painter, trainee.fast)
     plain_attention(fast.unet)
     fast.encoder.set_attn_implementation("eager")
-    batches = data.Batches(codes, data.scenes(len(codes)), random.Random())
-    tokens, kept = text.Tokens(tokenizer), scheduler().alphas_cumprod
+    batches = lesson.batches(codes, data.scenes(len(codes)))
+    tokens, kept = text.Tokens(tools.tokenizer), scheduler().alphas_cumprod
 
     def loss(_: int) -> torch.Tensor:
         clean, sentences, scenes = batches.draw(BATCH)
@@ -236,15 +266,23 @@ def train_painter(
         grain = (1 - kept[times]).sqrt()[:, None, None, None]
         noise = torch.randn_like(clean)
         noisy = (signal * clean + grain * noise).to(fast_type())
-        drawn, pooled = fast(noisy, times, tokens(sentences))
-        error = (drawn.float() - (signal * noise - grain * clean)).square()
+        words = tokens(sentences)
+        new = torch.tensor([widening.is_new(scene) for scene in scenes])
+
+        def said(model: Painter, rows: torch.Tensor) -> torch.Tensor:
+            return model(noisy[rows], times[rows], words[rows])[0]
+
+        drawn, pooled = fast(noisy, times, words)
+        error = (drawn.float() - lesson.target(signal * noise - grain * clean, new, said)).square()
         told = torch.tensor([sentence != "" for sentence in sentences])
         wanted = torch.tensor([text.answers(scene) for scene in scenes])
         reading = fast.questions(pooled[told], wanted[told])
         return (error * data.importance(scenes)).mean() + READING * reading
 
     average = cast(Painter, trainee.average)
-    run_stage(
-        stage.name, trainee, stage.steps, loss, look=lambda: save(average, autoencoder, tokenizer)
-    )
+
+    def look() -> None:
+        save(average, tools.autoencoder, tools.tokenizer)
+
+    run_stage(stage.name, trainee, stage.steps, loss, look=look)
     return average

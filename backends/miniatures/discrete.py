@@ -9,7 +9,8 @@ like any other at the next step, and may change again.
 # diffusers fills its top level lazily, which type checkers take for private.
 # pyright: reportPrivateImportUsage=false
 
-import random
+import copy
+from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 import torch
@@ -18,7 +19,6 @@ from diffusers.models.attention_processor import AttnProcessor
 from diffusers.pipelines.deprecated.vq_diffusion.pipeline_vq_diffusion import (
     LearnedClassifierFreeSamplingEmbeddings,
 )
-from diffusers.schedulers.scheduling_vq_diffusion import VQDiffusionScheduler
 from PIL import Image
 from torch import nn
 from torch.nn import functional as F
@@ -26,11 +26,13 @@ from torch.nn.utils import parametrize
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from backends.local.discrete import read as open_folder
-from backends.miniatures import data, practice, text, tokens, world
+from backends.miniatures import data, mask_and_replace, practice, text, tokens, widening
 from backends.miniatures.defaults import SETTINGS
 from backends.miniatures.export import ASSETS, export
 from backends.miniatures.factors import Factors, first_table
+from backends.miniatures.mask_and_replace import TIMES
 from backends.miniatures.training import Stage, Trainee, forget, run_stage
+from backends.miniatures.widening import Lesson
 
 STEPS: Final = 9000
 BATCH: Final = 48
@@ -38,8 +40,6 @@ GROUPS: Final = 4
 """A batch is drawn at so many times: diffusers' AdaLayerNorm takes one for all that it is given."""
 RATE: Final = 2e-3
 FOLDER: Final = ASSETS / "discrete"
-TIMES: Final = 32
-"""Steps of noise, in training as in drawing: the pipeline's schedule knows no fewer."""
 HEADS: Final = 4
 WIDTH: Final = 128
 LAYERS: Final = 5
@@ -71,13 +71,6 @@ def build() -> Transformer2DModel:
     model.out.weight.data = 0.3 * first_table(0, WIDTH)
     nn.init.zeros_(model.out.bias)
     return model
-
-
-def scheduler() -> VQDiffusionScheduler:
-    """At the end nine tenths of the tokens are masked and the others are any, as in the paper."""
-    return VQDiffusionScheduler(
-        num_vec_classes=tokens.count() + 1, num_train_timesteps=TIMES, gamma_cum_end=0.9
-    )
 
 
 class Restorer(nn.Module):
@@ -132,28 +125,6 @@ def read(encoder: CLIPTextModel, sentences: torch.Tensor) -> torch.Tensor:
     return F.normalize(encoder(sentences).last_hidden_state, dim=-1)
 
 
-def noised(codes: torch.Tensor, times: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Codes (batch, 64) after `times` (batch,) steps of noise, and which were touched."""
-    kept, _, masked = (table.exp()[times][:, None] for table in _so_far())
-    chance = torch.rand(codes.shape)
-    touched = chance >= kept
-    hidden = touched & (chance < kept + masked)
-    others = torch.randint(tokens.count(), codes.shape)
-    return torch.where(hidden, tokens.count(), torch.where(touched, others, codes)), touched
-
-
-def _steps() -> tuple[torch.Tensor, ...]:
-    """Of each step of noise, logarithms: kept, made a certain other token, masked."""
-    schedule = scheduler()
-    return schedule.log_at, schedule.log_bt, schedule.log_ct
-
-
-def _so_far() -> tuple[torch.Tensor, ...]:
-    """The same for all steps up to each."""
-    schedule = scheduler()
-    return schedule.log_cumprod_at, schedule.log_cumprod_bt, schedule.log_cumprod_ct
-
-
 def drawn_by(vq: VQModel) -> VQModel:
     """The masked miniature's VQModel as this pipeline expects it.
 
@@ -177,7 +148,7 @@ def pipeline(
         text_encoder=encoder,
         tokenizer=tokenizer,
         transformer=transformer,
-        scheduler=scheduler(),
+        scheduler=mask_and_replace.scheduler(),
         learned_classifier_free_sampling_embeddings=LearnedClassifierFreeSamplingEmbeddings(
             learnable=False
         ),
@@ -188,7 +159,8 @@ def train() -> None:
     """All of it: the text encoder is the diffusion miniature's, the tokens are the masked one's."""
     tokenizer, encoder = _reader()
     vq = _decoder()
-    train_restorer(Restorer(build(), encoder), tokenizer, vq, Stage("discrete", STEPS, RATE))
+    tools = Tools(tokenizer, vq, Stage("discrete", STEPS, RATE))
+    train_restorer(Restorer(build(), encoder), tools)
 
 
 def refine(steps: int) -> None:
@@ -196,8 +168,21 @@ def refine(steps: int) -> None:
     saved = cast(Any, open_folder(FOLDER))
     stage = Stage("discrete-refined", steps, RATE / 2)
     tokenizer, encoder = _reader()
-    train_restorer(Restorer(saved.transformer, encoder), tokenizer, _decoder(), stage)
+    train_restorer(Restorer(saved.transformer, encoder), Tools(tokenizer, _decoder(), stage))
     forget(stage.name)
+
+
+def widen(steps: int) -> None:
+    """Go on from the committed weights, with what the world and the tokens' decoder have got."""
+    saved = cast(Any, open_folder(FOLDER))
+    tokenizer, known = saved.tokenizer, saved.text_encoder
+    stage = Stage("discrete-widened", steps, RATE / 2)
+    lesson = widening.lesson(Restorer(copy.deepcopy(saved.transformer), known), stage)
+    read = widening.by_clip(tokenizer, "pooler_output")
+    encoder = widening.asked(known, read, widening.asking(stage))
+    tools = Tools(tokenizer, _decoder(), stage, lesson)
+    train_restorer(Restorer(saved.transformer, encoder), tools)
+    widening.done(stage)
 
 
 def practise(steps: int) -> None:
@@ -218,7 +203,7 @@ def practise(steps: int) -> None:
     def loss(learner: nn.Module, before: nn.Module, batch: practice.Batch) -> torch.Tensor:
         times = torch.randint(TIMES, (GROUPS,))
         each = times.repeat_interleave(len(batch.codes) // GROUPS)
-        shown, touched = noised(batch.codes, each)
+        shown, touched = mask_and_replace.noised(batch.codes, each)
         given = shown, times, words(batch.sentences), touched
         now = practice.likely(learner(*given), batch.codes[touched])
         with torch.no_grad():
@@ -248,7 +233,7 @@ def restored(restorer: Restorer, told: torch.Tensor) -> torch.Tensor:
     for time in reversed(range(TIMES)):
         times = torch.full((GROUPS,), time)
         logits = restorer(codes, times, told, everywhere).float()
-        codes = before(codes, _likeliest(logits).view_as(codes), time)
+        codes = mask_and_replace.before(codes, _likeliest(logits).view_as(codes), time)
     return codes
 
 
@@ -258,31 +243,6 @@ def _likeliest(logits: torch.Tensor) -> torch.Tensor:
     likelier = chances.cumsum(-1) - chances
     kept = chances * (likelier < SETTINGS["discrete"].truncation_rate)
     return found.gather(-1, torch.multinomial(kept, 1))[:, 0]
-
-
-def before(codes: torch.Tensor, clean: torch.Tensor, time: int) -> torch.Tensor:
-    """What `codes` were before noise step `time` (0 is the first), if they were `clean` at first.
-
-    All are (n, 64), masked cells hold `tokens.count()`. Drawn from q(x before | x now, x clean).
-    """
-    if time == 0:
-        return clean
-    kept, other, hidden = (table.exp()[time] for table in _steps())
-    kept_so_far, other_so_far, hidden_so_far = (table.exp()[time - 1] for table in _so_far())
-    masked = codes == tokens.count()
-    number = tokens.count()
-    # Weights of four cases: it was masked, the clean token, what it is now, or any other one.
-    was_masked = torch.where(masked, hidden_so_far, 0.0)
-    now = torch.where(masked, hidden, other)
-    was_clean = now * kept_so_far
-    was_any = now * other_so_far * number
-    same = torch.where(codes == clean, kept_so_far + other_so_far, other_so_far)
-    was_now = torch.where(masked, 0.0, kept * same)
-    case = torch.stack([was_masked, was_clean, was_now, was_any], -1).flatten(0, 1)
-    chosen = torch.multinomial(case, 1).view_as(codes)
-    anything = torch.randint(number, codes.shape)
-    found = torch.where(chosen == 1, clean, torch.where(chosen == 2, codes, anything))
-    return torch.where(chosen == 0, number, found)
 
 
 def _decoder() -> VQModel:
@@ -302,31 +262,40 @@ def _plain_attention(restorer: Restorer) -> None:
     restorer.encoder.set_attn_implementation("eager")
 
 
-def train_restorer(restorer: Restorer, tokenizer: CLIPTokenizer, vq: VQModel, stage: Stage) -> None:
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What the transformer is trained with, beside itself."""
+
+    tokenizer: CLIPTokenizer
+    vq: VQModel
+    stage: Stage
+    lesson: Lesson = field(default_factory=Lesson)
+
+
+def train_restorer(restorer: Restorer, tools: Tools) -> None:
     """The transformer, led by a text encoder that stays as it is; exports as it goes."""
+    stage, lesson = tools.stage, tools.lesson
     trainee = Trainee(restorer, rate=stage.rate, matrices="transformer.transformer_blocks.")
     fast = cast(Restorer, trainee.fast)
     _plain_attention(fast)
-    words, dice = text.Tokens(tokenizer), random.Random()
+    words = text.Tokens(tools.tokenizer)
 
     def loss(_: int) -> torch.Tensor:
-        scenes = [world.sample(dice) for _ in range(BATCH)]
+        scenes, _new = lesson.scenes(BATCH)
         whole = torch.stack([tokens.of(scene) for scene in scenes]).flatten(1)
-        empty = whole == torch.tensor([tokens.flat(s.background) for s in scenes])[:, None]
+        empty = tokens.empty(whole, scenes)
         times = torch.randint(TIMES, (GROUPS,))
-        shown, touched = noised(whole, times.repeat_interleave(BATCH // GROUPS))
+        shown, touched = mask_and_replace.noised(whole, times.repeat_interleave(BATCH // GROUPS))
         share = torch.where(touched, torch.where(empty, SEEN, 1.0), KEPT)
         judged = torch.rand(whole.shape) < share
-        sentences = words([data.caption(scene, dice) for scene in scenes])
-        error = F.cross_entropy(
-            fast(shown, times, sentences, judged).float(), whole[judged], reduction="none"
-        )
+        sentences = words([data.caption(scene, lesson.dice) for scene in scenes])
+        error = lesson.token_errors(fast, (shown, times, sentences, judged), whole)
         weight = torch.where(touched, torch.where(empty, 1 / SEEN, EMPHASIS), 1.0)[judged]
         return (error * weight).sum() / weight.sum()
 
     average = cast(Restorer, trainee.average)
 
     def look() -> None:
-        export(pipeline(average.whole(), average.encoder, vq, tokenizer), FOLDER)
+        export(pipeline(average.whole(), average.encoder, tools.vq, tools.tokenizer), FOLDER)
 
     run_stage(stage.name, trainee, stage.steps, loss, look=look)

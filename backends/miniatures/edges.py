@@ -1,6 +1,7 @@
 """Canny edges of pictures, and how well two sets of edges agree."""
 
 import random
+from dataclasses import replace
 from typing import TypeAlias
 
 import cv2
@@ -45,7 +46,11 @@ def _near(mask: Mask, within: int) -> Mask:
 
 
 def as_brought(scene: Scene, dice: random.Random) -> Image.Image:
-    """The edges of a scene as one user or another would bring them: RGB, SIDE x SIDE."""
+    """The edges of a scene as one user or another would bring them: RGB, SIDE x SIDE.
+
+    They are the things'; a textured background is left to the prompt.
+    """
+    scene = replace(scene, texture=None)
     kind = dice.random()
     if kind < 0.1:
         return _sketch(scene, dice)

@@ -3,7 +3,8 @@
 There are thousands of tokens, most of them rare. A token's row is `hue + piece + hue' * piece'`:
 the sum says what all reds and all star tips share; the product lets a model be torn between a red
 tip and a blue side without believing in a blue tip. Cells that are all of one colour, things' inner
-parts and backgrounds, have rows of their own, as have further tokens such as the mask.
+parts and backgrounds, have rows of their own, as have textured cells and further tokens such as
+the mask.
 """
 
 import torch
@@ -21,6 +22,7 @@ def first_table(further: int, width: int) -> torch.Tensor:
     left, strength, _ = torch.linalg.svd(looks - looks.mean(0), full_matrices=False)
     shown = (left * strength)[:, :width]
     colours, pieces = len(world.COLOURS), len(looks)
+    further += tokens.count() - tokens.pieced()
     rows = torch.randn(3 * colours + 2 * pieces + further, width) / 2
     rows[colours : colours + pieces] /= 5
     rows[colours : colours + pieces] += shown / shown.std() / 2

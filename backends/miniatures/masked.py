@@ -9,8 +9,9 @@ depthwise convolutions, three of them before the transformer so that the border 
 # diffusers fills its top level lazily, which type checkers take for private.
 # pyright: reportPrivateImportUsage=false
 
+import copy
 import math
-import random
+from dataclasses import dataclass, field
 from typing import Final, cast
 
 import torch
@@ -18,16 +19,16 @@ from diffusers import AmusedPipeline, AmusedScheduler, UVit2DModel, VQModel
 from diffusers.models.attention_processor import AttnProcessor
 from PIL import Image
 from torch import nn
-from torch.nn import functional as F
 from torch.nn.utils import parametrize
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
 from backends.miniatures import autoencoder as kl
-from backends.miniatures import data, practice, text, tokens, world
+from backends.miniatures import data, practice, text, tokens, widening, world
 from backends.miniatures.defaults import SETTINGS
 from backends.miniatures.export import ASSETS, export
 from backends.miniatures.factors import Factors, first_table
 from backends.miniatures.training import WORKSHOP, Stage, Trainee, forget, run_stage
+from backends.miniatures.widening import Lesson
 
 STEPS: Final = 6000
 BATCH: Final = 48
@@ -138,18 +139,33 @@ def train() -> None:
     """All stages, each resumed from its checkpoint; exports as it goes."""
     tokenizer, reader = text.pretrain(WORKSHOP / "tokenizer")
     vq = tokens.train(kl.train())
-    train_filler(Filler(build(), reader), tokenizer, vq, Stage("masked", STEPS, RATE))
+    train_filler(Filler(build(), reader), Tools(tokenizer, vq, Stage("masked", STEPS, RATE)))
 
 
 def refine(steps: int) -> None:
-    """Go on from the committed weights: the transformer for `steps` steps, then the decoder."""
+    """Go on from the committed weights: the transformer for `steps` steps, then the tokens' VQ."""
     saved = AmusedPipeline.from_pretrained(str(FOLDER))
     filler = Filler(saved.transformer, saved.text_encoder)
     stage = Stage("masked-refined", steps, RATE / 2)
-    average = train_filler(filler, saved.tokenizer, saved.vqvae, stage)
-    tokens.train_decoder(saved.vqvae, "token-decoder-refined", tokens.DECODER_STEPS // 2)
+    average = train_filler(filler, Tools(saved.tokenizer, saved.vqvae, stage))
+    tokens.refine(saved.vqvae)
     save(average, saved.vqvae, saved.tokenizer)
-    forget("masked-refined", "token-decoder-refined")
+    forget("masked-refined")
+
+
+def widen(steps: int) -> None:
+    """Go on from the committed weights, with what the world has got since; then the tokens' VQ."""
+    saved = AmusedPipeline.from_pretrained(str(FOLDER))
+    tokenizer, known = saved.tokenizer, saved.text_encoder
+    stage = Stage("masked-widened", steps, RATE / 5)
+    lesson = widening.lesson(Filler(copy.deepcopy(saved.transformer), known), stage)
+    read = widening.by_clip(tokenizer, "text_embeds")
+    encoder = widening.asked(known, read, widening.asking(stage))
+    tools = Tools(tokenizer, saved.vqvae, stage, lesson)
+    average = train_filler(Filler(saved.transformer, encoder), tools)
+    tokens.refine(saved.vqvae)
+    save(average, saved.vqvae, tokenizer)
+    widening.done(stage)
 
 
 def practise(steps: int) -> None:
@@ -216,27 +232,40 @@ def save(filler: Filler, vq: VQModel, tokenizer: CLIPTokenizer) -> None:
     export(pipeline(filler.whole(), filler.encoder, vq, tokenizer), FOLDER)
 
 
-def train_filler(filler: Filler, tokenizer: CLIPTokenizer, vq: VQModel, stage: Stage) -> Filler:
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What the transformer is trained with, beside itself."""
+
+    tokenizer: CLIPTokenizer
+    vq: VQModel
+    stage: Stage
+    lesson: Lesson = field(default_factory=Lesson)
+
+
+def train_filler(filler: Filler, tools: Tools) -> Filler:
     """The transformer, led by a text encoder that stays as it is; gives its averaged weights."""
+    stage, lesson = tools.stage, tools.lesson
     trainee = Trainee(filler, rate=stage.rate, matrices="transformer.")
     fast = cast(Filler, trainee.fast)
     fast.transformer.set_attn_processor(AttnProcessor())
     fast.encoder.set_attn_implementation("eager")
-    read, dice = text.Tokens(tokenizer), random.Random()
+    read = text.Tokens(tools.tokenizer)
 
     def loss(_: int) -> torch.Tensor:
-        scenes = [world.sample(dice) for _ in range(BATCH)]
+        scenes, _new = lesson.scenes(BATCH)
         whole = torch.stack([tokens.of(scene) for scene in scenes])
-        empty = whole == torch.tensor([tokens.flat(s.background) for s in scenes])[:, None, None]
+        empty = tokens.empty(whole, scenes)
         shown, hidden = mask(whole)
         judged = hidden & (~empty | (torch.rand(whole.shape) < SEEN))
-        sentences = read([data.caption(scene, dice) for scene in scenes])
-        error = F.cross_entropy(
-            fast(shown, sentences, judged).float(), whole[judged], reduction="none"
-        )
+        sentences = read([data.caption(scene, lesson.dice) for scene in scenes])
+        error = lesson.token_errors(fast, (shown, sentences, judged), whole)
         weight = torch.where(empty, 1 / SEEN, EMPHASIS)[judged]
         return (error * weight).sum() / weight.sum()
 
     average = cast(Filler, trainee.average)
-    run_stage(stage.name, trainee, stage.steps, loss, look=lambda: save(average, vq, tokenizer))
+
+    def look() -> None:
+        save(average, tools.vq, tools.tokenizer)
+
+    run_stage(stage.name, trainee, stage.steps, loss, look=look)
     return average

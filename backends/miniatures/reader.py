@@ -16,8 +16,11 @@ from transformers.models.t5.modeling_t5 import T5Attention
 from backends.miniatures import captions, world
 from backends.miniatures.text import Questions, answers
 from backends.miniatures.training import Trainee, run_stage
+from backends.miniatures.widening import Read
 
 LENGTH: Final = 77
+SHORT: Final = 28
+"""As long as the world's sentences get, in tokens."""
 """Tokens that `IFPipeline` pads every prompt to."""
 WIDTH: Final = 128
 STEPS: Final = 1000
@@ -108,8 +111,21 @@ def pretrain(name: str) -> tuple[T5Tokenizer, T5EncoderModel]:
 
     def loss(_: int) -> torch.Tensor:
         scenes = [world.sample(dice) for _ in range(BATCH)]
-        numbers, mask = read([captions.write(scene, dice) for scene in scenes], 28)
+        numbers, mask = read([captions.write(scene, dice) for scene in scenes], SHORT)
         return fast(numbers, mask, torch.tensor([answers(scene) for scene in scenes]))
 
     run_stage(name, trainee, STEPS, loss)
     return tokenizer, cast(Pupil, trainee.average).encoder.eval()
+
+
+def read_by(tokenizer: T5Tokenizer) -> Read:
+    """How an encoder is read: the mean state (n, WIDTH) and all (n, SHORT, WIDTH) of sentences."""
+    words = Sentences(tokenizer)
+
+    def read(encoder: Any, sentences: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        numbers, mask = words(sentences, SHORT)
+        states = encoder(input_ids=numbers, attention_mask=mask).last_hidden_state
+        seen = mask[..., None].to(states.dtype)
+        return (states * seen).sum(1) / seen.sum(1), states * seen
+
+    return read

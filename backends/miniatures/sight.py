@@ -1,8 +1,9 @@
 """Looking at a picture by rule: which things are on it, and on which background.
 
-`look` finds the background, then every connected thing on it; a thing's mask is cut half-way
-between the background's colour and its own, so that smoothed edges do not invent colours. Its
-shape is the template with the best overlap. No torch, no OpenCV: numpy and Pillow are enough.
+`look` finds the background, flat or textured, then every connected thing on it; a thing's mask is
+cut half-way between the background's colour and its own, so that smoothed edges do not invent
+colours. Its shape is the template with the best overlap. No torch, no OpenCV: numpy and Pillow are
+enough.
 """
 
 from dataclasses import dataclass
@@ -14,15 +15,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from backends.miniatures.shapes import SHAPES, stamp
-from backends.miniatures.world import (
-    COLOURS,
-    SIDE,
-    SIZES,
-)
+from backends.miniatures.textures import CELL, TEXTURES, Floats, from_tones, pattern, second
+from backends.miniatures.world import COLOURS, SIDE, SIZES
 
-Floats: TypeAlias = NDArray[np.float64]
 Mask: TypeAlias = NDArray[np.bool_]
 
+FRAME: Final = 2
+"""Pixels along the border that show nothing but background."""
+RIM: Final = CELL
+"""Pixels along the border that show most of what a texture repeats."""
+TONES: Final = 30.0
+"""The least distance between the two tones of a textured background."""
 FAR: Final = 60.0
 """No palette colour within this distance (RGB, Euclidean): the colour has no name."""
 SEEN: Final = 36.0
@@ -57,6 +60,25 @@ class View:
     background: str | None
     things: tuple[Found, ...]
     specks: int
+    texture: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a background looks like: its texture, its tones, and how it is without things."""
+
+    texture: str | None
+    first: Floats
+    other: Floats
+    empty: Floats
+
+    @property
+    def colour(self) -> str | None:
+        """Its name; None where no colour of the palette has these tones."""
+        name = name_colour(self.first)
+        if name is None or self.texture is None:
+            return name
+        return name if np.linalg.norm(self.other - second(COLOURS[name])) < FAR else None
 
 
 def name_colour(colour: Floats) -> str | None:
@@ -71,19 +93,45 @@ def look(picture: Image.Image) -> View:
     if picture.size != (SIDE, SIDE):
         picture = picture.resize((SIDE, SIDE), Image.Resampling.BOX)
     pixels = np.asarray(picture.convert("RGB"), dtype=np.float64)
-    frame = np.concatenate([pixels[:2].reshape(-1, 3), pixels[-2:].reshape(-1, 3)])
-    frame = np.concatenate([frame, pixels[:, :2].reshape(-1, 3), pixels[:, -2:].reshape(-1, 3)])
-    background: Floats = np.median(frame, axis=0)
-    distance: Floats = np.linalg.norm(pixels - background, axis=2)
+    ground = _ground(pixels)
+    distance = from_tones(pixels, ground.first, ground.other)
     things: list[Found] = []
     specks = 0
     for part in components(distance > SEEN):
         area = int(part.sum())
         if area >= SMALLEST:
-            things.append(_identify(pixels, background, distance, part))
+            things.append(_identify(pixels, ground.empty, distance, part))
         elif area >= SPECK:
             specks += 1
-    return View(name_colour(background), tuple(things), specks)
+    return View(ground.colour, tuple(things), specks, ground.texture)
+
+
+def _ground(pixels: Floats) -> Ground:
+    """Textured if that explains what is along the border much better than one colour does."""
+    flat: Floats = np.median(pixels[_border(FRAME)], axis=0)
+    best, least = Ground(None, flat, flat, np.broadcast_to(flat, pixels.shape)), np.inf
+    for texture in TEXTURES:
+        cover, rim = pattern(texture, SIDE), _border(RIM)
+        first: Floats = np.median(pixels[rim & (cover < 0.05)], axis=0)
+        other: Floats = np.median(pixels[rim & (cover > 0.95)], axis=0)
+        empty = first + cover[..., None] * (other - first)
+        ground = rim & (from_tones(pixels, first, other) < SEEN)  # without things
+        if np.linalg.norm(other - first) < TONES or not ground.any():
+            continue
+        plain, rest = (
+            float(np.linalg.norm(pixels[ground] - expected, axis=-1).mean())
+            for expected in (np.median(pixels[ground], axis=0), empty[ground])
+        )
+        if rest < min(0.6 * plain, least):
+            best, least = Ground(texture, first, other, empty), rest
+    return best
+
+
+@cache
+def _border(width: int) -> Mask:
+    border = np.ones((SIDE, SIDE), np.bool_)
+    border[width:-width, width:-width] = False
+    return border
 
 
 def components(mask: Mask) -> list[Mask]:
@@ -111,14 +159,15 @@ def _eroded(mask: Mask) -> Mask:
     return mask & inner[:-2, 1:-1] & inner[2:, 1:-1] & inner[1:-1, :-2] & inner[1:-1, 2:]
 
 
-def _identify(pixels: Floats, background: Floats, distance: Floats, part: Mask) -> Found:
+def _identify(pixels: Floats, empty: Floats, distance: Floats, part: Mask) -> Found:
     inner = _eroded(_eroded(part))
     if not inner.any():
         inner = part & (distance >= np.quantile(distance[part], 0.7))
     colour: Floats = np.median(pixels[inner], axis=0)
     # How much of each pixel the thing covers: 0 is background, 1 is the thing's own colour.
-    direction = colour - background
-    share = ((pixels - background) @ direction) / max(float(direction @ direction), 1.0)
+    direction = colour - empty
+    lengths = np.maximum((direction**2).sum(axis=2), 1.0)
+    share = ((pixels - empty) * direction).sum(axis=2) / lengths
     cover = np.where(_grown(part), np.clip(share, 0.0, 1.0), 0.0)
     columns, rows = cover.max(axis=0), cover.max(axis=1)
     x, y = _middle(columns), _middle(rows)

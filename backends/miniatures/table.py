@@ -13,6 +13,7 @@ CATEGORIES: Final = (
     "two objects",
     "attribute binding",
     "number",
+    "textured",
 )
 
 

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
 
 from backends.miniatures import captions, world
+from backends.miniatures.textures import TEXTURES
 from backends.miniatures.training import Trainee, run_stage
 
 LENGTH: Final = 32
@@ -37,6 +38,7 @@ QUESTIONS: Final[dict[str, tuple[str, ...]]] = {
     "colour 2": (*world.COLOURS, NONE),
     "size 2": (*world.SIZES, NONE),
     "number": ("1", *map(str, world.GROUPS)),
+    "texture": (*TEXTURES, NONE),
 }
 
 
@@ -52,6 +54,7 @@ def answers(scene: world.Scene) -> list[int]:
         first.size,
         *((second.shape, second.colour, second.size) if second else (NONE, NONE, NONE)),
         str(scene.number),
+        scene.texture or NONE,
     ]
     return [choices.index(word) for choices, word in zip(QUESTIONS.values(), words, strict=True)]
 

@@ -1,5 +1,7 @@
 """The discrete code: each cell of 16x16 pixels is one token, a colour and a piece of outline.
 
+A cell of a textured background that is not plain is one token, too.
+
 Things are centred on a grid and never share a cell, so all shapes in all sizes at all places are
 made of a few hundred different pieces; a token names the piece and the colour of the thing that it
 belongs to, and what is around a piece shows its background. The codebook is thus laid by rule: it
@@ -30,7 +32,9 @@ from backends.miniatures import data, decoder, world
 from backends.miniatures.autoencoder import to_tensor
 from backends.miniatures.precision import fast_type
 from backends.miniatures.shapes import SHAPES, stamp
-from backends.miniatures.training import Trainee, run_stage
+from backends.miniatures.textures import CELLS as KINDS
+from backends.miniatures.textures import cell, layout, second, toned
+from backends.miniatures.training import Trainee, forget, run_stage
 from backends.miniatures.world import GRID, TOKEN
 
 CELLS: Final = world.SIDE // TOKEN
@@ -97,14 +101,20 @@ def _spelled(shape: str, size: str, x: int, y: int) -> NDArray[np.int64]:
 
 
 @cache
-def count() -> int:
-    """How many tokens there are; they are numbered by colour, then by piece."""
+def pieced() -> int:
+    """How many tokens are pieces of things; they are numbered by colour, then by piece."""
     return len(world.COLOURS) * len(pieces())
+
+
+@cache
+def count() -> int:
+    """How many tokens there are: after the pieces, what else lies in textures, then by colour."""
+    return pieced() + (len(KINDS) - 1) * len(world.COLOURS)
 
 
 def of(scene: world.Scene) -> torch.Tensor:
     """A scene's tokens: (CELLS, CELLS) of int64."""
-    tokens = np.full((CELLS, CELLS), flat(scene.background))
+    tokens = ground(scene).numpy().copy()
     for thing in scene.things:
         x, y = int(thing.x), int(thing.y)
         numbers = _spelled(thing.shape, thing.size, x % TOKEN, y % TOKEN)
@@ -118,37 +128,74 @@ def of(scene: world.Scene) -> torch.Tensor:
 def shown(codes: torch.Tensor) -> Image.Image:
     """The picture that tokens (CELLS, CELLS) stand for, by rule: a scene's are its picture again.
 
-    What is around a piece is the background, here the commonest colour of full cells on the border.
-    Where things leave no such cell, nothing tells it, and it is white. Judging needs no decoder for
-    this, which would take most of the time.
+    What is around a piece is the background, here the commonest empty cell on the border among
+    those in step with it, as textures repeat every two cells. Where things leave no such cell,
+    nothing tells it, and it is white. Judging needs no decoder for this, which would take most of
+    the time.
     """
-    colours, numbers = np.divmod(codes.numpy(), len(pieces()))
-    palette = np.array(list(world.COLOURS.values()), np.float32)
     border = np.ones((CELLS, CELLS), np.bool_)
     border[1:-1, 1:-1] = False
-    seen = colours[border & (numbers == 0)]
-    ground = palette[np.bincount(seen, minlength=len(palette)).argmax() if len(seen) else -1]
-    coverage = pieces()[numbers][..., None]
-    cells = coverage * palette[colours][:, :, None, None] + (1 - coverage) * ground
+    numbers = codes.numpy()
+    empty = border & ((numbers % len(pieces()) == 0) | (numbers >= pieced()))
+    behind = np.full_like(numbers, flat("white"))
+    for step in np.ndindex(2, 2):
+        slots = np.s_[step[0] :: 2, step[1] :: 2]
+        if len(seen := numbers[slots][empty[slots]]):
+            behind[slots] = np.bincount(seen).argmax()
+    cover = coverage()[numbers][..., None]
+    cells = cover * looks()[numbers] + (1 - cover) * looks()[behind]
     pixels = cells.swapaxes(1, 2).reshape(world.SIDE, world.SIDE, 3)
     return Image.fromarray(pixels.round().astype(np.uint8))
 
 
-def flat(colour: str) -> int:
-    """The token of a cell that is all of one colour."""
-    return list(world.COLOURS).index(colour) * len(pieces())
+@cache
+def coverage() -> NDArray[np.float32]:
+    """How much of each pixel is the token's own, not its background: (count(), TOKEN, TOKEN)."""
+    full = np.ones((count() - pieced(), TOKEN, TOKEN), np.float32)
+    return np.concatenate([np.tile(pieces(), (len(world.COLOURS), 1, 1)), full])
+
+
+@cache
+def looks() -> NDArray[np.float32]:
+    """What a token covers its part of a cell with: (count(), TOKEN, TOKEN, 3), from 0 to 255."""
+    plain, *others = (
+        np.stack([toned(colour, cell(kind)) for colour in world.COLOURS.values()]) for kind in KINDS
+    )
+    return np.concatenate([np.repeat(plain, len(pieces()), 0), *others]).astype(np.float32)
+
+
+def flat(colour: str, kind: str = "plain") -> int:
+    """The token of a cell that is all of one colour, or of what else lies in its textures."""
+    index = list(world.COLOURS).index(colour)
+    if kind == "plain":
+        return index * len(pieces())
+    return pieced() + (KINDS.index(kind) - 1) * len(world.COLOURS) + index
+
+
+def ground(scene: world.Scene) -> torch.Tensor:
+    """The tokens of a scene's background: (CELLS, CELLS) of int64."""
+    tokens = np.array([flat(scene.background, kind) for kind in KINDS])
+    return torch.from_numpy(tokens[layout(scene.texture, CELLS)])
+
+
+def empty(codes: torch.Tensor, scenes: list[world.Scene]) -> torch.Tensor:
+    """Which tokens show nothing but background: a mask like `codes` (n, ...) of these scenes."""
+    return codes == torch.stack([ground(scene) for scene in scenes]).view_as(codes)
 
 
 @cache
 def codebook() -> torch.Tensor:
     """What each token looks like: (count(), CHANNELS), alike for tokens that look alike."""
-    looks = torch.from_numpy(pieces()).flatten(1)
-    _, _, axes = torch.linalg.svd(looks - looks.mean(0), full_matrices=False)
-    shown = (looks - looks.mean(0)) @ axes[: CHANNELS - 3].T
+    outlines = torch.from_numpy(pieces()).flatten(1)
+    _, _, axes = torch.linalg.svd(outlines - outlines.mean(0), full_matrices=False)
+    shown = (outlines - outlines.mean(0)) @ axes[: CHANNELS - 3].T
     shown = shown / shown.std()
-    colours = torch.tensor(list(world.COLOURS.values())).float() / 85 - 1.5
-    rows = [colours.repeat_interleave(len(shown), 0), shown.repeat(len(colours), 1)]
-    return torch.cat(rows, 1)
+    hues = list(world.COLOURS.values())
+    plain, other = (torch.tensor(each).float() / 85 - 1.5 for each in (hues, [*map(second, hues)]))
+    rows = torch.cat([plain.repeat_interleave(len(shown), 0), shown.repeat(len(hues), 1)], 1)
+    # A dot is the hole in a piece that is none: its opposite of the full cell.
+    full = shown[:1].expand(len(hues), -1)
+    return torch.cat([rows, torch.cat([other, full], 1), torch.cat([plain, -full], 1)])
 
 
 def lookup(tokens: torch.Tensor) -> torch.Tensor:
@@ -208,6 +255,13 @@ def train(source: AutoencoderKL) -> VQModel:
     return model.eval()
 
 
+def refine(model: VQModel) -> None:
+    """Both halves go on from where they are, for half as long; in place."""
+    train_decoder(model, "token-decoder-refined", DECODER_STEPS // 2)
+    train_encoder(model, "token-encoder-refined", ENCODER_STEPS // 2)
+    forget("token-decoder-refined", "token-encoder-refined")
+
+
 def train_decoder(model: VQModel, name: str, steps: int = DECODER_STEPS) -> None:
     """From tokens to pixels; `name` is the checkpoint's."""
     tokens = torch.stack([of(scene) for scene in data.scenes()])
@@ -227,7 +281,7 @@ class Half(nn.Module):
         return self.convolution(self.encoder(pictures))
 
 
-def train_encoder(model: VQModel, name: str) -> None:
+def train_encoder(model: VQModel, name: str, steps: int = ENCODER_STEPS) -> None:
     """From pixels to codes, so that the nearest code is the right token; in place."""
     half = Half(model)
     trainee = Trainee(half, rate=2e-3, decay=0.0, average=0.995, matrices="encoder.")
@@ -239,10 +293,9 @@ def train_encoder(model: VQModel, name: str) -> None:
         read = trainee.fast(((to_tensor(pictures) + 1) / 2).to(fast_type())).float()
         wanted = torch.stack([of(scene) for scene in scenes])
         error = (read - lookup(wanted)).square().mean()
-        empty = wanted == torch.tensor([flat(s.background) for s in scenes])[:, None, None]
-        judged = ~empty | (torch.rand(wanted.shape) < SEEN)
+        judged = ~empty(wanted, scenes) | (torch.rand(wanted.shape) < SEEN)
         far = torch.cdist(read.permute(0, 2, 3, 1)[judged], codebook()).square()
         return error + F.cross_entropy(-SHARPNESS * far, wanted[judged])
 
-    run_stage(name, trainee, ENCODER_STEPS, loss)
+    run_stage(name, trainee, steps, loss)
     half.load_state_dict(cast(Half, trainee.average).state_dict())

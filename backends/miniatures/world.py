@@ -1,4 +1,4 @@
-"""The miniatures' world: flat shapes on a flat background, drawn by rule.
+"""The miniatures' world: flat shapes on a flat or textured background, drawn by rule.
 
 A `Scene` says exactly what a picture shows, so a caption can be written from it, a picture can be
 checked against it, and a model can be scored by rule instead of by guess. Nothing here needs torch.
@@ -8,16 +8,16 @@ import hashlib
 import random
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Final, TypeAlias
+from typing import Final
 
+import numpy as np
 from PIL import Image
 
 from backends.miniatures.shapes import SHAPES, stamp
+from backends.miniatures.textures import TEXTURES, Colour, from_tones, pattern, second, toned
 
 SIDE: Final = 128
 """Pictures are SIDE x SIDE pixels."""
-
-Colour: TypeAlias = tuple[int, int, int]
 
 COLOURS: Final[dict[str, Colour]] = {
     "red": (222, 34, 42),
@@ -67,10 +67,13 @@ INVERSE: Final = {
 }
 HELD_OUT_SHARE: Final = 0.1
 
-KINDS: Final = {"single": 0.35, "pair": 0.45, "group": 0.2}
-"""What a scene holds, and how often: one thing, two in a relation, or up to four alike."""
+KINDS: Final = {"single": 0.3, "pair": 0.38, "group": 0.17, "textured": 0.15}
+"""What a scene holds, and how often: one thing, two in a relation, or up to four alike, all on a
+flat background, or any of these on a textured one."""
 GROUPS: Final = (2, 3, 4)
 """How many things a group may have; each lies in a quarter of the picture of its own."""
+CLEAR: Final = 70.0
+"""How far a thing's colour is from all that a textured background shows (RGB, Euclidean)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +94,15 @@ class Scene:
 
     A pair is kept in reading order: `things[0]` is the left or upper one and `relation` is always
     "left of" or "above", so that two captions of one arrangement share one scene. `position` is the
-    named place of a single thing, or None where it lies just anywhere.
+    named place of a single thing, or None where it lies just anywhere. `texture` is that of the
+    background, None where it is flat.
     """
 
     background: str
     things: tuple[Thing, ...]
     position: str | None = None
     relation: str | None = None
+    texture: str | None = None
 
     @property
     def number(self) -> int:
@@ -112,11 +117,17 @@ class Scene:
 
 def draw(scene: Scene) -> Image.Image:
     """The picture of a scene: mode RGB, SIDE x SIDE."""
-    canvas = Image.new("RGB", (SIDE, SIDE), COLOURS[scene.background])
+    canvas = _ground(scene.background, scene.texture).copy()
     for thing in scene.things:
         coverage, corner = stamp(thing.shape, thing.x, thing.y, thing.radius)
         canvas.paste(COLOURS[thing.colour], corner, coverage)
     return canvas
+
+
+@cache
+def _ground(background: str, texture: str | None) -> Image.Image:
+    pixels = toned(COLOURS[background], pattern(texture, SIDE))
+    return Image.fromarray(pixels.round().astype(np.uint8))
 
 
 def held_out(scene: Scene) -> bool:
@@ -221,6 +232,21 @@ def _background(things: tuple[Thing, ...], dice: random.Random) -> str:
     return dice.choice([colour for colour in COLOURS if colour not in taken])
 
 
+def _textured(dice: random.Random) -> Scene:
+    scene = dice.choices((_single, _pair, _group), (0.45, 0.35, 0.2))[0](dice)
+    colours = {thing.colour for thing in scene.things}
+    fitting = [ground for ground in COLOURS if all(clear(colour, ground) for colour in colours)]
+    return replace(scene, background=dice.choice(fitting), texture=dice.choice(TEXTURES))
+
+
+@cache
+def clear(colour: str, background: str) -> bool:
+    """Whether a thing of this colour stands out from both tones of a background."""
+    tones = COLOURS[background], second(COLOURS[background])
+    found, first, other = (np.array(each, np.float64) for each in (COLOURS[colour], *tones))
+    return float(from_tones(found, first, other)) >= CLEAR
+
+
 def loosened(scene: Scene, dice: random.Random) -> Scene:
     """The scene as a hand would place it: off the grid, and somewhat larger or smaller."""
     return replace(scene, things=tuple(_loose(thing, dice) for thing in scene.things))
@@ -237,7 +263,7 @@ def _loose(thing: Thing, dice: random.Random) -> Thing:
 
 def sample(dice: random.Random, *, kind: str | None = None, held_out_only: bool = False) -> Scene:
     """A random scene, of one of `KINDS` or any; never a held-out one unless only those."""
-    make = {"single": _single, "pair": _pair, "group": _group}
+    make = {"single": _single, "pair": _pair, "group": _group, "textured": _textured}
     while True:
         chosen = kind or dice.choices(tuple(KINDS), tuple(KINDS.values()))[0]
         scene = make[chosen](dice)

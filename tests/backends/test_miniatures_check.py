@@ -10,6 +10,7 @@ from PIL import Image, ImageFilter
 from backends.miniatures import world
 from backends.miniatures.check import Verdict, judge
 from backends.miniatures.sight import View, components, look
+from backends.miniatures.textures import TEXTURES, pattern
 from backends.miniatures.world import COLOURS, SHAPES, SIZES, Scene, Thing
 
 COUNT = 300
@@ -75,6 +76,9 @@ def swapped(scene: Scene, attribute: str, dice: random.Random) -> Scene:
         case "sizes":
             size = other(thing.size, tuple(SIZES), dice)
             changed = replace(thing, size=size, radius=SIZES[size])
+        case "texture":
+            textures = (*TEXTURES, None)
+            return replace(scene, texture=dice.choice([t for t in textures if t != scene.texture]))
         case "background":
             return replace(scene, background=dice.choice(free))
         case "position":
@@ -112,6 +116,7 @@ def swapped(scene: Scene, attribute: str, dice: random.Random) -> Scene:
         ("position", "single"),
         ("relation", "pair"),
         ("binding", "pair"),
+        ("background", "textured"),
     ],
 )
 def test_pictures_with_one_attribute_swapped_fail(attribute: str, kind: str) -> None:
@@ -129,6 +134,23 @@ def test_pictures_with_one_attribute_swapped_fail(attribute: str, kind: str) -> 
         fooled += getattr(judge(seen(swapped(scene, attribute, dice)), scene), attribute)
     assert total > 150
     assert fooled <= 0.02 * total
+
+
+def test_another_texture_or_none_is_noticed_and_one_where_none_was_asked_for() -> None:
+    dice = random.Random(9)
+    for scene in scenes(100, kind="textured", seed=9) + scenes(100, kind="single", seed=9):
+        assert judge(seen(scene), scene).background
+        changed = swapped(scene, "texture", dice)
+        found = judge(seen(changed), scene)
+        assert not found.background and not found.textured
+
+
+def test_a_texture_whose_second_tone_is_another_colour_has_no_name() -> None:
+    red, green = (np.array(COLOURS[colour]) for colour in ("red", "green"))
+    for texture in TEXTURES:
+        cover = pattern(texture, world.SIDE)[..., None]
+        view = look(Image.fromarray((red + cover * (green - red)).astype(np.uint8)))
+        assert view.texture == texture and view.background is None
 
 
 def test_a_group_with_one_too_many_or_too_few_is_noticed() -> None:

@@ -1,6 +1,7 @@
 """What the families' trainings rest on: words, noise, and scenes that are told from neighbours."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -26,7 +27,8 @@ def test_a_neighbour_is_another_scene_of_this_world() -> None:
     for scene in scenes(200):
         other = neighbour(scene, dice)
         looks = [(thing.shape, thing.colour) for thing in other.things]
-        assert looks != [(thing.shape, thing.colour) for thing in scene.things]
+        same = looks == [(thing.shape, thing.colour) for thing in scene.things]
+        assert same == (other.texture != scene.texture)
         # It lies where the first one lay, on the same background, which no thing shares.
         if other.number == scene.number:
             assert [(t.x, t.y, t.size) for t in other.things] == [
@@ -40,7 +42,7 @@ def test_tokens_are_masked_and_replaced_as_the_schedule_says() -> None:
     import torch
 
     from backends.miniatures import tokens
-    from backends.miniatures.discrete import TIMES, noised
+    from backends.miniatures.mask_and_replace import TIMES, noised
 
     torch.manual_seed(0)
     codes = torch.full((2000, 64), 7)
@@ -128,6 +130,19 @@ def test_a_cascade_s_stage_learns_in_the_number_type_that_a_processor_is_fastest
     first = painter.unet.conv_in.weight
     assert first.grad is not None and first.grad.abs().sum() > 0
     assert all(weight.grad is None for weight in painter.encoder.parameters())
+
+
+def test_what_there_is_to_see_counts_most_and_a_texture_is_something_to_see() -> None:
+    from backends.miniatures import data
+
+    (star,) = scenes(1, kind="single")
+    place = star.things[0]
+    woven = replace(star, texture="striped")
+    plain, textured = data.importance([star, woven], side=16, emphasis=5)
+    column, row = int(place.x // 8), int(place.y // 8)
+    assert plain[0, row, column] == pytest.approx(5 * float(plain.min()))
+    ground, thing = float(textured.min()), float(textured[0, row, column])
+    assert ground < thing < 5 * ground, "something between"
 
 
 def test_a_decoder_that_stood_still_while_another_part_learned_can_go_on(

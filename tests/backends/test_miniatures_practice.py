@@ -14,7 +14,16 @@ from torch.nn import functional as F
 from transformers import JanusForConditionalGeneration, JanusProcessor
 
 from backends.local.discrete import read as open_folder
-from backends.miniatures import autoregressive, discrete, masked, text, tokens, vocabulary, world
+from backends.miniatures import (
+    autoregressive,
+    discrete,
+    mask_and_replace,
+    masked,
+    text,
+    tokens,
+    vocabulary,
+    world,
+)
 from backends.miniatures.__main__ import main
 from backends.miniatures.check import fulfils
 from backends.miniatures.defaults import EXAMPLE
@@ -209,14 +218,14 @@ def by_discrete(sentences: list[str]) -> torch.Tensor:
 
 def test_what_was_before_is_drawn_as_the_scheduler_says() -> None:
     torch.manual_seed(0)
-    schedule, number, clean = cast(Any, discrete.scheduler()), tokens.count(), 5
+    schedule, number, clean = cast(Any, mask_and_replace.scheduler()), tokens.count(), 5
     sure = torch.full((1, number, 1), -70.0)
     sure[0, clean] = 0
     for now in (number, clean, 9):
         codes = torch.full((4000, 64), now)
-        for time in (1, discrete.TIMES // 2, discrete.TIMES - 1):
+        for time in (1, mask_and_replace.TIMES // 2, mask_and_replace.TIMES - 1):
             chances = schedule.q_posterior(sure, torch.tensor([[now]]), torch.tensor(time)).exp()
-            found = discrete.before(codes, torch.full_like(codes, clean), time)
+            found = mask_and_replace.before(codes, torch.full_like(codes, clean), time)
             for token in (clean, 9, number):
                 share = float((found == token).float().mean())
                 assert share == pytest.approx(float(chances[0, token, 0]), abs=0.006)

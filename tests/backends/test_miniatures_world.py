@@ -3,12 +3,14 @@
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 import pytest
 
-from backends.miniatures import captions, world
+from backends.miniatures import captions, textures, world
+from backends.miniatures.textures import CELL, TEXTURES
 from backends.miniatures.world import COLOURS, SIDE, Scene, Thing
 
 
@@ -21,11 +23,35 @@ def test_a_picture_has_the_scene_s_colours_at_the_scene_s_places() -> None:
     for scene in scenes(100):
         pixels = np.asarray(world.draw(scene))
         assert pixels.shape == (SIDE, SIDE, 3)
-        assert tuple(pixels[0, 0]) == COLOURS[scene.background]
+        ground = world.draw(replace(scene, things=()))
+        assert tuple(pixels[0, 0]) == ground.getpixel((0, 0))
+        if scene.texture is None:
+            assert ground.getcolors() == [(SIDE * SIDE, COLOURS[scene.background])]
         for thing in scene.things:
             # A ring is hollow: look at its band, half-way between its two radii.
             aside = thing.radius * 0.78 if thing.shape == "ring" else 0.0
             assert tuple(pixels[int(thing.y), int(thing.x + aside)]) == COLOURS[thing.colour]
+
+
+@pytest.mark.parametrize("texture", TEXTURES)
+def test_a_texture_shows_two_tones_and_begins_anew_every_two_cells(texture: str) -> None:
+    ground = world.draw(Scene("blue", (), texture=texture))
+    pixels = np.asarray(ground).astype(int)
+    for tone in (COLOURS["blue"], textures.second(COLOURS["blue"])):
+        assert (pixels == tone).all(2).mean() > 0.12
+    squares = pixels.reshape(4, 2 * CELL, 4, 2 * CELL, 3).swapaxes(1, 2)
+    assert (squares == squares[0, 0]).all()
+    others = [world.draw(Scene("blue", (), texture=each)) for each in TEXTURES if each != texture]
+    assert all(np.abs(pixels - np.asarray(other)).mean() > 20 for other in others)
+
+
+def test_things_stand_out_from_both_tones_of_a_texture() -> None:
+    textured = scenes(300, kind="textured")
+    assert {scene.texture for scene in textured} == set(TEXTURES)
+    for scene in textured:
+        pixels = np.asarray(world.draw(replace(scene, things=()))).reshape(-1, 3).astype(int)
+        for thing in scene.things:
+            assert np.linalg.norm(pixels - COLOURS[thing.colour], axis=1).min() >= world.CLEAR - 1
 
 
 def test_things_neither_touch_each_other_nor_the_border() -> None:
@@ -124,6 +150,8 @@ def test_a_caption_names_what_is_drawn_and_nothing_else() -> None:
         caption = captions.write(scene, dice, vague=0)
         words = caption.replace(",", " , ").replace(".", " . ").split()
         assert set(words) <= known
+        woven = [TEXTURES_BY_WORD[word] for word in words if word in TEXTURES_BY_WORD]
+        assert woven == ([scene.texture] if scene.texture else [])
         named = [COLOURS_BY_WORD[word] for word in words if word in COLOURS_BY_WORD]
         things = scene.things[: 2 if scene.relation else 1]
         wanted = [thing.colour for thing in things]
@@ -140,7 +168,7 @@ def test_an_unnamed_background_is_the_default_one() -> None:
         words = set(captions.write(scene, dice).replace(",", " ").replace(".", " ").split())
         spoken = {scene.background, "gray" if scene.background == "grey" else scene.background}
         if not words & spoken:
-            assert scene.background == scene.default_background
+            assert scene.texture is None and scene.background == scene.default_background
 
 
 def test_the_relation_is_told_from_either_side() -> None:
@@ -170,4 +198,7 @@ def test_nothing_here_needs_torch(module: str) -> None:
 COLOURS_BY_WORD = {colour: colour for colour in COLOURS} | {"gray": "grey"}
 ONE_BY_WORD = {shape: shape for shape in world.SHAPES} | {"disc": "circle", "plus": "cross"}
 SHAPES_BY_WORD = ONE_BY_WORD | {captions.plural(word): ONE_BY_WORD[word] for word in ONE_BY_WORD}
+TEXTURES_BY_WORD = {
+    word: texture for texture, words in captions.TEXTURE_WORDS.items() for word in words
+}
 NUMBERS_BY_WORD = {"two": 2, "2": 2, "three": 3, "3": 3, "four": 4, "4": 4}

@@ -1,0 +1,163 @@
+"""Going on when the world has got wider: what is new is learned, what was known stays.
+
+Half of each batch shows what is new and is learned as ever; of the other half the model is to think
+what it thought before (learning without forgetting, arXiv 1606.09282). So nothing is lost that
+right pictures alone do not teach, such as what practice taught.
+"""
+
+import copy
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias, TypeVar, cast
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from backends.miniatures import data, text, tokens, world
+from backends.miniatures.precision import fast_type
+from backends.miniatures.training import WORKSHOP, Stage, Trainee, forget, run_stage, save
+
+NEW: Final = "textured"
+"""The kind of scene that was new when the committed weights last went on like this."""
+KEPT: Final = 3.0
+"""How much it counts, beside its answers, that an encoder says what it said before."""
+BATCH: Final = 128
+
+Model = TypeVar("Model", bound=nn.Module)
+Read: TypeAlias = Callable[[Any, list[str]], tuple[torch.Tensor, torch.Tensor]]
+"""From a text encoder and sentences to a pooled state (n, width) and all others (n, ...)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What a model learns from: the world, or, with what it was before, what is new in the world.
+
+    `before` is in `fast_type()` and learns nothing; it is asked as the learner is.
+    """
+
+    before: nn.Module | None = None
+    dice: random.Random = field(default_factory=random.Random)
+
+    def scenes(self, size: int) -> tuple[list[world.Scene], torch.Tensor]:
+        """Scenes, and which of them are new (size,): every second one, or all."""
+        if self.before is None:
+            return [world.sample(self.dice) for _ in range(size)], torch.ones(size).bool()
+        drawn = [self._one(new=index % 2 == 0) for index in range(size)]
+        return drawn, torch.arange(size) % 2 == 0
+
+    def _one(self, *, new: bool) -> world.Scene:
+        while True:
+            scene = world.sample(self.dice, kind=NEW if new else None)
+            if is_new(scene) == new:
+                return scene
+
+    def batches(self, codes: torch.Tensor, scenes: list[world.Scene]) -> data.Batches:
+        """The same of scenes whose codes are known."""
+        if self.before is None:
+            return data.Batches(codes, scenes, self.dice)
+        numbers = range(len(scenes))
+        new = [number for number in numbers if is_new(scenes[number])]
+        old = [number for number in numbers if not is_new(scenes[number])]
+        return data.Batches(codes, scenes, self.dice, (new, old))
+
+    def target(
+        self, truth: torch.Tensor, new: torch.Tensor, said: Callable[[Any, torch.Tensor], Any]
+    ) -> torch.Tensor:
+        """The truth (n, ...) where a scene is new, elsewhere what `said(before, rows)` gives."""
+        if self.before is None:
+            return truth
+        wanted, old = truth.clone(), ~new
+        with torch.no_grad():
+            wanted[old] = said(self.before, old).float()
+        return wanted
+
+    def token_errors(
+        self, learner: nn.Module, given: tuple[torch.Tensor, ...], codes: torch.Tensor
+    ) -> torch.Tensor:
+        """Cross-entropies of the tokens that are judged, a mask like `codes` and last in `given`.
+
+        Scenes are as `scenes` gives them. What was before knew nothing of tokens of textures.
+        """
+        judged = given[-1]
+        wanted, now = codes[judged], learner(*given).float()
+        if self.before is None:
+            return F.cross_entropy(now, wanted, reduction="none")
+        with torch.no_grad():
+            then = self.before(*given)[:, : tokens.pieced()].float().softmax(-1)
+        thought = F.pad(then, (0, now.shape[1] - then.shape[1]))
+        every_second = (torch.arange(len(codes)) % 2 == 0).view(-1, *[1] * (codes.ndim - 1))
+        new = every_second.expand_as(codes)[judged][:, None]
+        truth = F.one_hot(wanted, now.shape[1]).float()
+        return F.cross_entropy(now, torch.where(new, truth, thought), reduction="none")
+
+
+def is_new(scene: world.Scene) -> bool:
+    """Whether a scene shows what the world has got."""
+    return scene.texture is not None
+
+
+def lesson(model: nn.Module, stage: Stage) -> Lesson:
+    """What is learned from here on, in this stage, if `model` is what there was before.
+
+    That is kept beside the checkpoints: whoever goes on after a break finds folders that have been
+    exported since, and is still told what was said before the first step.
+    """
+    copied, path = copy.deepcopy(model), WORKSHOP / f"{stage.name}-before.pt"
+    if path.exists():
+        copied.load_state_dict(cast("dict[str, Any]", torch.load(path, weights_only=True)))
+    else:
+        save(path, copied.state_dict())
+    return Lesson(copied.to(fast_type()).requires_grad_(False))
+
+
+def asking(stage: Stage) -> Stage:
+    """The stage in which a text encoder is asked, before anything is drawn from what it says."""
+    return Stage(f"{stage.name}-text", 500, 7e-4)
+
+
+def done(stage: Stage) -> None:
+    """Forget what was only needed to go on after a break."""
+    forget(stage.name, f"{stage.name}-before", asking(stage).name)
+
+
+def asked(encoder: Model, read: Read, stage: Stage) -> Model:
+    """A copy of an encoder that can tell what is new, and says the same of everything else."""
+    width = read(encoder, ["a circle"])[0].shape[1]
+    pupil = nn.ModuleDict({"encoder": copy.deepcopy(encoder), "questions": text.Questions(width)})
+    trainee = Trainee(pupil.requires_grad_(True), rate=stage.rate)
+    fast = cast(nn.ModuleDict, trainee.fast)
+    # The fused kernel's backward pass is slow on processors at this size.
+    cast(Any, fast["encoder"]).set_attn_implementation("eager")
+    before = copy.deepcopy(fast["encoder"]).requires_grad_(False)
+    lesson = Lesson(before)
+
+    def loss(_: int) -> torch.Tensor:
+        scenes, new = lesson.scenes(BATCH)
+        sentences = [data.caption(scene, lesson.dice) for scene in scenes]
+        states = read(fast["encoder"], sentences)
+        with torch.no_grad():
+            known = read(before, sentences)
+        told = torch.tensor([sentence != "" for sentence in sentences])
+        wanted = torch.tensor([text.answers(scene) for scene in scenes])
+        drift = sum(
+            F.mse_loss(now[~new].float(), then[~new].float()) / then[~new].float().var()
+            for now, then in zip(states, known, strict=True)
+        )
+        return fast["questions"](states[0][told], wanted[told]) + KEPT / 2 * drift
+
+    run_stage(stage.name, trainee, stage.steps, loss)
+    return cast(Model, cast(nn.ModuleDict, trainee.average)["encoder"]).eval()
+
+
+def by_clip(tokenizer: Any, pooled: str) -> Read:
+    """How CLIP's text encoders are read; `pooled` names the pooled state in what they give."""
+    words = text.Tokens(tokenizer)
+
+    def read(encoder: Any, sentences: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        found = encoder(words(sentences), output_hidden_states=True)
+        states = [*found.hidden_states[-2:], found.last_hidden_state]
+        return found[pooled], torch.stack(states, 1)
+
+    return read

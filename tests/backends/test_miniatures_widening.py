@@ -1,0 +1,105 @@
+"""Going on with a wider world: what is new is learned, what was known stays as it was."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from backends.miniatures import captions, data, text, tokens, widening
+from backends.miniatures.training import Stage
+from backends.miniatures.widening import Lesson
+
+
+class Says(nn.Module):
+    """Has one opinion about every token: the same logits everywhere."""
+
+    def __init__(self, logits: torch.Tensor) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(logits)
+
+    def forward(self, codes: torch.Tensor, judged: torch.Tensor) -> torch.Tensor:
+        return self.logits.expand(*codes.shape, -1)[judged]
+
+
+def test_every_second_scene_is_new_and_without_a_past_scenes_come_as_they_come() -> None:
+    scenes, new = Lesson(nn.Identity()).scenes(40)
+    assert [scene.texture is not None for scene in scenes] == new.tolist() == [True, False] * 20
+    scenes, new = Lesson().scenes(200)
+    assert new.all() and 5 < sum(scene.texture is not None for scene in scenes) < 80
+
+
+def test_of_old_scenes_a_model_is_to_think_what_it_thought_of_new_ones_the_truth() -> None:
+    torch.manual_seed(0)
+    before = Says(torch.randn(tokens.count()))
+    learner = copy.deepcopy(before)
+    with torch.no_grad():  # no thought of textures, whatever the logits were
+        learner.logits[tokens.pieced() :] = -30
+    scenes, new = Lesson(before).scenes(8)
+    codes = torch.stack([tokens.of(scene) for scene in scenes])
+    everywhere = torch.ones_like(codes).bool()
+    errors = Lesson(before).token_errors(learner, (codes, everywhere), codes).view(8, -1)
+    (pull,) = torch.autograd.grad(errors[~new].sum(), learner.logits, retain_graph=True)
+    assert pull.abs().max() < 1e-3
+    (pull,) = torch.autograd.grad(errors[new].sum(), learner.logits)
+    drawn = F.one_hot(codes[new].flatten(), tokens.count()).sum(0)
+    assert pull[drawn > 0].max() < 0 and (drawn[tokens.pieced() :] > 0).any()
+    alone = Lesson().token_errors(learner, (codes, everywhere), codes).view(8, -1)
+    assert torch.allclose(alone[new], errors[new]) and not torch.allclose(alone, errors)
+
+
+def test_a_painter_s_target_is_the_truth_of_new_scenes_and_what_was_said_of_old_ones() -> None:
+    truth, new = torch.randn(6, 3), torch.tensor([True, False] * 3)
+    wanted = Lesson(nn.Identity()).target(truth, new, lambda before, rows: before(7 * truth[rows]))
+    assert torch.equal(wanted[new], truth[new])
+    assert torch.allclose(wanted[~new], 7 * truth[~new])
+    assert Lesson().target(truth, new, lambda before, rows: truth[rows]) is truth
+
+
+def test_after_a_break_a_model_is_still_told_what_it_said_before_the_first_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    stage, first = Stage("wider", 5, 1e-3), Says(torch.zeros(3))
+    codes = torch.zeros(2, dtype=torch.int64), torch.ones(2).bool()
+    assert widening.lesson(first, stage).before is not first
+    exported_since = Says(torch.ones(3))
+    again = widening.lesson(exported_since, stage).before
+    assert again is not None and not again(*codes).any()
+    widening.done(stage)
+    afresh = widening.lesson(exported_since, stage).before
+    assert afresh is not None and again(*codes).sum() < afresh(*codes).sum()
+
+
+def test_cached_codes_come_in_turns_too() -> None:
+    scenes = data.scenes(200)
+    batches = Lesson(nn.Identity()).batches(torch.arange(200), scenes)
+    chosen, _, drawn = batches.draw(40)
+    assert [scene.texture is not None for scene in drawn] == [True, False] * 20
+    assert [scenes[index] for index in chosen.tolist()] == drawn
+
+
+def test_an_encoder_that_is_asked_says_more_of_textures_and_the_same_of_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    tokenizer = text.write_tokenizer(tmp_path / "tokenizer")
+    encoder = text.build(tokenizer)
+    read = widening.by_clip(tokenizer, "text_embeds")
+    first = copy.deepcopy(encoder.state_dict())
+    found = widening.asked(encoder, read, Stage("short", 40, 7e-4))
+    assert all(torch.equal(value, first[name]) for name, value in encoder.state_dict().items())
+
+    scenes, new = Lesson(nn.Identity()).scenes(64)
+    sentences = [captions.write(scene, Lesson().dice) for scene in scenes]
+
+    def said(model: Any) -> torch.Tensor:
+        with torch.no_grad():
+            return read(model, sentences)[0]
+
+    moved = (said(found) - said(encoder)).square().mean(1)
+    assert moved[new].mean() > 1.3 * moved[~new].mean()
