@@ -47,7 +47,7 @@ BATCH: Final = 48
 RATE: Final = 2e-3
 WIDTH: Final = 160
 LAYERS: Final = 6
-GUIDANCE: Final = 1.5
+GUIDANCE: Final = 1.2
 TEMPERATURE: Final = 0.6
 """Of the dice. At 1 a seldom token that fits no neighbour is thrown once in some pictures."""
 CHANNELS: Final = 64

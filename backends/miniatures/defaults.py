@@ -20,7 +20,7 @@ SETTINGS: Final[dict[str, Setting]] = {
     "diffusion": Setting(steps=20, guidance=1.3),
     "masked": Setting(steps=32, guidance=1.2),
     "discrete": Setting(steps=32, guidance=1.2, truncation_rate=0.4),
-    "autoregressive": Setting(steps=64, guidance=1.5),
+    "autoregressive": Setting(steps=64, guidance=1.2),
     "cascade": Setting(steps=20, guidance=1.5),
     "canny": Setting(steps=20, guidance=1.3),
 }
