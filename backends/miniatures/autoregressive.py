@@ -38,8 +38,8 @@ from backends.miniatures import (
 )
 from backends.miniatures.export import ASSETS, Together, export
 from backends.miniatures.factors import Factors, first_table
+from backends.miniatures.lessons import Tools
 from backends.miniatures.training import Stage, Trainee, forget, run_stage
-from backends.miniatures.widening import Lesson
 
 STEPS: Final = 4300
 DECODER_STEPS: Final = 4800
@@ -206,7 +206,7 @@ def train() -> None:
     tokenizer = vocabulary.build()
     model = build(tokenizer)
     train_decoder(model, "autoregressive-decoder", DECODER_STEPS)
-    train_writer(Writer(model), tokenizer, Stage("autoregressive", STEPS, RATE))
+    train_writer(Writer(model), Tools(tokenizer, Stage("autoregressive", STEPS, RATE)))
 
 
 def refine(steps: int) -> None:
@@ -214,7 +214,7 @@ def refine(steps: int) -> None:
     saved = JanusForConditionalGeneration.from_pretrained(str(FOLDER), dtype=torch.float32)
     reader = JanusProcessor.from_pretrained(str(FOLDER))
     stage = Stage("autoregressive-refined", steps, RATE / 2)
-    average = train_writer(Writer(saved), reader.tokenizer, stage)
+    average = train_writer(Writer(saved), Tools(reader.tokenizer, stage))
     train_decoder(average.model, "autoregressive-decoder-refined", DECODER_STEPS // 2)
     save(average, reader.tokenizer)
     forget(stage.name, "autoregressive-decoder-refined")
@@ -226,8 +226,8 @@ def widen(steps: int) -> None:
     tokenizer = JanusProcessor.from_pretrained(str(FOLDER)).tokenizer
     stage = Stage("autoregressive-widened", steps, RATE / 3)
     lesson = widening.lesson(Writer(copy.deepcopy(saved)), stage)
-    average = train_writer(Writer(saved), tokenizer, stage, lesson)
-    train_decoder(average.model, "autoregressive-decoder-widened", DECODER_STEPS // 8)
+    average = train_writer(Writer(saved), Tools(tokenizer, stage, lesson))
+    train_decoder(average.model, "autoregressive-decoder-widened", DECODER_STEPS)
     save(average, tokenizer)
     forget("autoregressive-decoder-widened")
     widening.done(stage)
@@ -303,21 +303,16 @@ def train_decoder(model: JanusForConditionalGeneration, name: str, steps: int) -
     decoder.train(plan, vq, drawn, cast(decoder.Lookup, vq.quantize.get_codebook_entry))
 
 
-def train_writer(
-    writer: Writer,
-    tokenizer: PreTrainedTokenizerFast,
-    stage: Stage,
-    lesson: Lesson | None = None,
-) -> Writer:
+def train_writer(writer: Writer, tools: Tools) -> Writer:
     """The language model over captions and pictures; gives its averaged weights."""
-    lesson = lesson or Lesson()
+    stage, lesson = tools.stage, tools.lesson
     trainee = Trainee(writer, rate=stage.rate, matrices="model.model.language_model.layers.")
     fast = cast(Writer, trainee.fast)
     fast.model.set_attn_implementation("eager")
-    read = vocabulary.Prompts(tokenizer)
+    read = vocabulary.Prompts(tools.tokenizer)
 
     def loss(_: int) -> torch.Tensor:
-        scenes, _new = lesson.scenes(BATCH)
+        scenes = lesson.scenes(BATCH)
         whole = torch.stack([tokens.of(scene) for scene in scenes]).flatten(1)
         empty = tokens.empty(whole, scenes)
         judged = ~empty | (torch.rand(whole.shape) < SEEN)
@@ -330,5 +325,5 @@ def train_writer(
         return (error * weight).sum() / whole.numel()
 
     average = cast(Writer, trainee.average)
-    run_stage(stage.name, trainee, stage.steps, loss, look=lambda: save(average, tokenizer))
+    run_stage(stage.name, trainee, stage.steps, loss, look=lambda: save(average, tools.tokenizer))
     return average

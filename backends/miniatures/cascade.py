@@ -13,7 +13,7 @@ have a fixed one, and the three channels for it stay empty.
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -35,9 +35,9 @@ from backends.miniatures import data, practice, reader, widening, world
 from backends.miniatures.autoencoder import to_tensor
 from backends.miniatures.defaults import SETTINGS
 from backends.miniatures.export import ASSETS, export
+from backends.miniatures.lessons import Tools
 from backends.miniatures.precision import at_border, fast_type
 from backends.miniatures.training import Stage, Trainee, forget, run_stage
-from backends.miniatures.widening import Lesson
 
 STEPS: Final = 7200
 SUPER_STEPS: Final = 4600
@@ -203,15 +203,6 @@ def _drawn_by(base: Any, upper: Any) -> practice.Draw:
     return draw
 
 
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """What a stage is trained with, beside its painter."""
-
-    tokenizer: T5Tokenizer
-    stage: Stage
-    lesson: Lesson = field(default_factory=Lesson)
-
-
 def train_base(painter: Painter, tools: Tools) -> None:
     """From noise and a prompt to 32x32 pixels."""
     kept = scheduler().alphas_cumprod
@@ -287,7 +278,7 @@ def _train(painter: Painter, tools: Tools, folder: Path, lesson: _Lesson) -> Non
     words = reader.Sentences(tools.tokenizer)
 
     def loss(step: int) -> torch.Tensor:
-        scenes, new = tools.lesson.scenes(lesson.batch)
+        scenes = tools.lesson.scenes(lesson.batch)
         clean, given = lesson.case(scenes, step)
         told = words([data.caption(scene, tools.lesson.dice) for scene in scenes])
         times = torch.randint(len(lesson.kept), (len(clean),))
@@ -302,7 +293,7 @@ def _train(painter: Painter, tools: Tools, folder: Path, lesson: _Lesson) -> Non
             more = {name: value[rows] for name, value in given.items()}
             return model(shown[rows], times[rows], tuple(part[rows] for part in told), **more)
 
-        wanted = tools.lesson.target(signal * noise - grain * clean, new, said)
+        wanted = tools.lesson.target(signal * noise - grain * clean, scenes, said)
         error = (fast(shown, times, told, **given) - wanted).square()
         if clean.shape[-1] == lesson.side:  # no crops, which are on things anyway
             error = error * data.importance(scenes, lesson.side, EMPHASIS)

@@ -12,7 +12,6 @@ where the picture's colours and places are decided.
 import copy
 import json
 from collections import deque
-from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 import torch
@@ -31,10 +30,10 @@ from backends.miniatures import autoencoder as kl
 from backends.miniatures import data, decoder, practice, text, widening, world
 from backends.miniatures.defaults import SETTINGS
 from backends.miniatures.export import ASSETS, export, without_projection
+from backends.miniatures.lessons import Tools
 from backends.miniatures.precision import at_border, fast_type
 from backends.miniatures.preview import fit
 from backends.miniatures.training import WORKSHOP, Stage, Trainee, forget, run_stage
-from backends.miniatures.widening import Lesson
 
 STEPS: Final = 8000
 BATCH: Final = 64
@@ -144,7 +143,7 @@ def train() -> None:
     train_decoder(autoencoder, codes)
     stage = Stage("diffusion", STEPS, rate=1e-3)
     painter = Painter(build(), without_projection(reader))
-    train_painter(painter, Tools(tokenizer, autoencoder, stage))
+    train_painter(painter, autoencoder, Tools(tokenizer, stage))
 
 
 def refine(steps: int) -> None:
@@ -153,7 +152,7 @@ def refine(steps: int) -> None:
     tokenizer = cast(CLIPTokenizer, saved.tokenizer)
     painter = Painter(saved.unet, cast(CLIPTextModel, saved.text_encoder))
     stage = Stage("diffusion-refined", steps, rate=7e-4)
-    average = train_painter(painter, Tools(tokenizer, saved.vae, stage))
+    average = train_painter(painter, saved.vae, Tools(tokenizer, stage))
     train_decoder(saved.vae, latents(saved.vae), "decoder-refined")
     save(average, saved.vae, tokenizer)
     forget("diffusion-refined", "decoder-refined")
@@ -167,9 +166,9 @@ def widen(steps: int) -> None:
     lesson = widening.lesson(Painter(saved.unet, known), stage)
     read = widening.by_clip(tokenizer, "pooler_output")
     encoder = widening.asked(known, read, widening.asking(stage))
-    vae = kl.widen(saved.vae, lambda count: lesson.scenes(count)[0], lesson.dice)
+    vae = kl.widen(saved.vae, lesson.scenes, lesson.dice)
     painter = Painter(saved.unet, encoder.requires_grad_(False))
-    average = train_painter(painter, Tools(tokenizer, vae, stage, lesson))
+    average = train_painter(painter, vae, Tools(tokenizer, stage, lesson))
     train_decoder(vae, latents(vae, "latents-widened"), "decoder-widened")
     save(average, vae, tokenizer)
     forget("autoencoder-widened", "latents-widened", "decoder-widened", *MOVED)
@@ -237,20 +236,10 @@ def train_decoder(autoencoder: AutoencoderKL, codes: torch.Tensor, name: str = "
     decoder.train(plan, autoencoder, codes, lambda chosen: chosen.float())
 
 
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """What the U-Net is trained with, beside itself."""
-
-    tokenizer: CLIPTokenizer
-    autoencoder: AutoencoderKL
-    stage: Stage
-    lesson: Lesson = field(default_factory=Lesson)
-
-
-def train_painter(painter: Painter, tools: Tools) -> Painter:
+def train_painter(painter: Painter, autoencoder: AutoencoderKL, tools: Tools) -> Painter:
     """The U-Net and its text encoder; gives their averaged weights."""
     stage, lesson = tools.stage, tools.lesson
-    codes = latents(tools.autoencoder, "latents" if lesson.before is None else "latents-widened")
+    codes = latents(autoencoder, "latents" if lesson.before is None else "latents-widened")
     trainee = Trainee(painter, rate=stage.rate, gentle=("encoder.", 0.3), matrices="unet.")
     fast = cast(Painter, trainee.fast)
     plain_attention(fast.unet)
@@ -267,22 +256,21 @@ def train_painter(painter: Painter, tools: Tools) -> Painter:
         noise = torch.randn_like(clean)
         noisy = (signal * clean + grain * noise).to(fast_type())
         words = tokens(sentences)
-        new = torch.tensor([widening.is_new(scene) for scene in scenes])
 
         def said(model: Painter, rows: torch.Tensor) -> torch.Tensor:
             return model(noisy[rows], times[rows], words[rows])[0]
 
         drawn, pooled = fast(noisy, times, words)
-        error = (drawn.float() - lesson.target(signal * noise - grain * clean, new, said)).square()
+        error = drawn.float() - lesson.target(signal * noise - grain * clean, scenes, said)
         told = torch.tensor([sentence != "" for sentence in sentences])
         wanted = torch.tensor([text.answers(scene) for scene in scenes])
         reading = fast.questions(pooled[told], wanted[told])
-        return (error * data.importance(scenes)).mean() + READING * reading
+        return (error.square() * data.importance(scenes)).mean() + READING * reading
 
     average = cast(Painter, trainee.average)
 
     def look() -> None:
-        save(average, tools.autoencoder, tools.tokenizer)
+        save(average, autoencoder, tools.tokenizer)
 
     run_stage(stage.name, trainee, stage.steps, loss, look=look)
     return average

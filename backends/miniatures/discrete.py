@@ -10,7 +10,6 @@ like any other at the next step, and may change again.
 # pyright: reportPrivateImportUsage=false
 
 import copy
-from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 import torch
@@ -30,9 +29,9 @@ from backends.miniatures import data, mask_and_replace, practice, text, tokens, 
 from backends.miniatures.defaults import SETTINGS
 from backends.miniatures.export import ASSETS, export
 from backends.miniatures.factors import Factors, first_table
+from backends.miniatures.lessons import Tools
 from backends.miniatures.mask_and_replace import TIMES
 from backends.miniatures.training import Stage, Trainee, forget, run_stage
-from backends.miniatures.widening import Lesson
 
 STEPS: Final = 9000
 BATCH: Final = 48
@@ -159,8 +158,8 @@ def train() -> None:
     """All of it: the text encoder is the diffusion miniature's, the tokens are the masked one's."""
     tokenizer, encoder = _reader()
     vq = _decoder()
-    tools = Tools(tokenizer, vq, Stage("discrete", STEPS, RATE))
-    train_restorer(Restorer(build(), encoder), tools)
+    tools = Tools(tokenizer, Stage("discrete", STEPS, RATE))
+    train_restorer(Restorer(build(), encoder), vq, tools)
 
 
 def refine(steps: int) -> None:
@@ -168,7 +167,8 @@ def refine(steps: int) -> None:
     saved = cast(Any, open_folder(FOLDER))
     stage = Stage("discrete-refined", steps, RATE / 2)
     tokenizer, encoder = _reader()
-    train_restorer(Restorer(saved.transformer, encoder), Tools(tokenizer, _decoder(), stage))
+    restorer = Restorer(saved.transformer, encoder)
+    train_restorer(restorer, _decoder(), Tools(tokenizer, stage))
     forget(stage.name)
 
 
@@ -180,8 +180,8 @@ def widen(steps: int) -> None:
     lesson = widening.lesson(Restorer(copy.deepcopy(saved.transformer), known), stage)
     read = widening.by_clip(tokenizer, "pooler_output")
     encoder = widening.asked(known, read, widening.asking(stage))
-    tools = Tools(tokenizer, _decoder(), stage, lesson)
-    train_restorer(Restorer(saved.transformer, encoder), tools)
+    restorer = Restorer(saved.transformer, encoder)
+    train_restorer(restorer, _decoder(), Tools(tokenizer, stage, lesson))
     widening.done(stage)
 
 
@@ -262,17 +262,7 @@ def _plain_attention(restorer: Restorer) -> None:
     restorer.encoder.set_attn_implementation("eager")
 
 
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """What the transformer is trained with, beside itself."""
-
-    tokenizer: CLIPTokenizer
-    vq: VQModel
-    stage: Stage
-    lesson: Lesson = field(default_factory=Lesson)
-
-
-def train_restorer(restorer: Restorer, tools: Tools) -> None:
+def train_restorer(restorer: Restorer, vq: VQModel, tools: Tools) -> None:
     """The transformer, led by a text encoder that stays as it is; exports as it goes."""
     stage, lesson = tools.stage, tools.lesson
     trainee = Trainee(restorer, rate=stage.rate, matrices="transformer.transformer_blocks.")
@@ -281,7 +271,7 @@ def train_restorer(restorer: Restorer, tools: Tools) -> None:
     words = text.Tokens(tools.tokenizer)
 
     def loss(_: int) -> torch.Tensor:
-        scenes, _new = lesson.scenes(BATCH)
+        scenes = lesson.scenes(BATCH)
         whole = torch.stack([tokens.of(scene) for scene in scenes]).flatten(1)
         empty = tokens.empty(whole, scenes)
         times = torch.randint(TIMES, (GROUPS,))
@@ -296,6 +286,6 @@ def train_restorer(restorer: Restorer, tools: Tools) -> None:
     average = cast(Restorer, trainee.average)
 
     def look() -> None:
-        export(pipeline(average.whole(), average.encoder, tools.vq, tools.tokenizer), FOLDER)
+        export(pipeline(average.whole(), average.encoder, vq, tools.tokenizer), FOLDER)
 
     run_stage(stage.name, trainee, stage.steps, loss, look=look)

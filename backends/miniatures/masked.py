@@ -11,7 +11,6 @@ depthwise convolutions, three of them before the transformer so that the border 
 
 import copy
 import math
-from dataclasses import dataclass, field
 from typing import Final, cast
 
 import torch
@@ -27,8 +26,8 @@ from backends.miniatures import data, practice, text, tokens, widening, world
 from backends.miniatures.defaults import SETTINGS
 from backends.miniatures.export import ASSETS, export
 from backends.miniatures.factors import Factors, first_table
+from backends.miniatures.lessons import Tools
 from backends.miniatures.training import WORKSHOP, Stage, Trainee, forget, run_stage
-from backends.miniatures.widening import Lesson
 
 STEPS: Final = 6000
 BATCH: Final = 48
@@ -139,7 +138,8 @@ def train() -> None:
     """All stages, each resumed from its checkpoint; exports as it goes."""
     tokenizer, reader = text.pretrain(WORKSHOP / "tokenizer")
     vq = tokens.train(kl.train())
-    train_filler(Filler(build(), reader), Tools(tokenizer, vq, Stage("masked", STEPS, RATE)))
+    tools = Tools(tokenizer, Stage("masked", STEPS, RATE))
+    train_filler(Filler(build(), reader), vq, tools)
 
 
 def refine(steps: int) -> None:
@@ -147,7 +147,7 @@ def refine(steps: int) -> None:
     saved = AmusedPipeline.from_pretrained(str(FOLDER))
     filler = Filler(saved.transformer, saved.text_encoder)
     stage = Stage("masked-refined", steps, RATE / 2)
-    average = train_filler(filler, Tools(saved.tokenizer, saved.vqvae, stage))
+    average = train_filler(filler, saved.vqvae, Tools(saved.tokenizer, stage))
     tokens.refine(saved.vqvae)
     save(average, saved.vqvae, saved.tokenizer)
     forget("masked-refined")
@@ -161,8 +161,8 @@ def widen(steps: int) -> None:
     lesson = widening.lesson(Filler(copy.deepcopy(saved.transformer), known), stage)
     read = widening.by_clip(tokenizer, "text_embeds")
     encoder = widening.asked(known, read, widening.asking(stage))
-    tools = Tools(tokenizer, saved.vqvae, stage, lesson)
-    average = train_filler(Filler(saved.transformer, encoder), tools)
+    filler = Filler(saved.transformer, encoder)
+    average = train_filler(filler, saved.vqvae, Tools(tokenizer, stage, lesson))
     tokens.refine(saved.vqvae)
     save(average, saved.vqvae, tokenizer)
     widening.done(stage)
@@ -232,17 +232,7 @@ def save(filler: Filler, vq: VQModel, tokenizer: CLIPTokenizer) -> None:
     export(pipeline(filler.whole(), filler.encoder, vq, tokenizer), FOLDER)
 
 
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """What the transformer is trained with, beside itself."""
-
-    tokenizer: CLIPTokenizer
-    vq: VQModel
-    stage: Stage
-    lesson: Lesson = field(default_factory=Lesson)
-
-
-def train_filler(filler: Filler, tools: Tools) -> Filler:
+def train_filler(filler: Filler, vq: VQModel, tools: Tools) -> Filler:
     """The transformer, led by a text encoder that stays as it is; gives its averaged weights."""
     stage, lesson = tools.stage, tools.lesson
     trainee = Trainee(filler, rate=stage.rate, matrices="transformer.")
@@ -252,7 +242,7 @@ def train_filler(filler: Filler, tools: Tools) -> Filler:
     read = text.Tokens(tools.tokenizer)
 
     def loss(_: int) -> torch.Tensor:
-        scenes, _new = lesson.scenes(BATCH)
+        scenes = lesson.scenes(BATCH)
         whole = torch.stack([tokens.of(scene) for scene in scenes])
         empty = tokens.empty(whole, scenes)
         shown, hidden = mask(whole)
@@ -265,7 +255,7 @@ def train_filler(filler: Filler, tools: Tools) -> Filler:
     average = cast(Filler, trainee.average)
 
     def look() -> None:
-        save(average, tools.vq, tools.tokenizer)
+        save(average, vq, tools.tokenizer)
 
     run_stage(stage.name, trainee, stage.steps, loss, look=look)
     return average

@@ -6,21 +6,18 @@ right pictures alone do not teach, such as what practice taught.
 """
 
 import copy
-import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias, TypeVar, cast
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from backends.miniatures import data, text, tokens, world
+from backends.miniatures import data, text
+from backends.miniatures.lessons import Lesson, is_new
 from backends.miniatures.precision import fast_type
 from backends.miniatures.training import WORKSHOP, Stage, Trainee, forget, run_stage, save
 
-NEW: Final = "textured"
-"""The kind of scene that was new when the committed weights last went on like this."""
 KEPT: Final = 3.0
 """How much it counts, beside its answers, that an encoder says what it said before."""
 BATCH: Final = 128
@@ -28,74 +25,6 @@ BATCH: Final = 128
 Model = TypeVar("Model", bound=nn.Module)
 Read: TypeAlias = Callable[[Any, list[str]], tuple[torch.Tensor, torch.Tensor]]
 """From a text encoder and sentences to a pooled state (n, width) and all others (n, ...)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lesson:
-    """What a model learns from: the world, or, with what it was before, what is new in the world.
-
-    `before` is in `fast_type()` and learns nothing; it is asked as the learner is.
-    """
-
-    before: nn.Module | None = None
-    dice: random.Random = field(default_factory=random.Random)
-
-    def scenes(self, size: int) -> tuple[list[world.Scene], torch.Tensor]:
-        """Scenes, and which of them are new (size,): every second one, or all."""
-        if self.before is None:
-            return [world.sample(self.dice) for _ in range(size)], torch.ones(size).bool()
-        drawn = [self._one(new=index % 2 == 0) for index in range(size)]
-        return drawn, torch.arange(size) % 2 == 0
-
-    def _one(self, *, new: bool) -> world.Scene:
-        while True:
-            scene = world.sample(self.dice, kind=NEW if new else None)
-            if is_new(scene) == new:
-                return scene
-
-    def batches(self, codes: torch.Tensor, scenes: list[world.Scene]) -> data.Batches:
-        """The same of scenes whose codes are known."""
-        if self.before is None:
-            return data.Batches(codes, scenes, self.dice)
-        numbers = range(len(scenes))
-        new = [number for number in numbers if is_new(scenes[number])]
-        old = [number for number in numbers if not is_new(scenes[number])]
-        return data.Batches(codes, scenes, self.dice, (new, old))
-
-    def target(
-        self, truth: torch.Tensor, new: torch.Tensor, said: Callable[[Any, torch.Tensor], Any]
-    ) -> torch.Tensor:
-        """The truth (n, ...) where a scene is new, elsewhere what `said(before, rows)` gives."""
-        if self.before is None:
-            return truth
-        wanted, old = truth.clone(), ~new
-        with torch.no_grad():
-            wanted[old] = said(self.before, old).float()
-        return wanted
-
-    def token_errors(
-        self, learner: nn.Module, given: tuple[torch.Tensor, ...], codes: torch.Tensor
-    ) -> torch.Tensor:
-        """Cross-entropies of the tokens that are judged, a mask like `codes` and last in `given`.
-
-        Scenes are as `scenes` gives them. What was before knew nothing of tokens of textures.
-        """
-        judged = given[-1]
-        wanted, now = codes[judged], learner(*given).float()
-        if self.before is None:
-            return F.cross_entropy(now, wanted, reduction="none")
-        with torch.no_grad():
-            then = self.before(*given)[:, : tokens.pieced()].float().softmax(-1)
-        thought = F.pad(then, (0, now.shape[1] - then.shape[1]))
-        every_second = (torch.arange(len(codes)) % 2 == 0).view(-1, *[1] * (codes.ndim - 1))
-        new = every_second.expand_as(codes)[judged][:, None]
-        truth = F.one_hot(wanted, now.shape[1]).float()
-        return F.cross_entropy(now, torch.where(new, truth, thought), reduction="none")
-
-
-def is_new(scene: world.Scene) -> bool:
-    """Whether a scene shows what the world has got."""
-    return scene.texture is not None
 
 
 def lesson(model: nn.Module, stage: Stage) -> Lesson:
@@ -134,7 +63,8 @@ def asked(encoder: Model, read: Read, stage: Stage) -> Model:
     lesson = Lesson(before)
 
     def loss(_: int) -> torch.Tensor:
-        scenes, new = lesson.scenes(BATCH)
+        scenes = lesson.scenes(BATCH)
+        old = torch.tensor([not is_new(scene) for scene in scenes])
         sentences = [data.caption(scene, lesson.dice) for scene in scenes]
         states = read(fast["encoder"], sentences)
         with torch.no_grad():
@@ -142,7 +72,7 @@ def asked(encoder: Model, read: Read, stage: Stage) -> Model:
         told = torch.tensor([sentence != "" for sentence in sentences])
         wanted = torch.tensor([text.answers(scene) for scene in scenes])
         drift = sum(
-            F.mse_loss(now[~new].float(), then[~new].float()) / then[~new].float().var()
+            F.mse_loss(now[old].float(), then[old].float()) / then[old].float().var()
             for now, then in zip(states, known, strict=True)
         )
         return fast["questions"](states[0][told], wanted[told]) + KEPT / 2 * drift

@@ -123,10 +123,13 @@ def test_what_is_asked_for_is_of_every_kind_and_never_held_out() -> None:
     assert not any(world.held_out(one.scene) for one in asked)
 
 
-def test_what_cannot_practise_is_told_what_can(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("how", ["practise", "widen"])
+def test_who_cannot_go_on_like_this_is_told_who_can(
+    how: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit):
-        main(["train", "clip", "--practise", "5"])
-    assert "clip can't practise; these can: diffusion, masked" in capsys.readouterr().err
+        main(["train", "clip", f"--{how}", "5"])
+    assert f"clip can't {how}; these can: diffusion, masked" in capsys.readouterr().err
 
 
 def test_one_right_picture_among_many_wrong_ones_counts_most() -> None:

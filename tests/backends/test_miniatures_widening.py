@@ -1,6 +1,7 @@
 """Going on with a wider world: what is new is learned, what was known stays as it was."""
 
 import copy
+import random
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from backends.miniatures import captions, data, text, tokens, widening
+from backends.miniatures.lessons import Lesson, is_new
 from backends.miniatures.training import Stage
-from backends.miniatures.widening import Lesson
 
 
 class Says(nn.Module):
@@ -26,10 +27,9 @@ class Says(nn.Module):
 
 
 def test_every_second_scene_is_new_and_without_a_past_scenes_come_as_they_come() -> None:
-    scenes, new = Lesson(nn.Identity()).scenes(40)
-    assert [scene.texture is not None for scene in scenes] == new.tolist() == [True, False] * 20
-    scenes, new = Lesson().scenes(200)
-    assert new.all() and 5 < sum(scene.texture is not None for scene in scenes) < 80
+    scenes = Lesson(nn.Identity()).scenes(40)
+    assert [is_new(scene) for scene in scenes] == [True, False] * 20
+    assert 5 < sum(is_new(scene) for scene in Lesson().scenes(200)) < 80
 
 
 def test_of_old_scenes_a_model_is_to_think_what_it_thought_of_new_ones_the_truth() -> None:
@@ -38,7 +38,8 @@ def test_of_old_scenes_a_model_is_to_think_what_it_thought_of_new_ones_the_truth
     learner = copy.deepcopy(before)
     with torch.no_grad():  # no thought of textures, whatever the logits were
         learner.logits[tokens.pieced() :] = -30
-    scenes, new = Lesson(before).scenes(8)
+    scenes = random.Random(1).sample(Lesson(before).scenes(8), 8)
+    new = torch.tensor([is_new(scene) for scene in scenes])
     codes = torch.stack([tokens.of(scene) for scene in scenes])
     everywhere = torch.ones_like(codes).bool()
     errors = Lesson(before).token_errors(learner, (codes, everywhere), codes).view(8, -1)
@@ -52,11 +53,13 @@ def test_of_old_scenes_a_model_is_to_think_what_it_thought_of_new_ones_the_truth
 
 
 def test_a_painter_s_target_is_the_truth_of_new_scenes_and_what_was_said_of_old_ones() -> None:
-    truth, new = torch.randn(6, 3), torch.tensor([True, False] * 3)
-    wanted = Lesson(nn.Identity()).target(truth, new, lambda before, rows: before(7 * truth[rows]))
+    scenes, truth = random.Random(1).sample(Lesson(nn.Identity()).scenes(6), 6), torch.randn(6, 3)
+    new = torch.tensor([is_new(scene) for scene in scenes])
+    lesson = Lesson(nn.Identity())
+    wanted = lesson.target(truth, scenes, lambda before, rows: before(7 * truth[rows]))
     assert torch.equal(wanted[new], truth[new])
     assert torch.allclose(wanted[~new], 7 * truth[~new])
-    assert Lesson().target(truth, new, lambda before, rows: truth[rows]) is truth
+    assert Lesson().target(truth, scenes, lambda before, rows: truth[rows]) is truth
 
 
 def test_after_a_break_a_model_is_still_told_what_it_said_before_the_first_step(
@@ -78,7 +81,7 @@ def test_cached_codes_come_in_turns_too() -> None:
     scenes = data.scenes(200)
     batches = Lesson(nn.Identity()).batches(torch.arange(200), scenes)
     chosen, _, drawn = batches.draw(40)
-    assert [scene.texture is not None for scene in drawn] == [True, False] * 20
+    assert [is_new(scene) for scene in drawn] == [True, False] * 20
     assert [scenes[index] for index in chosen.tolist()] == drawn
 
 
@@ -94,7 +97,8 @@ def test_an_encoder_that_is_asked_says_more_of_textures_and_the_same_of_the_rest
     found = widening.asked(encoder, read, Stage("short", 40, 7e-4))
     assert all(torch.equal(value, first[name]) for name, value in encoder.state_dict().items())
 
-    scenes, new = Lesson(nn.Identity()).scenes(64)
+    scenes = Lesson(nn.Identity()).scenes(64)
+    new = torch.tensor([is_new(scene) for scene in scenes])
     sentences = [captions.write(scene, Lesson().dice) for scene in scenes]
 
     def said(model: Any) -> torch.Tensor:
