@@ -34,6 +34,8 @@ CROP: Final = 48
 WIDER_STEPS: Final = 1500
 GOOD: Final = 0.015
 """Mean error of a picture (values from -1 to 1) below which its latents are to stay."""
+ENOUGH: Final = 0.8
+"""The share of pictures that are drawn so from which none need to be learned."""
 
 
 def build() -> AutoencoderKL:
@@ -188,9 +190,18 @@ def widen(
 ) -> AutoencoderKL:
     """Go on with scenes that `draw` gives; pictures that were drawn well keep their latents.
 
-    The U-Net and the ControlNet that were trained on them thus begin near where they ended.
+    The U-Net and the ControlNet that were trained on them thus begin near where they ended. Where
+    these pictures are drawn well already, it stays as it is.
     """
     before = cast(Any, copy.deepcopy(known)).to(fast_type()).requires_grad_(False)
+
+    def good(wanted: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
+        return (decode(before, latents).float() - wanted).abs().mean((1, 2, 3)) < GOOD
+
+    with torch.no_grad():
+        seen, _ = batch(draw(64), dice, whole=True)
+        if good(seen, means(before, seen.to(fast_type()))).float().mean() > ENOUGH:
+            return known
     trainee = Trainee(Lesson(copy.deepcopy(known)), rate=1e-3, decay=0.0, average=0.998)
 
     def loss(step: int) -> torch.Tensor:
@@ -198,9 +209,9 @@ def widen(
         wanted, backgrounds = batch(draw(4 if whole else 16), dice, whole=whole)
         with torch.no_grad():
             then = means(before, wanted.to(fast_type()))
-            good = (decode(before, then).float() - wanted).abs().mean((1, 2, 3)) < GOOD
+            stays = good(wanted, then)
         error, now = trainee.fast(wanted, cell_colours(wanted, backgrounds))
-        moved = (now - then).float().square().mean((1, 2, 3)) * good
+        moved = (now - then).float().square().mean((1, 2, 3)) * stays
         return error + 2 * moved.mean()
 
     run_stage("autoencoder-widened", trainee, WIDER_STEPS, loss)

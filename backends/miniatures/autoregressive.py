@@ -30,6 +30,7 @@ from backends.miniatures import (
     captions,
     data,
     decoder,
+    pieces,
     practice,
     tokens,
     vocabulary,
@@ -38,7 +39,7 @@ from backends.miniatures import (
 )
 from backends.miniatures.export import ASSETS, Together, export
 from backends.miniatures.factors import Factors, first_table
-from backends.miniatures.lessons import Tools
+from backends.miniatures.lessons import Pictures, Tools
 from backends.miniatures.training import Stage, Trainee, forget, run_stage
 
 STEPS: Final = 4300
@@ -133,13 +134,15 @@ def codes() -> torch.Tensor:
     for _ in range(4):
         signs = torch.cat([torch.cat([signs, signs], 1), torch.cat([signs, -signs], 1)])
     hues = signs[1 : len(world.COLOURS) + 1]
-    colours = torch.cat([hues.repeat_interleave(len(tokens.pieces()), 0), hues, hues])
-    pieces = tokens.codebook()[:, 3 : 3 + tokens.CHANNELS - len(signs)].clone()
-    # A second tone is a colour's opposite of a full cell, a dot the full cell's code backwards.
-    pieces[tokens.pieced() :] = torch.stack([-pieces[0], pieces[0].flip(0)]).repeat_interleave(
-        len(hues), 0
+    filled, strokes = (
+        hues.repeat_interleave(len(each), 0) for each in (pieces.filled(), pieces.strokes())
     )
-    return torch.cat([colours, pieces], 1)
+    colours = torch.cat([filled, hues, hues, strokes])
+    looks = tokens.codebook()[:, 3 : 3 + tokens.CHANNELS - len(signs)].clone()
+    # A second tone is a colour's opposite of a full cell, a dot the full cell's code backwards.
+    tones = torch.stack([-looks[0], looks[0].flip(0)]).repeat_interleave(len(hues), 0)
+    looks[tokens.pieced() : tokens.grounded()] = tones
+    return torch.cat([colours, looks], 1)
 
 
 def processor(tokenizer: PreTrainedTokenizerFast) -> JanusProcessor:
@@ -224,9 +227,11 @@ def widen(steps: int) -> None:
     """Go on from the committed weights, with what the world has got since; then the decoder."""
     saved = JanusForConditionalGeneration.from_pretrained(str(FOLDER), dtype=torch.float32)
     tokenizer = JanusProcessor.from_pretrained(str(FOLDER)).tokenizer
+    model = widening.grown(saved, build(tokenizer))
+    model.model.vqmodel.quantize.embedding.weight.data = codes()
     stage = Stage("autoregressive-widened", steps, RATE / 3)
-    lesson = widening.lesson(Writer(copy.deepcopy(saved)), stage)
-    average = train_writer(Writer(saved), Tools(tokenizer, stage, lesson))
+    lesson = widening.lesson(Writer(copy.deepcopy(model)), stage)
+    average = train_writer(Writer(model), Tools(tokenizer, stage, lesson))
     train_decoder(average.model, "autoregressive-decoder-widened", DECODER_STEPS)
     save(average, tokenizer)
     forget("autoregressive-decoder-widened")
@@ -318,7 +323,7 @@ def train_writer(writer: Writer, tools: Tools) -> Writer:
         judged = ~empty | (torch.rand(whole.shape) < SEEN)
         blank = [lesson.dice.random() < data.DROPPED for _ in scenes]
         told = read([captions.write(scene, lesson.dice) for scene in scenes], blank)
-        error = lesson.token_errors(fast, (*told, whole, judged), whole)
+        error = lesson.token_errors(fast, (*told, whole, judged), Pictures(scenes, whole))
         # A thing's tokens count no more than their share: what is drawn is sampled from this, and
         # things would begin too often.
         weight = torch.where(empty, 1 / SEEN, 1.0)[judged]

@@ -33,8 +33,6 @@ TEXTURE_WORDS: Final = {
     "checkered": ("checkered", "chequered"),
 }
 OUTLINE_WORDS: Final = ("outlined", "hollow")
-"""Outlines are no part of the world yet. Vocabularies have their words all the same, so that
-weights trained with them can go on when they are."""
 NUMBER_WORDS: Final = {2: ("two", "2"), 3: ("three", "3"), 4: ("four", "4")}
 VAGUE_WORDS: Final = ("shape", "thing", "object")
 
@@ -113,6 +111,8 @@ def _noun(thing: Thing, article: str, dice: random.Random, vague: float, full: b
     if full or dice.random() < 0.5:
         words.append(dice.choice(SIZE_WORDS[thing.size]))
     words.append(_colour(thing.colour, dice))
+    if thing.outlined:
+        words.insert(len(words) - (dice.random() < 0.8), dice.choice(OUTLINE_WORDS))
     shapes = SHAPE_WORDS.get(thing.shape, (thing.shape,))
     words.append(dice.choice(VAGUE_WORDS if dice.random() < vague else shapes))
     if article == "a" and words[0][0] in "aeiou":

@@ -35,7 +35,7 @@ from backends.miniatures import data, practice, reader, widening, world
 from backends.miniatures.autoencoder import to_tensor
 from backends.miniatures.defaults import SETTINGS
 from backends.miniatures.export import ASSETS, export
-from backends.miniatures.lessons import Tools
+from backends.miniatures.lessons import Lesson, Tools
 from backends.miniatures.precision import at_border, fast_type
 from backends.miniatures.training import Stage, Trainee, forget, run_stage
 
@@ -150,7 +150,8 @@ def widen(steps: int) -> None:
     lesson = widening.lesson(Painter(base.unet, known), stages[0])
     encoder = widening.asked(known, reader.read_by(tokenizer), widening.asking(stages[0]))
     train_base(Painter(base.unet, encoder), Tools(tokenizer, stages[0], lesson))
-    train_super(Painter(upper.unet, encoder), Tools(tokenizer, stages[1]))
+    shown = Lesson(in_turns=True)
+    train_super(Painter(upper.unet, encoder), Tools(tokenizer, stages[1], shown))
     forget(stages[1].name)
     widening.done(stages[0])
 
@@ -210,7 +211,7 @@ def train_base(painter: Painter, tools: Tools) -> None:
     def case(scenes: list[world.Scene], _: int) -> tuple[torch.Tensor, dict[str, Any]]:
         return shrunk(pictures_of(scenes)), {}
 
-    _train(painter, tools, FOLDER, _Lesson(case, kept, BATCH, SIDE))
+    _train(painter, tools, FOLDER, _Task(case, kept, BATCH, SIDE))
 
 
 def train_super(painter: Painter, tools: Tools) -> None:
@@ -227,7 +228,7 @@ def train_super(painter: Painter, tools: Tools) -> None:
             whole, small = (_crop(batch, corners) for batch in (whole, small))
         return whole, {"beside": small, "class_labels": levels}
 
-    _train(painter, tools, SUPER_FOLDER, _Lesson(case, kept, BATCH // 2, world.SIDE))
+    _train(painter, tools, SUPER_FOLDER, _Task(case, kept, BATCH // 2, world.SIDE))
 
 
 UPSCALING: Final[dict[str, Any]] = {"mode": "bilinear", "align_corners": True}
@@ -261,7 +262,7 @@ def _crop(batch: torch.Tensor, corners: list[tuple[int, int]]) -> torch.Tensor:
 
 
 @dataclass(frozen=True, slots=True)
-class _Lesson:
+class _Task:
     """What a stage learns: `case` draws clean pictures and what the U-Net is given beside noise."""
 
     case: Callable[[list[world.Scene], int], tuple[torch.Tensor, dict[str, Any]]]
@@ -270,7 +271,7 @@ class _Lesson:
     side: int
 
 
-def _train(painter: Painter, tools: Tools, folder: Path, lesson: _Lesson) -> None:
+def _train(painter: Painter, tools: Tools, folder: Path, task: _Task) -> None:
     trainee = Trainee(painter, rate=tools.stage.rate, matrices="unet.")
     fast = cast(Painter, trainee.fast)
     # Written-out attention: on processors the fused kernel's backward pass is far slower.
@@ -278,12 +279,12 @@ def _train(painter: Painter, tools: Tools, folder: Path, lesson: _Lesson) -> Non
     words = reader.Sentences(tools.tokenizer)
 
     def loss(step: int) -> torch.Tensor:
-        scenes = tools.lesson.scenes(lesson.batch)
-        clean, given = lesson.case(scenes, step)
+        scenes = tools.lesson.scenes(task.batch)
+        clean, given = task.case(scenes, step)
         told = words([data.caption(scene, tools.lesson.dice) for scene in scenes])
-        times = torch.randint(len(lesson.kept), (len(clean),))
-        signal = lesson.kept[times].sqrt()[:, None, None, None]
-        grain = (1 - lesson.kept[times]).sqrt()[:, None, None, None]
+        times = torch.randint(len(task.kept), (len(clean),))
+        signal = task.kept[times].sqrt()[:, None, None, None]
+        grain = (1 - task.kept[times]).sqrt()[:, None, None, None]
         noise = torch.randn_like(clean)
         noisy = signal * clean + grain * noise
         beside = given.pop("beside", None)
@@ -295,8 +296,8 @@ def _train(painter: Painter, tools: Tools, folder: Path, lesson: _Lesson) -> Non
 
         wanted = tools.lesson.target(signal * noise - grain * clean, scenes, said)
         error = (fast(shown, times, told, **given) - wanted).square()
-        if clean.shape[-1] == lesson.side:  # no crops, which are on things anyway
-            error = error * data.importance(scenes, lesson.side, EMPHASIS)
+        if clean.shape[-1] == task.side:  # no crops, which are on things anyway
+            error = error * data.importance(scenes, task.side, EMPHASIS)
         return error.mean()
 
     average = cast(Painter, trainee.average)

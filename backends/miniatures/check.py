@@ -36,6 +36,11 @@ class Verdict:
         return self.counted and self.background and self.relation and self.binding
 
     @property
+    def outlined(self) -> bool:
+        """All things with the right shapes and colours where they belong, outlined if they are."""
+        return self.counted and self.relation and self.binding
+
+    @property
     def counted(self) -> bool:
         """As many things as a group has, all with the right shape and colour."""
         return self.count and self.shapes and self.colours
@@ -49,11 +54,13 @@ def judge(view: View, scene: Scene) -> Verdict:
     """
     count = len(view.things) == len(scene.things) and view.specks == 0
     pairs = _pair_up(view.things, scene.things)
-    shapes = all(found is not None and found.shape == wanted.shape for found, wanted in pairs)
+    shapes = all(found is not None and _shape(found) == _shape(wanted) for found, wanted in pairs)
     colours = all(found is not None and found.colour == wanted.colour for found, wanted in pairs)
     sizes = all(found is not None and found.size == wanted.size for found, wanted in pairs)
-    seen = sorted((str(found.shape), str(found.colour)) for found in view.things)
-    binding = seen == sorted((thing.shape, thing.colour) for thing in scene.things)
+    seen, asked = (
+        sorted((str(_shape(thing)), str(thing.colour)) for thing in things)
+        for things in (view.things, scene.things)
+    )
     return Verdict(
         count=count,
         shapes=shapes,
@@ -62,7 +69,7 @@ def judge(view: View, scene: Scene) -> Verdict:
         sizes=sizes,
         position=_placed(pairs[0][0], scene.position),
         relation=scene.relation is None or _related(pairs, scene.relation),
-        binding=binding,
+        binding=seen == asked,
     )
 
 
@@ -80,13 +87,18 @@ def _pair_up(
     found: tuple[Found, ...], wanted: tuple[Thing, ...]
 ) -> list[tuple[Found | None, Thing]]:
     def fit(one: Found | None, thing: Thing) -> int:
-        return 0 if one is None else (one.shape == thing.shape) + (one.colour == thing.colour)
+        return 0 if one is None else (_shape(one) == _shape(thing)) + (one.colour == thing.colour)
 
     first: list[Found | None] = [*found[: len(wanted)]]
     first += [None] * (len(wanted) - len(first))
     orders = [first, first[::-1]]
     best = max(orders, key=lambda order: sum(map(fit, order, wanted)))
     return list(zip(best, wanted, strict=True))
+
+
+def _shape(thing: Found | Thing) -> tuple[str | None, bool]:
+    """An outlined square is no square."""
+    return thing.shape, thing.outlined
 
 
 def _placed(found: Found | None, position: str | None) -> bool:

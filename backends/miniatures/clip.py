@@ -26,7 +26,7 @@ from transformers import (
 from backends.miniatures import captions, text, world
 from backends.miniatures.autoencoder import to_tensor
 from backends.miniatures.export import ASSETS, Together, export
-from backends.miniatures.shapes import SHAPES
+from backends.miniatures.shapes import HOLLOW, SHAPES
 from backends.miniatures.textures import TEXTURES
 from backends.miniatures.training import Stage, Trainee, forget, run_stage
 from backends.miniatures.world import Scene, Thing
@@ -68,11 +68,14 @@ def neighbour(scene: Scene, dice: random.Random) -> Scene:
     """
     if scene.texture and dice.random() < 0.4:
         return replace(scene, texture=dice.choice([t for t in TEXTURES if t != scene.texture]))
+    if any(thing.outlined for thing in scene.things) and dice.random() < 0.4:
+        return replace(scene, things=tuple(replace(t, outlined=False) for t in scene.things))
     if scene.number > 1:
         return _other_group(scene, dice)
     if scene.relation and dice.random() < 0.6:
         first, second = scene.things
-        field = dice.choice(("colour", "shape"))
+        outlined = first.outlined or second.outlined  # which not all shapes can be
+        field = "colour" if outlined else dice.choice(("colour", "shape"))
         if getattr(first, field) != getattr(second, field):
             swapped = (_with(first, field, second), _with(second, field, first))
             return replace(scene, things=swapped)
@@ -100,7 +103,8 @@ def _with(thing: Thing, field: str, other: Thing) -> Thing:
 
 def _changed(thing: Thing, scene: Scene, dice: random.Random) -> Thing:
     if dice.random() < 0.5:
-        return replace(thing, shape=dice.choice([s for s in SHAPES if s != thing.shape]))
+        shapes = HOLLOW if thing.outlined else SHAPES
+        return replace(thing, shape=dice.choice([s for s in shapes if s != thing.shape]))
     taken = {scene.background, *(each.colour for each in scene.things)}
     free = [colour for colour in world.COLOURS if colour not in taken]
     if scene.texture:

@@ -29,7 +29,7 @@ from backends.miniatures import data, mask_and_replace, practice, text, tokens, 
 from backends.miniatures.defaults import SETTINGS
 from backends.miniatures.export import ASSETS, export
 from backends.miniatures.factors import Factors, first_table
-from backends.miniatures.lessons import Tools
+from backends.miniatures.lessons import Pictures, Tools
 from backends.miniatures.mask_and_replace import TIMES
 from backends.miniatures.training import Stage, Trainee, forget, run_stage
 
@@ -176,12 +176,13 @@ def widen(steps: int) -> None:
     """Go on from the committed weights, with what the world and the tokens' decoder have got."""
     saved = cast(Any, open_folder(FOLDER))
     tokenizer, known = saved.tokenizer, saved.text_encoder
+    transformer = widening.grown(saved.transformer, build())
     stage = Stage("discrete-widened", steps, RATE / 2)
-    lesson = widening.lesson(Restorer(copy.deepcopy(saved.transformer), known), stage)
+    lesson = widening.lesson(Restorer(copy.deepcopy(transformer), known), stage)
     read = widening.by_clip(tokenizer, "pooler_output")
     encoder = widening.asked(known, read, widening.asking(stage))
-    restorer = Restorer(saved.transformer, encoder)
-    train_restorer(restorer, _decoder(), Tools(tokenizer, stage, lesson))
+    vq = tokens.widened(_decoder())
+    train_restorer(Restorer(transformer, encoder), vq, Tools(tokenizer, stage, lesson))
     widening.done(stage)
 
 
@@ -279,7 +280,8 @@ def train_restorer(restorer: Restorer, vq: VQModel, tools: Tools) -> None:
         share = torch.where(touched, torch.where(empty, SEEN, 1.0), KEPT)
         judged = torch.rand(whole.shape) < share
         sentences = words([data.caption(scene, lesson.dice) for scene in scenes])
-        error = lesson.token_errors(fast, (shown, times, sentences, judged), whole)
+        given = shown, times, sentences, judged
+        error = lesson.token_errors(fast, given, Pictures(scenes, whole))
         weight = torch.where(touched, torch.where(empty, 1 / SEEN, EMPHASIS), 1.0)[judged]
         return (error * weight).sum() / weight.sum()
 

@@ -2,15 +2,15 @@
 
 There are thousands of tokens, most of them rare. A token's row is `hue + piece + hue' * piece'`:
 the sum says what all reds and all star tips share; the product lets a model be torn between a red
-tip and a blue side without believing in a blue tip. Cells that are all of one colour, things' inner
-parts and backgrounds, have rows of their own, as have textured cells and further tokens such as
-the mask.
+tip and a blue side without believing in a blue tip. Strokes, of which outlines are made, have hues
+of their own. Cells that are all of one colour, things' inner parts and backgrounds, have rows of
+their own, as have textured cells and further tokens such as the mask.
 """
 
 import torch
 from torch import nn
 
-from backends.miniatures import tokens, world
+from backends.miniatures import pieces, tokens, world
 
 
 def first_table(further: int, width: int) -> torch.Tensor:
@@ -18,50 +18,70 @@ def first_table(further: int, width: int) -> torch.Tensor:
 
     Only the pieces' looks are given, by their principal components; the rest is random.
     """
-    looks = torch.from_numpy(tokens.pieces()).flatten(1)
-    left, strength, _ = torch.linalg.svd(looks - looks.mean(0), full_matrices=False)
-    shown = (left * strength)[:, :width]
-    colours, pieces = len(world.COLOURS), len(looks)
-    further += tokens.count() - tokens.pieced()
-    rows = torch.randn(3 * colours + 2 * pieces + further, width) / 2
-    rows[colours : colours + pieces] /= 5
-    rows[colours : colours + pieces] += shown / shown.std() / 2
-    return Factors()(rows)
+    factors = Factors()
+    rows = torch.randn(sum(factors.parts) + further, width) / 2
+    for index, each in zip(factors.LOOKS, (pieces.filled(), pieces.strokes()), strict=True):
+        looks = torch.from_numpy(each).flatten(1)
+        left, strength, _ = torch.linalg.svd(looks - looks.mean(0), full_matrices=False)
+        shown = (left * strength)[:, :width]
+        own = rows.split([*factors.parts, further])[index]
+        own /= 5
+        own[:, : shown.shape[1]] += shown / shown.std() / 2
+    return factors(rows)
 
 
 class Factors(nn.Module):
     """A parametrisation: from the few rows that are learned to the table's."""
 
+    LOOKS = 1, 7
+    """Which of `parts` are filled pieces and strokes themselves."""
+
     def __init__(self) -> None:
         super().__init__()
-        self._colours, self._pieces = len(world.COLOURS), len(tokens.pieces())
-
-    def _parts(self, rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        colours, pieces = self._colours, self._pieces
-        known = 3 * colours + 2 * pieces
-        return rows.split([colours, pieces, colours, pieces, colours, len(rows) - known])
+        colours, filled, strokes = len(world.COLOURS), len(pieces.filled()), len(pieces.strokes())
+        grid = [colours, filled, colours, filled]
+        self._ground = tokens.grounded() - tokens.pieced()
+        self.parts = [*grid, colours, self._ground, colours, strokes, colours, strokes]
+        """How many rows are hues, pieces, tints, forms, flat cells, textured cells, and hues,
+        strokes, tints and forms again; then come further ones."""
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
-        """From (3 colours + 2 pieces + further, ...) to (colours * pieces + further, ...)."""
-        hue, piece, tint, form, flat, further = self._parts(rows)
-        table = hue[:, None] + piece[None] + tint[:, None] * form[None]
-        table = torch.cat([flat[:, None], table[:, 1:]], 1)
-        return torch.cat([table.flatten(0, 1), further])
+        """From (sum of `parts` and further, ...) to (tokens.count() and further, ...)."""
+        parts = rows.split([*self.parts, len(rows) - sum(self.parts)])
+        filled = _grid(*parts[:4])
+        filled = torch.cat([parts[4][:, None], filled[:, 1:]], 1)
+        return torch.cat(
+            [filled.flatten(0, 1), parts[5], _grid(*parts[6:10]).flatten(0, 1), parts[10]]
+        )
 
     @torch.no_grad()
     def right_inverse(self, table: torch.Tensor) -> torch.Tensor:
-        """The rows that make a table, or come near it: exact for one that was made of rows.
-
-        What the sums leave is, for each channel, a matrix of colours by pieces of rank one.
-        """
-        count = self._colours * self._pieces
-        grid = table[:count].reshape(self._colours, self._pieces, -1)
-        parts, flat = grid[:, 1:].float(), grid[:, 0].float()
-        hue, piece = parts.mean(1), parts.mean(0) - parts.mean((0, 1))
-        rest = (parts - hue[:, None] - piece[None]).permute(2, 0, 1)
-        left, strength, right = torch.linalg.svd(rest, full_matrices=False)
-        root = strength[:, :1].sqrt()
-        tint, form = (left[:, :, 0] * root).T, (right[:, 0] * root).T
+        """The rows that make a table, or come near it: exact for one that was made of rows."""
+        colours, flat = len(world.COLOURS), table.flatten(1).float()
+        sizes = tokens.pieced(), self._ground, tokens.count() - tokens.grounded()
+        filled, ground, strokes, further = flat.split([*sizes, len(flat) - tokens.count()])
+        grid = filled.unflatten(0, (colours, -1))
+        hue, piece, tint, form = _factors(grid[:, 1:])
         unused = torch.zeros_like(piece[:1])  # the full cell has its own rows
-        rows = [hue, unused, piece, tint, unused, form, flat, table[count:].flatten(1).float()]
+        rows = [hue, unused, piece, tint, unused, form, grid[:, 0], ground]
+        rows += [*_factors(strokes.unflatten(0, (colours, -1))), further]
         return torch.cat(rows).reshape(-1, *table.shape[1:]).to(table.dtype)
+
+
+def _grid(
+    hue: torch.Tensor, piece: torch.Tensor, tint: torch.Tensor, form: torch.Tensor
+) -> torch.Tensor:
+    """All colours' rows of all pieces: (colours, pieces, ...)."""
+    return hue[:, None] + piece[None] + tint[:, None] * form[None]
+
+
+def _factors(grid: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Hue, piece, tint and form of rows (colours, pieces, width).
+
+    What the sums leave is, for each channel, a matrix of colours by pieces of rank one.
+    """
+    hue, piece = grid.mean(1), grid.mean(0) - grid.mean((0, 1))
+    rest = (grid - hue[:, None] - piece[None]).permute(2, 0, 1)
+    left, strength, right = torch.linalg.svd(rest, full_matrices=False)
+    root = strength[:, :1].sqrt()
+    return hue, piece, (left[:, :, 0] * root).T, (right[:, 0] * root).T

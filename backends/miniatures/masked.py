@@ -26,7 +26,7 @@ from backends.miniatures import data, practice, text, tokens, widening, world
 from backends.miniatures.defaults import SETTINGS
 from backends.miniatures.export import ASSETS, export
 from backends.miniatures.factors import Factors, first_table
-from backends.miniatures.lessons import Tools
+from backends.miniatures.lessons import Pictures, Tools
 from backends.miniatures.training import WORKSHOP, Stage, Trainee, forget, run_stage
 
 STEPS: Final = 6000
@@ -157,14 +157,14 @@ def widen(steps: int) -> None:
     """Go on from the committed weights, with what the world has got since; then the tokens' VQ."""
     saved = AmusedPipeline.from_pretrained(str(FOLDER))
     tokenizer, known = saved.tokenizer, saved.text_encoder
+    transformer, vq = widening.grown(saved.transformer, build()), tokens.widened(saved.vqvae)
     stage = Stage("masked-widened", steps, RATE / 5)
-    lesson = widening.lesson(Filler(copy.deepcopy(saved.transformer), known), stage)
+    lesson = widening.lesson(Filler(copy.deepcopy(transformer), known), stage)
     read = widening.by_clip(tokenizer, "text_embeds")
     encoder = widening.asked(known, read, widening.asking(stage))
-    filler = Filler(saved.transformer, encoder)
-    average = train_filler(filler, saved.vqvae, Tools(tokenizer, stage, lesson))
-    tokens.refine(saved.vqvae)
-    save(average, saved.vqvae, tokenizer)
+    average = train_filler(Filler(transformer, encoder), vq, Tools(tokenizer, stage, lesson))
+    tokens.refine(vq)
+    save(average, vq, tokenizer)
     widening.done(stage)
 
 
@@ -248,7 +248,7 @@ def train_filler(filler: Filler, vq: VQModel, tools: Tools) -> Filler:
         shown, hidden = mask(whole)
         judged = hidden & (~empty | (torch.rand(whole.shape) < SEEN))
         sentences = read([data.caption(scene, lesson.dice) for scene in scenes])
-        error = lesson.token_errors(fast, (shown, sentences, judged), whole)
+        error = lesson.token_errors(fast, (shown, sentences, judged), Pictures(scenes, whole))
         weight = torch.where(empty, 1 / SEEN, EMPHASIS)[judged]
         return (error * weight).sum() / weight.sum()
 

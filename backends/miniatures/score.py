@@ -87,6 +87,9 @@ def score(name: str, count: int) -> Score:
     for case in _judged(draw, count, "textured"):
         _add(tally, "textured", case.verdict.textured)
         alike.append(case.clip_score)
+    for case in _judged(draw, count, "outlined"):
+        _add(tally, "outlined", case.verdict.outlined)
+        alike.append(case.clip_score)
     result.clip_score = round(statistics.mean(alike), 3)
     if name == "diffusion" and (ASSETS / "canny").exists():
         tally.update(_score_control(count).categories)

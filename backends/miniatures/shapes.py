@@ -1,9 +1,9 @@
-"""The eight shapes: their outlines, and how they are drawn with smooth edges."""
+"""The eight shapes: their loops, and how they are drawn, filled or outlined, with smooth edges."""
 
 import math
 from typing import Final, TypeAlias
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageChops, ImageDraw
 
 SUPERSAMPLING: Final = 4
 
@@ -11,6 +11,10 @@ Point: TypeAlias = tuple[float, float]
 Loop: TypeAlias = tuple[Point, ...]
 
 SHAPES: Final = ("circle", "square", "triangle", "star", "heart", "ring", "cross", "diamond")
+HOLLOW: Final = tuple(shape for shape in SHAPES if shape != "ring")
+"""Those that may be outlined. A ring is an outline already."""
+STROKE: Final = 0.24
+"""How wide an outline is, inwards from the shape's edge, in radii."""
 
 
 def outline(shape: str) -> tuple[Loop, ...]:
@@ -65,12 +69,16 @@ _OUTLINES: Final[dict[str, tuple[Loop, ...]]] = {
 }
 
 
-def stamp(shape: str, x: float, y: float, radius: float) -> tuple[Image.Image, tuple[int, int]]:
+def stamp(
+    shape: str, x: float, y: float, radius: float, *, outlined: bool = False
+) -> tuple[Image.Image, tuple[int, int]]:
     """The shape's coverage (mode L, anti-aliased) and the pixel where its top left corner goes."""
     left, top = math.floor(x - radius) - 2, math.floor(y - radius) - 2
     side = math.ceil(2 * radius) + 5
     coverage = Image.new("L", (side * SUPERSAMPLING, side * SUPERSAMPLING))
-    pen = ImageDraw.Draw(coverage)
+    edge = Image.new("L", coverage.size)
+    pen, brush = ImageDraw.Draw(coverage), ImageDraw.Draw(edge)
+    stroke = round(2 * STROKE * radius * SUPERSAMPLING)
     for index, loop in enumerate(outline(shape)):
         corners = [
             # PIL's pixel n covers n to n + 1 and its corners lie at pixel centres, hence the half.
@@ -81,4 +89,8 @@ def stamp(shape: str, x: float, y: float, radius: float) -> tuple[Image.Image, t
             for px, py in loop
         ]
         pen.polygon(corners, fill=0 if index else 255)
+        if outlined:  # half of this line lies inside; past its start, so that the ends join
+            brush.line([*corners, *corners[:2]], fill=255, width=stroke, joint="curve")
+    if outlined:
+        coverage = ImageChops.darker(coverage, edge)
     return coverage.reduce(SUPERSAMPLING), (left, top)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from backends.miniatures.shapes import SHAPES, stamp
+from backends.miniatures.shapes import HOLLOW, SHAPES, stamp
 from backends.miniatures.textures import CELL, TEXTURES, Floats, from_tones, pattern, second
 from backends.miniatures.world import COLOURS, SIDE, SIZES
 
@@ -35,9 +35,26 @@ SMALLEST: Final = 40
 SPECK: Final = 12
 OVERLAP: Final = 0.78
 """The least overlap with its template (intersection over union) at which a shape has a name."""
+OUTLINES_OVERLAP: Final = 0.62
+"""The same for outlined ones, whose strokes are thin: a pixel more or less on both of a stroke's
+sides, which a filled shape hardly shows, is this much of it."""
 
 _NAMES: Final = tuple(COLOURS)
 _PALETTE: Final[Floats] = np.array(list(COLOURS.values()), dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """What a thing may look like."""
+
+    shape: str
+    outlined: bool = False
+
+
+_TEMPLATES: Final = (
+    *(Template(shape) for shape in SHAPES),
+    *(Template(shape, outlined=True) for shape in HOLLOW),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +68,7 @@ class Found:
     y: float
     radius: float
     overlap: float
+    outlined: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,22 +190,23 @@ def _identify(pixels: Floats, empty: Floats, distance: Floats, part: Mask) -> Fo
     columns, rows = cover.max(axis=0), cover.max(axis=1)
     x, y = _middle(columns), _middle(rows)
     width, height = float(columns.sum()), float(rows.sum())
-    best, best_overlap, best_radius = None, 0.0, width / 2
-    for shape in SHAPES:
-        wide, high = _extent(shape)
+    best, best_overlap, best_radius = Template(""), 0.0, width / 2
+    for template in _TEMPLATES:
+        wide, high = _extent(template.shape)
         radius = (width / wide + height / high) / 2
-        overlap = _overlap(cover, shape, x, y, radius)
+        overlap = _overlap(cover, template, x, y, radius)
         if overlap > best_overlap:
-            best, best_overlap, best_radius = shape, overlap, radius
+            best, best_overlap, best_radius = template, overlap, radius
     size = min(SIZES, key=lambda name: abs(SIZES[name] - best_radius))
     return Found(
-        best if best_overlap >= OVERLAP else None,
+        best.shape if best_overlap >= (OUTLINES_OVERLAP if best.outlined else OVERLAP) else None,
         name_colour(colour),
         size,
         x,
         y,
         best_radius,
         best_overlap,
+        best.outlined,
     )
 
 
@@ -223,10 +242,11 @@ def _offset(shape: str) -> tuple[float, float]:
     return (x - 40) / 30, (y - 40) / 30
 
 
-def _overlap(cover: Floats, shape: str, x: float, y: float, radius: float) -> float:
+def _overlap(cover: Floats, kind: Template, x: float, y: float, radius: float) -> float:
     """Soft intersection over union with the template of that box."""
-    dx, dy = _offset(shape)
-    coverage, (left, top) = stamp(shape, x - dx * radius, y - dy * radius, radius)
+    dx, dy = _offset(kind.shape)
+    place = x - dx * radius, y - dy * radius, radius
+    coverage, (left, top) = stamp(kind.shape, *place, outlined=kind.outlined)
     template = np.zeros_like(cover)
     patch = np.asarray(coverage, dtype=np.float64) / 255
     y0, x0 = max(top, 0), max(left, 0)

@@ -14,6 +14,7 @@ CATEGORIES: Final = (
     "attribute binding",
     "number",
     "textured",
+    "outlined",
 )
 
 

@@ -39,12 +39,15 @@ QUESTIONS: Final[dict[str, tuple[str, ...]]] = {
     "size 2": (*world.SIZES, NONE),
     "number": ("1", *map(str, world.GROUPS)),
     "texture": (*TEXTURES, NONE),
+    "outlined 1": ("yes", "no"),
+    "outlined 2": ("yes", "no", NONE),
 }
 
 
 def answers(scene: world.Scene) -> list[int]:
     """The index of each question's answer, in the order of `QUESTIONS`."""
     first, second = scene.things[0], scene.things[1] if scene.relation else None
+    outlined = ["yes" if thing and thing.outlined else "no" for thing in (first, second)]
     words = [
         scene.background,
         scene.position or NONE,
@@ -55,6 +58,8 @@ def answers(scene: world.Scene) -> list[int]:
         *((second.shape, second.colour, second.size) if second else (NONE, NONE, NONE)),
         str(scene.number),
         scene.texture or NONE,
+        outlined[0],
+        outlined[1] if second else NONE,
     ]
     return [choices.index(word) for choices, word in zip(QUESTIONS.values(), words, strict=True)]
 

@@ -2,9 +2,8 @@
 
 A cell of a textured background that is not plain is one token, too.
 
-Things are centred on a grid and never share a cell, so all shapes in all sizes at all places are
-made of a few hundred different pieces; a token names the piece and the colour of the thing that it
-belongs to, and what is around a piece shows its background. The codebook is thus laid by rule: it
+A token names the piece (see `pieces.py`) and the colour of the thing that it belongs to, and what
+is around a piece shows its background. The codebook is thus laid by rule: it
 lists the world's patches. One learned the usual way (VQGAN, arXiv 2012.09841) was tried first: it
 gave flat background a hundred codes that all decode alike, chosen by what else is in the picture,
 and a masked model can't predict a coin toss. Cells of 8x8 were tried too: four times as many tokens
@@ -17,7 +16,7 @@ here is what turns tokens into pixels and pixels into tokens: the halves of an o
 
 import random
 from functools import cache
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, cast
 
 import numpy as np
 import torch
@@ -28,23 +27,19 @@ from torch import nn
 from torch.nn import functional as F
 
 from backends.miniatures import autoencoder as kl
-from backends.miniatures import data, decoder, world
+from backends.miniatures import data, decoder, pieces, world
 from backends.miniatures.autoencoder import to_tensor
 from backends.miniatures.precision import fast_type
-from backends.miniatures.shapes import SHAPES, stamp
 from backends.miniatures.textures import CELLS as KINDS
 from backends.miniatures.textures import cell, layout, second, toned
 from backends.miniatures.training import Trainee, forget, run_stage
-from backends.miniatures.world import GRID, TOKEN
+from backends.miniatures.world import TOKEN
 
 CELLS: Final = world.SIDE // TOKEN
 CHANNELS: Final = 64
 """Of a code: three say its colour, the others where in the cell it is."""
 LEVELS: Final = (16, 32, 64, 64, 64)
 """One halving more than the continuous autoencoder; a token's piece is all that deep layers see."""
-ALIKE: Final = 0.02
-"""Pieces whose mean coverage differs by less than this share of a cell count as one."""
-EMPTY: Final = 0.01
 DECODER_STEPS: Final = 2500
 ENCODER_STEPS: Final = 1900
 BATCH: Final = 12
@@ -54,75 +49,52 @@ a logit. An error of values alone tells few pieces apart: they lie close togethe
 SEEN: Final = 0.2
 """Share of the empty background that is judged at each step of that; most of a picture is empty."""
 
-Piece: TypeAlias = NDArray[np.float32]
-"""A cell's coverage by a thing, from 0 to 1: (TOKEN, TOKEN)."""
-
-
-@cache
-def pieces() -> NDArray[np.float32]:
-    """The different pieces that things are made of, the first a full cell: (n, TOKEN, TOKEN)."""
-    found = np.ones((1, TOKEN, TOKEN), np.float32)
-    shifts = range(0, TOKEN, GRID)
-    cuts = [
-        _cut(shape, size, x, y)
-        for shape in SHAPES
-        for size in world.SIZES
-        for x in shifts
-        for y in shifts
-    ]
-    for cut in cuts:
-        for piece in cut.reshape(-1, TOKEN, TOKEN):
-            if piece.mean() >= EMPTY and np.abs(found - piece).mean((1, 2)).min() >= ALIKE:
-                found = np.concatenate([found, piece[None]])
-    return found
-
-
-@cache
-def _cut(shape: str, size: str, x: int, y: int) -> NDArray[np.float32]:
-    """A shape in cells: (2n, 2n, TOKEN, TOKEN), its centre (x, y) pixels from the middle corner."""
-    radius = world.SIZES[size]
-    around = int(radius + 1 + max(x, y)) // TOKEN + 1
-    side, middle = 2 * around * TOKEN, around * TOKEN
-    coverage, corner = stamp(shape, middle + x, middle + y, radius)
-    canvas = Image.new("L", (side, side))
-    canvas.paste(coverage, corner)
-    cells = (np.asarray(canvas) / 255).astype(np.float32)
-    return cells.reshape(2 * around, TOKEN, 2 * around, TOKEN).swapaxes(1, 2)
-
-
-@cache
-def _spelled(shape: str, size: str, x: int, y: int) -> NDArray[np.int64]:
-    """The piece's number for each cell of a shape, -1 where it is empty: (2n, 2n)."""
-    cells = _cut(shape, size, x, y)
-    numbers = np.full(cells.shape[:2], -1)
-    for place in zip(*np.nonzero(cells.mean((2, 3)) >= EMPTY), strict=True):
-        numbers[place] = np.abs(pieces() - cells[place]).mean((1, 2)).argmin()
-    return numbers
-
 
 @cache
 def pieced() -> int:
-    """How many tokens are pieces of things; they are numbered by colour, then by piece."""
-    return len(world.COLOURS) * len(pieces())
+    """How many tokens are pieces of filled things, numbered by colour, then by piece."""
+    return len(world.COLOURS) * len(pieces.filled())
+
+
+@cache
+def grounded() -> int:
+    """How many there are with what else lies in textures, numbered by kind, then by colour."""
+    return pieced() + (len(KINDS) - 1) * len(world.COLOURS)
 
 
 @cache
 def count() -> int:
-    """How many tokens there are: after the pieces, what else lies in textures, then by colour."""
-    return pieced() + (len(KINDS) - 1) * len(world.COLOURS)
+    """How many there are with strokes, too, which are numbered as pieces are."""
+    return grounded() + len(world.COLOURS) * len(pieces.strokes())
+
+
+def grown(table: torch.Tensor) -> torch.Tensor:
+    """A table (`grounded()` and further rows, ...) with rows for strokes, too.
+
+    They begin as those of the filled pieces that look most like them, in the same colour.
+    """
+    colours = torch.arange(len(world.COLOURS))[:, None] * len(pieces.filled())
+    begun = table[(colours + torch.from_numpy(pieces.nearest())).flatten()]
+    return torch.cat([table[: grounded()], begun, table[grounded() :]])
 
 
 def of(scene: world.Scene) -> torch.Tensor:
     """A scene's tokens: (CELLS, CELLS) of int64."""
     tokens = ground(scene).numpy().copy()
     for thing in scene.things:
-        x, y = int(thing.x), int(thing.y)
-        numbers = _spelled(thing.shape, thing.size, x % TOKEN, y % TOKEN)
-        around = len(numbers) // 2
-        for row, column in np.argwhere(numbers >= 0):
-            place = y // TOKEN - around + row, x // TOKEN - around + column
-            tokens[place] = flat(thing.colour) + numbers[row, column]
+        numbers = pieces.spelled(thing)
+        row, column = (int(at) // TOKEN - len(numbers) // 2 for at in (thing.y, thing.x))
+        for down, right in np.argwhere(numbers >= 0):
+            tokens[row + down, column + right] = _number(thing.colour, int(numbers[down, right]))
     return torch.from_numpy(tokens)
+
+
+def _number(colour: str, piece: int) -> int:
+    """The token of a piece in this colour."""
+    index, known = list(world.COLOURS).index(colour), len(pieces.filled())
+    if piece < known:
+        return index * known + piece
+    return grounded() + index * len(pieces.strokes()) + piece - known
 
 
 def shown(codes: torch.Tensor) -> Image.Image:
@@ -136,7 +108,8 @@ def shown(codes: torch.Tensor) -> Image.Image:
     border = np.ones((CELLS, CELLS), np.bool_)
     border[1:-1, 1:-1] = False
     numbers = codes.numpy()
-    empty = border & ((numbers % len(pieces()) == 0) | (numbers >= pieced()))
+    full = (numbers < pieced()) & (numbers % len(pieces.filled()) == 0)
+    empty = border & (full | ((numbers >= pieced()) & (numbers < grounded())))
     behind = np.full_like(numbers, flat("white"))
     for step in np.ndindex(2, 2):
         slots = np.s_[step[0] :: 2, step[1] :: 2]
@@ -151,8 +124,11 @@ def shown(codes: torch.Tensor) -> Image.Image:
 @cache
 def coverage() -> NDArray[np.float32]:
     """How much of each pixel is the token's own, not its background: (count(), TOKEN, TOKEN)."""
-    full = np.ones((count() - pieced(), TOKEN, TOKEN), np.float32)
-    return np.concatenate([np.tile(pieces(), (len(world.COLOURS), 1, 1)), full])
+    full = np.ones((grounded() - pieced(), TOKEN, TOKEN), np.float32)
+    filled, strokes = (
+        np.tile(each, (len(world.COLOURS), 1, 1)) for each in (pieces.filled(), pieces.strokes())
+    )
+    return np.concatenate([filled, full, strokes])
 
 
 @cache
@@ -161,14 +137,15 @@ def looks() -> NDArray[np.float32]:
     plain, *others = (
         np.stack([toned(colour, cell(kind)) for colour in world.COLOURS.values()]) for kind in KINDS
     )
-    return np.concatenate([np.repeat(plain, len(pieces()), 0), *others]).astype(np.float32)
+    filled, strokes = (np.repeat(plain, len(of), 0) for of in (pieces.filled(), pieces.strokes()))
+    return np.concatenate([filled, *others, strokes]).astype(np.float32)
 
 
 def flat(colour: str, kind: str = "plain") -> int:
     """The token of a cell that is all of one colour, or of what else lies in its textures."""
     index = list(world.COLOURS).index(colour)
     if kind == "plain":
-        return index * len(pieces())
+        return index * len(pieces.filled())
     return pieced() + (KINDS.index(kind) - 1) * len(world.COLOURS) + index
 
 
@@ -186,16 +163,22 @@ def empty(codes: torch.Tensor, scenes: list[world.Scene]) -> torch.Tensor:
 @cache
 def codebook() -> torch.Tensor:
     """What each token looks like: (count(), CHANNELS), alike for tokens that look alike."""
-    outlines = torch.from_numpy(pieces()).flatten(1)
-    _, _, axes = torch.linalg.svd(outlines - outlines.mean(0), full_matrices=False)
-    shown = (outlines - outlines.mean(0)) @ axes[: CHANNELS - 3].T
-    shown = shown / shown.std()
+    filled, strokes = (
+        torch.from_numpy(each()).flatten(1) for each in (pieces.filled, pieces.strokes)
+    )
+    mean = filled.mean(0)
+    _, _, axes = torch.linalg.svd(filled - mean, full_matrices=False)
+    shown, drawn = ((each - mean) @ axes[: CHANNELS - 3].T for each in (filled, strokes))
+    shown, drawn = shown / shown.std(), drawn / shown.std()
     hues = list(world.COLOURS.values())
     plain, other = (torch.tensor(each).float() / 85 - 1.5 for each in (hues, [*map(second, hues)]))
-    rows = torch.cat([plain.repeat_interleave(len(shown), 0), shown.repeat(len(hues), 1)], 1)
+    rows, more = (
+        torch.cat([plain.repeat_interleave(len(each), 0), each.repeat(len(hues), 1)], 1)
+        for each in (shown, drawn)
+    )
     # A dot is the hole in a piece that is none: its opposite of the full cell.
     full = shown[:1].expand(len(hues), -1)
-    return torch.cat([rows, torch.cat([other, full], 1), torch.cat([plain, -full], 1)])
+    return torch.cat([rows, torch.cat([other, full], 1), torch.cat([plain, -full], 1), more])
 
 
 def lookup(tokens: torch.Tensor) -> torch.Tensor:
@@ -236,6 +219,15 @@ def build(source: AutoencoderKL) -> VQModel:
     model.load_state_dict(weights)
     model.quantize.embedding.requires_grad_(False)
     return model
+
+
+def widened(model: VQModel) -> VQModel:
+    """A model of fewer tokens, with all of them in its codebook."""
+    wider = cast(Any, VQModel).from_config({**model.config, "num_vq_embeddings": count()})
+    codes = {"quantize.embedding.weight": codebook().clone()}
+    wider.load_state_dict({**model.state_dict(), **codes})
+    wider.quantize.embedding.requires_grad_(False)
+    return wider
 
 
 def _deeper(name: str) -> str:

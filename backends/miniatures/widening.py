@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from backends.miniatures import data, text
+from backends.miniatures import data, text, tokens
 from backends.miniatures.lessons import Lesson, is_new
 from backends.miniatures.precision import fast_type
 from backends.miniatures.training import WORKSHOP, Stage, Trainee, forget, run_stage, save
@@ -25,6 +25,18 @@ BATCH: Final = 128
 Model = TypeVar("Model", bound=nn.Module)
 Read: TypeAlias = Callable[[Any, list[str]], tuple[torch.Tensor, torch.Tensor]]
 """From a text encoder and sentences to a pooled state (n, width) and all others (n, ...)."""
+
+
+def grown(saved: nn.Module, larger: Model) -> Model:
+    """An untrained model of all of today's tokens with the weights of one of fewer; in place."""
+    wanted, weights = larger.state_dict(), saved.state_dict()
+    larger.load_state_dict(
+        {
+            name: value if value.shape == wanted[name].shape else tokens.grown(value)
+            for name, value in weights.items()
+        }
+    )
+    return larger
 
 
 def lesson(model: nn.Module, stage: Stage) -> Lesson:

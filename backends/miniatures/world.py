@@ -1,4 +1,4 @@
-"""The miniatures' world: flat shapes on a flat or textured background, drawn by rule.
+"""The miniatures' world: shapes, filled or outlined, on flat or textured grounds, drawn by rule.
 
 A `Scene` says exactly what a picture shows, so a caption can be written from it, a picture can be
 checked against it, and a model can be scored by rule instead of by guess. Nothing here needs torch.
@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from backends.miniatures.shapes import SHAPES, stamp
+from backends.miniatures.shapes import HOLLOW, SHAPES, stamp
 from backends.miniatures.textures import TEXTURES, Colour, from_tones, pattern, second, toned
 
 SIDE: Final = 128
@@ -67,9 +67,9 @@ INVERSE: Final = {
 }
 HELD_OUT_SHARE: Final = 0.1
 
-KINDS: Final = {"single": 0.3, "pair": 0.38, "group": 0.17, "textured": 0.15}
-"""What a scene holds, and how often: one thing, two in a relation, or up to four alike, all on a
-flat background, or any of these on a textured one."""
+KINDS: Final = {"single": 0.27, "pair": 0.34, "group": 0.15, "textured": 0.13, "outlined": 0.11}
+"""What a scene holds, and how often: one thing, two in a relation, or up to four alike, all filled
+and on a flat background, or any of these on a textured one, or any of these outlined."""
 GROUPS: Final = (2, 3, 4)
 """How many things a group may have; each lies in a quarter of the picture of its own."""
 CLEAR: Final = 70.0
@@ -78,7 +78,10 @@ CLEAR: Final = 70.0
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """One shape: what it is, and where its box is centred (pixels from the top left)."""
+    """One shape: what it is, and where its box is centred (pixels from the top left).
+
+    Those that are `outlined` let their background through, but for a stroke along the edge.
+    """
 
     shape: str
     colour: str
@@ -86,6 +89,7 @@ class Thing:
     x: float
     y: float
     radius: float
+    outlined: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +123,8 @@ def draw(scene: Scene) -> Image.Image:
     """The picture of a scene: mode RGB, SIDE x SIDE."""
     canvas = _ground(scene.background, scene.texture).copy()
     for thing in scene.things:
-        coverage, corner = stamp(thing.shape, thing.x, thing.y, thing.radius)
+        place = thing.x, thing.y, thing.radius
+        coverage, corner = stamp(thing.shape, *place, outlined=thing.outlined)
         canvas.paste(COLOURS[thing.colour], corner, coverage)
     return canvas
 
@@ -239,6 +244,27 @@ def _textured(dice: random.Random) -> Scene:
     return replace(scene, background=dice.choice(fitting), texture=dice.choice(TEXTURES))
 
 
+def _outlined(dice: random.Random) -> Scene:
+    make = dice.choices((_single, _pair, _group), (0.45, 0.35, 0.2))[0]
+    while True:
+        scene = make(dice)
+        fit = [index for index, thing in enumerate(scene.things) if _may_be_outlined(thing)]
+        if scene.relation is None:
+            chosen = fit if len(fit) == len(scene.things) else []
+        else:
+            chosen = dice.sample(fit, dice.randint(1, len(fit))) if fit else []
+        if chosen:
+            things = enumerate(scene.things)
+            changed = (replace(thing, outlined=index in chosen) for index, thing in things)
+            return replace(scene, things=tuple(changed))
+
+
+def _may_be_outlined(thing: Thing) -> bool:
+    """Large things that lie on the tokens' own grid: else outlines would be of too many pieces."""
+    aligned = thing.x % TOKEN == 0 and thing.y % TOKEN == 0
+    return thing.shape in HOLLOW and thing.size == "large" and aligned
+
+
 @cache
 def clear(colour: str, background: str) -> bool:
     """Whether a thing of this colour stands out from both tones of a background."""
@@ -263,7 +289,8 @@ def _loose(thing: Thing, dice: random.Random) -> Thing:
 
 def sample(dice: random.Random, *, kind: str | None = None, held_out_only: bool = False) -> Scene:
     """A random scene, of one of `KINDS` or any; never a held-out one unless only those."""
-    make = {"single": _single, "pair": _pair, "group": _group, "textured": _textured}
+    make = {"single": _single, "pair": _pair, "group": _group}
+    make |= {"textured": _textured, "outlined": _outlined}
     while True:
         chosen = kind or dice.choices(tuple(KINDS), tuple(KINDS.values()))[0]
         scene = make[chosen](dice)

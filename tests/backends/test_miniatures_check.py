@@ -145,6 +145,16 @@ def test_another_texture_or_none_is_noticed_and_one_where_none_was_asked_for() -
         assert not found.background and not found.textured
 
 
+def test_what_is_outlined_is_not_filled_and_the_other_way_round() -> None:
+    for scene in scenes(150, kind="outlined", seed=11):
+        things = tuple(replace(thing, outlined=False) for thing in scene.things)
+        filled = replace(scene, things=things)
+        assert judge(seen(scene), scene).outlined
+        for drawn, asked in ((filled, scene), (scene, filled)):
+            found = judge(seen(drawn), asked)
+            assert found.count and not (found.shapes or found.binding or found.outlined)
+
+
 def test_a_texture_whose_second_tone_is_another_colour_has_no_name() -> None:
     red, green = (np.array(COLOURS[colour]) for colour in ("red", "green"))
     for texture in TEXTURES:

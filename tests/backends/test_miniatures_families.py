@@ -12,6 +12,7 @@ pytest.importorskip("diffusers")
 
 from backends.miniatures import captions, world
 from backends.miniatures.score import Count, Score
+from backends.miniatures.shapes import HOLLOW
 from backends.miniatures.table import markdown
 
 
@@ -26,8 +27,12 @@ def test_a_neighbour_is_another_scene_of_this_world() -> None:
     dice = random.Random(0)
     for scene in scenes(200):
         other = neighbour(scene, dice)
-        looks = [(thing.shape, thing.colour) for thing in other.things]
-        same = looks == [(thing.shape, thing.colour) for thing in scene.things]
+        looks, before = (
+            [(thing.shape, thing.colour, thing.outlined) for thing in each.things]
+            for each in (other, scene)
+        )
+        same = looks == before
+        assert all(thing.shape in HOLLOW for thing in other.things if thing.outlined)
         assert same == (other.texture != scene.texture)
         # It lies where the first one lay, on the same background, which no thing shares.
         if other.number == scene.number:

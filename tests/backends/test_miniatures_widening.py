@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from backends.miniatures import captions, data, text, tokens, widening
-from backends.miniatures.lessons import Lesson, is_new
+from backends.miniatures import captions, data, text, tokens, widening, world
+from backends.miniatures.lessons import TURNS, Lesson, Pictures, is_new, kind
 from backends.miniatures.training import Stage
 
 
@@ -29,6 +29,8 @@ class Says(nn.Module):
 def test_every_second_scene_is_new_and_without_a_past_scenes_come_as_they_come() -> None:
     scenes = Lesson(nn.Identity()).scenes(40)
     assert [is_new(scene) for scene in scenes] == [True, False] * 20
+    assert {kind(scene) for scene in scenes} == set(world.KINDS)
+    assert [kind(scene) for scene in Lesson(in_turns=True).scenes(20)] == [*TURNS, *TURNS]
     assert 5 < sum(is_new(scene) for scene in Lesson().scenes(200)) < 80
 
 
@@ -36,19 +38,19 @@ def test_of_old_scenes_a_model_is_to_think_what_it_thought_of_new_ones_the_truth
     torch.manual_seed(0)
     before = Says(torch.randn(tokens.count()))
     learner = copy.deepcopy(before)
-    with torch.no_grad():  # no thought of textures, whatever the logits were
-        learner.logits[tokens.pieced() :] = -30
+    with torch.no_grad():  # no thought of strokes, whatever the logits were
+        learner.logits[tokens.grounded() :] = -30
     scenes = random.Random(1).sample(Lesson(before).scenes(8), 8)
     new = torch.tensor([is_new(scene) for scene in scenes])
     codes = torch.stack([tokens.of(scene) for scene in scenes])
-    everywhere = torch.ones_like(codes).bool()
-    errors = Lesson(before).token_errors(learner, (codes, everywhere), codes).view(8, -1)
+    everywhere, drawn_so = torch.ones_like(codes).bool(), Pictures(scenes, codes)
+    errors = Lesson(before).token_errors(learner, (codes, everywhere), drawn_so).view(8, -1)
     (pull,) = torch.autograd.grad(errors[~new].sum(), learner.logits, retain_graph=True)
     assert pull.abs().max() < 1e-3
     (pull,) = torch.autograd.grad(errors[new].sum(), learner.logits)
     drawn = F.one_hot(codes[new].flatten(), tokens.count()).sum(0)
-    assert pull[drawn > 0].max() < 0 and (drawn[tokens.pieced() :] > 0).any()
-    alone = Lesson().token_errors(learner, (codes, everywhere), codes).view(8, -1)
+    assert pull[drawn > 0].max() < 0 and (drawn[tokens.grounded() :] > 0).any()
+    alone = Lesson().token_errors(learner, (codes, everywhere), drawn_so).view(8, -1)
     assert torch.allclose(alone[new], errors[new]) and not torch.allclose(alone, errors)
 
 
@@ -60,6 +62,24 @@ def test_a_painter_s_target_is_the_truth_of_new_scenes_and_what_was_said_of_old_
     assert torch.equal(wanted[new], truth[new])
     assert torch.allclose(wanted[~new], 7 * truth[~new])
     assert Lesson().target(truth, scenes, lambda before, rows: truth[rows]) is truth
+
+
+def test_a_model_that_grows_by_strokes_says_of_all_other_tokens_what_it_said() -> None:
+    torch.manual_seed(0)
+    known, further = tokens.grounded(), 1
+    small, large = nn.Embedding(known + further, 4), nn.Embedding(tokens.count() + further, 4)
+    table = widening.grown(small, large).weight.detach()
+    assert torch.equal(table[:known], small.weight[:known])
+    assert torch.equal(table[-further:], small.weight[-further:])
+    assert torch.equal(
+        widening.grown(large, nn.Embedding(tokens.count() + further, 4)).weight, table
+    )
+    # A stroke begins as a filled piece of its colour.
+    red = table[tokens.flat("red") : tokens.flat("orange")]
+    heart = world.Thing("heart", "red", "large", 64, 64, 25.0, outlined=True)
+    drawn = tokens.of(world.Scene("white", (heart,))).flatten()
+    strokes = table[drawn[drawn >= known]]
+    assert len(strokes) > 5 and all((row == red).all(1).any() for row in strokes)
 
 
 def test_after_a_break_a_model_is_still_told_what_it_said_before_the_first_step(
@@ -85,7 +105,7 @@ def test_cached_codes_come_in_turns_too() -> None:
     assert [scenes[index] for index in chosen.tolist()] == drawn
 
 
-def test_an_encoder_that_is_asked_says_more_of_textures_and_the_same_of_the_rest(
+def test_an_encoder_that_is_asked_says_more_of_what_is_new_and_the_same_of_the_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -30,7 +30,8 @@ def test_a_picture_has_the_scene_s_colours_at_the_scene_s_places() -> None:
         for thing in scene.things:
             # A ring is hollow: look at its band, half-way between its two radii.
             aside = thing.radius * 0.78 if thing.shape == "ring" else 0.0
-            assert tuple(pixels[int(thing.y), int(thing.x + aside)]) == COLOURS[thing.colour]
+            inside = COLOURS[scene.background if thing.outlined else thing.colour]
+            assert tuple(pixels[int(thing.y), int(thing.x + aside)]) == inside
 
 
 @pytest.mark.parametrize("texture", TEXTURES)
@@ -52,6 +53,35 @@ def test_things_stand_out_from_both_tones_of_a_texture() -> None:
         pixels = np.asarray(world.draw(replace(scene, things=()))).reshape(-1, 3).astype(int)
         for thing in scene.things:
             assert np.linalg.norm(pixels - COLOURS[thing.colour], axis=1).min() >= world.CLEAR - 1
+
+
+def test_an_outlined_thing_is_as_large_as_a_filled_one_but_hollow() -> None:
+    for shape in world.SHAPES:
+        thing = Thing(shape, "black", "large", 64, 64, 25)
+        filled, hollow = (
+            np.asarray(world.draw(Scene("white", (replace(thing, outlined=outlined),))))[:, :, 0]
+            < 128
+            for outlined in (False, True)
+        )
+        assert (hollow <= filled).all() and hollow.any(0).tolist() == filled.any(0).tolist()
+        assert hollow.any(1).tolist() == filled.any(1).tolist()
+        if shape != "ring":
+            assert hollow.sum() < 0.9 * filled.sum() and not hollow[63:65, 63:65].any()
+
+
+def test_outlined_things_are_large_and_a_group_is_outlined_as_a_whole() -> None:
+    shares = set[float]()
+    for scene in scenes(200, kind="outlined"):
+        outlined = [thing for thing in scene.things if thing.outlined]
+        assert scene.texture is None and outlined
+        assert all(thing.size == "large" and thing.shape != "ring" for thing in outlined)
+        assert scene.relation or len(outlined) == len(scene.things)
+        shares.add(len(outlined) / len(scene.things))
+    assert shares == {0.5, 1.0}
+    others = [
+        scene for kind in world.KINDS if kind != "outlined" for scene in scenes(50, kind=kind)
+    ]
+    assert not any(thing.outlined for scene in others for thing in scene.things)
 
 
 def test_things_neither_touch_each_other_nor_the_border() -> None:
@@ -156,6 +186,8 @@ def test_a_caption_names_what_is_drawn_and_nothing_else() -> None:
         things = scene.things[: 2 if scene.relation else 1]
         wanted = [thing.colour for thing in things]
         assert sorted(named) in (sorted(wanted), sorted([*wanted, scene.background]))
+        hollow = sum(word in captions.OUTLINE_WORDS for word in words)
+        assert hollow == sum(thing.outlined for thing in things)
         shapes = [SHAPES_BY_WORD[word] for word in words if word in SHAPES_BY_WORD]
         assert sorted(shapes) == sorted(thing.shape for thing in things)
         numbers = [NUMBERS_BY_WORD[word] for word in words if word in NUMBERS_BY_WORD]
