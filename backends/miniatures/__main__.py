@@ -5,6 +5,8 @@ import importlib
 import json
 import sys
 
+from backends.miniatures import world
+
 NAMES = ("diffusion", "masked", "discrete", "autoregressive", "cascade", "canny", "clip")
 FAMILIES = ("diffusion", "masked", "discrete", "autoregressive", "cascade")
 FURTHER = ("refine", "practise", "widen")
@@ -29,6 +31,9 @@ def main(arguments: list[str] | None = None) -> int:
     further.add_argument(
         "--widen", type=int, metavar="STEPS", help="learn what is new in the world, keep the rest"
     )
+    trains.add_argument(
+        "--new", choices=world.KINDS, help=f"what of the world is new to --widen: {world.NEW}"
+    )
     scores = commands.add_parser("score", help="draw held-out scenes and judge them by rule")
     scores.add_argument("name", choices=NAMES, nargs="?")
     scores.add_argument("--all", action="store_true", help="one table of every family")
@@ -39,7 +44,10 @@ def main(arguments: list[str] | None = None) -> int:
         how = next((each for each in FURTHER if getattr(chosen, each) is not None), None)
         if how in ("practise", "widen") and chosen.name not in FAMILIES:
             parser.error(f"{chosen.name} can't {how}; these can: {', '.join(FAMILIES)}")
-        _train(chosen.name, how, getattr(chosen, how) if how else 0)
+        if chosen.new and how != "widen":
+            parser.error("--new goes with --widen STEPS")
+        settings = {"new": chosen.new} if chosen.new else {}
+        _train(chosen.name, how, steps=getattr(chosen, how) if how else 0, **settings)
     elif chosen.all == bool(chosen.name):
         parser.error("score: give a NAME or --all")
     elif chosen.all:
@@ -49,12 +57,12 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _train(name: str, how: str | None, steps: int) -> None:
+def _train(name: str, how: str | None, *, steps: int, **settings: str) -> None:
     miniature = importlib.import_module(f"backends.miniatures.{MODULES.get(name, name)}")
     if how is None:
         miniature.train()
     else:
-        getattr(miniature, how)(steps)
+        getattr(miniature, how)(steps, **settings)
 
 
 def _score(name: str, count: int, *, as_json: bool) -> None:

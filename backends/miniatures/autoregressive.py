@@ -223,14 +223,14 @@ def refine(steps: int) -> None:
     forget(stage.name, "autoregressive-decoder-refined")
 
 
-def widen(steps: int) -> None:
+def widen(steps: int, new: str = world.NEW) -> None:
     """Go on from the committed weights, with what the world has got since; then the decoder."""
     saved = JanusForConditionalGeneration.from_pretrained(str(FOLDER), dtype=torch.float32)
     tokenizer = JanusProcessor.from_pretrained(str(FOLDER)).tokenizer
     model = widening.grown(saved, build(tokenizer))
     model.model.vqmodel.quantize.embedding.weight.data = codes()
     stage = Stage("autoregressive-widened", steps, RATE / 3)
-    lesson = widening.lesson(Writer(copy.deepcopy(model)), stage)
+    lesson = widening.lesson(Writer(copy.deepcopy(model)), stage, new)
     average = train_writer(Writer(model), Tools(tokenizer, stage, lesson))
     train_decoder(average.model, "autoregressive-decoder-widened", DECODER_STEPS)
     save(average, tokenizer)

@@ -137,7 +137,7 @@ def refine(steps: int) -> None:
     forget(*(stage.name for stage in stages))
 
 
-def widen(steps: int) -> None:
+def widen(steps: int, new: str = world.NEW) -> None:
     """Go on from the committed weights, with what the world has got since.
 
     The first stage for `steps` steps. The second, which is shown what to draw, simply goes on for a
@@ -147,10 +147,10 @@ def widen(steps: int) -> None:
     upper = cast(Any, IFSuperResolutionPipeline).from_pretrained(str(SUPER_FOLDER))
     known, tokenizer = base.text_encoder, base.tokenizer
     stages = Stage("cascade-widened", steps, 4e-4), Stage("cascade-super-widened", steps // 4, 4e-4)
-    lesson = widening.lesson(Painter(base.unet, known), stages[0])
-    encoder = widening.asked(known, reader.read_by(tokenizer), widening.asking(stages[0]))
+    lesson = widening.lesson(Painter(base.unet, known), stages[0], new)
+    encoder = widening.asked(known, reader.read_by(tokenizer), widening.asking(stages[0]), new=new)
     train_base(Painter(base.unet, encoder), Tools(tokenizer, stages[0], lesson))
-    shown = Lesson(in_turns=True)
+    shown = Lesson(new=new, in_turns=True)
     train_super(Painter(upper.unet, encoder), Tools(tokenizer, stages[1], shown))
     forget(stages[1].name)
     widening.done(stages[0])

@@ -158,14 +158,14 @@ def refine(steps: int) -> None:
     forget("diffusion-refined", "decoder-refined")
 
 
-def widen(steps: int) -> None:
+def widen(steps: int, new: str = world.NEW) -> None:
     """Go on from the committed weights, with what the world has got since: autoencoder and all."""
     saved = StableDiffusionPipeline.from_pretrained(str(FOLDER))
     tokenizer, known = cast(CLIPTokenizer, saved.tokenizer), cast(CLIPTextModel, saved.text_encoder)
     stage = Stage("diffusion-widened", steps, rate=4e-4)
-    lesson = widening.lesson(Painter(saved.unet, known), stage)
+    lesson = widening.lesson(Painter(saved.unet, known), stage, new)
     read = widening.by_clip(tokenizer, "pooler_output")
-    encoder = widening.asked(known, read, widening.asking(stage))
+    encoder = widening.asked(known, read, widening.asking(stage), new=new)
     vae = kl.widen(saved.vae, lesson.scenes, lesson.dice)
     painter = Painter(saved.unet, encoder.requires_grad_(False))
     average = train_painter(painter, vae, Tools(tokenizer, stage, lesson))

@@ -25,7 +25,7 @@ from torch.nn.utils import parametrize
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from backends.local.discrete import read as open_folder
-from backends.miniatures import data, mask_and_replace, practice, text, tokens, widening
+from backends.miniatures import data, mask_and_replace, practice, text, tokens, widening, world
 from backends.miniatures.defaults import SETTINGS
 from backends.miniatures.export import ASSETS, export
 from backends.miniatures.factors import Factors, first_table
@@ -172,15 +172,15 @@ def refine(steps: int) -> None:
     forget(stage.name)
 
 
-def widen(steps: int) -> None:
+def widen(steps: int, new: str = world.NEW) -> None:
     """Go on from the committed weights, with what the world and the tokens' decoder have got."""
     saved = cast(Any, open_folder(FOLDER))
     tokenizer, known = saved.tokenizer, saved.text_encoder
     transformer = widening.grown(saved.transformer, build())
     stage = Stage("discrete-widened", steps, RATE / 2)
-    lesson = widening.lesson(Restorer(copy.deepcopy(transformer), known), stage)
+    lesson = widening.lesson(Restorer(copy.deepcopy(transformer), known), stage, new)
     read = widening.by_clip(tokenizer, "pooler_output")
-    encoder = widening.asked(known, read, widening.asking(stage))
+    encoder = widening.asked(known, read, widening.asking(stage), new=new)
     vq = tokens.widened(_decoder())
     train_restorer(Restorer(transformer, encoder), vq, Tools(tokenizer, stage, lesson))
     widening.done(stage)

@@ -1,9 +1,10 @@
 """What a family learns from: the world, or what is new in it, held to what was known before."""
 
+import itertools
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,13 +12,6 @@ from torch.nn import functional as F
 
 from backends.miniatures import data, tokens, world
 from backends.miniatures.training import Stage
-
-NEW: Final = "outlined"
-"""The kind of scene that was new when the committed weights last went on with a wider world."""
-KNOWN: Final = ("pair", "single", "textured", "pair", "group")
-TURNS: Final = tuple(each for kind in KNOWN for each in (NEW, kind))
-"""Every second scene is new, and of what was known nothing is rare. Of scenes as they come in the
-world, textures were forgotten when outlines were learned; of as many of each kind, pairs were."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,18 +27,19 @@ class Lesson:
     """What a model learns from: the world, or, with what it was before, what is new in the world.
 
     `before` is in `fast_type()` and learns nothing; it is asked as the learner is. `in_turns` asks
-    for scenes in TURNS without one, too.
+    for scenes in turns without one, too. `new` is one of `world.KINDS`.
     """
 
     before: nn.Module | None = None
+    new: str = world.NEW
     in_turns: bool = False
     dice: random.Random = field(default_factory=random.Random)
 
     def scenes(self, size: int) -> list[world.Scene]:
-        """Scenes as they come, or in TURNS."""
+        """Scenes as they come, or in turns."""
         if self.before is None and not self.in_turns:
             return [world.sample(self.dice) for _ in range(size)]
-        kinds = (TURNS[index % len(TURNS)] for index in range(size))
+        kinds = itertools.islice(itertools.cycle(turns(self.new)), size)
         return [world.sample(self.dice, kind=kind) for kind in kinds]
 
     def batches(self, codes: torch.Tensor, scenes: list[world.Scene]) -> data.Batches:
@@ -52,8 +47,13 @@ class Lesson:
         if self.before is None:
             return data.Batches(codes, scenes, self.dice)
         known = [kind(scene) for scene in scenes]
-        pools = {each: [at for at, one in enumerate(known) if one == each] for each in TURNS}
-        return data.Batches(codes, scenes, self.dice, tuple(pools[each] for each in TURNS))
+        pools = {each: [at for at, one in enumerate(known) if one == each] for each in world.KINDS}
+        in_turns = tuple(pools[each] for each in turns(self.new))
+        return data.Batches(codes, scenes, self.dice, in_turns)
+
+    def is_new(self, scenes: list[world.Scene]) -> torch.Tensor:
+        """Which scenes (n,) are of the new kind."""
+        return torch.tensor([kind(scene) == self.new for scene in scenes])
 
     def target(
         self, truth: torch.Tensor, scenes: list[world.Scene], said: Callable[[Any, Any], Any]
@@ -64,7 +64,7 @@ class Lesson:
         """
         if self.before is None:
             return truth
-        wanted, old = truth.clone(), torch.tensor([not is_new(scene) for scene in scenes])
+        wanted, old = truth.clone(), ~self.is_new(scenes)
         with torch.no_grad():
             wanted[old] = said(self.before, old).float()
         return wanted
@@ -72,26 +72,33 @@ class Lesson:
     def token_errors(
         self, learner: nn.Module, given: tuple[torch.Tensor, ...], pictures: Pictures
     ) -> torch.Tensor:
-        """Cross-entropies of the true codes that are judged: a mask like them, last in `given`.
-
-        What was before knew no strokes.
-        """
+        """Cross-entropies of the true codes that are judged: a mask like them, last in `given`."""
         judged, codes = given[-1], pictures.codes
+
+        def of_each(rows: torch.Tensor) -> torch.Tensor:
+            return rows.view(-1, *[1] * (codes.ndim - 1)).expand_as(codes)[judged]
+
         wanted, now = codes[judged], learner(*given).float()
         if self.before is None:
             return F.cross_entropy(now, wanted, reduction="none")
         with torch.no_grad():
-            then = self.before(*given)[:, : tokens.grounded()].float().softmax(-1)
-        thought = F.pad(then, (0, now.shape[1] - then.shape[1]))
-        new = torch.tensor([is_new(scene) for scene in pictures.scenes])
-        fresh = new.view(-1, *[1] * (codes.ndim - 1)).expand_as(codes)[judged][:, None]
-        truth = F.one_hot(wanted, now.shape[1]).float()
-        return F.cross_entropy(now, torch.where(fresh, truth, thought), reduction="none")
+            then = self.before(*given).float()
+        # The rows of what knew no strokes are those of other pieces still, and say as much.
+        filled = torch.tensor([kind(scene) != "outlined" for scene in pictures.scenes])
+        then[of_each(filled), tokens.grounded() :] = -torch.inf
+        fresh, truth = of_each(self.is_new(pictures.scenes)), F.one_hot(wanted, now.shape[1])
+        thought = torch.where(fresh[:, None], truth.float(), then.softmax(-1))
+        return F.cross_entropy(now, thought, reduction="none")
 
 
-def is_new(scene: world.Scene) -> bool:
-    """Whether a scene shows what the world has got."""
-    return kind(scene) == NEW
+def turns(new: str) -> tuple[str, ...]:
+    """Kinds of scenes in turns: every second one is new, and of what is known nothing is rare.
+
+    Of scenes as they come in the world, textures were forgotten when outlines were learned; of as
+    many of each kind, pairs were.
+    """
+    known = ("pair", "single", "textured", "outlined", "pair", "group")
+    return tuple(each for kind in known if kind != new for each in (new, kind))
 
 
 def kind(scene: world.Scene) -> str:

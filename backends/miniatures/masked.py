@@ -153,17 +153,18 @@ def refine(steps: int) -> None:
     forget("masked-refined")
 
 
-def widen(steps: int) -> None:
+def widen(steps: int, new: str = world.NEW) -> None:
     """Go on from the committed weights, with what the world has got since; then the tokens' VQ."""
     saved = AmusedPipeline.from_pretrained(str(FOLDER))
     tokenizer, known = saved.tokenizer, saved.text_encoder
     transformer, vq = widening.grown(saved.transformer, build()), tokens.widened(saved.vqvae)
     stage = Stage("masked-widened", steps, RATE / 5)
-    lesson = widening.lesson(Filler(copy.deepcopy(transformer), known), stage)
+    lesson = widening.lesson(Filler(copy.deepcopy(transformer), known), stage, new)
     read = widening.by_clip(tokenizer, "text_embeds")
-    encoder = widening.asked(known, read, widening.asking(stage))
+    encoder = widening.asked(known, read, widening.asking(stage), new=new)
     average = train_filler(Filler(transformer, encoder), vq, Tools(tokenizer, stage, lesson))
-    tokens.refine(vq)
+    if vq is not saved.vqvae:
+        tokens.refine(vq)
     save(average, vq, tokenizer)
     widening.done(stage)
 

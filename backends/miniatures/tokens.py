@@ -222,7 +222,9 @@ def build(source: AutoencoderKL) -> VQModel:
 
 
 def widened(model: VQModel) -> VQModel:
-    """A model of fewer tokens, with all of them in its codebook."""
+    """A model of fewer tokens, with all of them in its codebook; one of all is given back."""
+    if model.config["num_vq_embeddings"] == count():
+        return model
     wider = cast(Any, VQModel).from_config({**model.config, "num_vq_embeddings": count()})
     codes = {"quantize.embedding.weight": codebook().clone()}
     wider.load_state_dict({**model.state_dict(), **codes})

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from backends.miniatures import data, text, tokens
-from backends.miniatures.lessons import Lesson, is_new
+from backends.miniatures import data, text, tokens, world
+from backends.miniatures.lessons import Lesson
 from backends.miniatures.precision import fast_type
 from backends.miniatures.training import WORKSHOP, Stage, Trainee, forget, run_stage, save
 
@@ -39,7 +39,7 @@ def grown(saved: nn.Module, larger: Model) -> Model:
     return larger
 
 
-def lesson(model: nn.Module, stage: Stage) -> Lesson:
+def lesson(model: nn.Module, stage: Stage, new: str = world.NEW) -> Lesson:
     """What is learned from here on, in this stage, if `model` is what there was before.
 
     That is kept beside the checkpoints: whoever goes on after a break finds folders that have been
@@ -50,7 +50,7 @@ def lesson(model: nn.Module, stage: Stage) -> Lesson:
         copied.load_state_dict(cast("dict[str, Any]", torch.load(path, weights_only=True)))
     else:
         save(path, copied.state_dict())
-    return Lesson(copied.to(fast_type()).requires_grad_(False))
+    return Lesson(copied.to(fast_type()).requires_grad_(False), new)
 
 
 def asking(stage: Stage) -> Stage:
@@ -63,7 +63,7 @@ def done(stage: Stage) -> None:
     forget(stage.name, f"{stage.name}-before", asking(stage).name)
 
 
-def asked(encoder: Model, read: Read, stage: Stage) -> Model:
+def asked(encoder: Model, read: Read, stage: Stage, *, new: str = world.NEW) -> Model:
     """A copy of an encoder that can tell what is new, and says the same of everything else."""
     width = read(encoder, ["a circle"])[0].shape[1]
     pupil = nn.ModuleDict({"encoder": copy.deepcopy(encoder), "questions": text.Questions(width)})
@@ -72,11 +72,11 @@ def asked(encoder: Model, read: Read, stage: Stage) -> Model:
     # The fused kernel's backward pass is slow on processors at this size.
     cast(Any, fast["encoder"]).set_attn_implementation("eager")
     before = copy.deepcopy(fast["encoder"]).requires_grad_(False)
-    lesson = Lesson(before)
+    lesson = Lesson(before, new)
 
     def loss(_: int) -> torch.Tensor:
         scenes = lesson.scenes(BATCH)
-        old = torch.tensor([not is_new(scene) for scene in scenes])
+        old = ~lesson.is_new(scenes)
         sentences = [data.caption(scene, lesson.dice) for scene in scenes]
         states = read(fast["encoder"], sentences)
         with torch.no_grad():

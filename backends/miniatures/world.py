@@ -70,6 +70,8 @@ HELD_OUT_SHARE: Final = 0.1
 KINDS: Final = {"single": 0.27, "pair": 0.34, "group": 0.15, "textured": 0.13, "outlined": 0.11}
 """What a scene holds, and how often: one thing, two in a relation, or up to four alike, all filled
 and on a flat background, or any of these on a textured one, or any of these outlined."""
+NEW: Final = "outlined"
+"""The kind that the world has got last."""
 GROUPS: Final = (2, 3, 4)
 """How many things a group may have; each lies in a quarter of the picture of its own."""
 CLEAR: Final = 70.0

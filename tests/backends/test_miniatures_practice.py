@@ -132,6 +132,13 @@ def test_who_cannot_go_on_like_this_is_told_who_can(
     assert f"clip can't {how}; these can: diffusion, masked" in capsys.readouterr().err
 
 
+def test_what_is_new_is_said_to_widen_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    for more in (["--refine", "5"], []):
+        with pytest.raises(SystemExit):
+            main(["train", "masked", "--new", "textured", *more])
+        assert "--new goes with --widen STEPS" in capsys.readouterr().err
+
+
 def test_one_right_picture_among_many_wrong_ones_counts_most() -> None:
     assert merits([True, False, False, False]) == pytest.approx(
         [1.0, 0.211, 0.211, 0.211], abs=1e-3

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from backends.miniatures import captions, data, text, tokens, widening, world
-from backends.miniatures.lessons import TURNS, Lesson, Pictures, is_new, kind
+from backends.miniatures.lessons import Lesson, Pictures, kind, turns
 from backends.miniatures.training import Stage
 
 
@@ -27,11 +27,14 @@ class Says(nn.Module):
 
 
 def test_every_second_scene_is_new_and_without_a_past_scenes_come_as_they_come() -> None:
-    scenes = Lesson(nn.Identity()).scenes(40)
-    assert [is_new(scene) for scene in scenes] == [True, False] * 20
-    assert {kind(scene) for scene in scenes} == set(world.KINDS)
-    assert [kind(scene) for scene in Lesson(in_turns=True).scenes(20)] == [*TURNS, *TURNS]
-    assert 5 < sum(is_new(scene) for scene in Lesson().scenes(200)) < 80
+    for new in world.KINDS:
+        lesson = Lesson(nn.Identity(), new)
+        scenes = lesson.scenes(40)
+        assert lesson.is_new(scenes).tolist() == [True, False] * 20
+        assert {kind(scene) for scene in scenes} == set(world.KINDS)
+    shown = Lesson(in_turns=True)
+    assert [kind(scene) for scene in shown.scenes(20)] == [*turns("outlined")] * 2
+    assert 5 < shown.is_new(Lesson().scenes(200)).sum() < 80
 
 
 def test_of_old_scenes_a_model_is_to_think_what_it_thought_of_new_ones_the_truth() -> None:
@@ -41,7 +44,7 @@ def test_of_old_scenes_a_model_is_to_think_what_it_thought_of_new_ones_the_truth
     with torch.no_grad():  # no thought of strokes, whatever the logits were
         learner.logits[tokens.grounded() :] = -30
     scenes = random.Random(1).sample(Lesson(before).scenes(8), 8)
-    new = torch.tensor([is_new(scene) for scene in scenes])
+    new = Lesson(before).is_new(scenes)
     codes = torch.stack([tokens.of(scene) for scene in scenes])
     everywhere, drawn_so = torch.ones_like(codes).bool(), Pictures(scenes, codes)
     errors = Lesson(before).token_errors(learner, (codes, everywhere), drawn_so).view(8, -1)
@@ -54,10 +57,23 @@ def test_of_old_scenes_a_model_is_to_think_what_it_thought_of_new_ones_the_truth
     assert torch.allclose(alone[new], errors[new]) and not torch.allclose(alone, errors)
 
 
+def test_what_knows_strokes_keeps_them_when_something_else_is_new() -> None:
+    torch.manual_seed(0)
+    before = Says(torch.randn(tokens.count()))
+    lesson = Lesson(before, "textured")
+    scenes = [scene for scene in lesson.scenes(200) if kind(scene) == "outlined"]
+    codes = torch.stack([tokens.of(scene) for scene in scenes])
+    given, drawn_so = (codes, torch.ones_like(codes).bool()), Pictures(scenes, codes)
+    learner = copy.deepcopy(before)
+    errors = lesson.token_errors(learner, given, drawn_so)
+    (pull,) = torch.autograd.grad(errors.mean(), learner.logits)
+    assert len(scenes) > 10 and pull.abs().max() < 1e-6
+
+
 def test_a_painter_s_target_is_the_truth_of_new_scenes_and_what_was_said_of_old_ones() -> None:
     scenes, truth = random.Random(1).sample(Lesson(nn.Identity()).scenes(6), 6), torch.randn(6, 3)
-    new = torch.tensor([is_new(scene) for scene in scenes])
     lesson = Lesson(nn.Identity())
+    new = lesson.is_new(scenes)
     wanted = lesson.target(truth, scenes, lambda before, rows: before(7 * truth[rows]))
     assert torch.equal(wanted[new], truth[new])
     assert torch.allclose(wanted[~new], 7 * truth[~new])
@@ -99,9 +115,10 @@ def test_after_a_break_a_model_is_still_told_what_it_said_before_the_first_step(
 
 def test_cached_codes_come_in_turns_too() -> None:
     scenes = data.scenes(200)
-    batches = Lesson(nn.Identity()).batches(torch.arange(200), scenes)
+    lesson = Lesson(nn.Identity(), "textured")
+    batches = lesson.batches(torch.arange(200), scenes)
     chosen, _, drawn = batches.draw(40)
-    assert [is_new(scene) for scene in drawn] == [True, False] * 20
+    assert lesson.is_new(drawn).tolist() == [True, False] * 20
     assert [scenes[index] for index in chosen.tolist()] == drawn
 
 
@@ -118,7 +135,7 @@ def test_an_encoder_that_is_asked_says_more_of_what_is_new_and_the_same_of_the_r
     assert all(torch.equal(value, first[name]) for name, value in encoder.state_dict().items())
 
     scenes = Lesson(nn.Identity()).scenes(64)
-    new = torch.tensor([is_new(scene) for scene in scenes])
+    new = Lesson().is_new(scenes)
     sentences = [captions.write(scene, Lesson().dice) for scene in scenes]
 
     def said(model: Any) -> torch.Tensor:
