@@ -98,6 +98,9 @@ class Drawn:
 class Cascade:
     """Several stages that are called like one diffusers pipeline."""
 
+    reads: Final = 77
+    """Tokens, whatever its tokenizer could take: written out in IF's own `encode_prompt`."""
+
     def __init__(self, base: Any, further: Sequence[Any]) -> None:
         self.base, self.further = base, tuple(further)
         self._own_schedulers = [stage.scheduler for stage in self.further]

@@ -22,6 +22,7 @@ from backends.local.memory import Pool
 from backends.local.pen import Pen
 from backends.local.pipelines import Loaded, load_controlnet, load_pipeline, measure
 from backends.local.placement import fitting, footprint, rest, unhooked
+from backends.local.reading import left_out
 from backends.local.schedulers import fresh
 from backends.local.switches import switched
 from backends.local.work import Recipe, Work
@@ -100,7 +101,7 @@ class _Drawing:
                 knowing(pipeline, self._work.embeddings, label) as known,
                 remembering(pipeline, loaded.embeddings, worn),
             ):
-                self._honoured |= known
+                self._honoured |= known | left_out(pipeline, self._work.request, label)
                 pen = loaded.family.pen(pipeline, loaded.look, self._work, self._emit)
                 self._draw(pen)
         finally:

@@ -8,21 +8,18 @@ layers out. The model below is never read again, and without LoRAs is what it wa
 import hashlib
 import logging
 import re
-from collections.abc import Generator
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
 import torch
-from diffusers.utils import logging as diffusers_logging
 from safetensors import SafetensorError, safe_open
-from transformers.utils import logging as transformers_logging
 
 from backends.base import Honour
 from backends.errors import BadInput, MissingWeights
 from backends.local.adapters import LORA, file_of, stamp
 from backends.local.failures import ran_out_of_memory
+from backends.local.quiet import silent
 from backends.local.work import Adapter
 
 # One part of each layer, in the words of peft, of kohya's scripts and of the first diffusers;
@@ -51,7 +48,7 @@ def wear(pipeline: Any, loras: tuple[Adapter, ...], label: str) -> dict[str, Hon
         return {}
     left_out: list[str] = []
     try:
-        with _quietly():
+        with silent():
             if held - wanted.keys():
                 pipeline.delete_adapters([*(held - wanted.keys())])
             for key in wanted.keys() - held:
@@ -150,17 +147,3 @@ def _unfit(error: Exception, lora: Adapter, label: str) -> BadInput:
 def _parts(pipeline: Any) -> list[torch.nn.Module]:
     parts = pipeline.components.values()
     return [part for part in parts if isinstance(part, torch.nn.Module)]
-
-
-@contextmanager
-def _quietly() -> Generator[None]:
-    """What the libraries report about layers that a LoRA leaves alone alarms for nothing."""
-    loggers = (diffusers_logging, transformers_logging)
-    before = [each.get_verbosity() for each in loggers]
-    try:
-        for each in loggers:
-            each.set_verbosity(logging.CRITICAL)
-        yield
-    finally:
-        for each, level in zip(loggers, before, strict=True):
-            each.set_verbosity(level)

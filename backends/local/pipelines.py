@@ -15,9 +15,7 @@ import torch
 from diffusers.models.auto_model import AutoModel
 from diffusers.models.controlnets.controlnet import ControlNetModel
 from diffusers.models.controlnets.controlnet_z_image import ZImageControlNetModel
-from diffusers.utils import logging as diffusers_logging
 from safetensors import safe_open
-from transformers.utils import logging as transformers_logging
 
 from backends.base import Honour
 from backends.errors import BadInput, MissingWeights
@@ -28,6 +26,7 @@ from backends.local.family import Family
 from backends.local.memory import Held
 from backends.local.placement import place, weight
 from backends.local.preview import Look
+from backends.local.quiet import quiet
 from backends.local.soundness import complete, readable
 from backends.local.sources import SHARED, layout_beside, variant_in, whole
 from backends.local.switches import compiled
@@ -86,8 +85,7 @@ def _one_at_a_time(
 @_one_at_a_time
 def load_pipeline(recipe: Recipe, device: Device) -> Held[Loaded]:
     """Read the pipeline of `recipe` and move it to `device`."""
-    diffusers_logging.disable_progress_bar()
-    transformers_logging.disable_progress_bar()
+    quiet()
     path = whole(recipe.source, recipe.label)
     family = family_of(path, recipe.label)
     pipeline = family.load(path, recipe, _dtype(recipe, device), device)

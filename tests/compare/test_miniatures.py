@@ -31,6 +31,8 @@ def test_all_five_draw_the_prompt_of_the_first_page(home: Path) -> None:
         [*command, "--seed", "1", "--json"], capture_output=True, text=True, timeout=240
     )
     assert told.returncode == 0, told.stderr
+    talk = ("Warning", "deprecated", "generation flags")  # what libraries tell programmers
+    assert not any(each in told.stderr for each in talk), told.stderr
     jobs = json.loads(told.stdout)["jobs"]
     assert [job["model"] for job in jobs] == [f"miniature/{name}" for name in FAMILIES]
     for job in jobs:
