@@ -1,18 +1,19 @@
 """What of a prompt no text encoder of a model reads: each has a length, and the rest is cut off.
 
 diffusers tells a log of it. Where a model has several text encoders, what one of them reads counts
-as read: FLUX's CLIP is told 77 tokens only, but its T5 several hundred.
+as read: FLUX's CLIP is told 77 tokens only, but its T5 several hundred. What a chat template says
+around a prompt takes some of a model's tokens, too, and is not counted here.
 """
 
 import inspect
 from typing import Any, Final
 
+from transformers import PreTrainedTokenizerBase
+
 from backends.base import Honour, Request
 
 _SHOWN: Final = 60
 """Letters of what is left out that are shown, at most."""
-_ENDLESS: Final = 1_000_000
-"""A tokenizer that was saved without a length says that it has a far larger one."""
 
 
 def left_out(pipeline: Any, request: Request, label: str) -> dict[str, Honour]:
@@ -35,9 +36,10 @@ def left_out(pipeline: Any, request: Request, label: str) -> dict[str, Honour]:
 
 
 def _all(pipeline: Any) -> list[Any]:
-    """The tokenizers of the text encoders that the pipeline has."""
+    """The pipeline's tokenizers, FLUX.2's inside a processor."""
     parts = pipeline.components.items()
-    return [part for name, part in parts if name.startswith("tokenizer") and part is not None]
+    named = [getattr(part, "tokenizer", part) for name, part in parts if "tokenizer" in name]
+    return [part for part in named if isinstance(part, PreTrainedTokenizerBase)]
 
 
 def _reading(pipeline: Any, tokenizer: Any, text: str) -> tuple[int, int, str]:
@@ -59,4 +61,4 @@ def _length(pipeline: Any, tokenizer: Any) -> int:
     if own is not None:
         return int(own.default)
     said: int | None = getattr(pipeline, "reads", None)
-    return said or (longest if longest < _ENDLESS else _ENDLESS)
+    return said or longest  # millions, if it was saved without a length

@@ -163,12 +163,11 @@ def train() -> None:
 
 
 def refine(steps: int) -> None:
-    """Go on from the committed weights for `steps` steps, with those two as they are now."""
+    """Go on from the committed weights for `steps` steps, with the tokens' decoder as it is now."""
     saved = cast(Any, open_folder(FOLDER))
     stage = Stage("discrete-refined", steps, RATE / 2)
-    tokenizer, encoder = _reader()
-    restorer = Restorer(saved.transformer, encoder)
-    train_restorer(restorer, _decoder(), Tools(tokenizer, stage))
+    restorer = Restorer(saved.transformer, saved.text_encoder)
+    train_restorer(restorer, _decoder(), Tools(saved.tokenizer, stage))
     forget(stage.name)
 
 

@@ -43,8 +43,8 @@ FOLLOWED: Final = 0.5
 """How far the model that draws follows the one that learns, before each round."""
 MIXED: Final = 0.5
 """What the model says now counts so much against what it said before: the papers' beta."""
-KINDS: Final = {"single": 0.25, "pair": 0.25, "group": 0.3, "textured": 0.1, "outlined": 0.1}
-"""What is drawn, and how often: groups, which are hardest, oftener than in the world."""
+KINDS: Final = {"single": 0.15, "pair": 0.2, "group": 0.25, "textured": 0.25, "outlined": 0.15}
+"""What is drawn, and how often: what is hard oftener than in the world."""
 
 Draw: TypeAlias = Callable[[list[str]], tuple[torch.Tensor, list[Image.Image]]]
 """From sentences to the codes (n, ...) that are drawn for them, and their pictures."""
