@@ -90,7 +90,12 @@ def _cascade() -> tuple[Drawer, list[torch.nn.Module]]:
             output_type="pt",
             **told,
         ).images
-        return upper(image=small, num_inference_steps=-(-setting.steps // 2), **told).images
+        return upper(
+            image=small,
+            num_inference_steps=-(-setting.steps // 2),
+            guidance_scale=setting.stage_guidance_scale,
+            **told,
+        ).images
 
     return draw, modules(base) + modules(upper)
 

@@ -132,3 +132,4 @@ def test_the_miniatures_defaults_are_those_they_are_scored_with(name: str):
         assert model.defaults["num_inference_steps"] == setting.steps
     assert model.defaults["guidance_scale"] == setting.guidance
     assert model.options.get("truncation_rate", 1.0) == setting.truncation_rate
+    assert model.options.get("stage_guidance_scale") == setting.stage_guidance_scale
