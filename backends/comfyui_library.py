@@ -15,10 +15,11 @@ from backends.comfyui_chain import chained
 from backends.comfyui_places import numbered
 from backends.comfyui_workflow import Graph, Workflow, parse
 from backends.errors import BadInput
+from backends.paths import ASSETS
 
 FOLDER = "workflows"
 PICTURE = "control picture"
-_SHIPPED = Path(__file__).parent.parent / "assets" / "workflows"
+_SHIPPED = ASSETS / "workflows"
 _FIELDS = {
     "negative_prompt": "negative prompt",
     "num_inference_steps": "steps",

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from backends.base import Basis, Model, State, Status
+from backends.paths import ASSETS
 from compare.entries import BadEntry, read
 
-DEFAULT_PATH = Path(__file__).parent.parent / "assets" / "models.toml"
+DEFAULT_PATH = ASSETS / "models.toml"
 SUPPORTABLE = frozenset(
     {
         "negative_prompt",

@@ -12,9 +12,11 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.pool import StaticPool
 
+from backends.paths import PROJECT
 from compare.faults import newer_database
 
 REVISIONS = ("0001", "0002", "0003", "0004")
+MIGRATIONS = PROJECT / "compare" / "migrations"
 FILE = "lineup.db"
 WAIT = 30.0
 """How long, in seconds, another process's hold on the database is waited out."""
@@ -96,6 +98,6 @@ def _migrate(connection: Connection) -> None:
     from alembic.config import Config
 
     config = Config(attributes={"connection": connection})
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(MIGRATIONS))
     command.upgrade(config, "head")
     connection.commit()

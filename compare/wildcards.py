@@ -7,9 +7,10 @@ The user's folder goes first: a file of the same name there takes the place of o
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from backends.paths import ASSETS
 from compare.template import BadVariants
 
-OURS = Path(__file__).parent.parent / "assets" / "wildcards"
+OURS = ASSETS / "wildcards"
 MOST_BYTES = 1_000_000
 
 

@@ -2,7 +2,8 @@
 
 import subprocess
 import sys
-from pathlib import Path
+
+from backends.paths import PROJECT
 
 HEAVY = ("torch", "torchvision", "diffusers", "transformers", "controlnet_aux", "cv2")
 # Gradio itself imports huggingface_hub.
@@ -23,7 +24,7 @@ print([name for name in sys.argv[1:] if name in sys.modules])
 def test_the_page_is_built_without_torch_or_any_providers_client() -> None:
     built = subprocess.run(
         [sys.executable, "-c", BUILD, *HEAVY, *CLIENTS],
-        cwd=Path(__file__).resolve().parents[1],
+        cwd=PROJECT,
         capture_output=True,
         text=True,
         check=True,

@@ -10,7 +10,9 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
+from backends.paths import PROJECT
+
+FOLDER = PROJECT / "notebooks"
 NOTEBOOK = FOLDER / "colab.ipynb"
 FAMILIES = FOLDER / "how_the_families_work.ipynb"
 

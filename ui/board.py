@@ -20,7 +20,7 @@ from compare.chain import parent_of, whole
 from compare.pricing import in_words
 from compare.records import Job, Phase, Run, SavedPicture
 from ui.strip import entries
-from ui.theme import ASSETS, asset
+from ui.theme import PAGE_FILES, asset
 
 COLUMNS = (
     ("Model", "Which model"),
@@ -70,7 +70,7 @@ class Renderer:
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
         environment = Environment(
-            loader=FileSystemLoader(ASSETS), autoescape=select_autoescape(), trim_blocks=False
+            loader=FileSystemLoader(PAGE_FILES), autoescape=select_autoescape(), trim_blocks=False
         )
         environment.globals.update(dict[str, Any](url=url, filename=filename, seconds=seconds))
         self._board = environment.get_template("board.html")

@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, Template, select_autoescape
 from compare.faults import StoreError
 from compare.listing import Line, lines
 from ui.context import Context
-from ui.theme import ASSETS, asset
+from ui.theme import PAGE_FILES, asset
 
 COLUMNS = (
     ("Model", "Its name, and the id that the command line takes"),
@@ -49,5 +49,5 @@ def render(listed: Sequence[Line], *, wrong: str = "") -> str:
 
 @cache
 def _template() -> Template:
-    environment = Environment(loader=FileSystemLoader(ASSETS), autoescape=select_autoescape())
+    environment = Environment(loader=FileSystemLoader(PAGE_FILES), autoescape=select_autoescape())
     return environment.get_template("models.html")

@@ -1,11 +1,11 @@
 """The look: Gradio's theme with the system's fonts, and the one stylesheet."""
 
-from pathlib import Path
-
 from gradio import themes
 
-ASSETS = Path(__file__).resolve().parent.parent / "assets" / "ui"
-STYLESHEET = ASSETS / "lineup.css"
+from backends.paths import ASSETS
+
+PAGE_FILES = ASSETS / "ui"
+STYLESHEET = PAGE_FILES / "lineup.css"
 
 
 def theme() -> themes.Base:
@@ -42,4 +42,4 @@ def theme() -> themes.Base:
 
 def asset(name: str) -> str:
     """Return the text of a file of `assets/ui`."""
-    return (ASSETS / name).read_text(encoding="utf-8")
+    return (PAGE_FILES / name).read_text(encoding="utf-8")

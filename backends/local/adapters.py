@@ -24,8 +24,9 @@ from typing import Final
 from backends.base import Config
 from backends.errors import BackendError, BadInput, MissingWeights, NotReady
 from backends.local.failures import PICKLED
-from backends.local.sources import PICKLES, PROJECT, snapshot
+from backends.local.sources import PICKLES, snapshot
 from backends.local.work import Adapter
+from backends.paths import PROJECT
 
 LORA: Final = "LoRA"
 EMBEDDING: Final = "embedding"

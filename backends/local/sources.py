@@ -17,8 +17,8 @@ from typing import Any, Final, cast
 
 from backends.errors import MissingWeights, NotReady
 from backends.local.failures import PICKLED
+from backends.paths import PROJECT
 
-PROJECT: Final = Path(__file__).resolve().parents[2]
 PICKLES: Final = frozenset({".bin", ".ckpt", ".pt", ".pth", ".pkl"})
 _HUB_ID: Final = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _HUB_FILE: Final = re.compile(rf"({_HUB_ID.pattern})/([\w-][\w.-]*)")

@@ -37,10 +37,11 @@ from backends.miniatures import (
     widening,
     world,
 )
-from backends.miniatures.export import ASSETS, Together, export
+from backends.miniatures.export import Together, export
 from backends.miniatures.factors import Factors, first_table
 from backends.miniatures.lessons import Pictures, Tools
 from backends.miniatures.training import Stage, Trainee, forget, run_stage
+from backends.paths import MINIATURES
 
 STEPS: Final = 4300
 DECODER_STEPS: Final = 4800
@@ -56,7 +57,7 @@ CHANNELS: Final = 64
 picture's colour is nearly normalised away: see `codes`."""
 SEEN: Final = 0.4
 """Share of the empty background that is judged at each step; it is easy, and most of a picture."""
-FOLDER: Final = ASSETS / "autoregressive"
+FOLDER: Final = MINIATURES / "autoregressive"
 TEMPLATE: Final = (
     "{% for message in messages %}{% for part in message['content'] %}"
     "{{ part['text'] }}{% endfor %}{% endfor %}"

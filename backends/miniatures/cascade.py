@@ -34,10 +34,11 @@ from transformers import T5EncoderModel, T5Tokenizer
 from backends.miniatures import data, practice, reader, widening, world
 from backends.miniatures.autoencoder import to_tensor
 from backends.miniatures.defaults import SETTINGS
-from backends.miniatures.export import ASSETS, export
+from backends.miniatures.export import export
 from backends.miniatures.lessons import Lesson, Tools
 from backends.miniatures.precision import at_border, fast_type
 from backends.miniatures.training import Stage, Trainee, forget, run_stage
+from backends.paths import MINIATURES
 
 STEPS: Final = 7200
 SUPER_STEPS: Final = 4600
@@ -51,8 +52,8 @@ WHOLE_SHARE: Final = 0.2
 NOISE: Final = 350
 """The second stage learns with up to this noise level on the small picture; it is asked with 250,
 the pipeline's own default."""
-FOLDER: Final = ASSETS / "cascade"
-SUPER_FOLDER: Final = ASSETS / "cascade_super"
+FOLDER: Final = MINIATURES / "cascade"
+SUPER_FOLDER: Final = MINIATURES / "cascade_super"
 
 
 def build() -> UNet2DConditionModel:

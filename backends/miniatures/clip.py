@@ -25,18 +25,19 @@ from transformers import (
 
 from backends.miniatures import captions, text, world
 from backends.miniatures.autoencoder import to_tensor
-from backends.miniatures.export import ASSETS, Together, export
+from backends.miniatures.export import Together, export
 from backends.miniatures.shapes import HOLLOW, SHAPES
 from backends.miniatures.textures import TEXTURES
 from backends.miniatures.training import Stage, Trainee, forget, run_stage
 from backends.miniatures.world import Scene, Thing
+from backends.paths import MINIATURES
 
 STEPS: Final = 1400
 PAIRS: Final = 48
 """Scenes in a batch, each with its neighbour."""
 RATE: Final = 1e-3
 WIDTH: Final = 128
-FOLDER: Final = ASSETS / "clip"
+FOLDER: Final = MINIATURES / "clip"
 WEIGHT: Final = 2.5
 """By which CLIPScore stretches the cosine (section 3 of its paper)."""
 
@@ -123,7 +124,7 @@ def eyes() -> CLIPImageProcessor:
 
 def train() -> None:
     """Train (or resume) on the masked miniature's text encoder; exports as it goes."""
-    saved = str(ASSETS / "masked")
+    saved = str(MINIATURES / "masked")
     reader = CLIPTextModelWithProjection.from_pretrained(saved, subfolder="text_encoder")
     tokenizer = cast(CLIPTokenizer, CLIPTokenizer.from_pretrained(saved, subfolder="tokenizer"))
     train_pair(build(reader), tokenizer, Stage("clip", STEPS, RATE))

@@ -21,15 +21,16 @@ from backends.miniatures.autoencoder import to_tensor
 from backends.miniatures.diffusion import FOLDER as PAINTER
 from backends.miniatures.diffusion import late_times, latents, plain_attention, scheduler
 from backends.miniatures.edges import as_brought
-from backends.miniatures.export import ASSETS, export
+from backends.miniatures.export import export
 from backends.miniatures.precision import fast_type
 from backends.miniatures.training import Stage, Trainee, forget, run_stage
+from backends.paths import MINIATURES
 
 STEPS: Final = 1500
 BATCH: Final = 32
 VAGUE: Final = 0.35
 LOOSE: Final = data.COUNT // 2
-FOLDER: Final = ASSETS / "canny"
+FOLDER: Final = MINIATURES / "canny"
 
 
 def build(painter: StableDiffusionPipeline) -> ControlNetModel:

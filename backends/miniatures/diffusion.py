@@ -29,11 +29,12 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from backends.miniatures import autoencoder as kl
 from backends.miniatures import data, decoder, practice, text, widening, world
 from backends.miniatures.defaults import SETTINGS
-from backends.miniatures.export import ASSETS, export, without_projection
+from backends.miniatures.export import export, without_projection
 from backends.miniatures.lessons import Tools
 from backends.miniatures.precision import at_border, fast_type
 from backends.miniatures.preview import fit
 from backends.miniatures.training import WORKSHOP, Stage, Trainee, forget, run_stage
+from backends.paths import MINIATURES
 
 STEPS: Final = 8000
 BATCH: Final = 64
@@ -41,7 +42,7 @@ READING: Final = 0.1
 """How much the questions count beside the picture: they keep the text encoder, which trains along,
 able to answer what it was taught to read."""
 CHANNELS: Final = (64, 96, 128)
-FOLDER: Final = ASSETS / "diffusion"
+FOLDER: Final = MINIATURES / "diffusion"
 MOVED: Final = ("latents", "loose-latents")
 """Caches that another autoencoder leaves behind."""
 

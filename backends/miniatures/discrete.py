@@ -27,18 +27,19 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from backends.local.discrete import read as open_folder
 from backends.miniatures import data, mask_and_replace, practice, text, tokens, widening, world
 from backends.miniatures.defaults import SETTINGS
-from backends.miniatures.export import ASSETS, export
+from backends.miniatures.export import export
 from backends.miniatures.factors import Factors, first_table
 from backends.miniatures.lessons import Pictures, Tools
 from backends.miniatures.mask_and_replace import TIMES
 from backends.miniatures.training import Stage, Trainee, forget, run_stage
+from backends.paths import MINIATURES
 
 STEPS: Final = 9000
 BATCH: Final = 48
 GROUPS: Final = 4
 """A batch is drawn at so many times: diffusers' AdaLayerNorm takes one for all that it is given."""
 RATE: Final = 2e-3
-FOLDER: Final = ASSETS / "discrete"
+FOLDER: Final = MINIATURES / "discrete"
 HEADS: Final = 4
 WIDTH: Final = 128
 LAYERS: Final = 5
@@ -246,11 +247,11 @@ def _likeliest(logits: torch.Tensor) -> torch.Tensor:
 
 
 def _decoder() -> VQModel:
-    return drawn_by(VQModel.from_pretrained(str(ASSETS / "masked"), subfolder="vqvae"))
+    return drawn_by(VQModel.from_pretrained(str(MINIATURES / "masked"), subfolder="vqvae"))
 
 
 def _reader() -> tuple[CLIPTokenizer, CLIPTextModel]:
-    found = StableDiffusionPipeline.from_pretrained(str(ASSETS / "diffusion"))
+    found = StableDiffusionPipeline.from_pretrained(str(MINIATURES / "diffusion"))
     return cast(CLIPTokenizer, found.tokenizer), cast(CLIPTextModel, found.text_encoder)
 
 

@@ -17,7 +17,7 @@ from transformers import JanusForConditionalGeneration, JanusProcessor
 
 from backends.local import discrete
 from backends.miniatures.defaults import SETTINGS
-from backends.miniatures.export import ASSETS
+from backends.paths import MINIATURES
 
 SEED: Final = 1
 
@@ -54,7 +54,7 @@ def drawer(name: str) -> tuple[Drawer, list[torch.nn.Module]]:
 def control_pipeline() -> Any:
     """The diffusion miniature with its Canny ControlNet."""
     base = _pipeline("diffusion")
-    control = ControlNetModel.from_pretrained(str(ASSETS / "canny"))
+    control = ControlNetModel.from_pretrained(str(MINIATURES / "canny"))
     pipe = StableDiffusionControlNetPipeline(
         **base.components, controlnet=control, requires_safety_checker=False
     )
@@ -68,7 +68,7 @@ def modules(pipe: Any) -> list[torch.nn.Module]:
 
 
 def _pipeline(name: str) -> Any:
-    folder = ASSETS / name
+    folder = MINIATURES / name
     known = cast(Any, DiffusionPipeline).from_pretrained
     pipe: Any = discrete.read(folder) if name == "discrete" else known(str(folder))
     pipe.set_progress_bar_config(disable=True)
@@ -101,7 +101,7 @@ def _cascade() -> tuple[Drawer, list[torch.nn.Module]]:
 
 
 def _tokens_in_a_row() -> tuple[Drawer, list[torch.nn.Module]]:
-    folder, setting = str(ASSETS / "autoregressive"), SETTINGS["autoregressive"]
+    folder, setting = str(MINIATURES / "autoregressive"), SETTINGS["autoregressive"]
     model = cast(Any, JanusForConditionalGeneration.from_pretrained(folder)).eval()
     reader = cast(Any, JanusProcessor.from_pretrained(folder))
     torch.manual_seed(SEED)  # transformers throws the one dice that everybody shares

@@ -10,7 +10,6 @@ import torch
 from torch import nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-ASSETS: Final = Path(__file__).resolve().parents[2] / "assets" / "miniatures"
 SHARD: Final = "9MB"
 """No file may be larger than 10 MB; a larger model is saved as several files."""
 

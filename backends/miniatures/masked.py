@@ -24,16 +24,17 @@ from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 from backends.miniatures import autoencoder as kl
 from backends.miniatures import data, practice, text, tokens, widening, world
 from backends.miniatures.defaults import SETTINGS
-from backends.miniatures.export import ASSETS, export
+from backends.miniatures.export import export
 from backends.miniatures.factors import Factors, first_table
 from backends.miniatures.lessons import Pictures, Tools
 from backends.miniatures.training import WORKSHOP, Stage, Trainee, forget, run_stage
+from backends.paths import MINIATURES
 
 STEPS: Final = 6000
 BATCH: Final = 48
 WIDTH: Final = 128
 RATE: Final = 3e-3
-FOLDER: Final = ASSETS / "masked"
+FOLDER: Final = MINIATURES / "masked"
 MICRO: Final = (float(world.SIDE), float(world.SIDE), 0.0, 0.0, 6.0)
 """What the pipeline passes by default: width, height, crop corner, aesthetic score."""
 MICRO_WIDTH: Final = 32

@@ -18,8 +18,9 @@ from backends.miniatures.check import Verdict, judge
 from backends.miniatures.defaults import EXAMPLE, FAMILIES, SETTINGS
 from backends.miniatures.drawing import Drawer, drawer
 from backends.miniatures.edges import agreement, canny
-from backends.miniatures.export import ASSETS, parameters
+from backends.miniatures.export import parameters
 from backends.miniatures.sight import look
+from backends.paths import MINIATURES
 
 BATCH: Final = 16
 """Pictures drawn together, for the verdicts; times are of single ones."""
@@ -91,14 +92,14 @@ def score(name: str, count: int) -> Score:
         _add(tally, "outlined", case.verdict.outlined)
         alike.append(case.clip_score)
     result.clip_score = round(statistics.mean(alike), 3)
-    if name == "diffusion" and (ASSETS / "canny").exists():
+    if name == "diffusion" and (MINIATURES / "canny").exists():
         tally.update(_score_control(count).categories)
     return result
 
 
 def score_all(count: int) -> Iterator[Score]:
     """Every family that has been trained, one after the other, each as soon as it is done."""
-    return (score(name, count) for name in FAMILIES if (ASSETS / name).is_dir())
+    return (score(name, count) for name in FAMILIES if (MINIATURES / name).is_dir())
 
 
 def held_out_scenes(count: int, kind: str) -> list[world.Scene]:
@@ -197,7 +198,7 @@ def _steered(
 
 
 def _start(name: str, numbers: int, draw: Drawer) -> Score:
-    folders = [ASSETS / name, ASSETS / f"{name}_super"]
+    folders = [MINIATURES / name, MINIATURES / f"{name}_super"]
     files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     times: list[float] = []
     for _ in range(4):

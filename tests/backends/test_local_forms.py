@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from backends.base import Config, Control, Model, Picture, Readiness, Request, Sizes
 from backends.errors import BackendError, BadInput, MissingWeights
 from backends.local import Local
-from backends.local.sources import PROJECT
+from backends.paths import PROJECT
 from compare.catalogue import load
 from tests.backends import tiny_adapters as adapters
 from tests.backends import tiny_models as tiny

@@ -14,7 +14,7 @@ from transformers import JanusForConditionalGeneration, JanusProcessor
 
 from backends.base import Config, Model, Picture, Readiness, Request
 from backends.local import Miniature, discrete
-from backends.local.sources import PROJECT
+from backends.paths import PROJECT
 from compare.catalogue import load
 
 OURS = PROJECT / "assets" / "miniatures"

@@ -13,8 +13,8 @@ from backends.base import Config, Loading, Picture, Progress, Readiness, Request
 from backends.errors import MissingPackage, MissingWeights
 from backends.local import Local
 from backends.local.machine import Machine
-from backends.local.sources import PROJECT
 from backends.local.work import Recipe, Work
+from backends.paths import PROJECT
 from tests.backends import tiny_models as tiny
 
 

@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,11 +13,11 @@ from backends.miniatures.check import judge
 from backends.miniatures.defaults import EXAMPLE, SETTINGS
 from backends.miniatures.sight import look
 from backends.miniatures.world import Scene, Thing
+from backends.paths import MINIATURES
 
 pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
-ASSETS = Path(__file__).resolve().parents[2] / "assets" / "miniatures"
 ASKED = Scene(
     "white",
     (Thing("star", "red", "medium", 36, 64, 18.5), Thing("ring", "blue", "medium", 92, 64, 18.5)),
@@ -33,7 +32,7 @@ def pipelines() -> dict[str, Any]:
 
     loaded: dict[str, Any] = {}
     for name in ("diffusion", "masked"):
-        loaded[name] = DiffusionPipeline.from_pretrained(str(ASSETS / name))
+        loaded[name] = DiffusionPipeline.from_pretrained(str(MINIATURES / name))
         loaded[name].set_progress_bar_config(disable=True)
     return loaded
 
@@ -121,7 +120,7 @@ def test_the_drawing_follows_given_edges() -> None:
 def test_the_preview_matrix_shows_the_right_colours(pipelines: dict[str, Any]) -> None:
     import torch
 
-    preview = json.loads((ASSETS / "diffusion" / "preview.json").read_text("utf-8"))
+    preview = json.loads((MINIATURES / "diffusion" / "preview.json").read_text("utf-8"))
     weight, bias = torch.tensor(preview["weight"]), torch.tensor(preview["bias"])
     pipe = pipelines["diffusion"]
     last: list[torch.Tensor] = []
@@ -149,17 +148,17 @@ def test_the_preview_matrix_shows_the_right_colours(pipelines: dict[str, Any]) -
 
 
 def test_files_are_small() -> None:
-    files = [path for path in ASSETS.rglob("*") if path.is_file()]
+    files = [path for path in MINIATURES.rglob("*") if path.is_file()]
     assert max(path.stat().st_size for path in files) < 10_000_000
     assert sum(path.stat().st_size for path in files) < 80_000_000
 
 
 def test_no_file_tells_where_it_was_made() -> None:
-    for path in ASSETS.rglob("*.json"):
+    for path in MINIATURES.rglob("*.json"):
         text = path.read_text("utf-8")
         assert "_name_or_path" not in text and "/tmp" not in text, path
 
 
 def test_folders_hold_safetensors_and_no_pickles() -> None:
-    endings = {path.suffix for path in ASSETS.rglob("*") if path.is_file()}
+    endings = {path.suffix for path in MINIATURES.rglob("*") if path.is_file()}
     assert endings <= {".json", ".jinja", ".safetensors", ".md", ".txt"}

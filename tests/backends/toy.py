@@ -7,8 +7,9 @@ import re
 import shutil
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / "backends" / "README.md").read_text(encoding="utf-8")
+from backends.paths import PROJECT
+
+README = (PROJECT / "backends" / "README.md").read_text(encoding="utf-8")
 STAND = Path(__file__).with_name("toy_stand.py")
 
 
@@ -22,20 +23,20 @@ def grow(folder: Path) -> Path:
     """Copy Lineup to `folder` and add the backend as the page says; return the folder."""
     left_out = shutil.ignore_patterns("__pycache__", "browser", "bench")
     for name in ("backends", "compare", "ui", "tests"):
-        shutil.copytree(ROOT / name, folder / name, ignore=left_out)
+        shutil.copytree(PROJECT / name, folder / name, ignore=left_out)
     (folder / "assets").mkdir()
-    for part in (ROOT / "assets").iterdir():
+    for part in (PROJECT / "assets").iterdir():
         if part.name != "models.toml":
             (folder / "assets" / part.name).symlink_to(part)
     for name in ("app.py", "pyproject.toml"):
-        shutil.copy(ROOT / name, folder)
+        shutil.copy(PROJECT / name, folder)
     (folder / "backends" / "squares.py").write_text(block("python"), encoding="utf-8")
     (line,) = re.findall(r'`("squares": .+?,)`', README)
     registry = folder / "backends" / "registry.py"
     before, opening, after = registry.read_text("utf-8").partition("BACKENDS")
     head, brace, rest = after.partition("{\n")
     registry.write_text(f"{before}{opening}{head}{brace}        {line}\n{rest}", encoding="utf-8")
-    rows = (ROOT / "assets" / "models.toml").read_text("utf-8")
+    rows = (PROJECT / "assets" / "models.toml").read_text("utf-8")
     (folder / "assets" / "models.toml").write_text(f"{rows}\n{block('toml')}", encoding="utf-8")
     shutil.copy(STAND, folder / "tests" / "backends" / "stands" / "squares.py")
     return folder

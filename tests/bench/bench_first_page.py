@@ -10,11 +10,10 @@ import sys
 import tempfile
 import time
 import urllib.request
-from pathlib import Path
 
+from backends.paths import PROJECT
 from tests.bench.report import Line, show
 
-ROOT = Path(__file__).resolve().parents[2]
 BARE = (
     "import gradio as gr\n"
     "with gr.Blocks() as page:\n"
@@ -28,7 +27,7 @@ def first_answer(command: list[str], port: int, home: str) -> float:
     environment = {**os.environ, "GRADIO_ANALYTICS_ENABLED": "False", "LINEUP_HOME": home}
     began = time.monotonic()
     process = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command, cwd=PROJECT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
         while time.monotonic() - began < 60:

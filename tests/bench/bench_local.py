@@ -24,7 +24,7 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 from backends.base import Config, Model, Picture, Request, Sizes
 from backends.local import Local
-from backends.local.sources import PROJECT
+from backends.paths import PROJECT
 from tests.backends import tiny_models as tiny
 from tests.bench.report import Line, show
 

@@ -30,10 +30,10 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from backends.paths import PROJECT
 from tests.bench.report import Line, show
 from tests.browser.chromium import ARGUMENTS, find
 
-ROOT = Path(__file__).resolve().parents[2]
 # Records, for every picture, when its pixels are first there: decoded and painted. A card that is
 # drawn anew shows the same picture once more.
 WATCH = """
@@ -119,7 +119,7 @@ def lineup(folder: Path, log: Path, models: int, wait: float) -> Generator[int, 
     command += ["--log", str(log), "--pictures", str(folder)]
     home = tempfile.mkdtemp()
     environment = {**os.environ, "LINEUP_HOME": home, "GRADIO_ANALYTICS_ENABLED": "False"}
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=subprocess.DEVNULL)
     with stopped(process):
         answering(7974)
         yield 7974

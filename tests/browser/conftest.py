@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from backends.paths import PROJECT
 from tests.browser.chromium import ARGUMENTS, find
 
-ROOT = Path(__file__).resolve().parents[2]
 Visit = Callable[..., Page]
 
 
@@ -44,7 +44,7 @@ def free_port() -> int:
 
 
 def _start(
-    home: Path, environment: dict[str, str], root: Path = ROOT
+    home: Path, environment: dict[str, str], root: Path = PROJECT
 ) -> "tuple[str, subprocess.Popen[bytes]]":
     port = free_port()
     process = subprocess.Popen(
@@ -59,7 +59,7 @@ def _start(
 
 
 @contextmanager
-def app(home: Path, root: Path = ROOT, /, **environment: str) -> Generator[str, None, None]:
+def app(home: Path, root: Path = PROJECT, /, **environment: str) -> Generator[str, None, None]:
     """Serve the app (the one in `root`) with its data in `home`; yield its address."""
     address, process = _start(home, environment, root)
     try:

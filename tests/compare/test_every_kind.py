@@ -15,6 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from backends.paths import PROJECT
 from compare.catalogue import load
 from tests.backends.stand import Stand, all_stands
 from tests.servers.midjourney import Midjourney
@@ -22,7 +23,6 @@ from tests.servers.openai import OpenAIServer
 from tests.servers.openai_script import Script
 from tests.servers.pictures import plain
 
-ROOT = Path(__file__).resolve().parents[2]
 SIDE = 64
 
 
@@ -80,7 +80,7 @@ def run(home: Path, settings: dict[str, str], midjourney: Midjourney) -> dict[st
     words = ["a lighthouse", *models, "--size", f"{SIDE}x{SIDE}", "--seed", "7", "--json"]
     with subprocess.Popen(
         [sys.executable, "-m", "compare", "run", *words],
-        cwd=ROOT,
+        cwd=PROJECT,
         env={**os.environ, **settings, "LINEUP_HOME": str(home)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

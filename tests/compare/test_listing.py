@@ -3,17 +3,16 @@
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 
 from backends.base import Basis, Model, Readiness, Ready, State, Status
+from backends.paths import PROJECT
 from compare.lineup import build
 from compare.listing import Line, lines, markdown
 from compare.records import Cost
 from compare.settings import Settings
 
-ROOT = Path(__file__).resolve().parents[2]
 MODEL = Model(
     id="toy/one",
     label="One",
@@ -65,7 +64,7 @@ async def test_the_readme_holds_the_table() -> None:
         table = markdown(lines(lineup.catalogue, lineup.runner))
     finally:
         await lineup.aclose()
-    readme = (ROOT / "README.md").read_text("utf-8")
+    readme = (PROJECT / "README.md").read_text("utf-8")
     assert table in readme, "run `python -m compare models --markdown` and put it into the README"
 
 

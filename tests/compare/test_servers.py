@@ -2,18 +2,17 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from backends.base import Request
+from backends.paths import PROJECT
 from compare.check import problems
 from compare.lineup import build
 from compare.listing import lines
 from compare.servers import load_all
 from compare.settings import Settings, SettingsError
 
-ROOT = Path(__file__).resolve().parents[2]
 SERVERS = "here=http://127.0.0.1:1/v1 qwen-image org/flux.1, there=http://127.0.0.1:2/v1"
 
 
@@ -40,6 +39,8 @@ def test_a_setting_that_cannot_be_read_is_a_sentence(monkeypatch: pytest.MonkeyP
     with pytest.raises(SettingsError, match="OPENAI_SERVERS must name each server"):
         load_all(Settings())
     for command in (["-m", "compare", "models"], ["app.py"]):
-        done = subprocess.run([sys.executable, *command], capture_output=True, text=True, cwd=ROOT)
+        done = subprocess.run(
+            [sys.executable, *command], capture_output=True, text=True, cwd=PROJECT
+        )
         assert done.returncode != 0 and "Traceback" not in done.stderr
         assert "OPENAI_SERVERS must name each server" in done.stderr
