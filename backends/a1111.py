@@ -33,10 +33,10 @@ from backends.base import (
     Sending,
 )
 from backends.errors import BackendError, NotReady
-from backends.http import Clients
-from backends.http_failures import place
-from backends.previews import Previews
-from backends.status import has, readiness
+from backends.http.client import Clients
+from backends.http.errors import place
+from backends.images.previews import Previews
+from backends.readiness import has, readiness
 
 if TYPE_CHECKING:
     import httpx2

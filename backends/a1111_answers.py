@@ -12,7 +12,7 @@ from typing import Any, cast
 from backends.a1111_watch import decoded
 from backends.base import Picture
 from backends.errors import ServiceFault
-from backends.images import check
+from backends.images.validation import check
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,7 +12,7 @@ from backends.errors import (
     ServiceFault,
     WrongKey,
 )
-from backends.own_server import OwnServer
+from backends.http.self_hosted import OwnServer
 from backends.wording import NO_REASON, sentence
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import Any
 
 from backends.base import Config, Control, Honour, Model, Request, Value
 from backends.fit import STRENGTH, fit
+from backends.http.self_hosted import OwnServer
 from backends.options import choose
-from backends.own_server import OwnServer
 
 CURRENT = "current"
 """The source of a model that stands for whatever checkpoint the server has loaded."""
@@ -125,10 +125,10 @@ def new_call(model: Model, request: Request) -> Call:
 
 
 def _start(asked: Request) -> str:
-    from backends import given
+    from backends.images import inputs
 
     size = (asked.width or 512, asked.height or 512)
-    return base64.b64encode(given.start(asked.image or b"", *size)).decode()
+    return base64.b64encode(inputs.start(asked.image or b"", *size)).decode()
 
 
 def _options(chosen: Mapping[str, Value]) -> tuple[Options, dict[str, Honour]]:

@@ -18,7 +18,7 @@ import pybase64
 from backends.a1111_request import Call
 from backends.a1111_wire import Wire
 from backends.base import Preview, Progress, Queued
-from backends.previews import Previews
+from backends.images.previews import Previews
 
 PAUSE = 0.4
 """Seconds between two looks."""

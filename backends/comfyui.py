@@ -32,10 +32,10 @@ from backends.comfyui_socket import Socket
 from backends.comfyui_watch import Watch
 from backends.comfyui_wire import Wire
 from backends.errors import BackendError, NotReady
-from backends.http import Clients, Patience
-from backends.http_failures import place
-from backends.previews import Previews
-from backends.status import has, readiness
+from backends.http.client import Clients, Patience
+from backends.http.errors import place
+from backends.images.previews import Previews
+from backends.readiness import has, readiness
 
 if TYPE_CHECKING:
     import httpx2

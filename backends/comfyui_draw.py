@@ -16,7 +16,7 @@ from backends.comfyui_watch import LOOKS, PAUSE, Watch
 from backends.comfyui_wire import Wire
 from backends.comfyui_workflow import Graph, Workflow
 from backends.errors import ServiceFault
-from backends.images import check
+from backends.images.validation import check
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -48,7 +48,7 @@ async def upload(wire: Wire, call: Call) -> None:
         data = await asyncio.to_thread(upright_png, control.image)
         call.values[numbered(PICTURE, number)] = await wire.upload(_name(data), data)
     if asked.image is not None:
-        from backends.given import start
+        from backends.images.inputs import start
 
         size = asked.width or 0, asked.height or 0
         data = await asyncio.to_thread(start, asked.image, *size)

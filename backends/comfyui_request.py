@@ -9,8 +9,8 @@ from backends import comfyui_library as library
 from backends.base import Config, Control, Honour, Model, Request, Value
 from backends.comfyui_workflow import Graph, Workflow, without
 from backends.fit import fit
+from backends.http.self_hosted import OwnServer
 from backends.options import choose
-from backends.own_server import OwnServer
 
 FIRST = "first"
 """The source of the model that stands for the first checkpoint that the server lists."""

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from urllib.parse import urlsplit
 
-from backends.http import Patience
-from backends.images import MOST_BYTES
-from backends.own_server import OwnServer
+from backends.http.client import Patience
+from backends.http.self_hosted import OwnServer
+from backends.images.validation import MOST_BYTES
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection

@@ -15,9 +15,9 @@ from backends.base import Event, Progress, Queued
 from backends.comfyui_socket import Image, Message, Socket
 from backends.comfyui_story import Story
 from backends.comfyui_wire import Wire
-from backends.http import Patience
+from backends.http.client import Patience
+from backends.images.previews import Previews
 from backends.own_server_errors import unanswered
-from backends.previews import Previews
 
 SILENCE = 5.0
 """Seconds without a word after which the server is looked at."""

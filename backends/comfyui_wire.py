@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from backends.errors import ServiceFault
-from backends.images import MOST_BYTES
+from backends.images.validation import MOST_BYTES
 from backends.own_server_wire import OwnWire
 
 if TYPE_CHECKING:

@@ -18,11 +18,11 @@ def upright_png(data: bytes) -> bytes:
     Raises:
         BadInput: it cannot be read.
     """
-    from backends import given, png
+    from backends.images import encoding, inputs
 
-    picture = given.read(data)
+    picture = inputs.read(data)
     picture.thumbnail((MOST_SIDE, MOST_SIDE))
-    return png.encode(picture)
+    return encoding.encode(picture)
 
 
 def span(control: Control) -> tuple[float, float]:

@@ -31,16 +31,16 @@ from backends.base import (
     Request,
     Sending,
 )
+from backends.concurrency import as_they_come
 from backends.craiyon_service import Service, check, find
 from backends.craiyon_wire import ask, fetch
 from backends.errors import BackendError
 from backends.fit import fit
-from backends.http import Clients
+from backends.http.client import Clients
 from backends.made import as_made
 from backends.options import choose
+from backends.readiness import readiness
 from backends.settings import positive
-from backends.several import as_they_come
-from backends.status import readiness
 
 if TYPE_CHECKING:
     import httpx2

@@ -18,9 +18,9 @@ from backends.errors import (
     ServiceFault,
     WrongKey,
 )
-from backends.http import download, retry_after
-from backends.http_failures import transport_failure, unanswered
-from backends.images import check
+from backends.http.client import download, retry_after
+from backends.http.errors import transport_failure, unanswered
+from backends.images.validation import check
 from backends.wording import sentence, when
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from backends.base import Control, Honour, Model, Request, Sizes, Value
 from backends.errors import BadInput, ServiceFault
-from backends.images import dimensions
+from backends.images.validation import dimensions
 
 STRENGTH = 0.7
 """How much of a start picture is drawn anew unless somebody says otherwise."""
@@ -177,9 +177,9 @@ def _own_size(model: Model, request: Request) -> tuple[int, int]:
         width, height, _ = dimensions(request.image)
     except ServiceFault:
         return native  # a rarer format: whoever opens it says what is wrong, if anything is
-    from backends import given
+    from backends.images import inputs
 
-    if given.on_its_side(request.image):
+    if inputs.on_its_side(request.image):
         width, height = height, width
     scale = (native[0] * native[1] / (width * height)) ** 0.5
     return closest_size(model.sizes, round(width * scale), round(height * scale))

@@ -22,16 +22,16 @@ from backends.base import (
     Request,
     Sending,
 )
+from backends.concurrency import as_they_come, enough
 from backends.errors import BackendError, MissingPackage
 from backends.google_account import Account
 from backends.google_answers import Answer, read
 from backends.google_errors import explain
 from backends.google_request import Call, Options, new_call
 from backends.google_wire import Wire, ask, look
-from backends.http import Clients
+from backends.http.client import Clients
 from backends.made import as_made
-from backends.several import as_they_come, enough
-from backends.status import in_service, readiness
+from backends.readiness import in_service, readiness
 
 if TYPE_CHECKING:
     import httpx2

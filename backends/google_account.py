@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from backends.base import Config
 from backends.errors import MissingKey, NotReady, WrongKey
-from backends.http_failures import place
+from backends.http.errors import place
 from backends.settings import setting
 
 HOME = "https://generativelanguage.googleapis.com"

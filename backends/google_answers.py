@@ -13,8 +13,8 @@ import pybase64
 
 from backends.base import Picture
 from backends.errors import Refused, ServiceFault
-from backends.http import reason
-from backends.images import check
+from backends.http.client import reason
+from backends.images.validation import check
 
 PROMPT_REASONS: Mapping[str, str] = {
     "SAFETY": "it was found unsafe",

@@ -10,8 +10,8 @@ from backends.google_account import Account
 from backends.google_answers import PICTURE_REASONS, PROMPT_REASONS
 from backends.google_errors import explain
 from backends.google_wire import Wire
-from backends.http import Clients
-from backends.status import readiness
+from backends.http.client import Clients
+from backends.readiness import readiness
 
 if TYPE_CHECKING:
     import httpx2

@@ -18,8 +18,8 @@ from backends.errors import (
 )
 from backends.google_account import Account
 from backends.google_answers import BILL
-from backends.http import retry_after
-from backends.http_failures import failure, unanswered
+from backends.http.client import retry_after
+from backends.http.errors import failure, unanswered
 from backends.wording import sentence, when
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 from backends.google_account import Account
 from backends.google_request import Call
-from backends.lasting import bring
+from backends.lazy_import import bring
 
 if TYPE_CHECKING:
     import httpx2

@@ -28,8 +28,9 @@ from backends.base import (
     Request,
     Sending,
 )
+from backends.concurrency import as_they_come, enough
 from backends.errors import BackendError
-from backends.http import Clients
+from backends.http.client import Clients
 from backends.huggingface_account import Account, accepted
 from backends.huggingface_errors import Service, explain
 from backends.huggingface_post import Post, prepare
@@ -37,8 +38,7 @@ from backends.huggingface_providers import Directory
 from backends.huggingface_request import NAMES, Call, Options, addressed, new_call
 from backends.huggingface_wire import Drawn, draw
 from backends.made import as_made
-from backends.several import as_they_come, enough
-from backends.status import in_service, readiness
+from backends.readiness import in_service, readiness
 
 if TYPE_CHECKING:
     import httpx2

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from backends.base import Picture
 from backends.errors import BackendError
 from backends.huggingface_errors import Service, declined, failed, without_picture
-from backends.images import check
+from backends.images.validation import check
 from backends.openai_answers import mapping, read
 
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 from backends.base import Config, Ready
 from backends.chat import Chat, Reply, without_text
 from backends.errors import BackendError
-from backends.http import Clients
+from backends.http.client import Clients
 from backends.huggingface_account import Account
 from backends.huggingface_errors import Service, explain, rejected
-from backends.status import readiness
+from backends.readiness import readiness
 
 if TYPE_CHECKING:
     import httpx2

@@ -17,8 +17,8 @@ from backends.errors import (
     ServiceFault,
     WrongKey,
 )
-from backends.http import retry_after
-from backends.http_failures import failure, unanswered
+from backends.http.client import retry_after
+from backends.http.errors import failure, unanswered
 from backends.wording import sentence, when
 
 if TYPE_CHECKING:

@@ -19,11 +19,11 @@ from backends.errors import (
     TimedOut,
     Unanswered,
 )
-from backends.http_failures import transport_failure
+from backends.http.errors import transport_failure
 from backends.huggingface_account import Account
 from backends.huggingface_errors import Service, rejected
 from backends.huggingface_request import AUTO, NAMES, Call
-from backends.lasting import bring
+from backends.lazy_import import bring
 
 if TYPE_CHECKING:
     import httpx2

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from backends.base import Picture
 from backends.errors import ServiceFault
-from backends.http import download
-from backends.http_failures import unanswered
+from backends.http.client import download
+from backends.http.errors import unanswered
 from backends.huggingface_answers import Waiting, is_result, understand
 from backends.huggingface_errors import Service, rejected, without_picture
 from backends.huggingface_post import Post
-from backends.images import check
+from backends.images.validation import check
 
 if TYPE_CHECKING:
     import httpx2

@@ -34,8 +34,9 @@ from backends.base import (
     Sending,
 )
 from backends.errors import BackendError, MissingKey, ServiceFault
-from backends.http import Clients, download
-from backends.images import check
+from backends.http.client import Clients, download
+from backends.images.previews import Previews
+from backends.images.validation import check
 from backends.midjourney_account import Account, Waits, grid_price
 from backends.midjourney_board import Handed, Job, Lost, News
 from backends.midjourney_by_hand import ByHand, Ears
@@ -46,7 +47,6 @@ from backends.midjourney_honoured import honoured
 from backends.midjourney_listener import Listeners
 from backends.midjourney_messages import Kind, Sighting
 from backends.midjourney_request import Command, Options, new_command
-from backends.previews import Previews
 
 if TYPE_CHECKING:
     import httpx2

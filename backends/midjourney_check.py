@@ -3,7 +3,7 @@
 import asyncio
 
 from backends import midjourney_discord
-from backends.lasting import bring
+from backends.lazy_import import bring
 from backends.midjourney_account import Account
 from backends.midjourney_errors import explain
 

@@ -14,8 +14,8 @@ from backends.errors import (
     Unreachable,
     WrongKey,
 )
-from backends.http import retry_after
-from backends.http_failures import place
+from backends.http.client import retry_after
+from backends.http.errors import place
 from backends.midjourney_account import Account, Waits
 from backends.midjourney_board import Job
 from backends.wording import sentence, when

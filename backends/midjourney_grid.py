@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from backends.base import Picture
 from backends.errors import ServiceFault
-from backends.images import dimensions
+from backends.images.validation import dimensions
 
 if TYPE_CHECKING:
     from PIL import Image

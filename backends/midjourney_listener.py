@@ -14,8 +14,8 @@ from weakref import WeakKeyDictionary
 
 from backends import midjourney_discord
 from backends.base import Config
-from backends.http import Patience
-from backends.lasting import bring
+from backends.http.client import Patience
+from backends.lazy_import import bring
 from backends.midjourney_account import Account
 from backends.midjourney_board import Board, Job, Lost, News
 from backends.midjourney_errors import explain

@@ -16,7 +16,7 @@ from backends.errors import (
     Refused,
     ServiceFault,
 )
-from backends.http import reason
+from backends.http.client import reason
 
 RED = 0xFF0000
 """The colour of an embed that says no; warnings are yellow or orange."""

@@ -33,17 +33,17 @@ from backends.base import (
     Service,
 )
 from backends.errors import NotReady, RateLimited
-from backends.http import Clients, download
-from backends.http_failures import unanswered
-from backends.images import check
+from backends.http.client import Clients, download
+from backends.http.errors import unanswered
+from backends.images.previews import Previews
+from backends.images.validation import check
 from backends.openai_account import Account
 from backends.openai_answers import Answer
 from backends.openai_errors import explain
 from backends.openai_request import Call, Options, new_call
 from backends.openai_servers import servers
 from backends.openai_wire import Wire, headers
-from backends.previews import Previews
-from backends.status import has, in_service, readiness
+from backends.readiness import has, in_service, readiness
 
 if TYPE_CHECKING:
     import httpx2

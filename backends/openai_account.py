@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from backends.base import Config
 from backends.errors import MissingKey, NotReady, WrongKey
-from backends.http_failures import place
+from backends.http.errors import place
 from backends.openai_servers import SETTING, named
 from backends.settings import setting
 

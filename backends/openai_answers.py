@@ -15,7 +15,7 @@ import pybase64
 
 from backends.base import Picture
 from backends.errors import ServiceFault
-from backends.images import check
+from backends.images.validation import check
 
 _KEY = b'"b64_json"'
 

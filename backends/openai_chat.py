@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 from backends.base import Config, Ready
 from backends.chat import Chat, Reply, as_model, of_chat, without_text
 from backends.errors import BackendError
-from backends.http import Clients
+from backends.http.client import Clients
+from backends.images.previews import Previews
 from backends.openai_account import Account
 from backends.openai_errors import explain
 from backends.openai_wire import Wire, headers
-from backends.previews import Previews
-from backends.status import readiness
+from backends.readiness import readiness
 
 if TYPE_CHECKING:
     import httpx2

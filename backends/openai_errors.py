@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from backends.base import Model
 from backends.errors import BackendError, RateLimited, Refused
-from backends.http import reason, retry_after
-from backends.http_failures import failure, transport_failure, unanswered
+from backends.http.client import reason, retry_after
+from backends.http.errors import failure, transport_failure, unanswered
 from backends.openai_account import Account
 from backends.openai_rules import rule_for
 from backends.wording import sentence, when

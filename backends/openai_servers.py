@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from backends.base import Config
 from backends.errors import NotReady
-from backends.http_failures import place
+from backends.http.errors import place
 from backends.settings import setting
 
 SETTING = "OPENAI_SERVERS"

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from backends.base import Progress
-from backends.lasting import bring
+from backends.http.sse import ServerEvent, server_events
+from backends.images.previews import Previews
+from backends.lazy_import import bring
 from backends.openai_account import Account
 from backends.openai_answers import Answer, first_picture, mapping, read
 from backends.openai_request import Call
 from backends.openai_rules import REFUSALS
-from backends.previews import Previews
-from backends.sse import ServerEvent, server_events
 
 if TYPE_CHECKING:
     import httpx2

@@ -11,9 +11,9 @@ from backends.errors import (
     TimedOut,
     Unanswered,
 )
-from backends.http import retry_after
-from backends.http_failures import transport_failure
-from backends.own_server import OwnServer
+from backends.http.client import retry_after
+from backends.http.errors import transport_failure
+from backends.http.self_hosted import OwnServer
 from backends.wording import when
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from backends.own_server import OwnServer
+from backends.http.self_hosted import OwnServer
 
 if TYPE_CHECKING:
     import httpx2

@@ -4,7 +4,7 @@ from decimal import Decimal, InvalidOperation
 
 from backends.base import Config
 from backends.errors import NotReady, WrongKey
-from backends.http_failures import place
+from backends.http.errors import place
 
 
 def setting(config: Config, name: str) -> str | None:

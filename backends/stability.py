@@ -26,14 +26,14 @@ from backends.base import (
     Request,
     Sending,
 )
+from backends.concurrency import as_they_come, enough
 from backends.errors import BackendError
-from backends.http import Clients
+from backends.http.client import Clients
 from backends.made import as_made
-from backends.several import as_they_come, enough
+from backends.readiness import in_service, readiness
 from backends.stability_balance import Jobs, accepted, balance, spent
 from backends.stability_request import Account, Call, Options, new_call
 from backends.stability_wire import Drawn, draw
-from backends.status import in_service, readiness
 
 if TYPE_CHECKING:
     import httpx2

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from backends.base import Model
 from backends.errors import BackendError
-from backends.http_failures import transport_failure
+from backends.http.errors import transport_failure
 from backends.stability_errors import explain, rejected
 from backends.stability_request import Account
 

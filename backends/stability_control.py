@@ -73,9 +73,9 @@ def _image(model: Model, data: bytes, wished: tuple[int, int] | None) -> tuple[b
     """Return the picture upright, in the wished size or its own, and that size in words."""
     from PIL.Image import Resampling
 
-    from backends import given, png
+    from backends.images import encoding, inputs
 
-    picture = given.read(data)
+    picture = inputs.read(data)
     width, height = wished or _within(model, *picture.size)
     if max(width, height) > MOST_RATIO * min(width, height):
         raise BadInput(
@@ -84,7 +84,7 @@ def _image(model: Model, data: bytes, wished: tuple[int, int] | None) -> tuple[b
         )
     if picture.size != (width, height):
         picture = picture.resize((width, height), Resampling.LANCZOS)
-    return png.encode(picture), f"{width}x{height}"
+    return encoding.encode(picture), f"{width}x{height}"
 
 
 def _within(model: Model, width: int, height: int) -> tuple[int, int]:

@@ -19,8 +19,8 @@ from backends.errors import (
     ServiceFault,
     WrongKey,
 )
-from backends.http import retry_after
-from backends.http_failures import failure, unanswered
+from backends.http.client import retry_after
+from backends.http.errors import failure, unanswered
 from backends.stability_request import Account
 from backends.wording import sentence, when
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from backends.base import Config, Honour, Model, Request
 from backends.errors import BadInput, MissingKey
 from backends.fit import STRENGTH, fit
-from backends.http_failures import place
+from backends.http.errors import place
 from backends.options import choose
 from backends.settings import address, key
 from backends.stability_control import CONTROL, Steering, steer
@@ -137,9 +137,9 @@ def new_call(model: Model, request: Request) -> Call:
 
 
 def _start(asked: Request) -> bytes:
-    from backends import given
+    from backends.images import inputs
 
-    return given.start(asked.image or b"", asked.width or 1024, asked.height or 1024)
+    return inputs.start(asked.image or b"", asked.width or 1024, asked.height or 1024)
 
 
 def _is_sd3(model: Model) -> bool:

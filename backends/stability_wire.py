@@ -10,7 +10,7 @@ import pybase64
 
 from backends.base import Model, Picture
 from backends.errors import BackendError, ServiceFault
-from backends.images import check
+from backends.images.validation import check
 from backends.stability_errors import explain, filtered, rejected, without_picture
 from backends.stability_request import Account, Call
 

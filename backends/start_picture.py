@@ -1,7 +1,7 @@
 """A picture to start from as a service gets it: as it came, upright and in a format it knows."""
 
 from backends.errors import ServiceFault
-from backends.images import check
+from backends.images.validation import check
 
 _NAMES = {"image/png": "start.png", "image/jpeg": "start.jpg", "image/webp": "start.webp"}
 
@@ -15,12 +15,12 @@ def sendable(data: bytes) -> tuple[str, bytes, str]:
     Raises:
         BadInput: it is no picture, or one that is of no use.
     """
-    from backends import given, png
+    from backends.images import encoding, inputs
 
     try:
         media_type = check(data).media_type
     except ServiceFault:
         media_type = ""
     if media_type in _NAMES:
-        return _NAMES[media_type], given.upright(data), media_type
-    return "start.png", png.encode(given.read(data, given.START)), "image/png"
+        return _NAMES[media_type], inputs.upright(data), media_type
+    return "start.png", encoding.encode(inputs.read(data, inputs.START)), "image/png"

@@ -1,6 +1,6 @@
 """How a service's own words, and the wait that it names, stand in our sentences."""
 
-from backends.http import reason
+from backends.http.client import reason
 
 NO_REASON = "it gave no reason."
 

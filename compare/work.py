@@ -30,7 +30,7 @@ from backends.base import (
     State,
 )
 from backends.errors import BackendError, BadInput, RetiredModel, ServiceFault
-from backends.images import check
+from backends.images.validation import check
 from backends.pace import Pace
 from compare.catalogue import status_sentence
 from compare.chain import Before

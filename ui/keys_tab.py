@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from backends.base import Model, Readiness, Service, State
 from backends.errors import BackendError
-from backends.http_failures import place
+from backends.http.errors import place
 from backends.registry import BACKENDS, backend_class
 from compare.faults import StoreError
 from compare.visit import may_type, secret, visit

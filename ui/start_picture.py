@@ -69,10 +69,10 @@ def _nothing() -> None:
 
 def _opened(image: bytes) -> Any:
     """The picture as Gradio shows it; None for what is none."""
-    from backends import given
     from backends.errors import BadInput
+    from backends.images import inputs
 
     try:
-        return given.read(image, given.START)
+        return inputs.read(image, inputs.START)
     except BadInput:
         return None

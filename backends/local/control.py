@@ -9,9 +9,9 @@ from collections.abc import Mapping
 
 from PIL import Image, ImageOps
 
-from backends import given, png
 from backends.base import Control, Value
 from backends.errors import BadInput
+from backends.images import encoding, inputs
 from backends.local.failures import explain
 from backends.preprocessors import PREPROCESSORS, Parameter, Preprocessor
 
@@ -35,14 +35,14 @@ def _make(control: Control, width: int, height: int) -> bytes:
             f"{', '.join(PREPROCESSORS)}."
         )
     settings = _settings(preprocessor, control.parameters)
-    picture = given.read(control.image)
+    picture = inputs.read(control.image)
     if not preprocessor.detector:
         drawn = picture.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=2.0)
-        return png.encode(ImageOps.invert(drawn) if preprocessor.name == "invert" else drawn)
+        return encoding.encode(ImageOps.invert(drawn) if preprocessor.name == "invert" else drawn)
     try:
         from backends.local.detect import detect
 
-        return png.encode(detect(preprocessor, settings, picture, width, height))
+        return encoding.encode(detect(preprocessor, settings, picture, width, height))
     except Exception as error:
         raise explain(error, f"the preprocessor {preprocessor.name}") from error
 

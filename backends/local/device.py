@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from backends.errors import NotReady
-from backends.lasting import sweep
+from backends.lazy_import import sweep
 
 AUTO: Final = "auto"
 _GIGABYTE: Final = 1_000_000_000

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from PIL import Image
 
-from backends import png
 from backends.base import Event, Honour, Picture, Preview, Progress, Value
 from backends.errors import BadInput
+from backends.images import encoding
 from backends.local.loras import fingerprint
 from backends.local.preview import Budget, Look
 from backends.local.work import Start, Steering, Work
@@ -39,7 +39,7 @@ class Pen:
         own = self._parameters.get("num_inference_steps")  # none where a picture has its own number
         self._steps: int = 0 if own is None else work.request.num_inference_steps or own.default
         loras = work.loras if hasattr(pipeline, "load_lora_weights") else ()
-        self._loras = [png.Lora(lora.name, lora.weight, fingerprint(lora)) for lora in loras]
+        self._loras = [encoding.Lora(lora.name, lora.weight, fingerprint(lora)) for lora in loras]
         words = work.embeddings if hasattr(pipeline, "load_textual_inversion") else ()
         self._words_known = [each.name for each in words]
         self._keywords = self._words() | self._steering(work.steerings) | self._start(work.start)
@@ -226,7 +226,7 @@ class Pen:
         own, request = self._pipeline.scheduler, self._work.request
         used: dict[str, Any] = {name: honour.used for name, honour in self.ignored.items()}
         taken = {name: value for name, value in used.items() if hasattr(request, name)}
-        text = png.recipe(
+        text = encoding.recipe(
             replace(request, **taken),
             model=self._work.recipe.label,
             seed=seed,
@@ -236,7 +236,7 @@ class Pen:
             embeddings=self._words_known,
         )
         return Picture(
-            data=png.encode(image, text),
+            data=encoding.encode(image, text),
             width=image.width,
             height=image.height,
             media_type="image/png",

@@ -7,10 +7,10 @@ from dataclasses import fields
 from functools import partial
 from typing import TYPE_CHECKING
 
-from backends import given
 from backends.base import Control, Loading, Model, Request, Value
 from backends.errors import BadInput
 from backends.fit import STRENGTH
+from backends.images import inputs
 from backends.local import adapters, fetch, sources
 from backends.local.adapters import EMBEDDING, LORA, Shelves
 from backends.local.control import control_map
@@ -122,7 +122,7 @@ async def _start(request: Request) -> Start | None:
     if request.image is None:
         return None
     size = (request.width or 512, request.height or 512)
-    picture = await asyncio.to_thread(given.start, request.image, *size)
+    picture = await asyncio.to_thread(inputs.start, request.image, *size)
     return Start(picture=picture, strength=request.strength or STRENGTH)
 
 

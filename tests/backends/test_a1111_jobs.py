@@ -6,7 +6,7 @@ import pytest
 
 from backends.base import Progress, Queued
 from backends.errors import Unanswered
-from backends.images import dimensions
+from backends.images.validation import dimensions
 from tests.backends.a1111_case import (
     ASK,
     MODEL,

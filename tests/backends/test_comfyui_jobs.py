@@ -8,7 +8,7 @@ import pytest
 from backends.base import Event, Loading, Progress, Queued
 from backends.comfyui_story import Story
 from backends.errors import ServiceFault, Unanswered
-from backends.images import dimensions
+from backends.images.validation import dimensions
 from tests.backends.comfyui_case import (
     ASK,
     MODEL,

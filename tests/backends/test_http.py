@@ -9,7 +9,6 @@ from typing import Any
 import httpx2
 import pytest
 
-from backends import http
 from backends.base import Config
 from backends.errors import (
     BackendError,
@@ -17,6 +16,7 @@ from backends.errors import (
     NotReady,
     ServiceFault,
 )
+from backends.http import client as http_client
 
 NOON = datetime.datetime(2026, 11, 22, 12, 0, tzinfo=datetime.UTC)
 REQUEST = httpx2.Request("POST", "https://user:secret@pictures.example:8443/v1")
@@ -42,13 +42,13 @@ REQUEST = httpx2.Request("POST", "https://user:secret@pictures.example:8443/v1")
     ],
 )
 def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
-    assert http.retry_after(httpx2.Headers(headers), now=NOON) == seconds
+    assert http_client.retry_after(httpx2.Headers(headers), now=NOON) == seconds
 
 
 def test_retry_after_counts_from_now() -> None:
     soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=60)
     date = soon.strftime("%a, %d %b %Y %H:%M:%S GMT")
-    assert 50 < (http.retry_after({"retry-after": date}) or 0) <= 60
+    assert 50 < (http_client.retry_after({"retry-after": date}) or 0) <= 60
 
 
 @pytest.mark.parametrize(
@@ -67,11 +67,11 @@ def test_retry_after_counts_from_now() -> None:
     ],
 )
 def test_a_services_reason_is_cleaned(said: str, shown: str) -> None:
-    assert http.reason(said, "hunter2", None) == shown
+    assert http_client.reason(said, "hunter2", None) == shown
 
 
 def answering(answer: Callable[[httpx2.Request], httpx2.Response]) -> httpx2.AsyncClient:
-    return http.new_client(http.Patience(), httpx2.MockTransport(answer))
+    return http_client.new_client(http_client.Patience(), httpx2.MockTransport(answer))
 
 
 async def test_a_download_follows_redirects() -> None:
@@ -82,7 +82,7 @@ async def test_a_download_follows_redirects() -> None:
         return httpx2.Response(200, content=b"bytes")
 
     async with answering(answer) as client:
-        assert await http.download(client, "https://pictures.example/old") == b"bytes"
+        assert await http_client.download(client, "https://pictures.example/old") == b"bytes"
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ async def test_a_download_follows_redirects() -> None:
 async def test_a_download_that_fails(
     answer: Any, sentence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http, "MOST_BYTES", 1000)
+    monkeypatch.setattr(http_client, "MOST_BYTES", 1000)
 
     def handler(_: httpx2.Request) -> httpx2.Response:
         if isinstance(answer, Exception):
@@ -106,7 +106,7 @@ async def test_a_download_that_fails(
 
     async with answering(handler) as client:
         with pytest.raises(ServiceFault, match=f"was made, but could not be fetched.*{sentence}"):
-            await http.download(client, "https://pictures.example/picture")
+            await http_client.download(client, "https://pictures.example/picture")
 
 
 async def test_a_post_is_never_redirected() -> None:
@@ -115,7 +115,7 @@ async def test_a_post_is_never_redirected() -> None:
 
 
 async def test_a_loop_keeps_its_client_and_loops_share_none() -> None:
-    clients = http.Clients(Config(value={}.get, home=Path("unused")))
+    clients = http_client.Clients(Config(value={}.get, home=Path("unused")))
     first, second = await asyncio.gather(clients.here(), clients.here())
     assert first is second
 
@@ -143,7 +143,7 @@ async def test_a_loop_keeps_its_client_and_loops_share_none() -> None:
 async def test_how_long_one_waits_can_be_set(
     settings: dict[str, str], connect: float, answer: float
 ) -> None:
-    clients = http.Clients(Config(value=settings.get, home=Path("unused")))
+    clients = http_client.Clients(Config(value=settings.get, home=Path("unused")))
     client = await clients.here()
     assert (client.timeout.connect, client.timeout.read) == (connect, answer)
     assert client.timeout.pool is None, "a wait for a free connection is no failure"
@@ -157,7 +157,7 @@ async def test_proxies_of_the_environment_are_not_for_this_machine(
 
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     with OpenAIServer() as server:
-        async with http.new_client(http.Patience()) as client:
+        async with http_client.new_client(http_client.Patience()) as client:
             assert (await client.get(f"{server.base_url}/models")).status_code == 200
             with pytest.raises(httpx2.ConnectError):  # the proxy, where nobody listens
                 await client.get("http://pictures.example/")
@@ -171,4 +171,4 @@ def test_a_proxy_that_cannot_be_used_is_said(
 ) -> None:
     monkeypatch.setenv("ALL_PROXY", proxy)
     with pytest.raises(kind, match="proxy"):
-        http.new_client(http.Patience())
+        http_client.new_client(http_client.Patience())

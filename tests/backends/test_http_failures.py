@@ -14,7 +14,7 @@ from backends.errors import (
     Unanswered,
     Unreachable,
 )
-from backends.http_failures import transport_failure
+from backends.http.errors import transport_failure
 
 REQUEST = httpx2.Request(
     "POST",

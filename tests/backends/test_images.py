@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from backends.errors import ServiceFault
-from backends.images import check, dimensions, thumbnail
+from backends.images.validation import check, dimensions, thumbnail
 from tests.servers import pictures
 
 

@@ -6,7 +6,7 @@ import textwrap
 
 CODE = """
     import gc, sys, weakref
-    from backends.lasting import bring, sweep
+    from backends.lazy_import import bring, sweep
 
     class Node:
         pass

@@ -10,7 +10,7 @@ from backends.base import (
     Progress,
     Request,
 )
-from backends.images import dimensions
+from backends.images.validation import dimensions
 from tests.backends.openai_case import (
     ASK,
     KEY,

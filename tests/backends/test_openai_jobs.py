@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from backends import openai_answers, previews
+from backends import openai_answers
 from backends.base import (
     Progress,
     Queued,
     Receipt,
     Sending,
 )
+from backends.images import previews
 from tests.backends.openai_case import (
     ASK,
     MODEL,

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from backends.sse import ServerEvent, server_events
+from backends.http.sse import ServerEvent, server_events
 
 BODY = (
     b": a comment\n\n"

@@ -26,7 +26,7 @@ from backends.base import (
     Request,
 )
 from backends.errors import Outcome, Refused
-from backends.images import check
+from backends.images.validation import check
 from compare.catalogue import Catalogue
 from compare.settings import Settings
 from ui.board import Renderer

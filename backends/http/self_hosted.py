@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from backends.base import Config
 from backends.errors import NotReady
-from backends.http_failures import place
+from backends.http.errors import place
 from backends.settings import key, setting
 
 

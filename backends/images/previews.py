@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from backends.base import Preview
 from backends.errors import ServiceFault
-from backends.images import thumbnail
+from backends.images.validation import thumbnail
 
 SIDE = 384
 MOST_WAITING = 8

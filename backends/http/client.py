@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 
 from backends.base import Config
 from backends.errors import MissingPackage, NotReady, ServiceFault
-from backends.images import MOST_BYTES
+from backends.images.validation import MOST_BYTES
 
 if TYPE_CHECKING:
     import httpx2

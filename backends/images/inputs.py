@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from PIL import ExifTags, Image, ImageOps, JpegImagePlugin
 
-from backends import png
 from backends.errors import BadInput
+from backends.images import encoding
 
 MOST_PIXELS: Final = 50_000_000
 LEAST_SIDE: Final = 16
@@ -30,7 +30,7 @@ def start(data: bytes, width: int, height: int) -> bytes:
     picture = read(data, START)
     if picture.size != (width, height):
         picture = ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS)
-    return png.encode(picture)
+    return encoding.encode(picture)
 
 
 def read(data: bytes, name: str = CONTROL) -> Image.Image:

@@ -14,7 +14,7 @@ import io
 
 from backends.base import Picture
 from backends.errors import ServiceFault
-from backends.picture_formats import Broken, Format, format_of
+from backends.images.formats import Broken, Format, format_of
 
 MOST_PIXELS = 64_000_000
 MOST_BYTES = 100_000_000

@@ -1,0 +1,1 @@
+"""HTTP shared by the backends: connections, failures, streams, self-hosted servers."""

@@ -1,0 +1,1 @@
+"""Pictures as bytes: checked, read, encoded, previewed."""
