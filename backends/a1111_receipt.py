@@ -3,9 +3,9 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from backends.a1111_answers import Answer
-from backends.a1111_lookup import Checkpoint
-from backends.a1111_request import Call
+from backends.a1111.client import Checkpoint
+from backends.a1111.request import Call
+from backends.a1111.response import Answer
 from backends.base import Honour, Receipt
 from backends.made import as_made
 

@@ -16,9 +16,9 @@ from backends.errors import BackendError, BadInput, Refused, ServiceFault
 
 CHATS: Mapping[str, str] = MappingProxyType(
     {
-        "openai": "backends.openai_chat:OpenAIChat",
-        "google": "backends.google_chat:GoogleChat",
-        "huggingface": "backends.huggingface_chat:HuggingFaceChat",
+        "openai": "backends.openai.chat:OpenAIChat",
+        "google": "backends.google.chat:GoogleChat",
+        "huggingface": "backends.huggingface.chat:HuggingFaceChat",
     }
 )
 

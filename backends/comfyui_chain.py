@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from backends.comfyui_places import NUMBERED, numbered
-from backends.comfyui_workflow import Graph, Place, Workflow, copied, link
+from backends.comfyui.placeholders import NUMBERED, numbered
+from backends.comfyui.workflow import Graph, Place, Workflow, copied, link
 
 _APPLY = "ControlNetApplyAdvanced"
 _STEERED = ("positive", "negative")

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from backends import own_server_errors
-from backends.comfyui_words import refusal
+from backends.comfyui.errors import refusal
 from backends.errors import BackendError, BadInput, Forbidden, NotReady, ServiceFault, WrongKey
 from backends.http.self_hosted import OwnServer
 from backends.wording import sentence

@@ -4,11 +4,11 @@ import asyncio
 import hashlib
 
 from backends.base import Honour
-from backends.comfyui_control import add_control
-from backends.comfyui_library import PICTURE, most_controls
-from backends.comfyui_lookup import checkpoints, named
-from backends.comfyui_places import numbered
-from backends.comfyui_request import FIRST, Call
+from backends.comfyui.client import checkpoints, named
+from backends.comfyui.library import PICTURE, most_controls
+from backends.comfyui.placeholders import numbered
+from backends.comfyui.prepare import add_control
+from backends.comfyui.request import FIRST, Call
 from backends.comfyui_wire import Wire
 from backends.control_picture import upright_png
 from backends.errors import BadInput

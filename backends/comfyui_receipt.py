@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from backends.base import Event, Honour, Picture, Progress, Receipt
-from backends.comfyui_draw import Drawn
-from backends.comfyui_request import Call
+from backends.comfyui.execution import Drawn
+from backends.comfyui.request import Call
 from backends.errors import BackendError
 from backends.made import as_made
 

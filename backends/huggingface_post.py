@@ -7,9 +7,9 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from backends.huggingface_account import ROUTER, Account
-from backends.huggingface_providers import DRAW, EDIT
-from backends.huggingface_request import Call
+from backends.huggingface.credentials import ROUTER, Account
+from backends.huggingface.providers import DRAW, EDIT
+from backends.huggingface.request import Call
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import InferenceProviderMapping

@@ -5,8 +5,8 @@ from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
-from backends.midjourney_board import Job, News
-from backends.midjourney_request import Command
+from backends.midjourney.matching import Job, News
+from backends.midjourney.request import Command
 
 
 class Ears(Protocol):

@@ -2,10 +2,10 @@
 
 import asyncio
 
-from backends import midjourney_discord
 from backends.lazy_import import bring
-from backends.midjourney_account import Account
-from backends.midjourney_errors import explain
+from backends.midjourney import discord_client
+from backends.midjourney.credentials import Account
+from backends.midjourney.errors import explain
 
 
 async def accepted(account: Account) -> str:
@@ -16,12 +16,12 @@ async def accepted(account: Account) -> str:
     """
     try:
         await asyncio.to_thread(bring, "discord")
-        client = midjourney_discord.new_client(
+        client = discord_client.new_client(
             account, connected=_nothing, heard=lambda _: None, removed=lambda _: None
         )
         try:
             await client.login(account.token)
-            await midjourney_discord.newest_message(client, account)
+            await discord_client.newest_message(client, account)
             name = client.user.name if client.user else "it"
         finally:
             await client.http.close()

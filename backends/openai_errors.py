@@ -7,8 +7,8 @@ from backends.base import Model
 from backends.errors import BackendError, RateLimited, Refused
 from backends.http.client import reason, retry_after
 from backends.http.errors import failure, transport_failure, unanswered
-from backends.openai_account import Account
-from backends.openai_rules import rule_for
+from backends.openai.credentials import Account
+from backends.openai.errors import rule_for
 from backends.wording import sentence, when
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from backends import comfyui_library as workflows
 from backends.base import Model
+from backends.comfyui import library as workflows
 from backends.errors import BadInput, NotReady
 from backends.openai_servers import servers
 from compare.catalogue import Catalogue, load

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from backends.base import Event, Loading, Progress, Queued
-from backends.comfyui_story import Story
+from backends.comfyui.progress import Story
 from backends.errors import ServiceFault, Unanswered
 from backends.images.validation import dimensions
 from tests.backends.comfyui_case import (

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from backends.base import Honour, Request
-from backends.comfyui_workflow import parse
+from backends.comfyui.workflow import parse
 from backends.errors import BackendError, BadInput, ServiceFault
 from tests.backends.comfyui_case import (
     ASK,

@@ -10,7 +10,7 @@ import pytest
 
 from backends.base import Readiness, Request, State, Status
 from backends.errors import BadInput, MissingKey, NotReady, RetiredModel, WrongKey
-from backends.google_request import Options
+from backends.google.request import Options
 from tests.backends.google_case import KEY, MODEL, asked, backend, events
 from tests.servers.google import GoogleServer
 

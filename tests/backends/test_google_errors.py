@@ -18,7 +18,7 @@ from backends.errors import (
     Unanswered,
     WrongKey,
 )
-from backends.google_answers import PICTURE_REASONS, PROMPT_REASONS
+from backends.google.response import PICTURE_REASONS, PROMPT_REASONS
 from tests.backends.google_case import ASK, KEY, MODEL, backend, events, pictures_of
 from tests.servers.google import GoogleServer, Script, error_info, failing, retry_info
 

@@ -26,7 +26,7 @@ from backends.errors import (
     Unanswered,
     WrongKey,
 )
-from backends.huggingface_account import Account
+from backends.huggingface.credentials import Account
 from tests.backends.huggingface_case import ASK, attempt, backend, by, draw, huggingface_server
 from tests.backends.openai_case import kinds, pictures_of, receipt_of
 from tests.backends.stands.huggingface import MODEL, TOKEN

@@ -17,7 +17,7 @@ from backends.errors import (
     ServiceFault,
     Unanswered,
 )
-from backends.huggingface_providers import EDITORS
+from backends.huggingface.providers import EDITORS
 from compare.catalogue import load
 from tests.backends.huggingface_case import attempt, by, draw, huggingface_server
 from tests.backends.openai_case import kinds, pictures_of, receipt_of

@@ -33,8 +33,8 @@ from backends.errors import (
     WrongKey,
 )
 from backends.midjourney import Midjourney as MidjourneyBackend
-from backends.midjourney_account import Account
-from backends.midjourney_errors import lost
+from backends.midjourney.credentials import Account
+from backends.midjourney.errors import lost
 from tests.backends.midjourney_case import MODEL, TOKEN, settings
 from tests.servers import pictures
 from tests.servers.discord import Answer

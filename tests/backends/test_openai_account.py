@@ -16,7 +16,7 @@ from backends.base import (
     Status,
 )
 from backends.errors import BadInput, MissingKey, NotReady, RetiredModel, WrongKey
-from backends.openai_request import Options
+from backends.openai.request import Options
 from tests.backends.openai_case import (
     ASK,
     MODEL,

@@ -14,7 +14,6 @@ from typing import Any
 import httpx2
 import pytest
 
-from backends import openai as openai_backend
 from backends.errors import (
     BackendError,
     NoCredit,
@@ -26,7 +25,8 @@ from backends.errors import (
     Unanswered,
     Unreachable,
 )
-from backends.openai_rules import RULES
+from backends.openai import backend as openai_backend
+from backends.openai.errors import RULES
 from tests.backends.openai_case import ASK, KEY, MODEL, backend, events, kinds, mocked
 from tests.backends.openai_cases import CASES, Case
 from tests.servers.openai import OpenAIServer, Script, failing

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from backends import openai_answers
 from backends.base import (
     Progress,
     Queued,
@@ -18,6 +17,7 @@ from backends.base import (
     Sending,
 )
 from backends.images import previews
+from backends.openai import response
 from tests.backends.openai_case import (
     ASK,
     MODEL,
@@ -122,7 +122,7 @@ async def test_pictures_are_unpacked_beside_the_loop(
 
         return run
 
-    for place, name in ((previews, "thumbnail"), (openai_answers, "check")):
+    for place, name in ((previews, "thumbnail"), (response, "check")):
         monkeypatch.setattr(place, name, watched(getattr(place, name)))
     drawer = backend(server.base_url)
 

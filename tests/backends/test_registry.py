@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from backends.base import Backend, Config
-from backends.openai_request import Options
+from backends.openai.request import Options
 from backends.registry import BACKENDS, UnknownBackend, create, options_of
 
 

@@ -1,0 +1,170 @@
+"""Control pictures, as the ControlNet extension of an AUTOMATIC1111 server takes them."""
+
+import asyncio
+import base64
+import re
+from collections.abc import Mapping
+from typing import Any, cast
+
+from backends.a1111.request import CURRENT, Call
+from backends.a1111_modules import Module, module_for
+from backends.a1111_wire import Wire
+from backends.base import Control, Honour, Model, Value
+from backends.control_picture import network_for, of_size, span, upright_png
+from backends.errors import BadInput
+from backends.nearest import nearest
+
+
+async def add_controls(wire: Wire, model: Model, call: Call) -> None:
+    """Put the controls of `call` into its body: a unit of the extension for each.
+
+    Raises:
+        BadInput: the server lacks the extension or what a control picture needs of it, or the
+            picture cannot be read. A picture without its control is not what was asked for.
+    """
+    server = wire.server.name
+    models = _names(await wire.optional("/controlnet/model_list"), "model_list")
+    modules = _names(await wire.optional("/controlnet/module_list?alias_names=true"), "module_list")
+    if models is None or modules is None:
+        raise BadInput(
+            f"{server} has no ControlNet extension. Install it there, or take the control "
+            "picture away."
+        )
+    await _check_room(wire, len(call.controls))
+    networks = [each for each in models if each.lower() != "none"]
+    units: list[dict[str, Any]] = []
+    for place, (name, control) in enumerate(call.controls.items()):
+        wanted = network_for(place, call.options.control_model)
+        listed = model.controls.get(control.preprocessor) or model.controls.get("*") or ""
+        module = module_for(control.preprocessor, control.parameters)
+        unit = _unit(control, module)
+        unit["module"] = _module(wire, module, modules)
+        unit["model"] = await _network(wire, model, control, wanted or listed, networks)
+        picture = await asyncio.to_thread(upright_png, control.image)
+        unit["image"] = base64.b64encode(picture).decode()
+        units.append(unit)
+        call.honoured[name] = Honour(
+            control.preprocessor,
+            f"{unit['module']} with {unit['model']}",
+            _ignored(control, module),
+        )
+    call.body["alwayson_scripts"] = {"controlnet": {"args": units}}
+
+
+async def _check_room(wire: Wire, number: int) -> None:
+    """Refuse more units than the server is set up for: it would leave them out without a word.
+
+    The extension tells the number (sd-webui-controlnet, scripts/api.py); where it does not, the
+    server is believed to take them all.
+    """
+    settings = await wire.optional("/controlnet/settings")
+    match settings:
+        case {"control_net_unit_count": int(most)} if number > most:
+            raise BadInput(
+                f"{wire.server.name} is set up for {most} control pictures at once, and there are "
+                f"{number}. Raise the number of ControlNet units in its settings, or take some "
+                "away."
+            )
+        case _:
+            return
+
+
+def _module(wire: Wire, module: Module, modules: list[str]) -> str:
+    name = _first(module.names, modules)
+    if name is None:
+        raise BadInput(
+            f"{wire.server.name} has no ControlNet preprocessor {module.names[0]}. "
+            f"{nearest(module.names[0], modules)}"
+        )
+    return name
+
+
+async def _network(
+    wire: Wire, model: Model, control: Control, wanted: str, networks: list[str]
+) -> str:
+    """The network that is `wanted`, or the one that fits where that is ""."""
+    module = module_for(control.preprocessor, control.parameters)
+    if wanted:
+        network = next((each for each in networks if _same(each, wanted)), None)
+    else:
+        network = await _fitting(wire, model, module, networks)
+    if network is None:
+        looked = wanted or f"for {control.preprocessor}"
+        raise BadInput(
+            f"{wire.server.name} has no ControlNet model {looked}. Name one of its own in the "
+            f"options. {nearest(wanted or control.preprocessor, networks)}"
+        )
+    return network
+
+
+def _unit(control: Control, module: Module) -> dict[str, Any]:
+    start, end = span(control)
+    unit: dict[str, Any] = {
+        "enabled": True,
+        "weight": min(max(control.weight, 0.0), 2.0),
+        "guidance_start": start,
+        "guidance_end": end,
+        # As on this machine: the map gets the generation's size, whatever its shape was.
+        "resize_mode": "Just Resize",
+        "pixel_perfect": True,
+        "control_mode": "Balanced",
+        "save_detected_map": False,
+    }
+    for key, parameter in (("threshold_a", module.first), ("threshold_b", module.second)):
+        value = _number(control.parameters.get(parameter)) if parameter else None
+        if value is not None:
+            unit[key] = value
+    return unit
+
+
+def _ignored(control: Control, module: Module) -> str:
+    """A note about what was set and has no counterpart on the server."""
+    from backends.preprocessors import PREPROCESSORS
+
+    known = PREPROCESSORS.get(control.preprocessor)
+    taken = {module.first, module.second, *module.flags}
+    lost = [
+        parameter.label
+        for parameter in (known.parameters if known else ())
+        if parameter.name not in taken
+        and control.parameters.get(parameter.name, parameter.default) != parameter.default
+    ]
+    if not 0.0 <= control.weight <= 2.0:
+        lost.append(f"a weight of {control.weight:g} (at most 2)")
+    return f"{', '.join(lost)} ignored: the server's ControlNet takes none" if lost else ""
+
+
+async def _fitting(wire: Wire, model: Model, module: Module, networks: list[str]) -> str | None:
+    """The network whose name says that it wants such maps, of the checkpoint's size if possible."""
+    fit = [each for each in networks if re.search(module.model, each, re.IGNORECASE)]
+    if len(fit) < 2:
+        return next(iter(fit), None)
+    checkpoint = model.source
+    if checkpoint == CURRENT:
+        checkpoint = str((await wire.get("/sdapi/v1/options")).get("sd_model_checkpoint") or "")
+    return of_size(fit, checkpoint)
+
+
+def _names(answer: object, key: str) -> list[str] | None:
+    if not isinstance(answer, dict):
+        return None
+    listed = cast(Mapping[str, object], answer).get(key)
+    return [str(each) for each in cast(list[object], listed)] if isinstance(listed, list) else None
+
+
+def _first(wanted: tuple[str, ...], known: list[str]) -> str | None:
+    lowered = {each.lower(): each for each in known}
+    return next((lowered[name] for name in wanted if name in lowered), None)
+
+
+def _same(known: str, wanted: str) -> bool:
+    """Whether two names mean one network; servers put a hash behind theirs."""
+    bare = re.sub(r"\s*\[\w+\]$", "", known)
+    return wanted.strip().lower() in (known.lower(), bare.lower())
+
+
+def _number(value: Value) -> float | None:
+    try:
+        return None if value is None else float(value)
+    except ValueError as error:
+        raise BadInput(f"{value} is no number. Change the preprocessor's settings.") from error

@@ -1,0 +1,130 @@
+"""ComfyUI servers: any checkpoint that they have, and the user's own workflows.
+
+The server belongs to the user, so nothing is billed; but it does one thing at a time, and may have
+other users. A prompt is posted once, under an id of our own; what becomes of it is heard over a
+websocket, or looked up where that is gone. It is stopped only while it is the one that runs.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from backends.base import (
+    Backend,
+    Config,
+    Event,
+    Key,
+    Lane,
+    Model,
+    Picture,
+    Ready,
+    Request,
+    Sending,
+)
+from backends.comfyui.client import checkpoints
+from backends.comfyui.execution import Drawn, draw
+from backends.comfyui.monitor import Watch
+from backends.comfyui.request import Call, Options, new_call, server_of
+from backends.comfyui.websocket import Socket
+from backends.comfyui_errors import explain
+from backends.comfyui_prepare import look_up, upload
+from backends.comfyui_receipt import of_all, receipt
+from backends.comfyui_wire import Wire
+from backends.errors import BackendError, NotReady
+from backends.http.client import Clients, Patience
+from backends.http.errors import place
+from backends.images.previews import Previews
+from backends.readiness import has, readiness
+
+if TYPE_CHECKING:
+    import httpx2
+
+
+class ComfyUI(Backend):
+    """Draws on the user's own server (`COMFYUI_URL`)."""
+
+    name = "comfyui"
+    label = "ComfyUI server"
+    Options = Options
+    keys = (Key("COMFYUI_URL", "https://docs.comfy.org/development/comfyui-server/comms_overview"),)
+
+    def __init__(
+        self, config: Config, *, transport: "httpx2.AsyncBaseTransport | None" = None
+    ) -> None:
+        super().__init__(config)
+        self._clients = Clients(config, transport)
+        self._previews = Previews()
+
+    def ready(self, model: Model) -> Ready:
+        """Say whether the server's address is known; whether it runs, only a job tells."""
+        return readiness(lambda: server_of(self.config))
+
+    async def check(self, server: str = "") -> str:
+        """Ask for its list of checkpoints."""
+        own = server_of(self.config)
+        try:
+            found = await checkpoints(Wire(await self._clients.here(), own))
+        except Exception as error:
+            raise explain(error, own, sent=False) from error
+        return f"{own.name} answers. {has(found)}"
+
+    def lane(self, model: Model) -> Lane:
+        """One job at a time on each server."""
+        try:
+            return Lane(f"comfyui {place(server_of(self.config).url)}", 1)
+        except NotReady:
+            return Lane("comfyui", 1)
+
+    async def generate(self, model: Model, request: Request) -> AsyncGenerator[Event, None]:
+        """Draw `request`; what the server lacks is found out before anything is sent."""
+        own = server_of(self.config)
+        sent = False
+        try:
+            wire = Wire(await self._clients.here(), own)
+            call = await asyncio.to_thread(new_call, model, request, self.config.home)
+            await wire.get("/queue")  # it is there, and lets us in
+            await look_up(wire, call)
+            patience = Patience.of(self.config)
+            async with aclosing(Socket(own, call.client, patience)) as socket:
+                watch = Watch(wire, socket, self._previews, call.client, patience)
+                await socket.open()  # before there is anything to hear
+                sent = True
+                yield Sending()
+                async with aclosing(_drawn(wire, watch, call)) as events:
+                    async for event in events:
+                        yield event
+        except BackendError:
+            raise
+        except Exception as error:
+            raise explain(error, own, sent=sent) from error
+
+    async def aclose(self) -> None:
+        """Close the connections of the running loop."""
+        self._previews.close()
+        await self._clients.aclose()
+
+
+async def _drawn(wire: Wire, watch: Watch, call: Call) -> AsyncGenerator[Event, None]:
+    """Draw one prompt after the other; what one of them lacks, the others do not lose."""
+    await upload(wire, call)
+    pictures: list[Picture] = []
+    made: list[Drawn] = []
+    failures: list[BackendError] = []
+    for number, seed in enumerate(call.seeds):
+        parts = draw(wire, watch, call.workflow, call.graph(seed), seed, call.client)
+        try:
+            async with aclosing(parts) as events:
+                async for event in events:
+                    if isinstance(event, Drawn):
+                        made.append(event)
+                        continue
+                    if isinstance(event, Picture):
+                        pictures.append(event)
+                    yield of_all(event, number, len(call.seeds))
+        except Exception as error:
+            if not pictures:
+                raise
+            failures.append(explain(error, wire.server, sent=True))
+            break
+    yield receipt(call, pictures, made, failures)

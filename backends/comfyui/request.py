@@ -1,0 +1,153 @@
+"""What is asked of a ComfyUI server: the options, and a workflow filled with a request."""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from backends.base import Config, Control, Honour, Model, Request, Value
+from backends.comfyui import library
+from backends.comfyui.workflow import Graph, Workflow, without
+from backends.fit import fit
+from backends.http.self_hosted import OwnServer
+from backends.options import choose
+
+FIRST = "first"
+"""The source of the model that stands for the first checkpoint that the server lists."""
+
+EXAMPLE = "http://127.0.0.1:8188"
+UNSET = (
+    f"Set COMFYUI_URL to the address of your ComfyUI server, for example {EXAMPLE}, and start that."
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """Settings of this backend alone; empty means the workflow's own."""
+
+    sampler: str = field(
+        default="",
+        metadata={
+            "label": "Sampler",
+            "help": "As ComfyUI calls it, for example dpmpp_2m. Empty: the workflow's own.",
+        },
+    )
+    scheduler: str = field(
+        default="",
+        metadata={
+            "label": "Scheduler",
+            "help": "As ComfyUI calls it, for example karras. Empty: the workflow's own.",
+        },
+    )
+    control_model: str = field(
+        default="",
+        metadata={
+            "label": "ControlNet model",
+            "help": "As the server calls it. Empty: the one that fits the preprocessor by name. "
+            "For several control pictures one name each, with commas.",
+        },
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Call:
+    """One job: a workflow, what goes into its places, and the seed of each prompt that is posted.
+
+    `controls` are the request's, by their names in `honoured`, the first for the workflow's first
+    place. `bypassed` names the nodes that are left out, `own` says whether the workflow is the
+    user's.
+    """
+
+    model: Model
+    workflow: Workflow
+    own: bool
+    request: Request = field(repr=False)
+    controls: Mapping[str, Control] = field(repr=False)
+    options: Options
+    values: dict[str, Value] = field(repr=False)
+    bypassed: list[str]
+    seeds: tuple[int | None, ...]
+    honoured: dict[str, Honour]
+    client: str
+
+    def graph(self, seed: int | None) -> Graph:
+        """Return the workflow as it is posted."""
+        graph = self.workflow.filled({**self.values, "seed": seed})
+        return without(graph, self.bypassed)
+
+
+def server_of(config: Config) -> OwnServer:
+    """Return the server of the settings.
+
+    Raises:
+        NotReady: there is no address, or it makes no sense.
+    """
+    found = OwnServer.of(config, "COMFYUI", example=EXAMPLE, unset=UNSET)
+    return replace(found, url=found.url.removesuffix("/api"))
+
+
+def new_call(model: Model, request: Request, home: Path) -> Call:
+    """Put `request` into the workflow of `model`, all but what must first be looked up.
+
+    It reads files: call it in a thread.
+
+    Raises:
+        BadInput: nothing sensible can be made of the request or the workflow.
+    """
+    own = None if model.source == FIRST else library.users(home, model.source)
+    if own is not None:
+        model = library.as_model(model, own)
+    fitted = fit(model, request)
+    asked, honoured = fitted.request, fitted.honoured
+    options, ignored = choose(Options, request.options.get("comfyui", {}), "ComfyUI")
+    workflow = own or library.shipped(controls=len(asked.controls), start=asked.image is not None)
+    seeds, batch = _seeds(workflow, asked)
+    if "seed" in honoured or seeds[0] is not None:
+        honoured["seed"] = replace(honoured.get("seed", Honour(None, None)), used=seeds[0])
+    return Call(
+        model=model,
+        workflow=workflow,
+        own=own is not None,
+        request=asked,
+        controls=fitted.controls,
+        options=options,
+        values={
+            "prompt": asked.prompt,
+            "negative prompt": asked.negative_prompt,
+            "width": asked.width,
+            "height": asked.height,
+            "count": batch,
+            "steps": asked.num_inference_steps,
+            "guidance": asked.guidance_scale,
+            "strength": asked.strength,
+            "sampler": options.sampler or None,
+            "scheduler": options.scheduler or None,
+        },
+        bypassed=[],
+        seeds=seeds,
+        honoured=honoured | ignored | _unplaced(workflow, options),
+        client=secrets.token_hex(16),
+    )
+
+
+def _seeds(workflow: Workflow, asked: Request) -> tuple[tuple[int | None, ...], int]:
+    """The seed of each prompt, and how many pictures each prompt makes.
+
+    The pictures of a batch share one seed and cannot be drawn again one by one. So each picture is
+    a prompt with a seed of its own, unless the workflow has no place for seeds.
+    """
+    if "seed" not in workflow.places:
+        return (None,), asked.count
+    first = secrets.randbelow(2**32) if asked.seed is None else asked.seed
+    return tuple(first + number for number in range(asked.count)), 1
+
+
+def _unplaced(workflow: Workflow, options: Options) -> dict[str, Honour]:
+    chosen: Mapping[str, str] = {"sampler": options.sampler, "scheduler": options.scheduler}
+    return {
+        name: Honour(value, value)
+        if name in workflow.places
+        else Honour(value, None, f"{name} ignored: the workflow has no place for it")
+        for name, value in chosen.items()
+        if value
+    }

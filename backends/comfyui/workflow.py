@@ -1,0 +1,147 @@
+"""A ComfyUI workflow in API format, with marked places for what a request says.
+
+A place is marked in the title of a node, as the editor shows it: "lineup: prompt". One title may
+mark several places ("lineup: seed, steps"), several nodes may mark the same one, and where a node
+has several inputs that fit, the mark names one ("lineup: prompt (text_g)").
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, cast
+
+from backends.base import Value
+from backends.comfyui.placeholders import WHOLE, Mark, inputs_for, marks_of, numbered
+from backends.errors import BadInput
+
+Graph: TypeAlias = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """An input of a node."""
+
+    node: str
+    input: str
+
+
+@dataclass(frozen=True, slots=True)
+class Workflow:
+    """A workflow and its places; `marked` has the nodes that a mark is about as a whole."""
+
+    name: str
+    graph: Graph = field(repr=False)
+    places: Mapping[str, tuple[Place, ...]]
+    marked: Mapping[str, tuple[str, ...]]
+
+    def own(self, place: str) -> Value:
+        """Return what the workflow itself has at a place, None where that is no plain value."""
+        for at in self.places.get(place, ()):
+            value = self.graph[at.node]["inputs"].get(at.input)
+            if isinstance(value, str | int | float):
+                return value
+        return None
+
+    def filled(self, values: Mapping[str, Value]) -> Graph:
+        """Return the graph with `values` at their places; None leaves what is there."""
+        graph = copied(self.graph)
+        for name, value in values.items():
+            for at in self.places.get(name, ()) if value is not None else ():
+                graph[at.node]["inputs"][at.input] = value
+        return graph
+
+
+def parse(text: str, name: str) -> Workflow:
+    """Read a workflow.
+
+    Raises:
+        BadInput: it is none in API format, a mark makes no sense, or none is for the prompt.
+    """
+    graph = _graph(text, name)
+    places: dict[str, list[Place]] = {}
+    marked: dict[str, list[str]] = {}
+    for id, node in graph.items():
+        for mark in marks_of(id, node, name):
+            if mark.name in WHOLE:
+                marked.setdefault(numbered(mark.name, mark.number), []).append(id)
+            for each in () if mark.name in WHOLE else mark.places:
+                found = inputs_for(each, mark.input, node["inputs"])
+                # "control" is for whichever of its three the node has.
+                if not found and mark.name != "control":
+                    raise BadInput(_unplaced(id, node, mark, name))
+                places.setdefault(each, []).extend(Place(id, input) for input in found)
+    if not places.get("prompt"):
+        raise BadInput(
+            f"The workflow {name} has no place for the prompt. Give the node that takes it the "
+            'title "lineup: prompt" in ComfyUI, and export the workflow again.'
+        )
+    return Workflow(
+        name,
+        graph,
+        {place: tuple(found) for place, found in places.items() if found},
+        {mark: tuple(found) for mark, found in marked.items()},
+    )
+
+
+def without(graph: Graph, nodes: Iterable[str]) -> Graph:
+    """Return `graph` with each of `nodes` taken out: its picture goes on as it came in.
+
+    A node that takes no picture stays.
+    """
+    graph = copied(graph)
+    for id in nodes:
+        source = graph[id]["inputs"].get("image")
+        if not link(source):
+            continue
+        del graph[id]
+        for node in graph.values():
+            inputs = node["inputs"]
+            inputs |= {key: source for key, value in inputs.items() if link(value) == id}
+    return graph
+
+
+def link(value: object) -> str | None:
+    """Return the node that an input is taken from, None where it is a value of its own."""
+    match value:
+        case [str(node), int()]:
+            return node
+        case _:
+            return None
+
+
+def copied(graph: Graph) -> Graph:
+    """Return a copy whose inputs can be set."""
+    return {id: {**node, "inputs": dict(node["inputs"])} for id, node in graph.items()}
+
+
+def _graph(text: str, name: str) -> Graph:
+    try:
+        read: object = json.loads(text)
+        # Half a letter ("\ud83d") can be neither shown nor sent.
+        json.dumps(read, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"The workflow {name} is not JSON. Export it from ComfyUI again.") from error
+    table = cast(dict[str, Any], read) if isinstance(read, dict) else {}
+    if not table or not all(_is_node(node) for node in table.values()):
+        raise BadInput(
+            f"The workflow {name} is not in API format. Open it in ComfyUI, choose "
+            "Workflow > Export (API), and keep that file instead."
+        )
+    return table
+
+
+def _is_node(node: object) -> bool:
+    match node:
+        case {"class_type": str(), "inputs": dict()}:
+            return True
+        case _:
+            return False
+
+
+def _unplaced(id: str, node: Mapping[str, Any], mark: Mark, name: str) -> str:
+    what = f"input {mark.input}" if mark.input else f"input that fits {mark.name}"
+    known = ", ".join(node["inputs"]) or "none at all"
+    return (
+        f'The workflow {name} marks node {id} ({node["class_type"]}) with "lineup: {mark.name}", '
+        f"but it has no {what}; it has {known}. Name one in brackets, or mark another node."
+    )

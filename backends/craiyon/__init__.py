@@ -1,0 +1,3 @@
+"""Craiyon, best effort."""
+
+from backends.craiyon.backend import Craiyon as Craiyon

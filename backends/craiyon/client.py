@@ -1,0 +1,126 @@
+"""The exchange with Craiyon: a drawing is asked for once, then its pictures are fetched."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, cast
+from urllib.parse import urljoin
+
+from backends.base import Picture
+from backends.craiyon.credentials import Service
+from backends.errors import (
+    BackendError,
+    BadInput,
+    Forbidden,
+    NoCredit,
+    RateLimited,
+    RetiredModel,
+    ServiceFault,
+    WrongKey,
+)
+from backends.http.client import download, retry_after
+from backends.http.errors import transport_failure, unanswered
+from backends.images.validation import check
+from backends.wording import sentence, when
+
+if TYPE_CHECKING:
+    import httpx2
+
+NAME = "Craiyon"
+PATIENCE = 90.0
+"""Seconds that nine pictures may take; about a minute is usual."""
+
+TURNED_AWAY = (
+    "Craiyon turned the request away: it lets in browsers only, and Lineup does not pretend to be "
+    "one. Draw on craiyon.com instead."
+)
+
+
+async def ask(client: "httpx2.AsyncClient", service: Service, body: Mapping[str, str]) -> list[str]:
+    """Ask for a drawing, and return the addresses of its pictures.
+
+    Raises:
+        BackendError: there are none, and why.
+    """
+    import httpx2
+
+    sent = {**body, "token": service.token, "version": service.version}
+    try:
+        async with asyncio.timeout(PATIENCE):
+            response = await client.post(service.url, json=sent)
+    except TimeoutError as error:
+        raise unanswered(NAME, f"within {PATIENCE:g} s") from error
+    except httpx2.RequestError as error:
+        raise transport_failure(error, NAME) from error
+    if response.status_code != 200:
+        raise _rejected(response, service)
+    paths = _paths(response)
+    return [_place(service, path) for path in paths]
+
+
+def _place(service: Service, path: str) -> str:
+    """Where a picture lies: nowhere but at the service's own address."""
+    try:
+        url = urljoin(service.pictures, path)
+    except ValueError:
+        url = ""
+    if not url.startswith(service.pictures):
+        raise ServiceFault(f"{NAME} sent an address for a picture that is not its own. Try again.")
+    return url
+
+
+async def fetch(client: "httpx2.AsyncClient", url: str) -> Picture:
+    """Fetch one picture.
+
+    Raises:
+        ServiceFault: it cannot be had.
+    """
+    return await asyncio.to_thread(check, await download(client, url))
+
+
+def _paths(response: "httpx2.Response") -> list[str]:
+    try:
+        answer = json.loads(response.content)
+    except ValueError as error:
+        if response.content.lstrip().startswith(b"<"):  # a page that tells robots from people
+            raise Forbidden(TURNED_AWAY) from error
+        raise ServiceFault("Craiyon sent an answer that is no JSON. Try again later.") from error
+    match answer:
+        case {"images": [str(), *_] as paths}:
+            return [path for path in cast(list[object], paths) if isinstance(path, str)]
+        case _:
+            raise ServiceFault("Craiyon answered without a picture. Try again later.")
+
+
+def _rejected(response: "httpx2.Response", service: Service) -> BackendError:
+    """What an answer other than 200 means."""
+    match response.status_code:
+        case 401 if service.token:
+            return WrongKey("Craiyon does not accept the token. Check CRAIYON_TOKEN.")
+        case 401 | 403:
+            return Forbidden(TURNED_AWAY)
+        case 402:
+            return NoCredit("The Craiyon subscription has nothing left. Look at craiyon.com.")
+        case 404 | 410:
+            return RetiredModel(
+                "Craiyon has nothing at this address any more. Update craiyon.py, or check "
+                "CRAIYON_BASE_URL."
+            )
+        case 429:
+            wait = retry_after(response.headers)
+            return RateLimited(
+                f"Craiyon takes no more requests for now. Try again {when(wait)}.", retry_after=wait
+            )
+        case 504 | 524:  # a gateway gave up waiting, what it waited for may go on
+            return unanswered(NAME, "in time")
+        case 502 | 503 as status:
+            return ServiceFault(
+                f"Craiyon is overloaded, or turns away what is no browser ({status}). "
+                "Try again later, or draw on craiyon.com."
+            )
+        case status if status < 500:
+            said = sentence(response.text, service.token)
+            kind = BadInput if status >= 400 else ServiceFault
+            return kind(f"Craiyon does not take this request ({status}): {said}")
+        case status:
+            return ServiceFault(f"Craiyon failed ({status}). Try again later.")

@@ -1,0 +1,147 @@
+"""Every failure of a call to Google's image models, as a sentence for the card."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from backends.base import Model
+from backends.errors import (
+    BackendError,
+    BadInput,
+    Forbidden,
+    NoCredit,
+    RateLimited,
+    RetiredModel,
+    ServiceFault,
+    WrongKey,
+)
+from backends.google.credentials import Account
+from backends.google.response import BILL
+from backends.http.client import retry_after
+from backends.http.errors import failure, unanswered
+from backends.wording import sentence, when
+
+if TYPE_CHECKING:
+    from google.genai import errors
+
+_SPENT = re.compile(
+    r"credits are depleted|spend(ing)? cap|\blimit: 0\b|free quota tier|enable billing|billed users"
+)
+_BAD_KEY = re.compile(
+    r"api key (not valid|not found|expired)|leaked|unregistered callers|suspended"
+)
+
+
+def explain(error: Exception, account: Account, model: Model) -> BackendError:
+    """Return what `error` means for the person at the card."""
+    from google.genai import errors
+
+    match error:
+        case errors.APIError():
+            return _answered(error, account, model)
+        case _:
+            return failure(error, account.service, look=BILL)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Said:
+    """What an error's body says, apart from its sentence; empty where it is not the API's."""
+
+    status: str
+    reasons: frozenset[str]
+    wait: float | None
+    daily: bool
+
+
+def _answered(error: "errors.APIError", account: Account, model: Model) -> BackendError:
+    said = _read(error)
+    service, low = account.service, str(error.message or "").lower()
+    why = sentence(str(error.message or ""), account.key)
+    match error.code:
+        case 401:
+            return _wrong_key(service, why)
+        case 400 | 403 if "API_KEY_INVALID" in said.reasons or _BAD_KEY.search(low):
+            return _wrong_key(service, why)
+        case 402:
+            return _no_credit()
+        case 400 | 403 | 429 if "BILLING_DISABLED" in said.reasons or _SPENT.search(low):
+            return _no_credit()
+        case 400 if said.status == "FAILED_PRECONDITION":
+            return Forbidden(f"{service} does not serve this key or region: {why}")
+        case 403:
+            return Forbidden(f"{service} does not allow this key to use {model.source}: {why}")
+        case 404 if said.status == "NOT_FOUND":
+            return RetiredModel(
+                f"{service} has no model {model.source} for this key; it may be retired. "
+                "See ai.google.dev/gemini-api/docs/deprecations, or choose another model."
+            )
+        case 429:
+            return _busy(service, said)
+        case 400 | 413 | 415 | 422:
+            return BadInput(f"{service} does not take this request: {why}")
+        case 499 | 504 | 524:  # a gateway gave up waiting, what it waited for may go on
+            return unanswered(service, "in time")
+        case 502 | 503:
+            return ServiceFault(f"{service} is overloaded or down ({error.code}). Try again later.")
+        case code if code < 400 or code in (404, 405):
+            return ServiceFault(
+                f"{service} has no image service at this address. Check GOOGLE_BASE_URL.",
+                charged=False,
+            )
+        case code if code < 500:
+            return ServiceFault(
+                f"{service} could not take the request ({code}): {why}", charged=False
+            )
+        case _:
+            return ServiceFault(f"{service} failed: {why}")
+
+
+def _wrong_key(service: str, why: str) -> WrongKey:
+    return WrongKey(
+        f"{service} does not accept the key: {why} Check GOOGLE_API_KEY, or make a new one at "
+        "aistudio.google.com/apikey."
+    )
+
+
+def _no_credit() -> NoCredit:
+    return NoCredit(
+        "The account behind the key has no credit left, or no billing: Google draws for paying "
+        "accounts only. Look at aistudio.google.com/billing, then try again."
+    )
+
+
+def _busy(service: str, said: _Said) -> RateLimited:
+    if said.daily:
+        return RateLimited(f"{service} takes no more requests from this key today. Wait a day.")
+    return RateLimited(
+        f"{service} takes no more requests from this key for now. Try again {when(said.wait)}.",
+        retry_after=said.wait,
+    )
+
+
+def _read(error: "errors.APIError") -> _Said:
+    """Read the body's details: reasons, how long to wait, and which quotas are used up."""
+    match error.details:
+        case {"error": {"details": [*details]}}:
+            pass
+        case _:
+            details = list[object]()
+    reasons: set[str] = set()
+    wait = retry_after(_headers(error))
+    daily = False
+    for detail in details:
+        match detail:
+            case {"reason": str(found)}:
+                reasons.add(found)
+            case {"retryDelay": str(delay)} if re.fullmatch(r"\d{1,9}(\.\d+)?s", delay):
+                wait = float(delay[:-1])
+            case {"violations": [*violations]}:
+                daily = daily or any("PerDay" in str(violation) for violation in violations)
+            case _:
+                continue
+    return _Said(status=str(error.status or ""), reasons=frozenset(reasons), wait=wait, daily=daily)
+
+
+def _headers(error: "errors.APIError") -> Mapping[str, str]:
+    return cast(Any, error.response).headers if error.response is not None else {}

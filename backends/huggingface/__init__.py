@@ -1,0 +1,3 @@
+"""Hugging Face Inference Providers."""
+
+from backends.huggingface.backend import HuggingFace as HuggingFace

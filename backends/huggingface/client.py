@@ -1,0 +1,93 @@
+"""One picture's exchange with its provider: it is asked for once, waited for, and fetched."""
+
+import asyncio
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from backends.base import Picture
+from backends.errors import ServiceFault
+from backends.http.client import download
+from backends.http.errors import unanswered
+from backends.huggingface.errors import Service, rejected, without_picture
+from backends.huggingface.response import Waiting, is_result, understand
+from backends.huggingface_post import Post
+from backends.images.validation import check
+
+if TYPE_CHECKING:
+    import httpx2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Drawn:
+    """A picture, and the seconds that drawing and fetching it took."""
+
+    picture: Picture
+    generate: float
+    download: float
+
+
+async def draw(
+    client: "httpx2.AsyncClient", post: Post, provider: str, root: str, service: Service
+) -> Drawn:
+    """Send `post` and return what comes of it; `root` is where the provider's paths begin.
+
+    Raises:
+        BackendError: no picture came, and why.
+        httpx2.RequestError: a failure below HTTP.
+        ValueError: the answer is not what this provider sends.
+    """
+    started = time.perf_counter()
+    patience = client.timeout.read
+    async with client.stream("POST", post.url, content=post.body, headers=post.headers) as response:
+        answered = time.perf_counter()
+        body = await response.aread()
+    if response.status_code not in (200, 201, 202):
+        raise rejected(response, body, service)
+    found = await asyncio.to_thread(understand, provider, body, service)
+    path: str | None = None
+    while isinstance(found, Waiting):
+        path = found.path or path
+        if path is None:
+            raise without_picture(service)
+        if patience is not None and time.perf_counter() - started > patience:
+            raise unanswered(service.name, f"within {patience:g} s")
+        await asyncio.sleep(found.pause)
+        told = await _look(client, f"{root}{path}", post, service)
+        answered = time.perf_counter()
+        if told is not None:
+            found = await asyncio.to_thread(understand, provider, told, service, path)
+    picture = found.picture
+    if isinstance(picture, str):
+        data = await download(client, picture)
+        picture = await asyncio.to_thread(check, data)
+    ended = time.perf_counter()
+    return Drawn(
+        picture=replace(picture, seed=post.seed if found.seed is None else found.seed),
+        generate=answered - started if found.seconds is None else found.seconds,
+        download=ended - answered,
+    )
+
+
+async def _look(
+    client: "httpx2.AsyncClient", url: str, post: Post, service: Service
+) -> bytes | None:
+    """Ask what became of a picture; None where that cannot be said now. Asking costs nothing."""
+    import httpx2
+
+    headers = {name: value for name, value in post.headers.items() if name != "content-type"}
+    try:
+        response = await client.get(url, headers=headers)
+    except httpx2.RequestError:
+        return None
+    if response.status_code == 200:
+        return response.content
+    if response.status_code in (400, 403, 422, 500) and is_result(response.url.path):
+        raise rejected(response, response.content, service)
+    if response.status_code in (408, 425, 429) or response.status_code >= 500:
+        return None
+    raise ServiceFault(
+        f"{service.name} took the request and does not say what became of it "
+        f"({response.status_code}). It may have been billed: look at "
+        "huggingface.co/settings/billing before you try again."
+    )

@@ -1,0 +1,71 @@
+"""Where requests to Hugging Face go, who pays, and whether the token is accepted."""
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from backends.base import Config
+from backends.errors import BackendError, MissingKey, WrongKey
+from backends.huggingface.errors import Service, explain, rejected
+from backends.settings import address, setting
+
+if TYPE_CHECKING:
+    import httpx2
+
+HUB = "https://huggingface.co"
+ROUTER = "https://router.huggingface.co"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Account:
+    """Where requests go and who pays; read anew for each job, kept by nobody."""
+
+    hub: str
+    router: str
+    token: str = field(repr=False)
+
+    @classmethod
+    def of(cls, config: Config) -> "Account":
+        """Read the account from the settings.
+
+        Raises:
+            NotReady: no request could be sent with them.
+        """
+        token = setting(config, "HF_TOKEN")
+        if token is None:
+            raise MissingKey(
+                "Hugging Face needs a token that may call Inference Providers: set HF_TOKEN."
+            )
+        # Any other key would be taken for the provider's own and be sent straight there.
+        if not (token.startswith("hf_") and token.isascii() and token.isprintable()):
+            raise WrongKey("HF_TOKEN is no token of Hugging Face: those begin with hf_.")
+        return cls(
+            hub=address(config, "HF_ENDPOINT", HUB),
+            router=address(config, "HF_INFERENCE_BASE", ROUTER),
+            token=token,
+        )
+
+
+async def accepted(client: "httpx2.AsyncClient", account: Account) -> str:
+    """Return the sentence that says whose token it is.
+
+    Raises:
+        BackendError: the Hub does not accept it, or does not answer.
+    """
+    hub = Service(name="Hugging Face", model="any model", token=account.token)
+    try:
+        response = await client.get(
+            f"{account.hub}/api/whoami-v2", headers={"Authorization": f"Bearer {account.token}"}
+        )
+        if response.status_code != 200:
+            raise rejected(response, response.content, hub)
+        told = json.loads(response.content)
+    except BackendError:
+        raise
+    except Exception as error:
+        raise explain(error, hub) from error
+    match told:
+        case {"name": str(name)} if name:
+            return f"Hugging Face accepts the token of {name}."
+        case _:
+            return "Hugging Face accepts the token."

@@ -1,0 +1,3 @@
+"""Midjourney over Discord."""
+
+from backends.midjourney.backend import Midjourney as Midjourney

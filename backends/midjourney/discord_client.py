@@ -1,0 +1,145 @@
+"""discord.py, as far as it is used: a client that only listens, and what its messages say.
+
+discord.py keeps its addresses on classes, so DISCORD_API_BASE counts for the whole process.
+"""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from backends.errors import Forbidden
+from backends.midjourney.credentials import Account
+from backends.midjourney.errors import no_channel
+from backends.midjourney.messages import BOTS, Post
+
+if TYPE_CHECKING:
+    import discord
+
+MOST_PATIENCE = 30.0
+"""Seconds that discord.py itself waits where Discord asks it to; it takes no less."""
+
+MOST_HISTORY = 500
+
+
+def new_client(
+    account: Account,
+    *,
+    connected: Callable[[], Awaitable[None]],
+    heard: Callable[["discord.Message"], None],
+    removed: Callable[[int], None],
+) -> "discord.Client":
+    """Return a client that tells of the account's channel; not connected yet."""
+    import discord
+    from discord.http import Route
+
+    Route.BASE = account.base
+    discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False  # it never speaks
+    intents = discord.Intents.none()
+    intents.guilds = intents.guild_messages = intents.message_content = True
+    client = discord.Client(
+        intents=intents,
+        max_messages=None,
+        chunk_guilds_at_startup=False,
+        member_cache_flags=discord.MemberCacheFlags.none(),
+        guild_ready_timeout=0.0,
+        max_ratelimit_timeout=MOST_PATIENCE,
+    )
+
+    async def on_connect() -> None:
+        await connected()
+
+    async def on_resumed() -> None:
+        await connected()
+
+    async def on_message(message: discord.Message) -> None:
+        if message.channel.id == account.channel:
+            heard(message)
+
+    async def on_raw_message_edit(change: discord.RawMessageUpdateEvent) -> None:
+        if change.channel_id == account.channel:
+            heard(change.message)
+
+    async def on_raw_message_delete(change: discord.RawMessageDeleteEvent) -> None:
+        if change.channel_id == account.channel:
+            removed(change.message_id)
+
+    for handler in (
+        on_connect,
+        on_resumed,
+        on_message,
+        on_raw_message_edit,
+        on_raw_message_delete,
+    ):
+        client.event(handler)
+    return client
+
+
+async def newest_message(client: "discord.Client", account: Account) -> int:
+    """Return the id of the latest message in the channel, 0 where it is empty.
+
+    Raises:
+        Forbidden: the bot sees no such channel.
+    """
+    import discord
+
+    try:
+        channel = await client.fetch_channel(account.channel)
+    except (discord.Forbidden, discord.NotFound, discord.InvalidData) as error:
+        raise no_channel(account) from error
+    if not isinstance(channel, discord.TextChannel | discord.VoiceChannel | discord.Thread):
+        raise Forbidden(
+            f"The channel {account.channel} holds no messages. Set MIDJOURNEY_CHANNEL to a text "
+            "channel in which Midjourney answers."
+        )
+    return channel.last_message_id or 0
+
+
+async def find_gateway(client: "discord.Client") -> None:
+    """Ask where the gateway is; discord.py would take the one that it knows."""
+    import yarl
+    from discord.gateway import DiscordWebSocket
+
+    _, url, _ = await client.http.get_bot_gateway()
+    DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(url)
+
+
+async def history(
+    client: "discord.Client", account: Account, after: int
+) -> AsyncGenerator["discord.Message", None]:
+    """Yield the channel's messages that are newer than the message `after`, oldest first."""
+    import discord
+
+    channel = client.get_partial_messageable(account.channel)
+    async for message in channel.history(
+        limit=MOST_HISTORY, after=discord.Object(after), oldest_first=True
+    ):
+        yield message
+
+
+def post_of(message: "discord.Message") -> Post | None:
+    """Return what the message says, None where Midjourney has not written it."""
+    if message.author.id not in BOTS:
+        return None
+    embeds = message.embeds
+    notice = [text for embed in embeds for text in (embed.title, embed.description) if text]
+    colours = [embed.colour.value for embed in embeds if embed.colour is not None]
+    return Post(
+        id=message.id,
+        created=message.created_at,
+        at=message.edited_at or message.created_at,
+        content=message.content,
+        notice=". ".join(notice),
+        quoted="\n".join(embed.footer.text for embed in embeds if embed.footer.text),
+        colour=colours[0] if colours else None,
+        buttons=tuple(_buttons(message.components)),
+        picture=message.attachments[0].url if message.attachments else None,
+        parent=message.reference.message_id if message.reference else None,
+    )
+
+
+def _buttons(components: Iterable[object]) -> Iterator[str]:
+    """Yield the custom ids of all buttons, however deep rows and containers nest."""
+    for component in components:
+        custom_id = getattr(component, "custom_id", None)
+        if isinstance(custom_id, str):
+            yield custom_id
+        yield from _buttons(getattr(component, "children", ()))

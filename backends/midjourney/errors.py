@@ -1,0 +1,154 @@
+"""Every failure between this machine and Discord, as a sentence for the card."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from backends.errors import (
+    BackendError,
+    Forbidden,
+    MissingPackage,
+    RateLimited,
+    ServiceFault,
+    TimedOut,
+    Unanswered,
+    Unreachable,
+    WrongKey,
+)
+from backends.http.client import retry_after
+from backends.http.errors import place
+from backends.midjourney.credentials import Account, Waits
+from backends.midjourney.matching import Job
+from backends.wording import sentence, when
+
+if TYPE_CHECKING:
+    import discord
+
+_BAD_TOKEN = 4004
+
+
+def explain(error: BaseException, account: Account) -> BackendError:
+    """Return what keeps the bot from listening.
+
+    The sentences leave open whether a command was pasted: one may be on the card by then.
+    """
+    import aiohttp
+    import discord
+
+    match error:
+        case BackendError():
+            return error
+        case discord.LoginFailure() | discord.ConnectionClosed(code=4004):
+            return WrongKey(
+                "Discord does not accept the bot's token. Copy it again from "
+                "discord.com/developers/applications into DISCORD_BOT_TOKEN; a token of a person's "
+                "account is never right here."
+            )
+        case discord.PrivilegedIntentsRequired():
+            return Forbidden(
+                "The bot may not read messages. Turn on Message Content Intent for it under Bot "
+                "at discord.com/developers/applications, then try again."
+            )
+        case discord.ConnectionClosed():
+            return ServiceFault(f"Discord closed the connection ({error.code}).", charged=False)
+        case discord.RateLimited():
+            return _busy(error.retry_after)
+        case discord.HTTPException():
+            return _answered(error, account)
+        case TimeoutError():
+            return TimedOut(
+                f"No connection to Discord ({place(account.base)}) in time. Check the internet "
+                "connection."
+            )
+        case aiohttp.ClientError() | OSError():
+            return Unreachable(
+                f"No connection to Discord ({place(account.base)}). Check the internet connection."
+            )
+        case _:
+            return _senseless(error, account)
+
+
+def no_channel(account: Account) -> Forbidden:
+    """The channel is not there for the bot."""
+    return Forbidden(
+        f"The bot cannot see the channel {account.channel}. Invite it to the server with View "
+        "Channel and Read Message History, and check MIDJOURNEY_CHANNEL."
+    )
+
+
+def lost(error: BaseException, account: Account) -> Unanswered:
+    """The bot stopped listening while a command was on the card."""
+    return Unanswered(
+        f"The bot no longer hears Discord. {explain(error, account)} If the command was pasted, "
+        "Midjourney draws it all the same: look in Discord before you paste it again."
+    )
+
+
+def silent(job: Job, waits: Waits) -> BackendError:
+    """Nothing was heard for too long."""
+    if not job.seen:
+        return TimedOut(
+            f"Nobody pasted the command within {_long(waits.paste)}, as far as the bot can see. "
+            "If you did, Midjourney may have declined it in a reply that only you can read: "
+            "look in Discord."
+        )
+    if job.removed:
+        return Unanswered(
+            "Midjourney took its message away and posted no pictures. Its moderation replies are "
+            "private: look in Discord whether it declined them, and whether it counted the job."
+        )
+    return Unanswered(
+        f"Midjourney took the command and has been silent for {_long(waits.done)}. Its moderation "
+        "and queue replies are private: look in Discord before you paste it again."
+    )
+
+
+def unbrought(waits: Waits) -> Unanswered:
+    """No bot listens, and the person brought nothing."""
+    return Unanswered(
+        f"Nobody brought the grid within {_long(waits.paste + waits.done)}. If you pasted the "
+        "command, Midjourney has drawn it: press Try again and drop that grid there."
+    )
+
+
+def stopped() -> ServiceFault:
+    """Somebody pressed Cancel in Discord."""
+    return ServiceFault(
+        "The job was stopped in Discord. Midjourney may have counted what it drew until then."
+    )
+
+
+def _answered(error: "discord.HTTPException", account: Account) -> BackendError:
+    if error.status == 429:
+        # aiohttp's answers and requests's differ in type, not in their headers.
+        headers: Mapping[str, Any] = error.response.headers
+        return _busy(retry_after({name.lower(): str(value) for name, value in headers.items()}))
+    if error.status >= 500:
+        return ServiceFault(
+            f"Discord is overloaded or down ({error.status}). Try again later.", charged=False
+        )
+    said = sentence(error.text, account.token)
+    return ServiceFault(f"Discord turned the bot away ({error.status}): {said}", charged=False)
+
+
+def _senseless(error: BaseException, account: Account) -> BackendError:
+    # discord.py trips over its own missing connection where the first one cannot be made.
+    if isinstance(error, AttributeError) and error.__context__ is not None:
+        return explain(error.__context__, account)
+    if isinstance(error, ImportError):
+        return MissingPackage("Midjourney needs discord.py: `pip install discord.py`.")
+    return ServiceFault(
+        f"Discord ({place(account.base)}) sent an answer that makes no sense "
+        f"({type(error).__name__}). Try again later.",
+        charged=False,
+    )
+
+
+def _busy(wait: float | None) -> RateLimited:
+    return RateLimited(
+        f"Discord takes no more requests from this bot for now. Try again {when(wait)}.",
+        retry_after=wait,
+    )
+
+
+def _long(seconds: float) -> str:
+    return f"{seconds / 60:g} minutes" if seconds >= 120 else f"{seconds:g} s"

@@ -1,0 +1,141 @@
+"""One exchange with OpenAI's image API: the call leaves, looks and an answer come back."""
+
+import asyncio
+import json
+import re
+import time
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from backends.base import Progress
+from backends.http.sse import ServerEvent, server_events
+from backends.images.previews import Previews
+from backends.lazy_import import bring
+from backends.openai.credentials import Account
+from backends.openai.errors import REFUSALS
+from backends.openai.request import Call
+from backends.openai.response import Answer, first_picture, mapping, read
+
+if TYPE_CHECKING:
+    import httpx2
+
+    import openai
+
+
+class Wire:
+    """The package's clients, one for each pool of connections and server; none holds a key."""
+
+    def __init__(self, previews: Previews) -> None:
+        self._previews = previews
+        self._clients: WeakKeyDictionary[httpx2.AsyncClient, dict[str, openai.AsyncOpenAI]] = (
+            WeakKeyDictionary()
+        )
+
+    async def ready(self, pool: "httpx2.AsyncClient", account: Account) -> "openai.AsyncOpenAI":
+        """Return the client for `pool`; the first call imports the package, off the loop."""
+        clients = self._clients.setdefault(pool, {})
+        if account.base_url not in clients:
+            openai = await asyncio.to_thread(bring, "openai")
+            clients[account.base_url] = openai.AsyncOpenAI(
+                api_key="none",
+                base_url=account.base_url,
+                http_client=pool,
+                max_retries=0,
+                timeout=pool.timeout,
+            )
+        return clients[account.base_url]
+
+    async def exchange(
+        self, client: "openai.AsyncOpenAI", account: Account, call: Call
+    ) -> AsyncGenerator[Progress | Answer, None]:
+        """Send `call`; where the server rejects a stream as unknown, send it once without."""
+        import openai
+
+        parameters = {**call.parameters, "extra_headers": headers(account)}
+        if call.image is not None:
+            parameters["image"] = call.image
+        if call.partials:
+            streaming = {"stream": True, "partial_images": call.partials}
+            try:
+                async with aclosing(self._send(client, {**parameters, **streaming})) as parts:
+                    async for part in parts:
+                        yield part
+                return
+            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+                if not _knows_no_streams(error):
+                    raise
+        async with aclosing(self._send(client, parameters)) as parts:
+            async for part in parts:
+                yield part
+
+    async def _send(
+        self, client: "openai.AsyncOpenAI", parameters: Mapping[str, Any]
+    ) -> AsyncGenerator[Progress | Answer, None]:
+        started = time.perf_counter()
+        # The body is read here and not by the package: a server may answer a call for a stream
+        # with plain JSON, and the package's reader takes 20 ms for an event of a picture's size.
+        images = client.images.with_streaming_response
+        ask = images.edit if "image" in parameters else images.generate
+        async with ask(**parameters) as response:
+            answered = time.perf_counter()
+            if response.headers.get("content-type", "").startswith("text/event-stream"):
+                request = response.http_request
+                async with aclosing(server_events(response.iter_bytes())) as events:
+                    async for event in events:
+                        part = await self._part(event, request)
+                        if isinstance(part, Answer):
+                            yield replace(part, generate=time.perf_counter() - started)
+                            return  # whatever follows is not waited for
+                        if part is not None:
+                            yield part
+                return
+            chunks = [chunk async for chunk in response.iter_bytes()]
+        download = time.perf_counter() - answered
+        answer = await asyncio.to_thread(lambda: read(b"".join(chunks)))
+        yield replace(answer, generate=answered - started, download=download)
+
+    async def _part(
+        self, event: ServerEvent, request: "httpx2.Request"
+    ) -> Progress | Answer | None:
+        import openai
+
+        match event.name or _type(event.data):
+            case "image_generation.partial_image" | "image_edit.partial_image":
+                preview = await self._previews.make(first_picture, event.data)
+                return Progress(preview=preview) if preview else None
+            case "image_generation.completed" | "image_edit.completed":
+                return await asyncio.to_thread(read, event.data)
+            case "error":
+                said = mapping(json.loads(event.data))
+                said = mapping(said.get("error")) or said
+                message = str(said.get("message") or "")
+                raise openai.APIError(message, request, body=said)
+            case _:
+                return None
+
+
+def headers(account: Account) -> dict[str, Any]:
+    """Return who asks, said outright for each request: the package would take the environment's."""
+    from openai import Omit
+
+    return {
+        "Authorization": f"Bearer {account.key or 'none'}",
+        "OpenAI-Organization": account.organisation or Omit(),
+        "OpenAI-Project": account.project or Omit(),
+    }
+
+
+def _type(data: bytes) -> str:
+    return str(mapping(json.loads(data)).get("type") or "") if data.startswith(b"{") else ""
+
+
+def _knows_no_streams(error: "openai.APIStatusError") -> bool:
+    if error.code in REFUSALS:  # those quote the prompt, in which streams may flow
+        return False
+    return (
+        re.search(r"\b(stream|streaming|partial_images)\b", f"{error.param} {error.message}")
+        is not None
+    )

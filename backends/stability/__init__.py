@@ -1,0 +1,3 @@
+"""Stability AI's image API."""
+
+from backends.stability.backend import Stability as Stability

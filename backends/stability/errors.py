@@ -1,0 +1,115 @@
+"""Every failure of a call to Stability AI's image API, as a sentence for the card.
+
+An error's body is {"id", "name", "errors": [...]}. Failed generations are not charged, the API's
+documentation says; of what failed inside the service or on the way nobody knows.
+"""
+
+import json
+from typing import TYPE_CHECKING
+
+from backends.base import Model
+from backends.errors import (
+    BackendError,
+    BadInput,
+    Forbidden,
+    NoCredit,
+    RateLimited,
+    Refused,
+    RetiredModel,
+    ServiceFault,
+    WrongKey,
+)
+from backends.http.client import retry_after
+from backends.http.errors import failure, unanswered
+from backends.stability.request import Account
+from backends.wording import sentence, when
+
+if TYPE_CHECKING:
+    import httpx2
+
+BILLING = "platform.stability.ai/account/credits"
+
+
+def explain(error: Exception, account: Account) -> BackendError:
+    """Return what an error on the way means for the person at the card."""
+    return failure(error, account.service, look=f"Look at {BILLING} before you try again.")
+
+
+def rejected(
+    response: "httpx2.Response", body: bytes, account: Account, model: Model
+) -> BackendError:
+    """Return what an answer other than 200 means."""
+    status, service = response.status_code, account.service
+    name, said = _said(body)
+    why = sentence(said, account.key)
+    match status:
+        case 401:
+            return WrongKey(f"{service} does not accept the key: {why} Check STABILITY_API_KEY.")
+        case 402:
+            return NoCredit(
+                f"The account behind the key has too few credits left. Add some at {BILLING}, "
+                "then try again."
+            )
+        case 403 if name == "content_moderation":
+            return Refused(
+                f"{service} declined the request in moderation; it was not charged. "
+                "Change the prompt or the control picture and try again."
+            )
+        case 403:
+            return Forbidden(f"{service} does not allow this key to use {model.label}: {why}")
+        case 404 | 410:
+            return RetiredModel(
+                f"{service} has no {model.label} at this address: it may be retired. Choose "
+                "another model, or check STABILITY_BASE_URL."
+            )
+        case 429:
+            wait = retry_after(response.headers)
+            return RateLimited(
+                f"{service} takes no more requests from this key for now. "
+                f"Try again {when(wait, 'in a minute')}.",
+                retry_after=wait,
+            )
+        case 400 | 413 | 415 | 422:
+            return BadInput(f"{service} does not take this request: {why}")
+        case 504 | 524:  # a gateway gave up waiting, what it waited for may go on
+            return unanswered(service, "in time")
+        case 502 | 503:
+            return ServiceFault(f"{service} is overloaded or down ({status}). Try again later.")
+        case _ if status < 500:
+            return ServiceFault(
+                f"{service} could not take the request ({status}): {why}", charged=False
+            )
+        case _:
+            return ServiceFault(f"{service} failed: {why}")
+
+
+def filtered(account: Account) -> Refused:
+    """Return that a picture was drawn and then blurred; it counts as drawn, says the API."""
+    refused = Refused(
+        f"{account.service} drew the picture and blurred it in moderation, so it is not shown. "
+        "It may have been billed. Change the prompt and try again."
+    )
+    refused.charged = None
+    return refused
+
+
+def without_picture(account: Account) -> ServiceFault:
+    """Return that an answer came and no picture is in it."""
+    return ServiceFault(
+        f"{account.service} answered without a picture. Look at {BILLING} before you try again."
+    )
+
+
+def _said(body: bytes) -> tuple[str, str]:
+    """Return an error's name and its own words; empty where it is not the API's."""
+    try:
+        told = json.loads(body)
+    except ValueError:
+        return "", ""
+    match told:
+        case {"errors": [*errors], **rest}:
+            return str(rest.get("name") or ""), "; ".join(map(str, errors))
+        case {"message": str(message)}:
+            return "", message
+        case _:
+            return "", ""
