@@ -14,7 +14,7 @@ from gradio.utils import get_upload_folder
 
 from backends.base import Control, Value
 from backends.errors import BackendError
-from backends.local.control import PREPROCESSORS, Parameter, control_map
+from backends.local.control.maps import PREPROCESSORS, Parameter, control_map
 from ui.context import Context
 from ui.form import QUICK, BadField, control
 

@@ -11,14 +11,16 @@ from backends.base import Control, Loading, Model, Request, Value
 from backends.errors import BadInput
 from backends.fit import STRENGTH
 from backends.images import inputs
-from backends.local import adapters, fetch, sources
-from backends.local.adapters import EMBEDDING, LORA, Shelves
-from backends.local.control import control_map
+from backends.local import download
+from backends.local.adapters import references
+from backends.local.adapters.references import EMBEDDING, LORA, Shelves
+from backends.local.control.maps import control_map
+from backends.local.job import Recipe, Start, Steering, Work
 from backends.local.options import Options
-from backends.local.work import Recipe, Start, Steering, Work
+from backends.local.weights import sources
 
 if TYPE_CHECKING:
-    from backends.local.machine import Machine
+    from backends.local.worker import Machine
 
 _MOST_SEED = 2**63 - 1
 
@@ -39,7 +41,7 @@ async def work_of(
         return str(options.get(name) or "")
 
     single = sources.locate(model.source).single
-    prompt, tags = adapters.tagged(request.prompt)
+    prompt, tags = references.tagged(request.prompt)
     named = "\n".join((text("loras"), tags))
     guidance = options.get("stage_guidance_scale")
     return Work(
@@ -73,9 +75,9 @@ async def work_of(
         scheduler=text("scheduler"),
         attention=text("attention"),
         step_cache=text("step_cache"),
-        loras=await asyncio.to_thread(adapters.loras, named, shelves.loras),
+        loras=await asyncio.to_thread(references.loras, named, shelves.loras),
         embeddings=await asyncio.to_thread(
-            adapters.embeddings, text("embeddings"), shelves.embeddings
+            references.embeddings, text("embeddings"), shelves.embeddings
         ),
         previews=bool(options.get("previews", True)),
     )
@@ -97,23 +99,23 @@ async def missing_weights(
             continue
         what = f"stage {number} of {recipe.label}" if recipe.stages else recipe.label
         size = None if recipe.stages else download_gb
-        fetching = partial(fetch.pipeline, source, machine)
-        async with aclosing(fetch.fetched(source.id, what, fetching, size)) as news:
+        fetching = partial(download.pipeline, source, machine)
+        async with aclosing(download.fetched(source.id, what, fetching, size)) as news:
             async for loading in news:
                 yield loading
     for recipe in dict.fromkeys(steering.controlnet for steering in work.steerings):
         source = sources.locate(recipe.source)
         if sources.find(source, recipe.label) is None:
-            fetching = partial(fetch.controlnet, source, machine)
-            async with aclosing(fetch.fetched(source.id, recipe.label, fetching)) as news:
+            fetching = partial(download.controlnet, source, machine)
+            async with aclosing(download.fetched(source.id, recipe.label, fetching)) as news:
                 async for loading in news:
                     yield loading
     nouns = dict.fromkeys(work.loras, LORA) | dict.fromkeys(work.embeddings, EMBEDDING)
     for adapter, noun in nouns.items():
-        if adapters.file_of(adapter, noun) is None:
-            hub_id, file = adapters.hub_place(adapter.source)
-            fetching = partial(fetch.adapter, hub_id, file, noun)
-            async with aclosing(fetch.fetched(hub_id, adapter.name, fetching)) as news:
+        if references.file_of(adapter, noun) is None:
+            hub_id, file = references.hub_place(adapter.source)
+            fetching = partial(download.adapter, hub_id, file, noun)
+            async with aclosing(download.fetched(hub_id, adapter.name, fetching)) as news:
                 async for loading in news:
                     yield loading
 

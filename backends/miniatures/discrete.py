@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrize
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from backends.local.discrete import read as open_folder
+from backends.local.families.discrete import read as open_folder
 from backends.miniatures import data, mask_and_replace, practice, text, tokens, widening, world
 from backends.miniatures.defaults import SETTINGS
 from backends.miniatures.export import export

@@ -15,7 +15,7 @@ from diffusers import ControlNetModel, DiffusionPipeline, StableDiffusionControl
 from PIL import Image
 from transformers import JanusForConditionalGeneration, JanusProcessor
 
-from backends.local import discrete
+from backends.local.families import discrete
 from backends.miniatures.defaults import SETTINGS
 from backends.paths import MINIATURES
 

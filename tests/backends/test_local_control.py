@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 from backends.base import Config, Control, Model, Picture, Receipt, Request, Value
 from backends.errors import BadInput, MissingWeights
 from backends.local import Local
-from backends.local.control import PREPROCESSORS, control_map
+from backends.local.control.maps import PREPROCESSORS, control_map
 from tests.backends import tiny_models as tiny
 
 SIZES = [(64, 64), (128, 128), (200, 136), (512, 384)]

@@ -23,8 +23,8 @@ from PIL import Image, ImageDraw
 from backends.base import Config, Control, Model, Request
 from backends.errors import BadInput
 from backends.local import Local
-from backends.local.control import control_map
-from backends.local.latent import Latent
+from backends.local.control.maps import control_map
+from backends.local.families.latent import Latent
 from compare.catalogue import load
 from tests.backends import tiny_models as tiny
 from tests.backends import tiny_transformers

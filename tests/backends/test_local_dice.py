@@ -15,7 +15,7 @@ from diffusers.pipelines.deprecated.vq_diffusion.pipeline_vq_diffusion import VQ
 
 from backends.base import Config, Request, Sizes
 from backends.local import Local
-from backends.local.discrete import truncated
+from backends.local.families.discrete import truncated
 from tests.backends import tiny_models as tiny
 from tests.backends.test_local_drawing import pictures, pixels
 from tests.backends.tiny_autoregressive import autoregressive

@@ -17,7 +17,7 @@ from huggingface_hub import constants, hf_api
 from backends.base import Config, Control, Event, Loading, Model, Picture, Readiness, Request
 from backends.errors import MissingWeights
 from backends.local import Local
-from backends.local.fetch import chosen
+from backends.local.download import chosen
 from tests.backends import local_faults as faults
 from tests.backends import tiny_models as tiny
 from tests.backends.test_local_controls import shape

@@ -11,7 +11,7 @@ import torch
 
 from backends.base import Config, Model, Request
 from backends.local import Local
-from backends.local.embeddings import Embeddings, remembering
+from backends.local.text.embedding_cache import Embeddings, remembering
 from tests.backends import tiny_cascade, tiny_sdxl, tiny_transformers
 from tests.backends import tiny_models as tiny
 from tests.backends.test_local_drawing import pictures

@@ -32,9 +32,9 @@ from backends.base import (
 )
 from backends.errors import BadInput, MissingWeights
 from backends.local import Local
-from backends.local import discrete as discrete_family
-from backends.local.latent import Latent
-from backends.local.work import Recipe, Work
+from backends.local.families import discrete as discrete_family
+from backends.local.families.latent import Latent
+from backends.local.job import Recipe, Work
 from tests.backends import tiny_models as tiny
 from tests.backends.test_local_drawing import events_of, pictures, pixels
 from tests.backends.tiny_autoregressive import autoregressive

@@ -13,7 +13,8 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from transformers import JanusForConditionalGeneration, JanusProcessor
 
 from backends.base import Config, Model, Picture, Readiness, Request
-from backends.local import Miniature, discrete
+from backends.local import Miniature
+from backends.local.families import discrete
 from backends.paths import PROJECT
 from compare.catalogue import load
 

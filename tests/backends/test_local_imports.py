@@ -12,8 +12,8 @@ import pytest
 from backends.base import Config, Loading, Picture, Progress, Readiness, Request
 from backends.errors import MissingPackage, MissingWeights
 from backends.local import Local
-from backends.local.machine import Machine
-from backends.local.work import Recipe, Work
+from backends.local.job import Recipe, Work
+from backends.local.worker import Machine
 from backends.paths import PROJECT
 from tests.backends import tiny_models as tiny
 

@@ -13,7 +13,7 @@ import pytest_asyncio
 from backends.base import Config, Loading, Model, Picture, Request
 from backends.errors import NotReady
 from backends.local import Local
-from backends.local.device import several
+from backends.local.memory.devices import several
 from tests.backends import tiny_models as tiny
 
 

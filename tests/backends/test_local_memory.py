@@ -9,7 +9,7 @@ import pytest_asyncio
 from backends.base import Config, Loading, Model, Request
 from backends.errors import NotReady
 from backends.local import Local
-from backends.local.memory import Held, Pool
+from backends.local.memory.cache import Held, Pool
 from tests.backends import tiny_models as tiny
 
 

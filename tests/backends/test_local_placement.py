@@ -16,11 +16,11 @@ import pytest_asyncio
 from backends.base import Config, Control, Model, Picture, Receipt, Request
 from backends.errors import BadInput, MissingPackage, OutOfMemory
 from backends.local import Local
-from backends.local.advice import advice
-from backends.local.device import Budgets, Device
-from backends.local.machine import machine
-from backends.local.weights import weigh
-from backends.local.work import Recipe
+from backends.local.job import Recipe
+from backends.local.memory.advice import advice
+from backends.local.memory.devices import Budgets, Device
+from backends.local.weights.headers import weigh
+from backends.local.worker import machine
 from tests.backends import tiny_models as tiny
 from tests.backends import tiny_transformers
 from tests.backends.test_local_drawing import events_of, pixels

@@ -14,8 +14,8 @@ from huggingface_hub import constants
 from backends.base import Config, Picture, Readiness, Request
 from backends.errors import BackendError, Forbidden, MissingPackage, MissingWeights, NotReady
 from backends.local import Local
-from backends.local.failures import explain
-from backends.local.sources import Kind, locate
+from backends.local.errors import explain
+from backends.local.weights.sources import Kind, locate
 from backends.paths import PROJECT
 from tests.backends import tiny_models as tiny
 

@@ -22,8 +22,8 @@ from safetensors.torch import load_file, save_file
 from backends.base import Config, Control, Model, Picture, Receipt, Request
 from backends.errors import BadInput, MissingWeights
 from backends.local import Local
-from backends.local.control import control_map
-from backends.local.sources import Kind, locate
+from backends.local.control.maps import control_map
+from backends.local.weights.sources import Kind, locate
 from tests.backends import tiny_models as tiny
 from tests.backends import tiny_z_image
 from tests.backends.test_local_controls import shape

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import JanusForConditionalGeneration, JanusProcessor
 
-from backends.local.discrete import read as open_folder
+from backends.local.families.discrete import read as open_folder
 from backends.miniatures import (
     autoregressive,
     discrete,

@@ -22,12 +22,12 @@ from diffusers.schedulers.scheduling_vq_diffusion import VQDiffusionScheduler
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from backends.base import Event
-from backends.local.device import Device
-from backends.local.family import Family
-from backends.local.pen import OneByOne, Pen
-from backends.local.preview import Look, codebook_of, decoded, token_look
-from backends.local.sources import variant_in
-from backends.local.work import Recipe, Work
+from backends.local.families.base import Family
+from backends.local.families.pipeline_call import OneByOne, Pen
+from backends.local.families.preview import Look, codebook_of, decoded, token_look
+from backends.local.job import Recipe, Work
+from backends.local.memory.devices import Device
+from backends.local.weights.sources import variant_in
 
 _LIKELIEST: Final = 32
 """Tokens of a cell that are sorted at first."""

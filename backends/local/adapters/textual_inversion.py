@@ -21,8 +21,8 @@ from tokenizers import AddedToken
 
 from backends.base import Honour
 from backends.errors import BadInput, MissingWeights
-from backends.local.adapters import EMBEDDING, file_of
-from backends.local.work import Adapter
+from backends.local.adapters.references import EMBEDDING, file_of
+from backends.local.job import Adapter
 
 # What stands for a word where the file has none of its own: its name is the word then.
 _NAMELESS: Final = frozenset({"emb_params", "*", "string_to_param.*"})

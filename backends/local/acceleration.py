@@ -20,10 +20,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from backends.base import Honour
 from backends.errors import BadInput
-from backends.local.device import Device
+from backends.local.job import Work
+from backends.local.memory.devices import Device
+from backends.local.memory.offload import denoisers
 from backends.local.options import ATTENTIONS, STEP_CACHES
-from backends.local.placement import denoisers
-from backends.local.work import Work
 
 _KERNELS: Final = {
     "flash": SDPBackend.FLASH_ATTENTION,

@@ -20,12 +20,12 @@ from torch.nn import functional as F
 
 from backends.base import Event
 from backends.errors import BadInput
-from backends.local.device import Device
-from backends.local.family import Family, from_folder
-from backends.local.pen import Pen
-from backends.local.preview import Look
-from backends.local.sources import SHARED, variant_in, whole
-from backends.local.work import Recipe, Work
+from backends.local.families.base import Family, from_folder
+from backends.local.families.pipeline_call import Pen
+from backends.local.families.preview import Look
+from backends.local.job import Recipe, Work
+from backends.local.memory.devices import Device
+from backends.local.weights.sources import SHARED, variant_in, whole
 
 _SHOWN: Final = 64
 """Pixels on a side of a preview: larger pictures in the making are shown smaller."""

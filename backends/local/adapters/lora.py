@@ -17,10 +17,10 @@ from safetensors import SafetensorError, safe_open
 
 from backends.base import Honour
 from backends.errors import BadInput, MissingWeights
-from backends.local.adapters import LORA, file_of, stamp
-from backends.local.failures import ran_out_of_memory
-from backends.local.quiet import silent
-from backends.local.work import Adapter
+from backends.local.adapters.references import LORA, file_of, stamp
+from backends.local.errors import ran_out_of_memory
+from backends.local.job import Adapter
+from backends.local.library_logs import silent
 
 # One part of each layer, in the words of peft, of kohya's scripts and of the first diffusers;
 # then those of LoKr and LoHa, which go by the name of LoRA too.

@@ -25,11 +25,11 @@ from transformers import (
 )
 
 from backends.base import Event
-from backends.local.device import Device
-from backends.local.family import Family
-from backends.local.pen import Pen
-from backends.local.preview import Look, token_look
-from backends.local.work import Recipe, Work
+from backends.local.families.base import Family
+from backends.local.families.pipeline_call import Pen
+from backends.local.families.preview import Look, token_look
+from backends.local.job import Recipe, Work
+from backends.local.memory.devices import Device
 
 _NONE: Final = 2**30
 Tokens = list[torch.Tensor]

@@ -24,13 +24,13 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 from backends.base import Event
 from backends.errors import BadInput, MissingWeights
-from backends.local.device import Device
-from backends.local.failures import ran_out_of_memory
-from backends.local.family import Family, from_folder
-from backends.local.pen import OneByOne, Pen
-from backends.local.preview import Look, fit, own_map
-from backends.local.sources import Kind, locate, snapshot, weights_fault
-from backends.local.work import Recipe, Work
+from backends.local.errors import ran_out_of_memory
+from backends.local.families.base import Family, from_folder
+from backends.local.families.pipeline_call import OneByOne, Pen
+from backends.local.families.preview import Look, fit, own_map
+from backends.local.job import Recipe, Work
+from backends.local.memory.devices import Device
+from backends.local.weights.sources import Kind, locate, snapshot, weights_fault
 
 # To RGB from -1 to 1, for Stable Diffusion 1 and 2, as found by keturn:
 # https://discuss.huggingface.co/t/decoding-latents-to-rgb-without-upscaling/23204

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from backends.local.family import Family
-from backends.local.sources import class_of
+from backends.local.families.base import Family
+from backends.local.weights.sources import class_of
 
 
 def family_of(path: Path, label: str) -> Family:
@@ -14,24 +14,24 @@ def family_of(path: Path, label: str) -> Family:
     """
     match class_of(path):
         case "AmusedPipeline":
-            from backends.local.masked import Masked
+            from backends.local.families.masked import Masked
 
             return Masked()
         case "VQDiffusionPipeline":
-            from backends.local.discrete import Discrete
+            from backends.local.families.discrete import Discrete
 
             return Discrete()
         case "IFPipeline":
-            from backends.local.cascade import PixelCascade
+            from backends.local.families.cascade import PixelCascade
 
             return PixelCascade()
         case "janus":
-            from backends.local.autoregressive import Autoregressive
+            from backends.local.families.autoregressive import Autoregressive
 
             return Autoregressive()
         case _:  # a single file, or whatever diffusers itself knows what to do with
-            from backends.local.latent import Latent
-            from backends.local.soundness import known
+            from backends.local.families.latent import Latent
+            from backends.local.weights.validation import known
 
             if path.is_dir():
                 known(path, label)

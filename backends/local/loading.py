@@ -19,19 +19,19 @@ from safetensors import safe_open
 
 from backends.base import Honour
 from backends.errors import BadInput, MissingWeights
-from backends.local.device import Device
-from backends.local.embeddings import Embeddings
-from backends.local.families import family_of
-from backends.local.family import Family
-from backends.local.memory import Held
-from backends.local.placement import place, weight
-from backends.local.preview import Look
-from backends.local.quiet import quiet
-from backends.local.soundness import complete, readable
-from backends.local.sources import SHARED, layout_beside, variant_in, whole
-from backends.local.switches import compiled
-from backends.local.weights import weigh
-from backends.local.work import Recipe
+from backends.local.acceleration import compiled
+from backends.local.families.base import Family
+from backends.local.families.detect import family_of
+from backends.local.families.preview import Look
+from backends.local.job import Recipe
+from backends.local.library_logs import quiet
+from backends.local.memory.cache import Held
+from backends.local.memory.devices import Device
+from backends.local.memory.offload import place, weight
+from backends.local.text.embedding_cache import Embeddings
+from backends.local.weights.headers import weigh
+from backends.local.weights.sources import SHARED, layout_beside, variant_in, whole
+from backends.local.weights.validation import complete, readable
 
 _DTYPES: Final = frozenset({"float32", "float16", "bfloat16"})
 

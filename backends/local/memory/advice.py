@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from backends.local.device import Device
+from backends.local.job import Recipe
+from backends.local.memory.devices import Device
+from backends.local.memory.offload import footprint
 from backends.local.options import OFFLOADS, QUANTIZATIONS
-from backends.local.placement import footprint
-from backends.local.work import Recipe
 
 _GIGABYTE: Final = 1_000_000_000
 

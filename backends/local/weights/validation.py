@@ -13,9 +13,9 @@ import diffusers
 import torch
 
 from backends.errors import MissingWeights, NotReady
-from backends.local.sources import class_of
-from backends.local.weights import whole_numbers
-from backends.local.work import Recipe
+from backends.local.job import Recipe
+from backends.local.weights.headers import whole_numbers
+from backends.local.weights.sources import class_of
 
 _ENOUGH: Final = 0.99
 """Share of a part's numbers that its files must hold: a buffer or two may be left out of them."""

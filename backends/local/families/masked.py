@@ -12,10 +12,10 @@ import torch
 from diffusers.pipelines.deprecated.amused.pipeline_amused_img2img import AmusedImg2ImgPipeline
 
 from backends.base import Event
-from backends.local.family import Family
-from backends.local.pen import OneByOne, Pen
-from backends.local.preview import Look, codebook_of, decoded, token_look
-from backends.local.work import Work
+from backends.local.families.base import Family
+from backends.local.families.pipeline_call import OneByOne, Pen
+from backends.local.families.preview import Look, codebook_of, decoded, token_look
+from backends.local.job import Work
 
 
 class Masked(Family):

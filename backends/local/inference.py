@@ -11,21 +11,21 @@ from typing import Any, Final
 
 from backends.base import Event, Honour, Loading, Picture, Receipt
 from backends.errors import BadInput, OutOfMemory, Refused
-from backends.local.adapters import state
-from backends.local.advice import advice
-from backends.local.device import Device, free
-from backends.local.embeddings import remembering
-from backends.local.failures import lost_its_device, ran_out_of_memory
-from backends.local.inversions import knowing
-from backends.local.loras import wear
-from backends.local.memory import Pool
-from backends.local.pen import Pen
-from backends.local.pipelines import Loaded, load_controlnet, load_pipeline, measure
-from backends.local.placement import fitting, footprint, rest, unhooked
-from backends.local.reading import left_out
+from backends.local.acceleration import switched
+from backends.local.adapters.lora import wear
+from backends.local.adapters.references import state
+from backends.local.adapters.textual_inversion import knowing
+from backends.local.errors import lost_its_device, ran_out_of_memory
+from backends.local.families.pipeline_call import Pen
+from backends.local.job import Recipe, Work
+from backends.local.loading import Loaded, load_controlnet, load_pipeline, measure
+from backends.local.memory.advice import advice
+from backends.local.memory.cache import Pool
+from backends.local.memory.devices import Device, free
+from backends.local.memory.offload import fitting, footprint, rest, unhooked
 from backends.local.schedulers import fresh
-from backends.local.switches import switched
-from backends.local.work import Recipe, Work
+from backends.local.text.embedding_cache import remembering
+from backends.local.text.truncation import left_out
 
 # Pictures that go through together: eight of 512x512, two of 1024x1024.
 _TOGETHER: Final = 2 * 1024 * 1024

@@ -17,11 +17,11 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 from backends.base import Event
 from backends.errors import BadInput
-from backends.local.device import Device
-from backends.local.pen import Pen
-from backends.local.preview import Look
-from backends.local.sources import variant_in
-from backends.local.work import Recipe, Work
+from backends.local.families.pipeline_call import Pen
+from backends.local.families.preview import Look
+from backends.local.job import Recipe, Work
+from backends.local.memory.devices import Device
+from backends.local.weights.sources import variant_in
 
 
 class Family:

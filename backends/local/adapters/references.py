@@ -23,9 +23,9 @@ from typing import Final
 
 from backends.base import Config
 from backends.errors import BackendError, BadInput, MissingWeights, NotReady
-from backends.local.failures import PICKLED
-from backends.local.sources import PICKLES, snapshot
-from backends.local.work import Adapter
+from backends.local.errors import PICKLED
+from backends.local.job import Adapter
+from backends.local.weights.sources import PICKLES, snapshot
 from backends.paths import PROJECT
 
 LORA: Final = "LoRA"

@@ -25,12 +25,12 @@ from torch import nn
 
 from backends.base import Honour
 from backends.errors import BadInput, MissingPackage
-from backends.local.device import Device
+from backends.local.job import Recipe
+from backends.local.memory.devices import Device
 from backends.local.options import OFFLOADS, QUANTIZATIONS
-from backends.local.work import Recipe
 
 if TYPE_CHECKING:
-    from backends.local.pipelines import Loaded
+    from backends.local.loading import Loaded
 
 PACKAGES: Final = 'Install the extra for it: pip install -e ".[quantized]"'
 _UNPACKED: Final = ("vae", "vqvae", "movq", "safety_checker", "image_encoder")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from backends.errors import MissingWeights, NotReady
-from backends.local.failures import PICKLED
+from backends.local.errors import PICKLED
 from backends.paths import PROJECT
 
 PICKLES: Final = frozenset({".bin", ".ckpt", ".pt", ".pth", ".pkl"})

@@ -14,19 +14,20 @@ from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING
 
 from backends.base import Event, Loading
-from backends.local import device, zerogpu
-from backends.local.memory import Pool
-from backends.local.work import Work
+from backends.local import zerogpu
+from backends.local.job import Work
+from backends.local.memory import devices
+from backends.local.memory.cache import Pool
 from backends.local.zerogpu import Emit, Stopped
 
 if TYPE_CHECKING:
-    from backends.local.draw import Place
+    from backends.local.inference import Place
 
 
 class Machine:
     """A worker for one device; its thread starts with the first run."""
 
-    def __init__(self, wanted: str = device.AUTO, budgets: device.Budgets | None = None) -> None:
+    def __init__(self, wanted: str = devices.AUTO, budgets: devices.Budgets | None = None) -> None:
         self._wanted, self._budgets = wanted, budgets
         self._awake = False
         self._draw = zerogpu.mark(self._draw_here)
@@ -34,15 +35,15 @@ class Machine:
     @cached_property
     def place(self) -> "Place":
         """The device and its memory. Imports torch: for the worker, not for the event loop."""
-        from backends.local.draw import Place
-        from backends.local.placement import move
+        from backends.local.inference import Place
+        from backends.local.memory.offload import move
 
-        chosen = device.choose(self._wanted, self._budgets)
+        chosen = devices.choose(self._wanted, self._budgets)
         return Place(
             chosen,
             Pool(
                 chosen.bound,
-                freed=lambda: device.free(chosen),
+                freed=lambda: devices.free(chosen),
                 ram=chosen.ram or 0,
                 move=None if chosen.ram is None else partial(move, chosen),
             ),
@@ -99,14 +100,14 @@ class Machine:
         if not self._awake:
             emit(Loading(message="starting PyTorch"))
         woke = self._wake()
-        from backends.local.draw import draw
+        from backends.local.inference import draw
 
         draw(self.place, work, emit, woke=woke)
 
     def _wake(self) -> float:
         """Import torch and diffusers; returns the seconds that it took."""
         began = time.monotonic()
-        importlib.import_module("backends.local.draw")
+        importlib.import_module("backends.local.inference")
         _ = self.place
         self._awake = True
         return time.monotonic() - began
@@ -116,6 +117,6 @@ class Machine:
 
 
 @cache
-def machine(wanted: str, budgets: device.Budgets) -> Machine:
+def machine(wanted: str, budgets: devices.Budgets) -> Machine:
     """The machine for these settings: every backend on this computer shares one."""
     return Machine(wanted, budgets)

@@ -20,9 +20,9 @@ from PIL import Image
 from backends.base import Event, Honour, Picture, Preview, Progress, Value
 from backends.errors import BadInput
 from backends.images import encoding
-from backends.local.loras import fingerprint
-from backends.local.preview import Budget, Look
-from backends.local.work import Start, Steering, Work
+from backends.local.adapters.lora import fingerprint
+from backends.local.families.preview import Budget, Look
+from backends.local.job import Start, Steering, Work
 
 
 class Pen:

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from backends.base import Control, Value
 from backends.errors import BadInput
 from backends.images import encoding, inputs
-from backends.local.failures import explain
+from backends.local.errors import explain
 from backends.preprocessors import PREPROCESSORS, Parameter, Preprocessor
 
 __all__ = ["PREPROCESSORS", "Parameter", "Preprocessor", "control_map"]
@@ -40,7 +40,7 @@ def _make(control: Control, width: int, height: int) -> bytes:
         drawn = picture.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=2.0)
         return encoding.encode(ImageOps.invert(drawn) if preprocessor.name == "invert" else drawn)
     try:
-        from backends.local.detect import detect
+        from backends.local.control.detectors import detect
 
         return encoding.encode(detect(preprocessor, settings, picture, width, height))
     except Exception as error:

@@ -12,11 +12,11 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
 from backends.base import Loading
-from backends.local.adapters import only_one
-from backends.local.sources import SHARED, STAGE, Source, class_of, repository, unfinished
+from backends.local.adapters.references import only_one
+from backends.local.weights.sources import SHARED, STAGE, Source, class_of, repository, unfinished
 
 if TYPE_CHECKING:
-    from backends.local.machine import Machine
+    from backends.local.worker import Machine
 
 _WEIGHTS: Final = re.compile(r"diffusion_pytorch_model[^/]*\.safetensors[^/]*")
 _NOT_BY_DIFFUSERS: Final = frozenset({"VQDiffusionPipeline"})

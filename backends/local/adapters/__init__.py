@@ -1,0 +1,1 @@
+"""LoRA files and textual inversions: where they lie, and how a pipeline takes them."""

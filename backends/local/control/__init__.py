@@ -1,0 +1,1 @@
+"""Control maps: preprocessors that make them from pictures."""

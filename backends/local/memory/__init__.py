@@ -1,0 +1,1 @@
+"""Device memory: budgets, the cache of loaded models, offload and packed weights."""

@@ -1,0 +1,1 @@
+"""Prompts: cached embeddings, and what exceeds a tokenizer."""

@@ -1,0 +1,1 @@
+"""Weight files: where they lie, their headers, whether they are sound."""
