@@ -5,7 +5,7 @@ import importlib
 import json
 import sys
 
-from backends.miniatures import world
+from backends.miniatures.world import scene
 
 NAMES = ("diffusion", "masked", "discrete", "autoregressive", "cascade", "canny", "clip")
 FAMILIES = ("diffusion", "masked", "discrete", "autoregressive", "cascade")
@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--widen", type=int, metavar="STEPS", help="learn what is new in the world, keep the rest"
     )
     trains.add_argument(
-        "--new", choices=world.KINDS, help=f"what of the world is new to --widen: {world.NEW}"
+        "--new", choices=scene.KINDS, help=f"what of the world is new to --widen: {scene.NEW}"
     )
     scores = commands.add_parser("score", help="draw held-out scenes and judge them by rule")
     scores.add_argument("name", choices=NAMES, nargs="?")
@@ -58,7 +58,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _train(name: str, how: str | None, *, steps: int, **settings: str) -> None:
-    miniature = importlib.import_module(f"backends.miniatures.{MODULES.get(name, name)}")
+    miniature = importlib.import_module(
+        f"backends.miniatures.training.models.{MODULES.get(name, name)}"
+    )
     if how is None:
         miniature.train()
     else:
@@ -66,7 +68,7 @@ def _train(name: str, how: str | None, *, steps: int, **settings: str) -> None:
 
 
 def _score(name: str, count: int, *, as_json: bool) -> None:
-    from backends.miniatures.score import score
+    from backends.miniatures.training.evaluation.score import score
 
     result = score(name, count)
     if as_json:
@@ -85,8 +87,8 @@ def _score(name: str, count: int, *, as_json: bool) -> None:
 
 
 def _score_all(count: int, *, as_json: bool) -> None:
-    from backends.miniatures.score import score_all
-    from backends.miniatures.table import markdown
+    from backends.miniatures.training.evaluation.score import score_all
+    from backends.miniatures.training.evaluation.table import markdown
 
     if as_json:
         print(json.dumps([result.as_dict() for result in score_all(count)]))

@@ -172,7 +172,7 @@ def test_a_kind_that_is_steered_by_one_says_so() -> None:
 
 
 async def test_the_miniature_follows_two_maps_at_once(local: Local) -> None:
-    from backends.miniatures.edges import agreement, canny
+    from backends.miniatures.world.edges import agreement, canny
 
     model = load().find("miniature/diffusion")
     circle, square = (

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from backends.miniatures import world
-from backends.miniatures.check import Verdict, judge
-from backends.miniatures.sight import View, components, look
-from backends.miniatures.textures import TEXTURES, pattern
-from backends.miniatures.world import COLOURS, SHAPES, SIZES, Scene, Thing
+from backends.miniatures.world import scene as world
+from backends.miniatures.world.adherence import Verdict, judge
+from backends.miniatures.world.recognition import View, components, look
+from backends.miniatures.world.scene import COLOURS, SHAPES, SIZES, Scene, Thing
+from backends.miniatures.world.textures import TEXTURES, pattern
 
 COUNT = 300
 

@@ -10,10 +10,11 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
-from backends.miniatures import captions, world
-from backends.miniatures.score import Count, Score
-from backends.miniatures.shapes import HOLLOW
-from backends.miniatures.table import markdown
+from backends.miniatures.training.evaluation.score import Count, Score
+from backends.miniatures.training.evaluation.table import markdown
+from backends.miniatures.world import captions
+from backends.miniatures.world import scene as world
+from backends.miniatures.world.shapes import HOLLOW
 
 
 def scenes(count: int, kind: str | None = None) -> list[world.Scene]:
@@ -22,7 +23,7 @@ def scenes(count: int, kind: str | None = None) -> list[world.Scene]:
 
 
 def test_a_neighbour_is_another_scene_of_this_world() -> None:
-    from backends.miniatures.clip import neighbour
+    from backends.miniatures.training.models.clip import neighbour
 
     dice = random.Random(0)
     for scene in scenes(200):
@@ -46,15 +47,15 @@ def test_a_neighbour_is_another_scene_of_this_world() -> None:
 def test_tokens_are_masked_and_replaced_as_the_schedule_says() -> None:
     import torch
 
-    from backends.miniatures import tokens
-    from backends.miniatures.mask_and_replace import TIMES, noised
+    from backends.miniatures.training.codecs import codebook
+    from backends.miniatures.training.models.discrete_noise import TIMES, noised
 
     torch.manual_seed(0)
     codes = torch.full((2000, 64), 7)
     shares = dict[int, tuple[float, float]]()
     for time in (0, TIMES // 2, TIMES - 1):
         shown, touched = noised(codes, torch.full((len(codes),), time))
-        masked = shown == tokens.count()
+        masked = shown == codebook.count()
         assert not (masked & ~touched).any()
         assert (shown[~touched] == 7).all()
         replaced = touched & ~masked
@@ -67,7 +68,8 @@ def test_tokens_are_masked_and_replaced_as_the_schedule_says() -> None:
 
 @pytest.mark.parametrize("text", ["", "🎉 مرحبا", "a red star left of a blue ring."])
 def test_any_text_has_tokens_and_the_world_s_words_have_one_each(text: str) -> None:
-    from backends.miniatures import reader, vocabulary
+    from backends.miniatures.training.text import bpe as vocabulary
+    from backends.miniatures.training.text import t5 as reader
 
     t5, bpe = reader.build_tokenizer(), vocabulary.build()
     for tokenizer in (t5, bpe):
@@ -78,7 +80,7 @@ def test_any_text_has_tokens_and_the_world_s_words_have_one_each(text: str) -> N
 
 
 def test_a_prompt_is_padded_on_the_left_and_its_words_can_be_blanked() -> None:
-    from backends.miniatures import vocabulary
+    from backends.miniatures.training.text import bpe as vocabulary
 
     tokenizer = vocabulary.build()
     start, pad, image = (
@@ -95,7 +97,7 @@ def test_a_prompt_is_padded_on_the_left_and_its_words_can_be_blanked() -> None:
 
 
 def test_the_miniature_clip_reads_the_sentence_and_not_the_colours_alone() -> None:
-    from backends.miniatures.clip import judge, neighbour
+    from backends.miniatures.training.models.clip import judge, neighbour
 
     dice = random.Random(7)
     asked = scenes(60, kind="pair")
@@ -124,7 +126,8 @@ def test_a_cascade_s_stage_learns_in_the_number_type_that_a_processor_is_fastest
 ) -> None:
     import torch
 
-    from backends.miniatures import cascade, reader
+    from backends.miniatures.training.models import cascade
+    from backends.miniatures.training.text import t5 as reader
 
     tokenizer = reader.build_tokenizer()
     painter = cascade.Painter(cascade.build(), reader.build(tokenizer)).to(getattr(torch, kind))
@@ -138,12 +141,12 @@ def test_a_cascade_s_stage_learns_in_the_number_type_that_a_processor_is_fastest
 
 
 def test_what_there_is_to_see_counts_most_and_a_texture_is_something_to_see() -> None:
-    from backends.miniatures import data
+    from backends.miniatures.training.loop import dataset
 
     (star,) = scenes(1, kind="single")
     place = star.things[0]
     woven = replace(star, texture="striped")
-    plain, textured = data.importance([star, woven], side=16, emphasis=5)
+    plain, textured = dataset.importance([star, woven], side=16, emphasis=5)
     column, row = int(place.x // 8), int(place.y // 8)
     assert plain[0, row, column] == pytest.approx(5 * float(plain.min()))
     ground, thing = float(textured.min()), float(textured[0, row, column])
@@ -155,13 +158,16 @@ def test_a_decoder_that_stood_still_while_another_part_learned_can_go_on(
 ) -> None:
     import torch
 
-    from backends.miniatures import autoregressive, data, decoder, tokens, vocabulary
+    from backends.miniatures.training.codecs import codebook, decoder
+    from backends.miniatures.training.loop import dataset
+    from backends.miniatures.training.models import autoregressive
+    from backends.miniatures.training.text import bpe as vocabulary
 
     monkeypatch.chdir(tmp_path)  # checkpoints lie below the folder that one is in
     model = autoregressive.build(vocabulary.build())
     vq = autoregressive.Writer(model).model.model.vqmodel  # frozen, as `refine` has it
     before = vq.decoder.conv_out.weight.clone()
-    drawn = torch.stack([tokens.of(scene) for scene in data.scenes(4)]).flatten(1)
-    plan = decoder.Plan(name="short", steps=2, depth=tokens.TOKEN, batch=2, whole_share=1)
+    drawn = torch.stack([codebook.of(scene) for scene in dataset.scenes(4)]).flatten(1)
+    plan = decoder.Plan(name="short", steps=2, depth=codebook.TOKEN, batch=2, whole_share=1)
     decoder.train(plan, vq, drawn, cast(decoder.Lookup, vq.quantize.get_codebook_entry))
     assert not torch.equal(vq.decoder.conv_out.weight, before)

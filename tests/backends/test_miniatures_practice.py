@@ -14,20 +14,10 @@ from torch.nn import functional as F
 from transformers import JanusForConditionalGeneration, JanusProcessor
 
 from backends.local.families.discrete import read as open_folder
-from backends.miniatures import (
-    autoregressive,
-    discrete,
-    mask_and_replace,
-    masked,
-    text,
-    tokens,
-    vocabulary,
-    world,
-)
 from backends.miniatures.__main__ import main
-from backends.miniatures.check import fulfils
 from backends.miniatures.defaults import EXAMPLE
-from backends.miniatures.practice import (
+from backends.miniatures.training.codecs import codebook
+from backends.miniatures.training.finetuning.reward import (
     Batch,
     Draw,
     Practice,
@@ -39,8 +29,12 @@ from backends.miniatures.practice import (
     token_loss,
     trainee_of,
 )
-from backends.miniatures.precision import at_border, fast_type
-from backends.miniatures.sight import look
+from backends.miniatures.training.loop.precision import at_border, fast_type
+from backends.miniatures.training.models import autoregressive, discrete, discrete_noise, masked
+from backends.miniatures.training.text import bpe, clip
+from backends.miniatures.world import scene as world
+from backends.miniatures.world.adherence import fulfils
+from backends.miniatures.world.recognition import look
 
 STAR = world.Scene("white", (world.Thing("star", "red", "large", 64, 64, 25.0),), "centre")
 EMPTY = replace(STAR, things=())
@@ -206,36 +200,36 @@ def by_masked(sentences: list[str]) -> torch.Tensor:
     """Codes as the masked miniature draws them while it practises."""
     pipe = AmusedPipeline.from_pretrained(str(masked.FOLDER))
     filler = masked.Filler(pipe.transformer, pipe.text_encoder)
-    return masked.filled(filler.eval(), text.Tokens(pipe.tokenizer)(sentences))
+    return masked.filled(filler.eval(), clip.Tokens(pipe.tokenizer)(sentences))
 
 
 def by_autoregressive(sentences: list[str]) -> torch.Tensor:
     """Codes as the autoregressive one does."""
     folder = str(autoregressive.FOLDER)
     writer = autoregressive.Writer(JanusForConditionalGeneration.from_pretrained(folder))
-    read = vocabulary.Prompts(JanusProcessor.from_pretrained(folder).tokenizer)
+    read = bpe.Prompts(JanusProcessor.from_pretrained(folder).tokenizer)
     numbers, mask = read(sentences, [False] * len(sentences))
-    return autoregressive.written(writer.eval(), numbers, mask).unflatten(1, (tokens.CELLS, -1))
+    return autoregressive.written(writer.eval(), numbers, mask).unflatten(1, (codebook.CELLS, -1))
 
 
 def by_discrete(sentences: list[str]) -> torch.Tensor:
     """Codes as the discrete one does."""
     pipe = open_folder(discrete.FOLDER)
     restorer = discrete.Restorer(pipe.transformer, pipe.text_encoder).eval()
-    codes = discrete.restored(restorer, text.Tokens(pipe.tokenizer)(sentences))
-    return codes.unflatten(1, (tokens.CELLS, -1))
+    codes = discrete.restored(restorer, clip.Tokens(pipe.tokenizer)(sentences))
+    return codes.unflatten(1, (codebook.CELLS, -1))
 
 
 def test_what_was_before_is_drawn_as_the_scheduler_says() -> None:
     torch.manual_seed(0)
-    schedule, number, clean = cast(Any, mask_and_replace.scheduler()), tokens.count(), 5
+    schedule, number, clean = cast(Any, discrete_noise.scheduler()), codebook.count(), 5
     sure = torch.full((1, number, 1), -70.0)
     sure[0, clean] = 0
     for now in (number, clean, 9):
         codes = torch.full((4000, 64), now)
-        for time in (1, mask_and_replace.TIMES // 2, mask_and_replace.TIMES - 1):
+        for time in (1, discrete_noise.TIMES // 2, discrete_noise.TIMES - 1):
             chances = schedule.q_posterior(sure, torch.tensor([[now]]), torch.tensor(time)).exp()
-            found = mask_and_replace.before(codes, torch.full_like(codes, clean), time)
+            found = discrete_noise.before(codes, torch.full_like(codes, clean), time)
             for token in (clean, 9, number):
                 share = float((found == token).float().mean())
                 assert share == pytest.approx(float(chances[0, token, 0]), abs=0.006)
@@ -248,7 +242,7 @@ def test_a_scene_s_tokens_show_the_scene_without_a_decoder(kind: str) -> None:
         scene = world.sample(dice, kind=kind)
         if len(scene.things) == 4 and scene.things[0].size == "large":
             continue  # no cell may be left that is all background
-        assert fulfils(look(tokens.shown(tokens.of(scene))), scene, full=True)
+        assert fulfils(look(codebook.shown(codebook.of(scene))), scene, full=True)
 
 
 @pytest.mark.parametrize("draw", [by_masked, by_discrete, by_autoregressive])
@@ -257,9 +251,9 @@ def test_families_of_tokens_draw_for_practice_what_their_pipelines_draw(
 ) -> None:
     torch.manual_seed(3)
     codes = draw([EXAMPLE] * 32)
-    assert codes.shape == (32, tokens.CELLS, tokens.CELLS)
-    assert int(codes.max()) < tokens.count()  # none is still masked
-    views = [look(tokens.shown(each)) for each in codes]
+    assert codes.shape == (32, codebook.CELLS, codebook.CELLS)
+    assert int(codes.max()) < codebook.count()  # none is still masked
+    views = [look(codebook.shown(each)) for each in codes]
     right = [
         view.background == "white"
         and [(thing.colour, thing.shape) for thing in sorted(view.things, key=lambda t: t.x)]

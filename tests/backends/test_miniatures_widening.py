@@ -10,9 +10,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from backends.miniatures import captions, data, text, tokens, widening, world
-from backends.miniatures.lessons import Lesson, Pictures, kind, turns
-from backends.miniatures.training import Stage
+from backends.miniatures.training.codecs import codebook
+from backends.miniatures.training.finetuning import continual
+from backends.miniatures.training.finetuning.curriculum import Lesson, Pictures, kind, turns
+from backends.miniatures.training.loop import dataset
+from backends.miniatures.training.loop.trainer import Stage
+from backends.miniatures.training.text import clip
+from backends.miniatures.world import captions
+from backends.miniatures.world import scene as world
 
 
 class Says(nn.Module):
@@ -39,30 +44,30 @@ def test_every_second_scene_is_new_and_without_a_past_scenes_come_as_they_come()
 
 def test_of_old_scenes_a_model_is_to_think_what_it_thought_of_new_ones_the_truth() -> None:
     torch.manual_seed(0)
-    before = Says(torch.randn(tokens.count()))
+    before = Says(torch.randn(codebook.count()))
     learner = copy.deepcopy(before)
     with torch.no_grad():  # no thought of strokes, whatever the logits were
-        learner.logits[tokens.grounded() :] = -30
+        learner.logits[codebook.grounded() :] = -30
     scenes = random.Random(1).sample(Lesson(before).scenes(8), 8)
     new = Lesson(before).is_new(scenes)
-    codes = torch.stack([tokens.of(scene) for scene in scenes])
+    codes = torch.stack([codebook.of(scene) for scene in scenes])
     everywhere, drawn_so = torch.ones_like(codes).bool(), Pictures(scenes, codes)
     errors = Lesson(before).token_errors(learner, (codes, everywhere), drawn_so).view(8, -1)
     (pull,) = torch.autograd.grad(errors[~new].sum(), learner.logits, retain_graph=True)
     assert pull.abs().max() < 1e-3
     (pull,) = torch.autograd.grad(errors[new].sum(), learner.logits)
-    drawn = F.one_hot(codes[new].flatten(), tokens.count()).sum(0)
-    assert pull[drawn > 0].max() < 0 and (drawn[tokens.grounded() :] > 0).any()
+    drawn = F.one_hot(codes[new].flatten(), codebook.count()).sum(0)
+    assert pull[drawn > 0].max() < 0 and (drawn[codebook.grounded() :] > 0).any()
     alone = Lesson().token_errors(learner, (codes, everywhere), drawn_so).view(8, -1)
     assert torch.allclose(alone[new], errors[new]) and not torch.allclose(alone, errors)
 
 
 def test_what_knows_strokes_keeps_them_when_something_else_is_new() -> None:
     torch.manual_seed(0)
-    before = Says(torch.randn(tokens.count()))
+    before = Says(torch.randn(codebook.count()))
     lesson = Lesson(before, "textured")
     scenes = [scene for scene in lesson.scenes(200) if kind(scene) == "outlined"]
-    codes = torch.stack([tokens.of(scene) for scene in scenes])
+    codes = torch.stack([codebook.of(scene) for scene in scenes])
     given, drawn_so = (codes, torch.ones_like(codes).bool()), Pictures(scenes, codes)
     learner = copy.deepcopy(before)
     errors = lesson.token_errors(learner, given, drawn_so)
@@ -82,18 +87,18 @@ def test_a_painter_s_target_is_the_truth_of_new_scenes_and_what_was_said_of_old_
 
 def test_a_model_that_grows_by_strokes_says_of_all_other_tokens_what_it_said() -> None:
     torch.manual_seed(0)
-    known, further = tokens.grounded(), 1
-    small, large = nn.Embedding(known + further, 4), nn.Embedding(tokens.count() + further, 4)
-    table = widening.grown(small, large).weight.detach()
+    known, further = codebook.grounded(), 1
+    small, large = nn.Embedding(known + further, 4), nn.Embedding(codebook.count() + further, 4)
+    table = continual.grown(small, large).weight.detach()
     assert torch.equal(table[:known], small.weight[:known])
     assert torch.equal(table[-further:], small.weight[-further:])
     assert torch.equal(
-        widening.grown(large, nn.Embedding(tokens.count() + further, 4)).weight, table
+        continual.grown(large, nn.Embedding(codebook.count() + further, 4)).weight, table
     )
     # A stroke begins as a filled piece of its colour.
-    red = table[tokens.flat("red") : tokens.flat("orange")]
+    red = table[codebook.flat("red") : codebook.flat("orange")]
     heart = world.Thing("heart", "red", "large", 64, 64, 25.0, outlined=True)
-    drawn = tokens.of(world.Scene("white", (heart,))).flatten()
+    drawn = codebook.of(world.Scene("white", (heart,))).flatten()
     strokes = table[drawn[drawn >= known]]
     assert len(strokes) > 5 and all((row == red).all(1).any() for row in strokes)
 
@@ -104,17 +109,17 @@ def test_after_a_break_a_model_is_still_told_what_it_said_before_the_first_step(
     monkeypatch.chdir(tmp_path)
     stage, first = Stage("wider", 5, 1e-3), Says(torch.zeros(3))
     codes = torch.zeros(2, dtype=torch.int64), torch.ones(2).bool()
-    assert widening.lesson(first, stage).before is not first
+    assert continual.lesson(first, stage).before is not first
     exported_since = Says(torch.ones(3))
-    again = widening.lesson(exported_since, stage).before
+    again = continual.lesson(exported_since, stage).before
     assert again is not None and not again(*codes).any()
-    widening.done(stage)
-    afresh = widening.lesson(exported_since, stage).before
+    continual.done(stage)
+    afresh = continual.lesson(exported_since, stage).before
     assert afresh is not None and again(*codes).sum() < afresh(*codes).sum()
 
 
 def test_cached_codes_come_in_turns_too() -> None:
-    scenes = data.scenes(200)
+    scenes = dataset.scenes(200)
     lesson = Lesson(nn.Identity(), "textured")
     batches = lesson.batches(torch.arange(200), scenes)
     chosen, _, drawn = batches.draw(40)
@@ -127,11 +132,11 @@ def test_an_encoder_that_is_asked_says_more_of_what_is_new_and_the_same_of_the_r
 ) -> None:
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
-    tokenizer = text.write_tokenizer(tmp_path / "tokenizer")
-    encoder = text.build(tokenizer)
-    read = widening.by_clip(tokenizer, "text_embeds")
+    tokenizer = clip.write_tokenizer(tmp_path / "tokenizer")
+    encoder = clip.build(tokenizer)
+    read = continual.by_clip(tokenizer, "text_embeds")
     first = copy.deepcopy(encoder.state_dict())
-    found = widening.asked(encoder, read, Stage("short", 40, 7e-4))
+    found = continual.asked(encoder, read, Stage("short", 40, 7e-4))
     assert all(torch.equal(value, first[name]) for name, value in encoder.state_dict().items())
 
     scenes = Lesson(nn.Identity()).scenes(64)

@@ -9,9 +9,10 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from backends.miniatures import captions, textures, world
-from backends.miniatures.textures import CELL, TEXTURES
-from backends.miniatures.world import COLOURS, SIDE, Scene, Thing
+from backends.miniatures.world import captions, textures
+from backends.miniatures.world import scene as world
+from backends.miniatures.world.scene import COLOURS, SIDE, Scene, Thing
+from backends.miniatures.world.textures import CELL, TEXTURES
 
 
 def scenes(count: int, seed: int = 0, **wishes: object) -> list[Scene]:
@@ -220,7 +221,8 @@ def test_the_relation_is_told_from_either_side() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["backends.miniatures", "backends.miniatures.check", "backends.miniatures.__main__"]
+    "module",
+    ["backends.miniatures", "backends.miniatures.world.adherence", "backends.miniatures.__main__"],
 )
 def test_nothing_here_needs_torch(module: str) -> None:
     code = f"import sys, {module}; sys.exit('torch' in sys.modules or 'diffusers' in sys.modules)"

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from backends.miniatures.check import judge
 from backends.miniatures.defaults import EXAMPLE, FAMILIES
-from backends.miniatures.sight import look
-from backends.miniatures.world import Scene, Thing
+from backends.miniatures.world.adherence import judge
+from backends.miniatures.world.recognition import look
+from backends.miniatures.world.scene import Scene, Thing
 from compare.catalogue import load
 
 pytest.importorskip("torch", reason='The miniatures draw: pip install -e ".[local]".')

@@ -1,0 +1,1 @@
+"""How the miniatures were trained; imported only by its own command and tests."""

@@ -1,0 +1,1 @@
+"""Drawing held-out scenes and scoring them."""

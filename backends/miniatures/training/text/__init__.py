@@ -1,0 +1,1 @@
+"""Text encoders and tokenizers: CLIP, T5, byte-pair encoding."""

@@ -1,0 +1,81 @@
+"""The vocabulary of the autoregressive miniature: byte-level BPE, as its large relatives have it.
+
+Every word of the world becomes one token; any other text, in any script, falls back to bytes.
+"""
+
+import random
+from typing import Any, Final, cast
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import PreTrainedTokenizerFast
+
+from backends.miniatures.world import captions, scene
+
+START: Final = "<|begin_of_sentence|>"
+PAD: Final = "<|pad|>"
+IMAGE: Final = "<image_placeholder>"
+IMAGE_START: Final = "<begin_of_image>"
+IMAGE_END: Final = "<end_of_image>"
+SIZE: Final = 700
+SENTENCES: Final = 6000
+SPELT: Final = 20
+"""Times that every word is shown besides, so that the rare ones become tokens too."""
+
+
+def build() -> PreTrainedTokenizerFast:
+    """Learn the merges from captions, always the same ones."""
+    inner = Tokenizer(models.BPE())
+    inner.pre_tokenizer = cast(Any, pre_tokenizers.ByteLevel(add_prefix_space=True))
+    inner.decoder = cast(Any, decoders.ByteLevel())
+    special = [START, PAD, IMAGE, IMAGE_START, IMAGE_END]
+    letters = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=SIZE, special_tokens=special, initial_alphabet=letters, show_progress=False
+    )
+    dice = random.Random(0)
+    sentences = [captions.write(scene.sample(dice), dice) for _ in range(SENTENCES)]
+    inner.train_from_iterator(sentences + SPELT * [" ".join(captions.words())], trainer)
+    number = inner.token_to_id(START)
+    inner.post_processor = cast(
+        Any, processors.TemplateProcessing(single=f"{START} $A", special_tokens=[(START, number)])
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=inner,
+        bos_token=START,
+        eos_token=PAD,
+        pad_token=PAD,
+        extra_special_tokens={
+            "image_token": IMAGE,
+            "boi_token": IMAGE_START,
+            "eoi_token": IMAGE_END,
+        },
+        padding_side="left",
+        model_max_length=64,
+    )
+
+
+class Prompts:
+    """Captions to token numbers, as the processor writes them, without asking it twice a word."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        self._tokenizer = tokenizer
+        named = tokenizer.convert_tokens_to_ids([START, PAD, IMAGE_START])
+        self._start, self._pad, self._image = cast("list[int]", named)
+
+    def __call__(self, sentences: list[str], empty: list[bool]) -> tuple[torch.Tensor, ...]:
+        """Numbers and attention mask, both (batch, longest), padded on the left.
+
+        Where a sentence is to be `empty`, padding stands in for its words, as it does for the
+        other half of classifier-free guidance.
+        """
+        rows = cast("list[list[int]]", self._tokenizer(sentences)["input_ids"])
+        length = max(map(len, rows)) + 1
+        numbers = torch.full((len(rows), length), self._pad)
+        mask = torch.zeros(len(rows), length, dtype=torch.long)
+        for index, (row, blank) in enumerate(zip(rows, empty, strict=True)):
+            words = [self._pad] * (len(row) - 1) if blank else row[1:]
+            written = [self._start, *words, self._image]
+            numbers[index, length - len(written) :] = torch.tensor(written)
+            mask[index, length - len(written) :] = 1
+        return numbers, mask
