@@ -26,7 +26,7 @@ def main() -> None:
     # What is imported and built now stays. Looking for garbage among its million objects would be
     # a quarter of the start; `serve` begins to look once the page stands.
     gc.disable()
-    from compare.servers import load_all
+    from compare.catalogue.user_models import load_all
     from compare.settings import Settings, SettingsError
     from ui.board import Renderer
     from ui.context import Context

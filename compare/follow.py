@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 from compare.records import Job
-from compare.store import Store
+from compare.store.store import Store
 
 _POLL_SECONDS = 1.0
 

@@ -5,12 +5,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from backends.base import Backend, Config
-from compare.catalogue import Catalogue
-from compare.rewrite import Rewriter
-from compare.runner import Runner
-from compare.servers import load_all
+from compare.catalogue.catalogue import Catalogue
+from compare.catalogue.user_models import load_all
+from compare.prompts.rewrite import Rewriter
+from compare.runs.runner import Runner
 from compare.settings import Settings
-from compare.store import Store
+from compare.store.store import Store
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from pydantic import Field, PrivateAttr, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from backends.base import Config
-from compare.visit import secret, typed_key, typed_keys
+from compare.visitor_keys import secret, typed_key, typed_keys
 
 _SHARE = "LINEUP_SHARE_KEYS"
 

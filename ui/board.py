@@ -15,10 +15,10 @@ from jinja2 import Environment, FileSystemLoader, select_autoescape
 from markupsafe import Markup
 
 from backends.base import Model, Request
-from compare.catalogue import Catalogue, UnknownModel
-from compare.chain import parent_of, whole
+from compare.catalogue.catalogue import Catalogue, UnknownModel
 from compare.pricing import in_words
 from compare.records import Job, Phase, Run, SavedPicture
+from compare.runs.second_step import parent_of, whole
 from ui.strip import entries
 from ui.theme import PAGE_FILES, asset
 

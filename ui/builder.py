@@ -6,9 +6,9 @@ import gradio as gr
 from gradio.blocks import BlockContext
 from gradio.components import Component
 
-from compare.prompts import Parts, compose
-from compare.template import BadVariants
-from compare.wildcards import Folder
+from compare.prompts.builder import Parts, compose
+from compare.prompts.template import BadVariants
+from compare.prompts.wildcards import Folder
 from ui.context import Context
 from ui.form import QUICK
 

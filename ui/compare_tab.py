@@ -8,13 +8,13 @@ import gradio as gr
 from gradio.blocks import Block
 
 from backends.base import Request
-from compare.catalogue import UnknownModel
-from compare.check import problems
-from compare.faults import StoreError
+from compare.catalogue.catalogue import UnknownModel
 from compare.lineup import Lineup
+from compare.prompts.template import BadVariants
 from compare.records import Run
-from compare.template import BadVariants
-from compare.visit import visit
+from compare.runs.validation import problems
+from compare.store.errors import StoreError
+from compare.visitor_keys import visit
 from ui import form, options, picker, several, shown_run, summary
 from ui.board import Renderer
 from ui.builder import Builder

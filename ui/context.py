@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from backends import registry
 from backends.base import Backend, Config
-from compare.catalogue import Catalogue
+from compare.catalogue.catalogue import Catalogue
 from compare.lineup import Lineup, open_lineup
 from compare.settings import Settings
 

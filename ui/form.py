@@ -13,7 +13,7 @@ import gradio as gr
 from gradio.components import Component
 
 from backends.base import Control, Request, Value
-from compare.rewrite import recorded
+from compare.prompts.rewrite import recorded
 
 OWN = "model's own"
 SIZES = (OWN, "512×512", "768×768", "1024×1024", "1024×1536", "1536×1024")

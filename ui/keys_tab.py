@@ -1,7 +1,7 @@
 """The Keys tab: what each service needs, whether it is there, and a place to type one's own.
 
 A key that is typed here stays in this visitor's session on the server, for this visit, and goes
-with the runs that the visitor starts (compare/visit.py). Nothing writes it anywhere.
+with the runs that the visitor starts (compare/visitor_keys.py). Nothing writes it anywhere.
 """
 
 from collections.abc import Mapping
@@ -16,8 +16,8 @@ from backends.base import Model, Readiness, Service, State
 from backends.errors import BackendError
 from backends.http.errors import place
 from backends.registry import BACKENDS, backend_class
-from compare.faults import StoreError
-from compare.visit import may_type, secret, visit
+from compare.store.errors import StoreError
+from compare.visitor_keys import may_type, secret, visit
 from ui import form
 from ui.context import Context
 

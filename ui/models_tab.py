@@ -6,8 +6,8 @@ from functools import cache
 import gradio as gr
 from jinja2 import Environment, FileSystemLoader, Template, select_autoescape
 
-from compare.faults import StoreError
-from compare.listing import Line, lines
+from compare.catalogue.listing import Line, lines
+from compare.store.errors import StoreError
 from ui.context import Context
 from ui.theme import PAGE_FILES, asset
 

@@ -10,9 +10,9 @@ from markupsafe import Markup
 
 from backends.base import Readiness, Request
 from backends.errors import BackendError
-from compare.faults import StoreError
-from compare.rewrite import ChatModel, Rewritten
-from compare.visit import visit
+from compare.prompts.rewrite import ChatModel, Rewritten
+from compare.store.errors import StoreError
+from compare.visitor_keys import visit
 from ui.context import Context
 from ui.control import SLOW
 from ui.form import QUICK

@@ -23,7 +23,7 @@ from starlette.routing import BaseRoute, Route
 from backends.errors import BackendError
 from compare.follow import UnknownRun
 from compare.records import Run
-from compare.runner import Runner
+from compare.runs.runner import Runner
 from ui.board import Renderer
 from ui.context import Context
 from ui.strip import look

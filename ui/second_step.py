@@ -10,7 +10,7 @@ from gradio.components import Component
 
 from backends.base import Model, Readiness, Request, State, Then
 from backends.fit import STRENGTH
-from compare.catalogue import UnknownModel
+from compare.catalogue.catalogue import UnknownModel
 from compare.lineup import Lineup
 from compare.records import Cost
 from ui.context import Context

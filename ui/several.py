@@ -10,9 +10,9 @@ from gradio.components import Component
 from markupsafe import Markup
 
 from backends.base import Request
-from compare.template import holds_variants
-from compare.variants import MOST, spread
-from compare.wildcards import Folder
+from compare.prompts.template import holds_variants
+from compare.prompts.variants import MOST, spread
+from compare.prompts.wildcards import Folder
 from ui.context import Context
 
 ALL, SOME, OFF = "all", "some", "off"

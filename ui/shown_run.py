@@ -6,12 +6,12 @@ from typing import Any
 import gradio as gr
 from gradio.blocks import Block
 
-from compare.budget import OverBudget
-from compare.catalogue import UnknownModel
-from compare.faults import StoreError
+from compare.catalogue.catalogue import UnknownModel
 from compare.lineup import Lineup
 from compare.records import Run
-from compare.visit import visit
+from compare.runs.budget import OverBudget
+from compare.store.errors import StoreError
+from compare.visitor_keys import visit
 from ui import board, form, summary
 from ui.board import Renderer
 from ui.context import Context

@@ -8,7 +8,7 @@ import pytest
 from backends.base import Config, Event, Model, Picture, Receipt, Request
 from backends.errors import BackendError
 from backends.stability import Stability
-from compare import catalogue
+from compare.catalogue import catalogue
 from tests.backends.stands.stability import KEY
 from tests.servers.stability import StabilityServer
 

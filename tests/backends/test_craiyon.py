@@ -23,7 +23,8 @@ from backends.base import (
 )
 from backends.craiyon import Craiyon
 from backends.errors import BackendError, BadInput, Forbidden, NotReady, ServiceFault, Unanswered
-from compare import catalogue, pricing
+from compare import pricing
+from compare.catalogue import catalogue
 from tests.backends.stands.craiyon import TOKEN
 from tests.servers import pictures
 from tests.servers.craiyon import VERSION, WALL, CraiyonServer, Script

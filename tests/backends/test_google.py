@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from backends.base import Control, Honour, Request, Sending
-from compare.catalogue import load
+from compare.catalogue.catalogue import load
 from compare.pricing import settle
 from tests.backends.google_case import (
     ASK,

@@ -22,7 +22,7 @@ from backends.errors import (
     RetiredModel,
     Unanswered,
 )
-from compare.catalogue import load
+from compare.catalogue.catalogue import load
 from compare.pricing import estimate, settle
 from tests.backends.huggingface_case import ASK, attempt, backend, by, draw, huggingface_server
 from tests.backends.openai_case import kinds, pictures_of, receipt_of

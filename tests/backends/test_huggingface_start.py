@@ -18,7 +18,7 @@ from backends.errors import (
     Unanswered,
 )
 from backends.huggingface.providers import EDITORS
-from compare.catalogue import load
+from compare.catalogue.catalogue import load
 from tests.backends.huggingface_case import attempt, by, draw, huggingface_server
 from tests.backends.openai_case import kinds, pictures_of, receipt_of
 from tests.backends.stands.huggingface import FLAGGED, MODEL, TOKEN

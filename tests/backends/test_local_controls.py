@@ -25,7 +25,7 @@ from backends.errors import BadInput
 from backends.local import Local
 from backends.local.control.maps import control_map
 from backends.local.families.latent import Latent
-from compare.catalogue import load
+from compare.catalogue.catalogue import load
 from tests.backends import tiny_models as tiny
 from tests.backends import tiny_transformers
 from tests.backends.test_local_drawing import events_of, pictures, pixels

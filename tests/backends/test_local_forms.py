@@ -22,7 +22,7 @@ from backends.base import Config, Control, Model, Picture, Readiness, Request, S
 from backends.errors import BackendError, BadInput, MissingWeights
 from backends.local import Local
 from backends.paths import PROJECT
-from compare.catalogue import load
+from compare.catalogue.catalogue import load
 from tests.backends import tiny_adapters as adapters
 from tests.backends import tiny_models as tiny
 from tests.servers.pictures import plain

@@ -16,7 +16,7 @@ from backends.base import Config, Model, Picture, Readiness, Request
 from backends.local import Miniature
 from backends.local.families import discrete
 from backends.paths import PROJECT
-from compare.catalogue import load
+from compare.catalogue.catalogue import load
 
 OURS = PROJECT / "assets" / "miniatures"
 ASK = Request(prompt="a red star on a white background", seed=5, num_inference_steps=3)

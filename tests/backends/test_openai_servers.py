@@ -10,8 +10,8 @@ import pytest
 from backends.base import Config, Event, Model, Picture, Readiness
 from backends.errors import NotReady, ServiceFault, WrongKey
 from backends.openai import OpenAI
-from compare.catalogue import load
-from compare.visit import secret
+from compare.catalogue.catalogue import load
+from compare.visitor_keys import secret
 from tests.backends.openai_case import ASK
 from tests.servers import pictures
 from tests.servers.openai import OpenAIServer

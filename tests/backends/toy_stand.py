@@ -9,7 +9,7 @@ from typing import Self
 
 from backends.base import Backend, Config, Event, Lane, Model, Ready, Request
 from backends.registry import create
-from compare.catalogue import load
+from compare.catalogue.catalogue import load
 from tests.backends.stand import Fault, Stand
 
 

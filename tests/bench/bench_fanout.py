@@ -24,7 +24,7 @@ from pathlib import Path
 
 from backends.base import Config, Model, Picture, Request
 from backends.openai import OpenAI
-from compare.catalogue import Catalogue
+from compare.catalogue.catalogue import Catalogue
 from compare.lineup import open_lineup
 from compare.settings import Settings
 from tests.bench.report import Line, show

@@ -28,7 +28,7 @@ from pathlib import Path
 from backends.base import Backend, Config, Lane, Model, Request
 from backends.google import Google
 from backends.openai import OpenAI
-from compare.catalogue import Catalogue
+from compare.catalogue.catalogue import Catalogue
 from compare.lineup import open_lineup
 from compare.settings import Settings
 from tests.bench.report import Line, show

@@ -23,7 +23,7 @@ from backends.base import (
     Ready,
     Request,
 )
-from compare.catalogue import Catalogue
+from compare.catalogue.catalogue import Catalogue
 from compare.settings import Settings
 from ui.board import Renderer
 from ui.context import Context

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from backends.base import Basis, Price
-from compare.store import Store
+from compare.store.store import Store
 from tests.compare.scripted import Script, World
 
 PAID = Price(basis=Basis.PRICE_LIST, per_image=Decimal("0.02"), source="https://example.org")

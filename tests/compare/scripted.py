@@ -19,10 +19,10 @@ from backends.base import (
     Ready,
     Request,
 )
-from compare.catalogue import Catalogue
-from compare.runner import Runner
+from compare.catalogue.catalogue import Catalogue
+from compare.runs.runner import Runner
 from compare.settings import Settings
-from compare.store import Store
+from compare.store.store import Store
 from tests.servers.pictures import png_chunk
 
 Script = Callable[[Request], AsyncGenerator[Event, None]]

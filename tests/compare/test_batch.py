@@ -8,10 +8,10 @@ import pytest
 
 from backends.base import Request, Sending
 from backends.errors import Outcome
-from compare.batch import beginning, new_ids
-from compare.budget import OverBudget
-from compare.faults import StoreError
-from compare.variants import spread
+from compare.prompts.variants import spread
+from compare.runs.budget import OverBudget
+from compare.store.errors import StoreError
+from compare.store.run_ids import beginning, new_ids
 from tests.compare.conftest import Build
 from tests.compare.runs import Events, finish, good
 

@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 
 from backends.base import Request, Sending
-from compare.budget import OverBudget
+from compare.runs.budget import OverBudget
 from tests.compare.conftest import FREE, Build
 from tests.compare.runs import Events, finish, good
 

@@ -7,8 +7,8 @@ import pytest
 from backends.base import Basis, Model, State
 from backends.miniatures.defaults import FAMILIES, SETTINGS
 from backends.registry import BACKENDS
-from compare.catalogue import UnknownModel, load, status_on, status_sentence
-from compare.entries import BadEntry
+from compare.catalogue.catalogue import UnknownModel, load, status_on, status_sentence
+from compare.catalogue.toml_reader import BadEntry
 
 CATALOGUE = load()
 ENTRY = '[[model]]\nid = "a/b"\nlabel = "B"\nfamily = "f"\nsource = "s"\n'

@@ -10,8 +10,8 @@ import pytest
 
 from backends.base import Control, Progress, Receipt, Request, Sending, Then
 from backends.errors import Outcome, ServiceFault
-from compare.budget import OverBudget
 from compare.records import Job, Phase, Run
+from compare.runs.budget import OverBudget
 from tests.compare.conftest import FREE, Build
 from tests.compare.runs import Events, finish, good
 from tests.compare.scripted import Script, World, picture

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from backends.base import Control, Request, Then
-from compare.catalogue import load
-from compare.check import problems
+from compare.catalogue.catalogue import load
+from compare.runs.validation import problems
 
 CATALOGUE = load()
 GOOD = Request(prompt="a fox", controls=(Control(image=b"x"),))

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from compare import ask
-from compare.commands import app
+from compare.cli import arguments
+from compare.cli.commands import app
 from tests.servers.a1111 import A1111Server
 from tests.servers.a1111_script import Kind
 from tests.servers.chat import REWRITTEN, ChatServer
@@ -289,4 +289,4 @@ def test_ctrl_c_stops_and_shows_what_stands(home: Path, server: OpenAIServer):
 def test_options_are_read_as_what_they_look_like():
     words = ["a.x=1", "a.y=0.5", "a.z=true", "b.s=DDIM", "b.e="]
     expected = {"a": {"x": 1, "y": 0.5, "z": True}, "b": {"s": "DDIM", "e": ""}}
-    assert ask.options(words) == expected
+    assert arguments.options(words) == expected

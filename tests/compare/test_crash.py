@@ -18,8 +18,8 @@ import pytest
 
 from backends.errors import Outcome
 from compare.records import Job, Run
-from compare.recovery import BETWEEN, NOT_BEGUN, NOT_SENT, SENT
-from compare.store import Store
+from compare.store.recovery import BETWEEN, NOT_BEGUN, NOT_SENT, SENT
+from compare.store.store import Store
 from tests.servers.openai import OpenAIServer, Script
 from tests.servers.pictures import plain
 

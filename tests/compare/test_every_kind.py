@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from backends.paths import PROJECT
-from compare.catalogue import load
+from compare.catalogue.catalogue import load
 from tests.backends.stand import Stand, all_stands
 from tests.servers.midjourney import Midjourney
 from tests.servers.openai import OpenAIServer

@@ -1,6 +1,6 @@
 import asyncio
 
-from compare.fanout import Broadcast
+from compare.runs.broadcast import Broadcast
 
 
 async def collect(news: Broadcast[str, int]) -> list[int]:

@@ -3,7 +3,7 @@ import contextlib
 
 from backends.base import Lane
 from backends.errors import RateLimited, ServiceFault
-from compare.lanes import Lanes
+from compare.runs.lanes import Lanes
 
 
 async def test_a_lane_runs_as_many_as_it_is_wide_in_the_order_of_asking():

@@ -8,8 +8,8 @@ import pytest
 
 from backends.base import Basis, Model, Readiness, Ready, State, Status
 from backends.paths import PROJECT
+from compare.catalogue.listing import Line, lines, markdown
 from compare.lineup import build
-from compare.listing import Line, lines, markdown
 from compare.records import Cost
 from compare.settings import Settings
 

@@ -12,7 +12,7 @@ from backends.miniatures.defaults import EXAMPLE, FAMILIES
 from backends.miniatures.world.adherence import judge
 from backends.miniatures.world.recognition import look
 from backends.miniatures.world.scene import Scene, Thing
-from compare.catalogue import load
+from compare.catalogue.catalogue import load
 
 pytest.importorskip("torch", reason='The miniatures draw: pip install -e ".[local]".')
 

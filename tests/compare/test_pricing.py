@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 
 from backends.base import Basis, Model, Price, Receipt, Request, Sizes
-from compare.catalogue import load
+from compare.catalogue.catalogue import load
 from compare.pricing import estimate, in_words, settle, total, uncharged, unsettled
 from compare.records import Cost
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from compare.prompts import Composed, Parts, compose
+from compare.prompts.builder import Composed, Parts, compose
 
 
 def test_all_parts_make_one_prompt_from_the_subject_to_the_finish() -> None:

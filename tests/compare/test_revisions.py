@@ -7,7 +7,7 @@ from pathlib import Path
 
 from backends.base import Control, Request
 from compare.records import Timing
-from compare.store import Store
+from compare.store.store import Store
 
 
 def first_revision(home: Path, requests: Mapping[str, str]) -> None:
@@ -16,7 +16,7 @@ def first_revision(home: Path, requests: Mapping[str, str]) -> None:
     from alembic.config import Config
     from sqlalchemy import create_engine, text
 
-    from compare import migrations
+    from compare.store import migrations
 
     (home / "controls").mkdir(parents=True)
     engine = create_engine(f"sqlite:///{home / 'lineup.db'}")

@@ -7,9 +7,9 @@ import pytest
 
 from backends.base import Readiness, Request
 from backends.errors import BackendError, BadInput, MissingKey, ServiceFault
-from compare.rewrite import Rewriter, Rewritten, recorded
+from compare.prompts.rewrite import Rewriter, Rewritten, recorded
 from compare.settings import Settings
-from compare.visit import visit
+from compare.visitor_keys import visit
 from tests.compare.conftest import Build
 from tests.compare.runs import finish, good
 from tests.servers.chat import REWRITTEN, ChatServer

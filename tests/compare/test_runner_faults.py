@@ -15,7 +15,7 @@ from backends.base import (
     Sending,
 )
 from backends.errors import BadInput, Outcome, Refused, ServiceFault, TimedOut, Unanswered
-from compare.catalogue import UnknownModel
+from compare.catalogue.catalogue import UnknownModel
 from compare.follow import UnknownRun
 from tests.compare.conftest import Build
 from tests.compare.runs import NO, REQUEST, Events, finish, good, only, sent_forever

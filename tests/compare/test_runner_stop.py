@@ -15,10 +15,10 @@ from backends.base import (
     Sending,
 )
 from backends.errors import Outcome, ServiceFault
-from compare.endings import STOPPED_FREE, STOPPED_SENT
-from compare.faults import StoreError
 from compare.follow import UnknownRun
 from compare.records import Phase
+from compare.runs.outcome import STOPPED_FREE, STOPPED_SENT
+from compare.store.errors import StoreError
 from tests.compare.conftest import FREE, Build
 from tests.compare.runs import NO, REQUEST, Events, finish, forever, good, sent_forever, until
 from tests.compare.scripted import picture

@@ -7,10 +7,10 @@ import pytest
 
 from backends.base import Request
 from backends.paths import PROJECT
-from compare.check import problems
+from compare.catalogue.listing import lines
+from compare.catalogue.user_models import load_all
 from compare.lineup import build
-from compare.listing import lines
-from compare.servers import load_all
+from compare.runs.validation import problems
 from compare.settings import Settings, SettingsError
 
 SERVERS = "here=http://127.0.0.1:1/v1 qwen-image org/flux.1, there=http://127.0.0.1:2/v1"

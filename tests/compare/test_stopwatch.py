@@ -1,7 +1,7 @@
 import pytest
 
 from backends.base import Receipt
-from compare.stopwatch import Part, Stopwatch
+from compare.runs.stopwatch import Part, Stopwatch
 
 
 class Clock:

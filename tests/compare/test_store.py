@@ -10,10 +10,10 @@ from pathlib import Path
 
 from backends.base import Basis, Control, Honour, Request, Then
 from backends.errors import Outcome
-from compare.faults import StoreError
 from compare.records import Cost, Phase, Timing
-from compare.recovery import BETWEEN, NOT_BEGUN, NOT_SENT, SENT
-from compare.store import Store
+from compare.store.errors import StoreError
+from compare.store.recovery import BETWEEN, NOT_BEGUN, NOT_SENT, SENT
+from compare.store.store import Store
 from tests.compare.scripted import picture
 from tests.compare.stored import NOW, new_run
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from compare.faults import Damaged, NewerDatabase, ReadOnly, StoreError
-from compare.store import Store
+from compare.store.errors import Damaged, NewerDatabase, ReadOnly, StoreError
+from compare.store.store import Store
 from tests.compare.stored import elsewhere, new_run
 
 
@@ -18,9 +18,9 @@ async def test_migrations_make_exactly_the_tables(home: Path, store: Store):
     from alembic.script import ScriptDirectory
     from sqlalchemy import create_engine
 
-    from compare import migrations
-    from compare.schema import REVISIONS
-    from compare.tables import metadata
+    from compare.store import migrations
+    from compare.store.engine import REVISIONS
+    from compare.store.tables import metadata
 
     engine = create_engine(f"sqlite:///{home / 'lineup.db'}")
     with engine.connect() as connection:
@@ -103,7 +103,7 @@ def test_no_room_for_a_database(home: Path):
     code = """
         import asyncio, resource, sys
         from pathlib import Path
-        from compare.faults import DiskFull
+        from compare.store.errors import DiskFull
         from compare.store import Store
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
         try:
@@ -120,7 +120,7 @@ async def test_a_full_disk_loses_no_row_and_leaves_no_half_picture(home: Path, s
     code = """
         import asyncio, resource, sys
         from pathlib import Path
-        from compare.faults import DiskFull
+        from compare.store.errors import DiskFull
         from compare.store import Store
         from tests.compare.scripted import picture
         async def main():

@@ -6,8 +6,8 @@ import pytest
 
 from backends.base import Readiness, Request, State
 from backends.errors import Outcome
+from compare.catalogue.listing import lines
 from compare.lineup import build
-from compare.listing import lines
 from compare.settings import Settings
 
 UNRELEASED = {

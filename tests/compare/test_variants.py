@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from compare.template import BadVariants, holds_variants
-from compare.variants import MOST, expand
-from compare.wildcards import OURS, Folder
+from compare.prompts.template import BadVariants, holds_variants
+from compare.prompts.variants import MOST, expand
+from compare.prompts.wildcards import OURS, Folder
 
 WILDCARDS = {
     "colour": ("red", "blue"),
@@ -127,7 +127,7 @@ def test_many_visitors_may_ask_at_the_same_moment() -> None:
     asked = (
         "import sys; sys.setswitchinterval(1e-6)\n"
         "from concurrent.futures import ThreadPoolExecutor\n"
-        "from compare.variants import expand\n"
+        "from compare.prompts.variants import expand\n"
         "with ThreadPoolExecutor(8) as pool:\n"
         "    made = list(pool.map(lambda _: expand('{2$$a|b|{c|d}} {e|f}', {}), range(16)))\n"
         "print(len(set(made)))"

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from compare.settings import Settings
-from compare.visit import visit
+from compare.visitor_keys import visit
 
 KEY = "sk-typed-by-a-visitor-0001"
 OWNERS = "sk-the-owners-own-key-0002"

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from backends.base import Request
-from compare.catalogue import Catalogue
-from compare.check import problems
+from compare.catalogue.catalogue import Catalogue
+from compare.catalogue.user_models import load_all
 from compare.lineup import build
-from compare.servers import load_all
+from compare.runs.validation import problems
 from compare.settings import Settings
 from tests.backends.comfyui_case import keep, workflow
 

@@ -8,7 +8,7 @@ import pytest
 
 from backends.base import Basis, Honour, Preview, Request, Then
 from backends.errors import Outcome
-from compare import catalogue
+from compare.catalogue import catalogue
 from compare.records import Cost, Job, Phase, Run, SavedPicture, Timing
 from ui.board import TITLES, Renderer, settings_in_words
 

@@ -27,7 +27,7 @@ from backends.base import (
 )
 from backends.errors import Outcome, Refused
 from backends.images.validation import check
-from compare.catalogue import Catalogue
+from compare.catalogue.catalogue import Catalogue
 from compare.settings import Settings
 from ui.board import Renderer
 from ui.context import Context

@@ -8,7 +8,7 @@ import gradio as gr
 import pytest
 
 from backends.base import Request, Then
-from compare import catalogue
+from compare.catalogue import catalogue
 from compare.lineup import build
 from compare.settings import Settings
 from ui.context import Context

@@ -7,7 +7,7 @@ import pytest
 
 from backends.base import Request
 from backends.errors import Outcome
-from compare import catalogue
+from compare.catalogue import catalogue
 from compare.records import Job, Run
 from ui.board import Renderer
 from ui.strip import differing, entries

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.pool import StaticPool
 
 from backends.paths import PROJECT
-from compare.faults import newer_database
+from compare.store.errors import newer_database
 
 REVISIONS = ("0001", "0002", "0003", "0004")
 MIGRATIONS = PROJECT / "compare" / "migrations"
@@ -30,7 +30,7 @@ def open_engine(home: Path) -> Engine:
     """
     engine = create_engine(
         f"sqlite:///{home / FILE}",
-        # One connection, used by one thread at a time (see compare/writer.py).
+        # One connection, used by one thread at a time (see compare/store/writer.py).
         poolclass=StaticPool,
         connect_args={"check_same_thread": False, "timeout": WAIT},
     )

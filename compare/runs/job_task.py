@@ -32,14 +32,14 @@ from backends.base import (
 from backends.errors import BackendError, BadInput, RetiredModel, ServiceFault
 from backends.images.validation import check
 from backends.pace import Pace
-from compare.catalogue import status_sentence
-from compare.chain import Before
-from compare.endings import Account, End
-from compare.faults import StoreError
-from compare.lanes import Lanes
+from compare.catalogue.catalogue import status_sentence
 from compare.records import Job, Phase, Timing
-from compare.stopwatch import Part, Stopwatch
-from compare.store import Store
+from compare.runs.lanes import Lanes
+from compare.runs.outcome import Account, End
+from compare.runs.second_step import Before
+from compare.runs.stopwatch import Part, Stopwatch
+from compare.store.errors import StoreError
+from compare.store.store import Store
 
 log = logging.getLogger(__name__)
 

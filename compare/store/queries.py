@@ -13,8 +13,8 @@ from sqlalchemy import Connection, func, select, update
 from backends.base import Request
 from backends.errors import Outcome
 from compare.records import Job, Phase, Run, SavedPicture
-from compare.rows import Row, job_from, job_row, picture_from, request_from
-from compare.tables import jobs, pictures, runs
+from compare.store.serialization import Row, job_from, job_row, picture_from, request_from
+from compare.store.tables import jobs, pictures, runs
 
 _MEDIAN_OF = 25
 

@@ -15,18 +15,19 @@ from typing import Any, TypeVar
 from backends.base import Backend, Config, Model, Readiness, Ready, Request, State
 from backends.errors import BackendError, TimedOut, Unanswered
 from backends.pace import Pace
-from compare import chain, pricing
-from compare.batch import new_ids
-from compare.budget import check
-from compare.catalogue import Catalogue, status_on, status_sentence
-from compare.chain import Before
+from compare import pricing
+from compare.catalogue.catalogue import Catalogue, status_on, status_sentence
 from compare.follow import UnknownRun, follow
-from compare.lanes import Lanes
-from compare.live import Live
 from compare.records import Cost, Job, Run
+from compare.runs import second_step
+from compare.runs.active_run import Live
+from compare.runs.budget import check
+from compare.runs.job_task import Place, Work
+from compare.runs.lanes import Lanes
+from compare.runs.second_step import Before
 from compare.settings import Settings
-from compare.store import Store
-from compare.work import Place, Work
+from compare.store.run_ids import new_ids
+from compare.store.store import Store
 
 Result = TypeVar("Result")
 
@@ -116,7 +117,7 @@ class Runner:
             raise UnknownRun(f"There is no job {job_id} in a run {run_id}.")
         if old.outcome is None:
             raise ValueError("This is still under way.")
-        before = chain.parent_of(old, run.jobs)
+        before = second_step.parent_of(old, run.jobs)
         if before is not None and not before.pictures:
             raise ValueError("The first step made no picture. Try that one again.")
         if (most := self._settings.daily_budget) is not None:
@@ -188,9 +189,11 @@ class Runner:
 
     def expected(self, request: Request, model_ids: Sequence[str]) -> list[Cost]:
         """Return what each job of `request` is expected to cost, second steps included."""
-        costs = [self._estimate(self.model(id), chain.first(request)) for id in model_ids]
+        costs = [self._estimate(self.model(id), second_step.first(request)) for id in model_ids]
         if (then := request.then) is not None:
-            costs += [self._estimate(self.model(then.model), chain.second(request))] * len(costs)
+            costs += [self._estimate(self.model(then.model), second_step.second(request))] * len(
+                costs
+            )
         return costs
 
     def typical_seconds(self, model_id: str) -> float | None:
@@ -255,8 +258,8 @@ class Runner:
 
     def _new_run(self, run_id: str, request: Request, models: Sequence[Model]) -> Run:
         now, then = datetime.now(UTC), request.then and self.model(request.then.model)
-        steps = chain.steps(run_id, models, then)
-        jobs = tuple(chain.new_job(step, request, now, self._estimate) for step in steps)
+        steps = second_step.steps(run_id, models, then)
+        jobs = tuple(second_step.new_job(step, request, now, self._estimate) for step in steps)
         return Run(id=run_id, created_at=now, request=request, jobs=jobs)
 
     async def _retry(self, run_id: str, old: Job) -> Job:
@@ -266,8 +269,8 @@ class Runner:
             now, model, then = datetime.now(UTC), self.model(old.model), live.request.then
             follows = None if then is None or old.parent else self.model(then.model)
             place = live.take_places(1 if follows is None else 2)
-            steps = chain.steps(run_id, [model], follows, first=place, parent=old.parent)
-            jobs = [chain.new_job(step, live.request, now, self._estimate) for step in steps]
+            steps = second_step.steps(run_id, [model], follows, first=place, parent=old.parent)
+            jobs = [second_step.new_job(step, live.request, now, self._estimate) for step in steps]
             await self._store.add_jobs(jobs, place)
             for job in jobs:
                 live.tell(job, True)
@@ -294,15 +297,15 @@ class Runner:
     def _work(self, live: Live, job: Job, *, anyway: bool = False) -> Work:
         model = self.model(job.model)
         if job.parent is None:
-            return Work(job, model, chain.first(live.request), self._place, live.tell)
-        first = chain.parent_of(job, live.run.jobs)
+            return Work(job, model, second_step.first(live.request), self._place, live.tell)
+        first = second_step.parent_of(job, live.run.jobs)
         before = Before(
             label=self.model(first.model).label if first else "The first step",
             ended=partial(live.ended, job.parent),
             picture=self._store.picture,
             anyway=anyway,
         )
-        return Work(job, model, chain.second(live.request), self._place, live.tell, before)
+        return Work(job, model, second_step.second(live.request), self._place, live.tell, before)
 
     def _begin(self, live: Live, work: Work) -> None:
         live.join()

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from compare.faults import StoreError, from_os, from_sqlite
+from compare.store.errors import StoreError, from_os, from_sqlite
 
 if TYPE_CHECKING:  # SQLAlchemy takes a third of a second to import; the writer's thread does it.
     from sqlalchemy import Connection, Engine
@@ -115,7 +115,7 @@ class Writer:
 def _open_engine(home: Path) -> "Engine":
     from sqlalchemy.exc import DBAPIError
 
-    from compare.schema import open_engine
+    from compare.store.engine import open_engine
 
     try:
         return open_engine(home)

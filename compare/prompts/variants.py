@@ -1,6 +1,6 @@
 """The prompts that a prompt with variants stands for: all of them, or some at random. Pure.
 
-`compare/template.py` reads the variants, the `dynamicprompts` package draws them. What the package
+`template.py` reads the variants, the `dynamicprompts` package draws them. What the package
 is handed is not the prompt but its bare structure, with one letter for each piece of text: left to
 itself it takes `#` and `//` for comments, stumbles over `$` and `%`, and goes round for ever in a
 wildcard that is missing.
@@ -17,7 +17,7 @@ from threading import Lock
 from typing import Any
 
 from backends.base import Request
-from compare.template import BadVariants, Choice, Part, Row, Wildcard, read, ways
+from compare.prompts.template import BadVariants, Choice, Part, Row, Wildcard, read, ways
 
 MOST = 24
 """How many prompts are made of one at most: each is a run of its own, and may cost money."""

@@ -10,18 +10,18 @@ import typer
 
 from backends.base import Request
 from backends.errors import BackendError, Outcome
-from compare import ask, present
-from compare.budget import OverBudget
-from compare.chain import parent_of
-from compare.check import problems
-from compare.entries import BadEntry
-from compare.faults import StoreError
+from compare.catalogue.listing import lines, markdown
+from compare.catalogue.toml_reader import BadEntry
+from compare.cli import arguments, output
 from compare.lineup import Lineup, build, open_lineup
-from compare.listing import lines, markdown
+from compare.prompts.template import holds_variants
 from compare.records import Job, Run
-from compare.runner import Runner
+from compare.runs.budget import OverBudget
+from compare.runs.runner import Runner
+from compare.runs.second_step import parent_of
+from compare.runs.validation import problems
 from compare.settings import Settings, SettingsError
-from compare.template import holds_variants
+from compare.store.errors import StoreError
 
 Result = TypeVar("Result")
 
@@ -89,9 +89,9 @@ def run(
 ) -> None:
     """Draw one prompt with several models at the same time."""
     try:
-        width, height = ask.size(size)
+        width, height = arguments.size(size)
         request = Request(
-            prompt=ask.prompt(prompt),
+            prompt=arguments.prompt(prompt),
             negative_prompt=negative,
             width=width,
             height=height,
@@ -99,21 +99,21 @@ def run(
             guidance_scale=guidance,
             seed=seed,
             count=count,
-            controls=ask.controls(
+            controls=arguments.controls(
                 control or (),
                 preprocessor=preprocessor or ("canny",),
                 weight=weight or (1.0,),
                 start=start or (0.0,),
                 end=end or (1.0,),
             ),
-            image=ask.start_picture(image),
+            image=arguments.start_picture(image),
             strength=strength,
-            options=ask.options(option or ()),
-            then=ask.second_step(
+            options=arguments.options(option or ()),
+            then=arguments.second_step(
                 then, prompt=then_prompt, strength=strength, own=then_option or ()
             ),
         )
-    except ask.BadWord as error:
+    except arguments.BadWord as error:
         _give_up(str(error))
     asking = Asking(models or [], variants, rewrite)
     finished, interrupted = _do(_run(request, asking, as_json))
@@ -143,7 +143,7 @@ def list_models(
         if as_markdown:
             typer.echo(markdown(listed), nl=False)
         else:
-            present.models(listed, as_json=as_json)
+            output.models(listed, as_json=as_json)
 
     _do(gather())
 
@@ -158,7 +158,7 @@ def history(
     async def gather() -> None:
         async with open_lineup(_settings()) as lineup:
             runs = await lineup.store.recent(max(1, limit))
-        present.history(runs, lineup.settings.home, as_json=as_json)
+        output.history(runs, lineup.settings.home, as_json=as_json)
 
     _do(gather())
 
@@ -179,7 +179,7 @@ async def _run(request: Request, asking: Asking, as_json: bool) -> tuple[list[Ru
         await lineup.open()
         if asking.rewrite is not None:
             rewritten = await lineup.rewriter.rewrite(request.prompt, asking.rewrite)
-            present.rewritten(rewritten)
+            output.rewritten(rewritten)
             requests = _requests(lineup, rewritten.of(request), asking)
         if asking.variants is None and holds_variants(requests[0].prompt):
             typer.echo("The prompt is drawn as it is; --variants all draws each variant.", err=True)
@@ -188,13 +188,13 @@ async def _run(request: Request, asking: Asking, as_json: bool) -> tuple[list[Ru
         finished = [await lineup.runner.get(run.id) or run for run in begun]
     finally:
         await lineup.aclose()
-    present.runs(finished, lineup.settings.home, as_json=as_json)
+    output.runs(finished, lineup.settings.home, as_json=as_json)
     return finished, interrupted
 
 
 def _requests(lineup: Lineup, request: Request, asking: Asking) -> tuple[Request, ...]:
     """Return a request for each variant, or give up with what is wrong."""
-    requests = ask.variants(asking.variants, request, lineup.settings.home)
+    requests = arguments.variants(asking.variants, request, lineup.settings.home)
     wrong: dict[str, str] = {}
     for each in requests:
         wrong |= problems(each, asking.models, lineup.catalogue)
@@ -207,7 +207,7 @@ async def _follow(lineup: Lineup, begun: Sequence[Run]) -> bool:
     """Show the runs until they have ended; True when they were ended by Ctrl-C."""
     runner: Runner = lineup.runner
     jobs = [job for run in begun for job in run.jobs]
-    with present.Board(jobs, _labels(runner, begun)) as board:
+    with output.Board(jobs, _labels(runner, begun)) as board:
 
         async def follow(run: Run) -> None:
             async for job in runner.watch(run.id):
@@ -243,7 +243,14 @@ def _settings() -> Settings:
 def _do(work: Coroutine[Any, Any, Result]) -> Result:
     try:
         return asyncio.run(work)
-    except (StoreError, SettingsError, BadEntry, OverBudget, ask.BadWord, BackendError) as error:
+    except (
+        StoreError,
+        SettingsError,
+        BadEntry,
+        OverBudget,
+        arguments.BadWord,
+        BackendError,
+    ) as error:
         _give_up(str(error))
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None

@@ -9,7 +9,7 @@ from backends.base import Model
 from backends.comfyui import library as workflows
 from backends.errors import BadInput, NotReady
 from backends.openai_servers import servers
-from compare.catalogue import Catalogue, load
+from compare.catalogue.catalogue import Catalogue, load
 from compare.settings import Settings, SettingsError
 
 

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from compare.pricing import total
 from compare.records import Cost
-from compare.store import Store
+from compare.store.store import Store
 
 
 class OverBudget(ValueError):

@@ -3,9 +3,9 @@
 import asyncio
 from dataclasses import replace
 
-from compare.fanout import Broadcast
 from compare.records import Job, Run
-from compare.work import Work
+from compare.runs.broadcast import Broadcast
+from compare.runs.job_task import Work
 
 
 class Live:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from backends.base import Control, Request, Then
 from backends.fit import LEAST_STRENGTH
-from compare.catalogue import Catalogue, UnknownModel
+from compare.catalogue.catalogue import Catalogue, UnknownModel
 
 MOST_PROMPT = 32_000
 STEPS = (1, 500)

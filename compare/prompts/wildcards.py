@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from backends.paths import ASSETS
-from compare.template import BadVariants
+from compare.prompts.template import BadVariants
 
 OURS = ASSETS / "wildcards"
 MOST_BYTES = 1_000_000

@@ -10,9 +10,9 @@ from datetime import date
 
 from backends.base import Model, Ready, Request, State
 from compare import pricing
-from compare.catalogue import Catalogue
+from compare.catalogue.catalogue import Catalogue
 from compare.records import Cost
-from compare.runner import Runner
+from compare.runs.runner import Runner
 
 _SHORT = {
     "controls": "control",

@@ -1,8 +1,8 @@
-"""Run by Alembic: migrate over the connection that `compare/schema.py` hands in."""
+"""Run by Alembic: migrate over the connection that `compare/store/engine.py` hands in."""
 
 from alembic import context
 
-from compare.tables import metadata
+from compare.store.tables import metadata
 
 connection = context.config.attributes["connection"]
 context.configure(connection=connection, target_metadata=metadata, render_as_batch=True)

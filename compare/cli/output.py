@@ -17,10 +17,11 @@ from rich.table import Table
 from rich.text import Text
 
 from backends.errors import Outcome
-from compare import chain, pricing
-from compare.listing import Line
+from compare import pricing
+from compare.catalogue.listing import Line
+from compare.prompts.rewrite import Rewritten
 from compare.records import Job, Phase, Run
-from compare.rewrite import Rewritten
+from compare.runs import second_step
 
 _COLOURS = {
     Outcome.DONE: "green",
@@ -143,8 +144,8 @@ def _table(run: Run, home: Path) -> None:
     for job in run.jobs:
         name, seconds, cost = _named(job), _seconds(job.timing.total), pricing.in_words(job.cost)
         seconds += " (cached)" if job.timing.cached else ""
-        if (parent := chain.parent_of(job, run.jobs)) is not None and job.pictures:
-            spent, both = chain.whole(parent, job)
+        if (parent := second_step.parent_of(job, run.jobs)) is not None and job.pictures:
+            spent, both = second_step.whole(parent, job)
             seconds += f"\n{_seconds(spent)} in all"
             cost += f"\n{pricing.in_words(both)} in all" if both.amount != 0 else ""
         files = "\n".join(str(home / picture.path) for picture in job.pictures)

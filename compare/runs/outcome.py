@@ -11,8 +11,8 @@ from decimal import Decimal
 from backends.base import Basis, Model, Receipt, Request
 from backends.errors import BackendError, Outcome
 from compare import pricing
-from compare.faults import StoreError
 from compare.records import Cost, Job
+from compare.store.errors import StoreError
 
 STOPPED_FREE = "Stopped before anything was sent; nothing was spent."
 STOPPED_SENT = "Stopped after it was sent: it may have been billed."

@@ -2,7 +2,7 @@
 
     lineup.db    runs, jobs, pictures, in the present revision of `migrations/`
     pictures/    finished pictures as they came, each under its SHA-256
-    incoming/    pictures that the database does not know yet (see compare/pictures.py)
+    incoming/    pictures that the database does not know yet (see compare/store/files.py)
     controls/    pictures that were given, to steer with or to start from, likewise
     owners/      one lock for each process that is at work here
 
@@ -20,18 +20,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from backends.base import Picture
-from compare.batch import beginning
-from compare.faults import from_os
-from compare.owners import Owner
-from compare.pictures import Shelf, rescue
 from compare.records import Job, Run, SavedPicture
-from compare.rows import picture_names, request_text
-from compare.writer import Writer
+from compare.store.errors import from_os
+from compare.store.files import Shelf, rescue
+from compare.store.process_lock import Owner
+from compare.store.run_ids import beginning
+from compare.store.serialization import picture_names, request_text
+from compare.store.writer import Writer
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from compare.ledger import Kept
+    from compare.store.queries import Kept
 
 Result = TypeVar("Result")
 
@@ -76,13 +76,13 @@ class Store:
 
     async def recover(self) -> int:
         """End the jobs of processes that are gone, as is true of each; return how many."""
-        from compare.recovery import recover
+        from compare.store.recovery import recover
 
         return await recover(self._writer, self._shelf, self._owner)
 
     async def add_run(self, *runs: Run) -> None:
         """Keep new runs with their jobs and the pictures given to them: all of them or none."""
-        from compare import ledger
+        from compare.store import queries
 
         operations: list[Callable[[Connection], None]] = []
         for run in runs:
@@ -92,36 +92,36 @@ class Store:
                 [await self._keep(control.image) for control in request.controls],
                 None if request.image is None else await self._keep(request.image),
             )
-            operations.append(ledger.add_run(run, text, self.owner_id))
-        await self._writer.do(ledger.together(*operations))
+            operations.append(queries.add_run(run, text, self.owner_id))
+        await self._writer.do(queries.together(*operations))
 
     async def add_jobs(self, jobs: Sequence[Job], position: int) -> None:
         """Keep more jobs of a run that is there, from `position` on: all of them or none."""
-        from compare import ledger
+        from compare.store import queries
 
         operations = [
-            ledger.add_job(job, place, self.owner_id) for place, job in enumerate(jobs, position)
+            queries.add_job(job, place, self.owner_id) for place, job in enumerate(jobs, position)
         ]
-        await self._writer.do(ledger.together(*operations))
+        await self._writer.do(queries.together(*operations))
 
     async def save_job(self, job: Job) -> None:
         """Keep how a job stands, all but its pictures."""
-        from compare import ledger
+        from compare.store import queries
 
-        await self._writer.do(ledger.save_job(job))
+        await self._writer.do(queries.save_job(job))
 
     async def mark_sent(self, job_id: str, at: datetime) -> None:
         """Put on disk that a job's request leaves now."""
-        from compare import ledger
+        from compare.store import queries
 
-        await self._writer.do(ledger.mark_sent(job_id, at))
+        await self._writer.do(queries.mark_sent(job_id, at))
 
     async def add_picture(self, job_id: str, picture: Picture, *, position: int) -> SavedPicture:
         """Put a finished picture on disk and into the ledger; `position` counts from 0."""
-        from compare import ledger
+        from compare.store import queries
 
         incoming = await self._off_loop(self._shelf.receive, job_id, position, picture)
-        await self._writer.do(ledger.add_picture(job_id, position, incoming.picture))
+        await self._writer.do(queries.add_picture(job_id, position, incoming.picture))
         await self._off_loop(self._shelf.settle, incoming)
         return incoming.picture
 
@@ -131,33 +131,33 @@ class Store:
 
     async def run(self, run_id: str) -> Run | None:
         """Return a run as it truly stands: jobs of a process that died are ended first."""
-        from compare import ledger
+        from compare.store import queries
 
-        kept = await self._writer.do(ledger.run(run_id))
+        kept = await self._writer.do(queries.run(run_id))
         if kept is None:
             return None
         if any(job.outcome is None for job in kept.jobs) and await self.recover():
-            kept = await self._writer.do(ledger.run(run_id)) or kept
+            kept = await self._writer.do(queries.run(run_id)) or kept
         return await self._whole(kept)
 
     async def batch(self, run_id: str) -> list[str]:
         """Return the ids of the runs that were started together with this one, itself included."""
-        from compare import ledger
+        from compare.store import queries
 
         first = beginning(run_id)
-        return [run_id] if first is None else await self._writer.do(ledger.batch(first))
+        return [run_id] if first is None else await self._writer.do(queries.batch(first))
 
     async def recent(self, limit: int = 50) -> tuple[Run, ...]:
         """Return the newest runs, newest first; pictures given to them are left on disk."""
-        from compare import ledger
+        from compare.store import queries
 
-        return tuple(kept.whole() for kept in await self._writer.do(ledger.recent(limit)))
+        return tuple(kept.whole() for kept in await self._writer.do(queries.recent(limit)))
 
     async def medians(self) -> dict[str, float]:
         """Return how many seconds of drawing each model usually takes."""
-        from compare import ledger
+        from compare.store import queries
 
-        return await self._writer.do(ledger.medians)
+        return await self._writer.do(queries.medians)
 
     async def median_seconds(self, model_id: str) -> float | None:
         """Return how many seconds of drawing one model usually takes, None before its first."""
@@ -165,15 +165,15 @@ class Store:
 
     async def spent_since(self, moment: datetime) -> Decimal:
         """Return what jobs begun since `moment` have cost, in USD, estimates where nothing else."""
-        from compare import ledger
+        from compare.store import queries
 
-        return await self._writer.do(ledger.spent_since(moment))
+        return await self._writer.do(queries.spent_since(moment))
 
     async def drawn_since(self, backend: str, moment: datetime) -> int:
         """Return how many pictures came from a backend in jobs begun since `moment`."""
-        from compare import ledger
+        from compare.store import queries
 
-        return await self._writer.do(ledger.drawn_since(backend, moment))
+        return await self._writer.do(queries.drawn_since(backend, moment))
 
     async def picture(self, sha256: str) -> bytes | None:
         """Return the bytes of a finished picture, None where it is gone."""

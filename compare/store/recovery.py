@@ -8,11 +8,11 @@ from dataclasses import replace
 from decimal import Decimal
 
 from backends.errors import Outcome
-from compare import ledger
-from compare.owners import Owner, claim
-from compare.pictures import Shelf
 from compare.records import Job, SavedPicture
-from compare.writer import Writer
+from compare.store import queries
+from compare.store.files import Shelf
+from compare.store.process_lock import Owner, claim
+from compare.store.writer import Writer
 
 SENT = (
     "Lineup stopped while this was under way, after the request was sent: "
@@ -32,7 +32,7 @@ BETWEEN = (
 async def recover(writer: Writer, shelf: Shelf, owner: Owner) -> int:
     """End the jobs of every process that is gone; return how many there were."""
     ended = 0
-    for owner_id in await writer.do(ledger.unfinished):
+    for owner_id in await writer.do(queries.unfinished):
         if owner_id == owner.id:
             continue
         with claim(shelf.home, owner_id) as dead:
@@ -57,7 +57,7 @@ def truth(job: Job, *, begun: bool = True) -> Job:
 
 async def _end(writer: Writer, shelf: Shelf, owner_id: str) -> int:
     # Read again now that the place is ours: somebody may have been here in between.
-    jobs = {job.id: job for job in (await writer.do(ledger.unfinished)).get(owner_id, [])}
+    jobs = {job.id: job for job in (await writer.do(queries.unfinished)).get(owner_id, [])}
     left_over = tuple(shelf.left_over(frozenset(jobs)))
     found: dict[tuple[str, int], SavedPicture] = {}
     for incoming in left_over:
@@ -65,10 +65,10 @@ async def _end(writer: Writer, shelf: Shelf, owner_id: str) -> int:
         if incoming.position >= len(job.pictures):
             found[job.id, incoming.position] = incoming.picture
             jobs[job.id] = replace(job, pictures=(*job.pictures, incoming.picture))
-    drawn = await writer.do(ledger.drawn(job.parent for job in jobs.values() if job.parent))
+    drawn = await writer.do(queries.drawn(job.parent for job in jobs.values() if job.parent))
     drawn |= {job_id for job_id, _ in found}
     ended = [truth(job, begun=job.parent in drawn) for job in jobs.values()]
-    await writer.do(ledger.end_jobs(ended, found))
+    await writer.do(queries.end_jobs(ended, found))
     for incoming in left_over:
         shelf.settle(incoming)
     return len(jobs)

@@ -19,7 +19,7 @@ from typing import Any
 
 from backends.base import Basis, Model, State, Status
 from backends.paths import ASSETS
-from compare.entries import BadEntry, read
+from compare.catalogue.toml_reader import BadEntry, read
 
 DEFAULT_PATH = ASSETS / "models.toml"
 SUPPORTABLE = frozenset(

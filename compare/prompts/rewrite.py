@@ -15,9 +15,9 @@ from backends.base import Config, Readiness, Ready, Request
 from backends.chat import CHATS, Chat
 from backends.errors import BackendError, BadInput, MissingKey, ServiceFault
 from backends.registry import backend_class
-from compare.check import MOST_PROMPT
+from compare.runs.validation import MOST_PROMPT
 from compare.settings import Settings
-from compare.visit import typed_key
+from compare.visitor_keys import typed_key
 
 INSTRUCTIONS = """\
 You rewrite prompts for text-to-image models. Say the same thing so that it can be drawn: name the \

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from backends.base import Control, Request, Then, Value
-from compare.template import BadVariants
-from compare.variants import spread
-from compare.wildcards import Folder
+from compare.prompts.template import BadVariants
+from compare.prompts.variants import spread
+from compare.prompts.wildcards import Folder
 
 Setting = TypeVar("Setting")
 

@@ -1,0 +1,1 @@
+"""The catalogue of models: read, extended by the user, listed."""

@@ -1,1 +1,0 @@
-"""The database's history, one numbered revision for each change of `compare/tables.py`."""

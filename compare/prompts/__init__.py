@@ -1,0 +1,1 @@
+"""Prompts before a run: built from parts, expanded into variants, rewritten."""

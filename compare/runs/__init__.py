@@ -1,0 +1,1 @@
+"""Runs under way: jobs, lanes, live updates, second steps, outcomes."""

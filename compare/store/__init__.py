@@ -1,0 +1,1 @@
+"""Runs on disk: database, picture files, recovery after a crash."""

@@ -1,0 +1,1 @@
+"""The revisions, oldest first; `compare/store/engine.py` lists them."""
