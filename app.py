@@ -28,7 +28,7 @@ def main() -> None:
     gc.disable()
     from compare.catalogue.user_models import load_all
     from compare.settings import Settings, SettingsError
-    from ui.board import Renderer
+    from ui.board.renderer import Renderer
     from ui.context import Context
     from ui.page import serve
 

@@ -18,7 +18,7 @@ from backends.http.errors import place
 from backends.registry import BACKENDS, backend_class
 from compare.store.errors import StoreError
 from compare.visitor_keys import may_type, secret, visit
-from ui import form
+from ui.compare_tab import form
 from ui.context import Context
 
 HOURS = 12.0

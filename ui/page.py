@@ -5,14 +5,15 @@ from typing import Any
 
 import gradio as gr
 
-from ui import form, keys_tab
-from ui.board import Renderer
-from ui.compare_tab import KEYS, RESTORE, CompareTab
+from ui import keys_tab
+from ui.board.renderer import Renderer
+from ui.compare_tab import form
+from ui.compare_tab.control_picture import map_folder
+from ui.compare_tab.tab import KEYS, RESTORE, CompareTab
 from ui.context import Context
-from ui.control import map_folder
 from ui.keys_tab import KeysTab
 from ui.models_tab import ModelsTab
-from ui.routes import routes
+from ui.server.routes import routes
 from ui.theme import STYLESHEET, theme
 
 TITLE = "Lineup"

@@ -25,7 +25,7 @@ from backends.base import (
 )
 from compare.catalogue.catalogue import Catalogue
 from compare.settings import Settings
-from ui.board import Renderer
+from ui.board.renderer import Renderer
 from ui.context import Context
 from ui.page import serve
 

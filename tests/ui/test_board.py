@@ -10,7 +10,7 @@ from backends.base import Basis, Honour, Preview, Request, Then
 from backends.errors import Outcome
 from compare.catalogue import catalogue
 from compare.records import Cost, Job, Phase, Run, SavedPicture, Timing
-from ui.board import TITLES, Renderer, settings_in_words
+from ui.board.renderer import TITLES, Renderer, settings_in_words
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 PICTURE = SavedPicture(

@@ -8,7 +8,7 @@ import gradio as gr
 import pytest
 
 from backends.base import Control, Request
-from ui import form
+from ui.compare_tab import form
 
 
 def test_every_setting_of_a_request_has_a_widget() -> None:

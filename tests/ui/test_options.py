@@ -3,7 +3,7 @@
 import pytest
 
 from backends.base import Request, Then
-from ui import options
+from ui.compare_tab import backend_options
 
 
 @pytest.mark.parametrize(
@@ -17,12 +17,12 @@ from ui import options
 )
 def test_at_a_public_address_nobody_names_files_or_hub_ids(name: str, value: str) -> None:
     asked = {"miniature": {name: value}}
-    said = options.beyond_the_folders(Request(prompt="a", options=asked))
+    said = backend_options.beyond_the_folders(Request(prompt="a", options=asked))
     assert said.startswith("At a public address only the files in the owner's folders can be used.")
     later = Request(prompt="a", then=Then(model="miniature/diffusion", options=asked))
-    assert options.beyond_the_folders(later) == said
+    assert backend_options.beyond_the_folders(later) == said
 
 
 def test_names_and_other_options_are_a_visitors_too() -> None:
     asked = {"local": {"loras": "style:0.5, other", "scheduler": "Euler"}, "gone": {"a": "b/c"}}
-    assert options.beyond_the_folders(Request(prompt="a", options=asked)) == ""
+    assert backend_options.beyond_the_folders(Request(prompt="a", options=asked)) == ""

@@ -29,9 +29,9 @@ from backends.errors import Outcome, Refused
 from backends.images.validation import check
 from compare.catalogue.catalogue import Catalogue
 from compare.settings import Settings
-from ui.board import Renderer
+from ui.board.renderer import Renderer
 from ui.context import Context
-from ui.routes import routes
+from ui.server.routes import routes
 
 MODELS = Catalogue(
     (

@@ -11,8 +11,8 @@ from backends.base import Request, Then
 from compare.catalogue import catalogue
 from compare.lineup import build
 from compare.settings import Settings
+from ui.compare_tab.second_step import SecondStep
 from ui.context import Context
-from ui.second_step import SecondStep
 
 ASKED = Request(prompt="a fox")
 

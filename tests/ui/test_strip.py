@@ -9,8 +9,8 @@ from backends.base import Request
 from backends.errors import Outcome
 from compare.catalogue import catalogue
 from compare.records import Job, Run
-from ui.board import Renderer
-from ui.strip import differing, entries
+from ui.board.renderer import Renderer
+from ui.board.variants import differing, entries
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 

@@ -4,7 +4,7 @@ from decimal import Decimal
 
 from backends.base import Basis
 from compare.records import Cost
-from ui import summary
+from ui.compare_tab import cost_line
 
 FREE = Cost(amount=Decimal(0), basis=Basis.FREE)
 PAID = Cost(low=Decimal("0.006"), high=Decimal("0.013"), basis=Basis.USAGE)
@@ -12,11 +12,11 @@ UNKNOWN = Cost(basis=Basis.USAGE)
 
 
 def test_free_models_are_said_to_be_free() -> None:
-    assert summary.estimate({"a": FREE, "b": FREE}) == "<b>2 models</b> · all free"
+    assert cost_line.estimate({"a": FREE, "b": FREE}) == "<b>2 models</b> · all free"
 
 
 def test_the_total_comes_before_the_click_and_unknown_prices_are_named() -> None:
-    words = summary.estimate({"a": FREE, "b": PAID, "c": UNKNOWN})
+    words = cost_line.estimate({"a": FREE, "b": PAID, "c": UNKNOWN})
     assert "3 models" in words
     assert "$0.006–0.013" in words
     assert "1 free" in words
@@ -24,27 +24,27 @@ def test_the_total_comes_before_the_click_and_unknown_prices_are_named() -> None
 
 
 def test_a_second_step_is_paid_for_with_each_picture() -> None:
-    one, two = summary.estimate({"a": FREE, "b": FREE}, second=("Edit", FREE)), "all free"
+    one, two = cost_line.estimate({"a": FREE, "b": FREE}, second=("Edit", FREE)), "all free"
     assert "2 models, each then Edit" in one and two in one
-    words = summary.estimate({"a": FREE, "b": FREE}, second=("Edit <x>", PAID))
+    words = cost_line.estimate({"a": FREE, "b": FREE}, second=("Edit <x>", PAID))
     assert "$0.012–0.026" in words and "2 free" in words and "Edit &lt;x&gt;" in words
-    variants = summary.estimate({"a": PAID}, {"a": PAID}, second=("Edit", PAID))
+    variants = cost_line.estimate({"a": PAID}, {"a": PAID}, second=("Edit", PAID))
     assert "2 variants × 1 model, each then Edit" in variants and "$0.024–0.052" in variants
 
 
 def test_variants_multiply_the_price_and_the_models_stay_what_they_are() -> None:
     costs = {"a": FREE, "b": PAID, "c": UNKNOWN}
-    words = summary.estimate(costs, costs, costs)
+    words = cost_line.estimate(costs, costs, costs)
     assert "3 variants × 3 models" in words
     assert "$0.018–0.039" in words
     assert "1 free" in words and "1 of unknown price" in words
     free = {"a": FREE, "b": FREE}
-    assert summary.estimate(free, free) == "<b>2 variants × 2 models</b> · all free"
+    assert cost_line.estimate(free, free) == "<b>2 variants × 2 models</b> · all free"
 
 
 def test_no_model_says_what_to_do() -> None:
-    assert "No model is chosen" in summary.estimate({})
+    assert "No model is chosen" in cost_line.estimate({})
 
 
 def test_a_sentence_cannot_become_markup() -> None:
-    assert "<script>" not in summary.problems({"prompt": "<script>"})
+    assert "<script>" not in cost_line.problems({"prompt": "<script>"})

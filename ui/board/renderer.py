@@ -19,7 +19,7 @@ from compare.catalogue.catalogue import Catalogue, UnknownModel
 from compare.pricing import in_words
 from compare.records import Job, Phase, Run, SavedPicture
 from compare.runs.second_step import parent_of, whole
-from ui.strip import entries
+from ui.board.variants import entries
 from ui.theme import PAGE_FILES, asset
 
 COLUMNS = (

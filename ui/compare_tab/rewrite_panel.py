@@ -13,9 +13,9 @@ from backends.errors import BackendError
 from compare.prompts.rewrite import ChatModel, Rewritten
 from compare.store.errors import StoreError
 from compare.visitor_keys import visit
+from ui.compare_tab.control_picture import SLOW
+from ui.compare_tab.form import QUICK
 from ui.context import Context
-from ui.control import SLOW
-from ui.form import QUICK
 
 Shown = dict[Block, Any]
 ASKS = Markup(

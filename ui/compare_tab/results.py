@@ -12,8 +12,9 @@ from compare.records import Run
 from compare.runs.budget import OverBudget
 from compare.store.errors import StoreError
 from compare.visitor_keys import visit
-from ui import board, form, summary
-from ui.board import Renderer
+from ui.board import renderer as board
+from ui.board.renderer import Renderer
+from ui.compare_tab import cost_line, form
 from ui.context import Context
 
 MISTAKES = (OverBudget, UnknownModel, StoreError)
@@ -55,7 +56,7 @@ class ShownRun:
             with visit(keys):
                 await lineup.runner.retry(run_id, job_id)
         except MISTAKES as error:
-            return {self._said: summary.problems({"": str(error)})}
+            return {self._said: cost_line.problems({"": str(error)})}
         run = await lineup.runner.get(run_id)
         return await self.show(lineup, run) if run else {}
 
@@ -69,7 +70,7 @@ class ShownRun:
             with visit(keys):
                 begun = await lineup.runner.start(run.request, models_of(run))
         except MISTAKES as error:
-            return {self._said: summary.problems({"": str(error)})}
+            return {self._said: cost_line.problems({"": str(error)})}
         return await self.show(lineup, begun)
 
     async def variant(self, event: gr.EventData) -> dict[Block, Any]:

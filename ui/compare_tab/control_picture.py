@@ -15,8 +15,8 @@ from gradio.utils import get_upload_folder
 from backends.base import Control, Value
 from backends.errors import BackendError
 from backends.local.control.maps import PREPROCESSORS, Parameter, control_map
+from ui.compare_tab.form import QUICK, BadField, control
 from ui.context import Context
-from ui.form import QUICK, BadField, control
 
 MAP_SIDE = 512
 # A map may take a while: it waits in Gradio's queue, and its place shows that it is coming.

@@ -9,7 +9,7 @@ from gradio.components import Component
 
 from backends.base import Request
 from compare.lineup import Lineup
-from ui import form
+from ui.compare_tab import form
 
 HINT = (
     "Models that take one draw this picture anew after the prompt: the more strength, the less is "

@@ -24,9 +24,9 @@ from backends.errors import BackendError
 from compare.follow import UnknownRun
 from compare.records import Run
 from compare.runs.runner import Runner
-from ui.board import Renderer
+from ui.board.renderer import Renderer
+from ui.board.variants import look
 from ui.context import Context
-from ui.strip import look
 
 # A picture's name is the hash of its bytes: what was fetched once never changes.
 FOR_EVER = {"Cache-Control": "private, max-age=31536000, immutable"}

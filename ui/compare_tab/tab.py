@@ -15,19 +15,19 @@ from compare.records import Run
 from compare.runs.validation import problems
 from compare.store.errors import StoreError
 from compare.visitor_keys import visit
-from ui import form, options, picker, several, shown_run, summary
-from ui.board import Renderer
-from ui.builder import Builder
+from ui.board.renderer import Renderer
+from ui.compare_tab import backend_options, cost_line, form, model_picker, results, variants_row
+from ui.compare_tab.control_list import Controls
+from ui.compare_tab.prompt_builder import Builder
+from ui.compare_tab.results import ShownRun, models_of
+from ui.compare_tab.rewrite_panel import Rewriting
+from ui.compare_tab.second_step import SecondStep
+from ui.compare_tab.start_picture import StartPicture
+from ui.compare_tab.variants_row import COUNT, RECOUNT, Several
 from ui.context import Context
-from ui.controls import Controls
-from ui.rewriting import Rewriting
-from ui.second_step import SecondStep
-from ui.several import COUNT, RECOUNT, Several
-from ui.shown_run import ShownRun, models_of
-from ui.start_picture import StartPicture
 
 MOST_SEED = 2**32 - 1
-MISTAKES = (form.BadField, BadVariants, *shown_run.MISTAKES)
+MISTAKES = (form.BadField, BadVariants, *results.MISTAKES)
 Shown = dict[Block, Any]
 
 # Ctrl/Cmd+Enter in any field presses Compare, as everywhere.
@@ -65,7 +65,7 @@ class CompareTab:
             self._rewriting = Rewriting(self._context, self._keys, prompt, rewrite)
             self._several = Several(self._context)
             chosen, adding = self._context.first, not self._context.public
-            self.picker = picker.component(chosen, adding=adding)
+            self.picker = model_picker.component(chosen, adding=adding)
             with gr.Row(elem_classes="lu-set"):
                 shared = form.settings()
                 self.seed, self.lock, self.dice = form.seed()
@@ -79,7 +79,7 @@ class CompareTab:
                 with _fold("Second step"):
                     self.second = SecondStep(self._context)
                 with _fold("Backend options"):
-                    self.own = options.build()
+                    self.own = backend_options.build()
             self.said = gr.HTML(elem_classes=["lu-sum", "lu-said"], apply_default_css=False)
             self.restoring = gr.Button("Restore", visible="hidden", elem_classes="lu-restore")
         self.shown = ShownRun(self._context, self._renderer, self._keys, self.said)
@@ -109,7 +109,7 @@ class CompareTab:
             },
             outputs=[*self.shown.parts, self.seed, self.said, *self._rewriting.shown],
             **form.PLAIN,
-        ).then(None, js=several.TELL)
+        ).then(None, js=variants_row.TELL)
         self.stop.click(self.shown.halt, self.shown.id, None, **form.QUICK)
         self.dice.click(lambda: random.randint(0, MOST_SEED), None, self.seed, **form.QUICK)
         # What the price depends on; typing a prompt without variants costs no round trip.
@@ -141,14 +141,14 @@ class CompareTab:
         try:
             lineup, requests = await self._asked(fields)
             if wrong := self._wrong(lineup, requests, models):
-                return {self.said: summary.problems(wrong)}
+                return {self.said: cost_line.problems(wrong)}
             said = self._said(lineup, requests, models)
             if len(requests) not in (1, told):
-                return {self.said: several.UNTOLD}
+                return {self.said: variants_row.UNTOLD}
             with visit(keys):
                 runs = await lineup.runner.start_all(requests, models)
         except MISTAKES as error:
-            return {self.said: summary.problems({"": str(error)})}
+            return {self.said: cost_line.problems({"": str(error)})}
         rewrite = self._rewriting.standing(requests[0], fields["rewrite"])
         begun = {self.seed: fields["seed"], self.said: said}
         return {**await self.shown.show(lineup, runs[0]), **rewrite, **begun}
@@ -161,18 +161,18 @@ class CompareTab:
             shown |= self._several.show(fields, len(requests))
             wrong = self._wrong(lineup, requests, models)
             told = {name: sentence for name, sentence in wrong.items() if name not in _TO_COME}
-            return {**shown, self.said: summary.problems(told)} if told else shown
+            return {**shown, self.said: cost_line.problems(told)} if told else shown
         except BadVariants as error:
             shown = self._several.show(fields, 0)
-            return {**shown, self.said: summary.problems({"": str(error)})}
+            return {**shown, self.said: cost_line.problems({"": str(error)})}
         except (form.BadField, UnknownModel, StoreError) as error:
-            return {self.said: summary.problems({"": str(error)})}
+            return {self.said: cost_line.problems({"": str(error)})}
 
     async def tell(self, *, models: list[str], **fields: Any) -> Shown:
         """Say how many runs another click starts: the last one may not have meant so many."""
         shown = await self.estimate(models=models, **fields)
         number = shown.get(self._several.told, 1)
-        return {**shown, self.said: several.again(number, shown[self.said])}
+        return {**shown, self.said: variants_row.again(number, shown[self.said])}
 
     async def open(self, request: gr.Request) -> Shown:
         """Fill a fresh page: the models as they stand now. `restore` comes after it."""
@@ -181,13 +181,13 @@ class CompareTab:
             lineup = await self._context.visited()
             wanted, run = await _wanted(lineup, request)
         except StoreError as error:
-            return {self.said: summary.problems({"": str(error)})}
+            return {self.said: cost_line.problems({"": str(error)})}
         if not wanted:
             lineup.runner.warm(chosen)
         shown = self._priced(lineup, [Request(prompt=form.PROMPT)], chosen, models=_lines(lineup))
         if wanted and run is None:
             missing = f"There is no run {wanted[:40]} here. It may be kept in another data folder."
-            shown[self.said] = summary.problems({"run": missing})
+            shown[self.said] = cost_line.problems({"run": missing})
         return {**shown, **self.second.choices(lineup)}
 
     async def restore(self, request: gr.Request) -> Shown:
@@ -209,7 +209,7 @@ class CompareTab:
         try:
             lineup = await self._context.visited()
         except StoreError as error:
-            return {self.said: summary.problems({"": str(error)})}
+            return {self.said: cost_line.problems({"": str(error)})}
         with visit(keys):
             return {self.picker: gr.HTML(models=_lines(lineup)), **self.second.choices(lineup)}
 
@@ -221,7 +221,7 @@ class CompareTab:
         return {"models": "At a public address only the listed models can be used."}
 
     def _beyond(self, request: Request) -> dict[str, str]:
-        said = options.beyond_the_folders(request) if self._context.public else ""
+        said = backend_options.beyond_the_folders(request) if self._context.public else ""
         return {"options": said} if said else {}
 
     async def _asked(self, fields: Mapping[str, Any]) -> tuple[Lineup, Sequence[Request]]:
@@ -242,7 +242,7 @@ class CompareTab:
 
     def _said(self, lineup: Lineup, requests: Sequence[Request], chosen: list[str]) -> str:
         costs = [lineup.runner.estimates(request, chosen) for request in requests]
-        return summary.estimate(*costs, second=self.second.expected(lineup, requests[0]))
+        return cost_line.estimate(*costs, second=self.second.expected(lineup, requests[0]))
 
     def _priced(
         self, lineup: Lineup, requests: Sequence[Request], chosen: list[str], **props: Any
@@ -254,7 +254,7 @@ class CompareTab:
         known = [model.id for model in lineup.catalogue.models]
         costs = lineup.runner.estimates(requests[0], list(dict.fromkeys(known + chosen)))
         return {
-            self.picker: gr.HTML(costs=summary.in_words(costs), **props),
+            self.picker: gr.HTML(costs=cost_line.in_words(costs), **props),
             self.said: self._said(lineup, requests, chosen),
         }
 
@@ -265,7 +265,7 @@ class CompareTab:
             widgets |= part.standing(run.request)
         for part in (self.controls, self.start):
             widgets |= part.standing(lineup, run.request)
-        widgets |= options.standing(self.own, run.request)
+        widgets |= backend_options.standing(self.own, run.request)
         return {**await self.shown.show(lineup, run), **widgets, self.lock: True}
 
     @property
@@ -298,7 +298,7 @@ def _fold(name: str) -> gr.Accordion:
 
 def _lines(lineup: Lineup) -> list[dict[str, str]]:
     ready = {model.id: lineup.runner.ready(model) for model in lineup.catalogue.models}
-    return picker.lines(lineup.catalogue.models, ready)
+    return model_picker.lines(lineup.catalogue.models, ready)
 
 
 async def _wanted(lineup: Lineup, request: gr.Request) -> tuple[str, Run | None]:

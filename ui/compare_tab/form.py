@@ -110,7 +110,7 @@ def to_request(fields: Mapping[str, Any]) -> Request:
         **start(fields),
         options=options(fields),
     )
-    # "rewrite" is the record that ui/rewriting.py keeps; it may be out of date by now.
+    # "rewrite" is the record that rewrite_panel.py keeps; it may be out of date by now.
     return recorded(request, **fields["rewrite"]) if fields.get("rewrite") else request
 
 

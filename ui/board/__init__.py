@@ -1,0 +1,1 @@
+"""One run as cards and a table, for every tab."""

@@ -1,0 +1,1 @@
+"""The Compare tab: the form, its sections, the results."""
