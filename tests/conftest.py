@@ -38,8 +38,8 @@ OURS = (
 COUNTED = {
     "backends/test_contract.py": ("The contract", "backends"),
     "backends/test_faults.py": ("The fault matrix", "backends"),
-    "backends/test_local_faults.py": ("The local fault matrix", "families"),
-    "backends/test_local_stops.py": ("The matrix of stops", "families"),
+    "backends/local/test_faults.py": ("The local fault matrix", "families"),
+    "backends/local/test_stops.py": ("The matrix of stops", "families"),
 }
 PROXIES = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"}
 

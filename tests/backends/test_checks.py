@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from backends.errors import BackendError, Forbidden, MissingKey, NotReady, Unreachable, WrongKey
-from tests.backends.stand import Stand, all_stands
+from tests.backends.harness import Stand, all_stands
 from tests.servers.comfyui import basic
 from tests.servers.discord import Answer
 from tests.servers.google import failing as google_failing

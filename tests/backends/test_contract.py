@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from backends.base import Event, Picture, Receipt, Sending
-from tests.backends.stand import Stand, all_stands
+from tests.backends.harness import Stand, all_stands
 from tests.servers.pictures import plain
 
 

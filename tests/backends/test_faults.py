@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from backends.errors import BackendError, Outcome, RateLimited, Unanswered
-from tests.backends.stand import EXPECTED, RETRY_AFTER, Fault, Stand, all_stands
+from tests.backends.harness import EXPECTED, RETRY_AFTER, Fault, Stand, all_stands
 
 CASES = [
     pytest.param(here, fault, id=f"{name}: {fault}")

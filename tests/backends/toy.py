@@ -10,7 +10,7 @@ from pathlib import Path
 from backends.paths import PROJECT
 
 README = (PROJECT / "backends" / "README.md").read_text(encoding="utf-8")
-STAND = Path(__file__).with_name("toy_stand.py")
+STAND = Path(__file__).with_name("toy_harness.py")
 
 
 def block(language: str) -> str:
@@ -38,5 +38,8 @@ def grow(folder: Path) -> Path:
     registry.write_text(f"{before}{opening}{head}{brace}        {line}\n{rest}", encoding="utf-8")
     rows = (PROJECT / "assets" / "models.toml").read_text("utf-8")
     (folder / "assets" / "models.toml").write_text(f"{rows}\n{block('toml')}", encoding="utf-8")
-    shutil.copy(STAND, folder / "tests" / "backends" / "stands" / "squares.py")
+    harness = folder / "tests" / "backends" / "squares"
+    harness.mkdir()
+    (harness / "__init__.py").touch()
+    shutil.copy(STAND, harness / "harness.py")
     return folder

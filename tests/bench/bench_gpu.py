@@ -23,7 +23,7 @@ from PIL import Image
 
 from backends.base import Config, Model, Picture, Request, Sizes, Value
 from backends.local import Local
-from tests.backends import tiny_models as tiny
+from tests.backends.local.tiny import models as tiny
 from tests.bench.report import Line, show
 from tests.bench.sizes import SIZES, Size
 

@@ -25,7 +25,7 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from backends.base import Config, Model, Picture, Request, Sizes
 from backends.local import Local
 from backends.paths import PROJECT
-from tests.backends import tiny_models as tiny
+from tests.backends.local.tiny import models as tiny
 from tests.bench.report import Line, show
 
 MINIATURE: Final = PROJECT / "assets" / "miniatures" / "diffusion"

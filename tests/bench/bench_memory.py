@@ -14,7 +14,7 @@ import psutil
 
 from backends.base import Config, Model, Request, Sizes
 from backends.local import Local
-from tests.backends import tiny_models as tiny
+from tests.backends.local.tiny import models as tiny
 from tests.bench.report import Line, show
 
 MODELS, RUNS, CHANNELS = 6, 50, 96

@@ -29,8 +29,8 @@ from transformers import (
     T5EncoderModel,
 )
 
-from tests.backends import tiny_models as tiny
-from tests.backends import tiny_transformers
+from tests.backends.local.tiny import models as tiny
+from tests.backends.local.tiny import transformers
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def stable_diffusion_xl(device: str, dtype: torch.dtype) -> Any:
 
 def flux(device: str, dtype: torch.dtype) -> Any:
     """As FLUX.1-schnell: 12 billion weights in the transformer, 4.8 in its T5."""
-    parts = _tiny(tiny_transformers.flux)
+    parts = _tiny(transformers.flux)
     with _made(device, dtype):
         config = T5Config(
             vocab_size=32128,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
-from tests.backends.comfyui_case import keep, nodes, workflow
+from tests.backends.comfyui.case import keep, nodes, workflow
 from tests.browser.conftest import Visit, app
 from tests.browser.test_compare import WIDE, finished
 from tests.servers.comfyui import ComfyUIServer

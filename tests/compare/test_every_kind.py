@@ -17,7 +17,7 @@ from typing import Any
 
 from backends.paths import PROJECT
 from compare.catalogue.catalogue import load
-from tests.backends.stand import Stand, all_stands
+from tests.backends.harness import Stand, all_stands
 from tests.servers.midjourney import Midjourney
 from tests.servers.openai import OpenAIServer
 from tests.servers.openai_script import Script

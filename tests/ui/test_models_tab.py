@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from tests.compare.test_listing import GONE, LINE, MODEL
+from tests.compare.catalogue.test_listing import GONE, LINE, MODEL
 from ui.models_tab import render
 
 

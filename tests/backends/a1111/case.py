@@ -1,0 +1,79 @@
+"""What the tests of the A1111 backend share: a backend on a server, its events, a job to cancel."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from backends.a1111 import A1111
+from backends.base import Config, Control, Event, Model, Picture, Receipt, Request
+from tests.backends.a1111.harness import MODEL
+from tests.servers import pictures
+from tests.servers.a1111 import A1111Server
+
+ASK = Request(prompt="a lighthouse", width=64, height=64, seed=7)
+CONTROL = Control(image=pictures.plain(48, 32))
+
+
+def named(source: str) -> Model:
+    """A model for one checkpoint of the server."""
+    return replace(MODEL, id=f"a1111/{source}", source=source)
+
+
+def backend(url: str, **settings: str) -> A1111:
+    """A backend on the server at `url`."""
+    return A1111(Config(value={"A1111_URL": url, **settings}.get, home=Path("unused")))
+
+
+async def events(
+    server: A1111Server, request: Request = ASK, model: Model = MODEL, **settings: str
+) -> list[Event]:
+    """All events of one job."""
+    drawer = backend(server.origin, **settings)
+    try:
+        return [event async for event in drawer.generate(model, request)]
+    finally:
+        await drawer.aclose()
+
+
+def of(kind: type[Any], events: list[Event]) -> list[Any]:
+    """The events of one kind."""
+    return [event for event in events if isinstance(event, kind)]
+
+
+def pictures_of(events: list[Event]) -> list[Picture]:
+    """The pictures among the events."""
+    return of(Picture, events)
+
+
+def receipt_of(events: list[Event]) -> Receipt:
+    """The receipt, which comes once and last."""
+    (receipt,) = of(Receipt, events)
+    assert events[-1] is receipt
+    return receipt
+
+
+async def cancel_when(drawer: A1111, met: Callable[[], bool], model: Model = MODEL) -> None:
+    """Start a job and cancel it as soon as `met` says so."""
+    reading = asyncio.create_task(_drain(drawer.generate(model, ASK)))
+    assert await asyncio.to_thread(_until, met)
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+    await drawer.aclose()
+
+
+async def _drain(events: AsyncGenerator[Event, None]) -> None:
+    try:
+        async for _ in events:
+            pass
+    finally:
+        await events.aclose()
+
+
+def _until(met: Callable[[], bool]) -> bool:
+    end = time.monotonic() + 10
+    while not met() and time.monotonic() < end:
+        time.sleep(0.01)
+    return met()

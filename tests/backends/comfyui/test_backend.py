@@ -1,0 +1,320 @@
+"""The ComfyUI backend against a real server: what it asks for, and what comes of it."""
+
+import logging
+from dataclasses import replace
+
+import pytest
+
+from backends.base import Honour, Picture, Readiness, Receipt, Request, Sending
+from backends.errors import (
+    BackendError,
+    BadInput,
+    NotReady,
+    OutOfMemory,
+    ServiceFault,
+    TimedOut,
+    WrongKey,
+)
+from tests.backends.comfyui.case import (
+    ASK,
+    MODEL,
+    backend,
+    events,
+    named,
+    nodes,
+    of,
+    pictures_of,
+    receipt_of,
+)
+from tests.servers import pictures
+from tests.servers.comfyui import ComfyUIServer, basic, failing
+from tests.servers.comfyui_script import Kind, Script
+
+PASSWORD = "s3cret/with:signs@"
+
+
+async def test_the_request_in_the_workflows_words() -> None:
+    asked = Request(
+        prompt="a (lighthouse:1.2)",
+        negative_prompt="people",
+        width=102,
+        height=128,
+        num_inference_steps=12,
+        guidance_scale=5.5,
+        seed=7,
+        options={
+            "comfyui": {"sampler": "dpmpp_2m", "scheduler": "karras", "sparkle": 3},
+            "openai": {"quality": "elsewhere"},
+        },
+    )
+    with ComfyUIServer() as server:
+        got = await events(server, asked, named("dreamy_v2"))
+    (received,) = server.asked("/prompt")
+    graph = received.json["prompt"]
+    sampler = next(node for node in graph.values() if node["class_type"] == "KSampler")["inputs"]
+    assert graph[sampler["positive"][0]]["inputs"]["text"] == "a (lighthouse:1.2)"
+    assert graph[sampler["negative"][0]]["inputs"]["text"] == "people"
+    assert graph[sampler["latent_image"][0]]["inputs"] == {
+        "width": 104,
+        "height": 128,
+        "batch_size": 1,
+    }
+    assert graph[sampler["model"][0]]["inputs"] == {"ckpt_name": "anime/dreamy_v2.ckpt"}
+    plain = {name: value for name, value in sampler.items() if not isinstance(value, list)}
+    assert plain == {
+        "seed": 7,
+        "steps": 12,
+        "cfg": 5.5,
+        "sampler_name": "dpmpp_2m",
+        "scheduler": "karras",
+        "denoise": 1.0,
+    }
+    honoured = receipt_of(got).honoured
+    assert honoured["negative_prompt"] == Honour("people", "people")
+    assert honoured["size"] == Honour("102x128", "104x128", "104x128 instead of 102x128")
+    assert honoured["sampler"] == Honour("dpmpp_2m", "dpmpp_2m")
+    assert honoured["sparkle"].note.startswith("sparkle ignored")
+    assert honoured["checkpoint"] == Honour("dreamy_v2", "anime/dreamy_v2.ckpt")
+    (picture,) = pictures_of(got)
+    assert (picture.seed, picture.width, picture.height) == (7, 104, 128)
+    (saved,) = server.files.values()
+    assert picture.data == saved, "as it came, byte for byte"
+
+
+async def test_each_picture_has_a_seed_of_its_own() -> None:
+    with ComfyUIServer() as server:
+        got = await events(server, replace(ASK, count=3))
+    assert [picture.seed for picture in pictures_of(got)] == [7, 8, 9]
+    assert [nodes(server, number)["KSampler"]["seed"] for number in range(3)] == [7, 8, 9]
+    ids = {received.json["prompt_id"] for received in server.asked("/prompt")}
+    assert len(ids) == 3, "three prompts, and none of them twice"
+    assert receipt_of(got).honoured["count"] == Honour(3, 3)
+
+
+async def test_a_seed_that_nobody_chose_is_told() -> None:
+    with ComfyUIServer() as server:
+        got = await events(server, replace(ASK, seed=None))
+        again = await events(server, replace(ASK, seed=None))
+    seed = nodes(server)["KSampler"]["seed"]
+    assert pictures_of(got)[0].seed == seed
+    assert receipt_of(got).honoured["seed"] == Honour(None, seed)
+    assert pictures_of(again)[0].seed != seed
+
+
+async def test_what_came_before_a_failure_is_kept() -> None:
+    with ComfyUIServer() as server:
+        got: list[object] = []
+        drawer = backend(server.origin)
+        async for event in drawer.generate(MODEL, replace(ASK, count=3)):
+            got.append(event)
+            if isinstance(event, Picture):
+                server.usual = Script(fault={"exception_message": "A tensor with NaNs was made."})
+        await drawer.aclose()
+    receipt = got[-1]
+    assert isinstance(receipt, Receipt)
+    assert receipt.honoured["count"].used == 1
+    assert "1 instead of 3 pictures: " in receipt.honoured["count"].note
+    assert "A tensor with NaNs was made." in receipt.honoured["count"].note
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["sd_xl_base_1.0.safetensors", "SD_XL_base_1.0.safetensors", "sd_xl_base_1.0"],
+)
+@pytest.mark.parametrize("lists", [True, False])
+async def test_a_checkpoint_goes_by_any_of_its_names(name: str, lists: bool) -> None:
+    with ComfyUIServer(kind=Kind(lists=lists)) as server:
+        got = await events(server, model=named(name))
+    assert nodes(server)["CheckpointLoaderSimple"]["ckpt_name"] == "sd_xl_base_1.0.safetensors"
+    assert receipt_of(got).honoured["checkpoint"].used == "sd_xl_base_1.0.safetensors"
+
+
+async def test_the_first_checkpoint_is_named() -> None:
+    with ComfyUIServer() as server:
+        honoured = receipt_of(await events(server, model=named("first"))).honoured
+    assert honoured["checkpoint"] == Honour(None, "v1-5-pruned-emaonly.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("kind", "model", "words"),
+    [
+        (
+            Kind(),
+            "sd_xl_bse",
+            "It has sd_xl_base_1.0.safetensors. There is no workflow of that name",
+        ),
+        (Kind(checkpoints=()), "first", "has no checkpoint at all"),
+    ],
+)
+async def test_a_missing_checkpoint_is_found_out_before_anything_is_sent(
+    kind: Kind, model: str, words: str
+) -> None:
+    with ComfyUIServer(kind=kind) as server, pytest.raises(BadInput) as caught:
+        await events(server, model=named(model))
+    assert words in str(caught.value)
+    assert server.asked("/prompt") == []
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        (
+            replace(ASK, options={"comfyui": {"sampler": "euler_b"}}),
+            "KSampler (node 5) does not take “euler_b” for sampler_name; "
+            "it takes euler, dpmpp_2m, ddim.",
+        ),
+        (
+            replace(ASK, num_inference_steps=10_001),
+            "KSampler (node 5) does not take 10001 for steps, at most 10000.",
+        ),
+    ],
+)
+async def test_a_refused_workflow_is_told_in_words(request_: Request, words: str) -> None:
+    with ComfyUIServer() as server, pytest.raises(BadInput) as caught:
+        await events(server, request_)
+    assert words in str(caught.value)
+    assert server.jobs == []
+    assert len(server.asked("/queue")) == 1, "nothing is looked for that was never taken"
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "words"),
+    [
+        (
+            {"exception_type": "RuntimeError", "exception_message": "NaNs in /srv/comfy/nodes.py"},
+            ServiceFault,
+            "failed in KSampler (node 5): NaNs in (path).",
+        ),
+        (
+            {"exception_type": "torch.OutOfMemoryError", "exception_message": "Tried to allocate"},
+            OutOfMemory,
+            "not enough graphics memory for KSampler",
+        ),
+        ({"exception_message": "Allocation on device"}, OutOfMemory, "--lowvram"),
+        ({}, ServiceFault, "it gave no reason."),
+    ],
+)
+async def test_what_failed_on_the_server_is_told_in_words(
+    fault: dict[str, str], kind: type[BackendError], words: str
+) -> None:
+    with ComfyUIServer(Script(fault=fault)) as server, pytest.raises(kind) as caught:
+        await events(server)
+    assert words in str(caught.value)
+    assert server.asked("/interrupt") == [], "what has ended by itself is not stopped"
+
+
+async def test_seconds_are_the_servers_own() -> None:
+    with ComfyUIServer(Script(delay=0.6)) as server:
+        receipt = receipt_of(await events(server))
+        (job,) = server.jobs
+    stamps = {kind: data["timestamp"] for kind, data in job.messages}
+    taken = (stamps["execution_success"] - stamps["execution_start"]) / 1000
+    assert receipt.generate is not None and receipt.load is not None
+    assert receipt.generate + receipt.load == pytest.approx(taken)
+    assert not receipt.cached
+    assert receipt.charged is None and receipt.usage == {}
+
+
+async def test_a_server_without_a_clock_leaves_the_seconds_to_us() -> None:
+    with ComfyUIServer(kind=Kind(stamps=False)) as server:
+        assert receipt_of(await events(server)).generate is None
+
+
+async def test_who_asks_is_said_in_a_header_alone(caplog: pytest.LogCaptureFixture) -> None:
+    with (
+        ComfyUIServer(authorization=basic("me", PASSWORD)) as server,
+        caplog.at_level(logging.DEBUG),
+    ):
+        address = server.origin.replace("//", "//me:s3cret%2Fwith%3Asigns%40@") + "/api/"
+        assert isinstance((await events(server, COMFYUI_URL=address))[-1], Receipt)
+        got = await events(server, COMFYUI_USER="me", COMFYUI_PASSWORD=PASSWORD)
+        assert isinstance(got[-1], Receipt)
+        assert server.opened == 2, "the websocket is let in as well"
+        server.authorization = "Bearer t0ken-of-the-proxy"
+        got = await events(server, COMFYUI_TOKEN="t0ken-of-the-proxy")
+        assert isinstance(got[-1], Receipt)
+        with pytest.raises(WrongKey) as caught:
+            await events(server)
+        assert "set COMFYUI_USER and COMFYUI_PASSWORD" in str(caught.value)
+    assert "/prompt" in caplog.text
+    for secret in ("s3cret", "t0ken", basic("me", PASSWORD)):
+        assert secret not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("everything", "kind", "words"),
+    [
+        (Script(raw=b"<html>Gradio</html>", media_type="text/html"), ServiceFault, "COMFYUI_URL"),
+        (failing(404), NotReady, "is no ComfyUI server"),
+        (Script(status=307, raw=b"", headers={"Location": "/x"}), NotReady, "moved"),
+        (Script(hang=True), TimedOut, "Nothing was sent"),
+        (Script(raw=b'{"queue_running": []}', cut=4), TimedOut, "Nothing was sent"),
+    ],
+)
+async def test_an_address_of_something_else_is_found_out_before_anything_is_sent(
+    everything: Script, kind: type[BackendError], words: str
+) -> None:
+    with ComfyUIServer() as server:
+        server.everything = everything
+        drawer = backend(server.origin, LINEUP_ANSWER_SECONDS="0.5")
+        with pytest.raises(kind) as caught:
+            async for event in drawer.generate(MODEL, ASK):
+                assert not isinstance(event, Sending)
+        await drawer.aclose()
+    assert words in str(caught.value)
+    assert server.asked("/prompt") == []
+
+
+@pytest.mark.parametrize(
+    "url", ["", "127.0.0.1:8188", "ftp://box", "http://[box", "http://b:99999"]
+)
+async def test_no_address_or_none_of_use(url: str) -> None:
+    ready = backend(url).ready(MODEL)
+    assert ready.state is Readiness.UNAVAILABLE
+    assert "COMFYUI_URL" in ready.sentence
+    assert backend(url).lane(MODEL).width == 1
+    with pytest.raises(NotReady):
+        await anext(backend(url).generate(MODEL, ASK))
+
+
+def test_one_lane_for_each_server() -> None:
+    first, second = backend("http://me:pw@box:8188/"), backend("http://other:8188")
+    assert first.ready(MODEL).state is Readiness.READY
+    assert first.lane(MODEL) == first.lane(named("another"))
+    assert first.lane(MODEL).name != second.lane(MODEL).name
+    assert first.lane(MODEL).width == 1
+    assert "pw" not in first.lane(MODEL).name
+
+
+async def test_the_check_names_what_the_server_has() -> None:
+    with ComfyUIServer() as server:
+        drawer = backend(server.origin)
+        said = await drawer.check()
+        assert "It has v1-5-pruned-emaonly.safetensors, sd_xl_base_1.0.safetensors and" in said
+        server.everything = failing(503)
+        with pytest.raises(ServiceFault):
+            await drawer.check()
+        await drawer.aclose()
+        assert server.asked("/prompt") == []
+
+
+async def test_a_picture_to_start_from() -> None:
+    given = pictures.plain(48, 32)
+    model = replace(MODEL, supports=MODEL.supports | {"image", "strength"})
+    with ComfyUIServer() as server:
+        got = await events(server, replace(ASK, image=given, strength=0.4), model)
+    sent = nodes(server)
+    (name,) = server.uploads
+    assert sent["LoadImage"]["image"] == name
+    assert sent["KSampler"]["denoise"] == 0.4
+    assert "EmptyLatentImage" not in sent
+    assert receipt_of(got).honoured["strength"] == Honour(0.4, 0.4)
+
+
+async def test_a_closed_backend_draws_again() -> None:
+    with ComfyUIServer() as server:
+        drawer = backend(server.origin)
+        for _ in range(2):
+            got = [event async for event in drawer.generate(MODEL, ASK)]
+            assert len(of(Receipt, got)) == 1
+            await drawer.aclose()

@@ -1,0 +1,239 @@
+"""Control pictures on a ComfyUI server: the workflow with ControlNet, and what the server lacks."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from backends.base import Honour
+from backends.errors import BadInput
+from tests.backends.comfyui.case import (
+    ASK,
+    CONTROL,
+    events,
+    keep,
+    named,
+    nodes,
+    pictures_of,
+    receipt_of,
+    workflow,
+)
+from tests.backends.comfyui.harness import MODEL
+from tests.servers import pictures
+from tests.servers.comfyui import ComfyUIServer
+from tests.servers.comfyui_script import Kind
+
+
+async def test_a_picture_goes_through_canny_into_controlnet() -> None:
+    control = replace(
+        CONTROL,
+        parameters={"low_threshold": 51, "high_threshold": 255},
+        weight=0.8,
+        start=0.1,
+        end=0.9,
+    )
+    with ComfyUIServer() as server:
+        got = await events(server, replace(ASK, controls=(control,), width=96))
+    ((name, sent),) = server.uploads.items()
+    with Image.open(io.BytesIO(sent)) as picture:
+        assert (picture.format, picture.size, picture.mode) == ("PNG", (48, 32), "RGB")
+    graph = server.asked("/prompt")[0].json["prompt"]
+    apply = _inputs(graph, "ControlNetApplyAdvanced")
+    assert (apply["strength"], apply["start_percent"], apply["end_percent"]) == (0.8, 0.1, 0.9)
+    map_ = graph[apply["image"][0]]
+    assert map_["class_type"] == "Canny"
+    assert (map_["inputs"]["low_threshold"], map_["inputs"]["high_threshold"]) == (0.2, 0.99)
+    scaled = graph[map_["inputs"]["image"][0]]
+    assert (scaled["class_type"], scaled["inputs"]["width"]) == ("ImageScale", 96)
+    assert graph[scaled["inputs"]["image"][0]]["inputs"]["image"] == name
+    network = graph[apply["control_net"][0]]["inputs"]["control_net_name"]
+    assert network == "control_v11p_sd15_canny.pth"
+    sampler = _inputs(graph, "KSampler")
+    assert {graph[sampler[name][0]]["class_type"] for name in ("positive", "negative")} == {
+        "ControlNetApplyAdvanced"
+    }
+    assert receipt_of(got).honoured["control"] == Honour("canny", f"canny with {network}")
+    assert len(pictures_of(got)) == 1
+
+
+SECOND = replace(
+    CONTROL, image=pictures.plain(32, 48), preprocessor="none", weight=0.5, start=0.2, end=0.7
+)
+
+
+@pytest.mark.parametrize("image", [None, pictures.plain()])
+async def test_controls_follow_one_another_in_a_chain(image: bytes | None) -> None:
+    controls = (CONTROL, SECOND, replace(CONTROL, parameters={"low_threshold": 51}))
+    model = replace(MODEL, supports=MODEL.supports | {"image", "strength"})
+    with ComfyUIServer() as server:
+        got = await events(server, replace(ASK, controls=controls, image=image, width=96), model)
+        assert len(server.uploads) == 2 + (image is not None)
+    graph = server.asked("/prompt")[0].json["prompt"]
+    sampler = _inputs(graph, "KSampler")
+    third = graph[sampler["positive"][0]]
+    assert sampler["negative"] == [sampler["positive"][0], 1]
+    second = graph[third["inputs"]["positive"][0]]
+    first = graph[second["inputs"]["positive"][0]]
+    assert {each["class_type"] for each in (first, second, third)} == {"ControlNetApplyAdvanced"}
+    for before, after in ((first, second), (second, third)):
+        for number, name in enumerate(("positive", "negative")):
+            source, output = after["inputs"][name]
+            assert graph[source] is before and output == number
+    assert graph[first["inputs"]["positive"][0]]["class_type"] == "CLIPTextEncode"
+    weights = [each["inputs"]["strength"] for each in (first, second, third)]
+    spans = [
+        (each["inputs"]["start_percent"], each["inputs"]["end_percent"])
+        for each in (first, second, third)
+    ]
+    assert weights == [1.0, 0.5, 1.0] and spans == [(0.0, 1.0), (0.2, 0.7), (0.0, 1.0)]
+    kinds = [graph[each["inputs"]["image"][0]]["class_type"] for each in (first, second, third)]
+    assert kinds == ["Canny", "ImageScale", "Canny"]
+    assert graph[third["inputs"]["image"][0]]["inputs"]["low_threshold"] == 0.2
+    widths = [
+        node["inputs"]["width"] for node in graph.values() if "upscale_method" in node["inputs"]
+    ]
+    assert widths == [96, 96, 96]
+    honoured = receipt_of(got).honoured
+    assert [honoured[name].note for name in ("control", "control_2", "control_3")] == ["", "", ""]
+
+
+def two_places() -> dict[str, dict[str, Any]]:
+    """A workflow of the user's with places for two control pictures."""
+    graph = workflow()
+    for number, before in (("", "prompt"), (" 2", "apply")):
+        nodes: dict[str, tuple[str, str, dict[str, Any]]] = {
+            "given": ("LoadImage", "control picture", {"image": "own.png"}),
+            "map": ("DepthMapper", "preprocessor", {"image": [f"given{number}", 0]}),
+            "network": ("ControlNetLoader", "control model", {"control_net_name": "depth.pth"}),
+            "apply": (
+                "ControlNetApplyAdvanced",
+                "control",
+                {
+                    "positive": [before, 0],
+                    "image": [f"map{number}", 0],
+                    "control_net": [f"network{number}", 0],
+                    "strength": 0.4,
+                },
+            ),
+        }
+        for id, (kind, mark, inputs) in nodes.items():
+            title = f"lineup: {mark}{number}"
+            graph[id + number] = {"class_type": kind, "_meta": {"title": title}, "inputs": inputs}
+    return graph
+
+
+async def test_a_workflow_may_have_numbered_places(tmp_path: Path) -> None:
+    model = keep(tmp_path, "two", two_places())
+    late = replace(SECOND, weight=0.7, end=1.0)
+    third = replace(CONTROL, weight=0.1)
+    kind = Kind(networks=("depth.pth",))
+    with ComfyUIServer(kind=kind) as server:
+        got = await events(server, replace(ASK, controls=(CONTROL, late, third)), model, tmp_path)
+    graph = server.asked("/prompt")[0].json["prompt"]
+    assert [graph[id]["inputs"]["strength"] for id in ("apply", "apply 2")] == [1.0, 0.7]
+    names = [graph[id]["inputs"]["image"] for id in ("given", "given 2")]
+    assert len(set(names)) == 2 and set(names) <= set(server.uploads)
+    assert graph["apply"]["inputs"]["image"] == ["map", 0]
+    assert "map 2" not in graph and graph["apply 2"]["inputs"]["image"] == ["given 2", 0]
+    honoured = receipt_of(got).honoured
+    assert honoured["control_2"].note == "control start 2 ignored: no place for it"
+    assert honoured["control_3"].note == "control picture 3 ignored: two takes 2 at most"
+
+
+async def test_a_place_that_is_left_over_keeps_its_own_picture(tmp_path: Path) -> None:
+    model = keep(tmp_path, "two", two_places())
+    with ComfyUIServer(kind=Kind(networks=("depth.pth",))) as server:
+        server.uploads["own.png"] = b"there already"
+        got = await events(server, replace(ASK, controls=(CONTROL,)), model, tmp_path)
+    graph = server.asked("/prompt")[0].json["prompt"]
+    assert graph["given 2"]["inputs"]["image"] == "own.png"
+    note = receipt_of(got).honoured["control_2"].note
+    assert note == "the workflow's own control picture 2 was used"
+
+
+@pytest.mark.parametrize("mark", ["prompt 2", "size 3", "control picture two"])
+async def test_only_what_is_a_controls_can_be_numbered(tmp_path: Path, mark: str) -> None:
+    model = keep(tmp_path, "odd", workflow(size=f"lineup: {mark}"))
+    with ComfyUIServer() as server, pytest.raises(BadInput, match="which is no place"):
+        await events(server, ASK, model, tmp_path)
+
+
+async def test_a_map_that_is_ready_skips_canny() -> None:
+    with ComfyUIServer() as server:
+        got = await events(server, replace(ASK, controls=(replace(CONTROL, preprocessor="none"),)))
+    graph = server.asked("/prompt")[0].json["prompt"]
+    assert "Canny" not in nodes(server)
+    apply = _inputs(graph, "ControlNetApplyAdvanced")
+    assert graph[apply["image"][0]]["class_type"] == "ImageScale"
+    assert receipt_of(got).honoured["control"].asked == "none"
+
+
+async def test_the_same_picture_is_uploaded_under_the_same_name() -> None:
+    with ComfyUIServer() as server:
+        first = await events(server, replace(ASK, controls=(CONTROL,)))
+        again = await events(server, replace(ASK, controls=(CONTROL,)))
+        assert len(server.uploads) == 1
+    assert not receipt_of(first).cached
+    assert receipt_of(again).cached, "the server could tell that nothing has changed"
+
+
+async def test_a_large_checkpoint_gets_a_large_model() -> None:
+    with ComfyUIServer() as server:
+        await events(server, replace(ASK, controls=(CONTROL,)), named("sd_xl_base_1.0"))
+    assert nodes(server)["ControlNetLoader"] == {
+        "control_net_name": "diffusers_xl_canny_full.safetensors"
+    }
+
+
+@pytest.mark.parametrize("lists", [True, False])
+async def test_the_user_may_name_the_model(lists: bool) -> None:
+    options = {"comfyui": {"control_model": "control_v11f1p_sd15_depth"}}
+    with ComfyUIServer(kind=Kind(lists=lists)) as server:
+        await events(server, replace(ASK, controls=(CONTROL,), options=options))
+    assert nodes(server)["ControlNetLoader"]["control_net_name"] == "control_v11f1p_sd15_depth.pth"
+
+
+@pytest.mark.parametrize(
+    ("kind", "control", "options", "words"),
+    [
+        (
+            Kind(networks=("depth.pth", "pose.pth")),
+            CONTROL,
+            {},
+            "has no ControlNet model for canny. Name one of its own in the options.",
+        ),
+        (Kind(networks=()), CONTROL, {}, "It has none at all."),
+        (
+            Kind(),
+            CONTROL,
+            {"control_model": "control_v11p_sd15_cany"},
+            "has no ControlNet model control_v11p_sd15_cany. The nearest it has: "
+            "control_v11p_sd15_canny.pth",
+        ),
+        (Kind(), replace(CONTROL, start=0.9, end=0.2), {}, "Change its range."),
+        (Kind(), replace(CONTROL, image=b"no picture"), {}, "cannot be read"),
+    ],
+)
+async def test_what_is_missing_is_said_before_any_prompt(
+    kind: Kind, control: object, options: dict[str, str], words: str
+) -> None:
+    request = replace(ASK, controls=(control,), options={"comfyui": options})  # pyright: ignore
+    with ComfyUIServer(kind=kind) as server, pytest.raises(BadInput) as caught:
+        await events(server, request)
+    assert words in str(caught.value)
+    assert server.asked("/prompt") == []
+
+
+async def test_a_preprocessor_that_the_workflow_lacks_is_shown_as_ignored() -> None:
+    with ComfyUIServer() as server:
+        got = await events(server, replace(ASK, controls=(replace(CONTROL, preprocessor="hed"),)))
+    assert "ControlNetLoader" not in nodes(server)
+    assert "control picture ignored" in receipt_of(got).honoured["control"].note
+
+
+def _inputs(graph: dict[str, dict[str, dict[str, list[str]]]], kind: str) -> dict[str, list[str]]:
+    (found,) = [node["inputs"] for node in graph.values() if node["class_type"] == kind]  # pyright: ignore[reportUnnecessaryComparison]
+    return found
