@@ -16,7 +16,7 @@ from backends.paths import PROJECT
 from compare.store.errors import newer_database
 
 REVISIONS = ("0001", "0002", "0003", "0004")
-MIGRATIONS = PROJECT / "compare" / "migrations"
+MIGRATIONS = PROJECT / "compare" / "store" / "migrations"
 FILE = "lineup.db"
 WAIT = 30.0
 """How long, in seconds, another process's hold on the database is waited out."""

@@ -30,8 +30,6 @@ from tests.backends.openai.case import kinds, pictures_of, receipt_of
 from tests.servers import pictures
 from tests.servers.huggingface import PROVIDERS, HuggingFaceServer, Script
 
-__all__ = ["huggingface_server"]
-
 SHARED = {
     "negative_prompt": "people",
     "num_inference_steps": 20,

@@ -33,8 +33,6 @@ from tests.backends.openai.case import kinds, pictures_of, receipt_of
 from tests.servers import pictures
 from tests.servers.huggingface import HuggingFaceServer, Script
 
-__all__ = ["huggingface_server"]
-
 
 @pytest.mark.parametrize("provider", ["replicate", "wavespeed", "zai-org"])
 async def test_a_job_is_asked_for_until_it_is_done(server: HuggingFaceServer, provider: str):

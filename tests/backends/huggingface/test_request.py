@@ -25,8 +25,6 @@ from tests.backends.openai.case import kinds, pictures_of, receipt_of
 from tests.servers import pictures
 from tests.servers.huggingface import HuggingFaceServer, Script
 
-__all__ = ["huggingface_server"]
-
 EDITOR = replace(MODEL, supports=MODEL.supports | {"image"}, defaults={})
 START = pictures.plain(128, 64)
 URL = f"data:image/png;base64,{base64.b64encode(START).decode()}"
