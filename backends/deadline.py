@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 
 import httpx2
 
-from backends.pace import Pace
+from backends.concurrency import Pace
 
 Hooks = dict[str, list[Callable[..., Awaitable[None]]]]
 

@@ -3,13 +3,17 @@
 Nothing is dropped in silence: each input of the request ends up in `honoured`, with a note where
 the model gets something other than what was asked. A backend that does better than the general
 rule (folds a negative prompt into the text, say) replaces the entry.
+
+What came instead of what was asked for: how many pictures, and how large.
+
+A negative prompt for models that have none: it is written into the prompt.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from backends.base import Control, Honour, Model, Request, Sizes, Value
-from backends.errors import BadInput, ServiceFault
+from backends.base import Control, Honour, Model, Picture, Request, Sizes, Value
+from backends.errors import BackendError, BadInput, ServiceFault
 from backends.images.validation import dimensions
 
 STRENGTH = 0.7
@@ -206,3 +210,39 @@ def _size(model: Model, request: Request, honoured: dict[str, Honour]) -> tuple[
 def _side(sizes: Sizes, pixels: int) -> int:
     bounded = min(max(pixels, sizes.least), sizes.most)
     return max(sizes.multiple, round(bounded / sizes.multiple) * sizes.multiple)
+
+
+def as_made(
+    honoured: Mapping[str, Honour],
+    pictures: Sequence[Picture],
+    failures: Sequence[BackendError] = (),
+) -> dict[str, Honour]:
+    """Return `honoured` with "size" and "count" as the pictures show them.
+
+    `failures` says why some of them did not come.
+    """
+    size, count = honoured["size"], honoured["count"]
+    made = f"{pictures[0].width}x{pictures[0].height}"
+    if made != size.used:
+        wished = size.asked or size.used
+        note = "" if wished in (made, None) else f"{made} instead of {wished}"
+        size = replace(size, used=made, note=note)
+    if len(pictures) != count.used:
+        why = f": {failures[0]}" if failures else ""
+        note = f"{len(pictures)} instead of {count.asked} pictures{why}"
+        count = replace(count, used=len(pictures), note=note)
+    return {**honoured, "size": size, "count": count}
+
+
+def fit_folded(model: Model, request: Request) -> Fitted:
+    """Fit `request`, the negative prompt folded into the prompt; raises as `fit` does."""
+    negative = request.negative_prompt.strip()
+    prompt = request.prompt
+    if prompt.strip() and negative:
+        prompt = f"{prompt.rstrip()}\n\nAvoid: {negative}"
+    fitted = fit(model, replace(request, prompt=prompt))
+    if not negative:
+        return fitted
+    note = "negative prompt folded into the prompt"
+    folded = {"negative_prompt": Honour(request.negative_prompt, negative, note)}
+    return replace(fitted, honoured=fitted.honoured | folded)

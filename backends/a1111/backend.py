@@ -10,14 +10,12 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from backends.a1111.client import Checkpoint, checkpoint, checkpoints, sampler, schedule
+from backends.a1111.client import Checkpoint, Wire, checkpoint, checkpoints, sampler, schedule
 from backends.a1111.control import add_controls
 from backends.a1111.errors import explain
 from backends.a1111.progress import Watch
 from backends.a1111.request import CURRENT, Call, Options, new_call, server_of
-from backends.a1111.response import read
-from backends.a1111_receipt import receipt, seconds
-from backends.a1111_wire import Wire
+from backends.a1111.response import read, receipt, seconds
 from backends.base import (
     Backend,
     Config,

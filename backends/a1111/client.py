@@ -2,16 +2,43 @@
 
 All of it is looked up before anything is sent. Some servers draw with something else, and say
 nothing, where they do not know what was asked for.
+
+Requests to an AUTOMATIC1111 server.
 """
 
+import asyncio
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from backends.a1111_wire import Wire
 from backends.errors import BadInput
-from backends.nearest import nearest
+from backends.http.self_hosted import OwnWire
+from backends.wording import nearest
+
+if TYPE_CHECKING:
+    import httpx2
+
+_JSON = {"Content-Type": "application/json"}
+
+
+class Wire(OwnWire):
+    """The way to one server, for one job."""
+
+    async def ask(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Return the JSON that `path` answers to a small `body`; raises as `get` does."""
+        return await self._json(await self.post(path, body))
+
+    async def post(self, path: str, body: Mapping[str, Any]) -> "httpx2.Response":
+        """Return the whole answer to `body`, whatever its status.
+
+        Raises:
+            httpx2.RequestError: there is none.
+        """
+        # A control picture makes the body large.
+        content = await asyncio.to_thread(lambda: json.dumps(body).encode())
+        return await self._send("POST", path, _JSON, content=content)
 
 
 @dataclass(frozen=True, slots=True)

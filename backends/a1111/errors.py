@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING, Any
 
-from backends import own_server_errors
 from backends.errors import (
     BackendError,
     BadInput,
@@ -12,6 +11,7 @@ from backends.errors import (
     ServiceFault,
     WrongKey,
 )
+from backends.http import self_hosted
 from backends.http.self_hosted import OwnServer
 from backends.wording import NO_REASON, sentence
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def explain(error: Exception, server: OwnServer, *, sent: bool) -> BackendError:
     """Return what `error` means for the person at the card; `sent` says how far the job was."""
-    return own_server_errors.explain(
+    return self_hosted.explain(
         error, server, _answered, sent=sent, start="Start it with --api", api="its API"
     )
 

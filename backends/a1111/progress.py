@@ -15,8 +15,8 @@ from typing import Any, cast
 
 import pybase64
 
+from backends.a1111.client import Wire
 from backends.a1111.request import Call
-from backends.a1111_wire import Wire
 from backends.base import Preview, Progress, Queued
 from backends.images.previews import Previews
 

@@ -3,35 +3,40 @@
 The server belongs to the user, so nothing is billed; but it does one thing at a time, and may have
 other users. A prompt is posted once, under an id of our own; what becomes of it is heard over a
 websocket, or looked up where that is gone. It is stopped only while it is the one that runs.
+
+What the prompts of one job on a ComfyUI server come to, taken together.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from backends.base import (
     Backend,
     Config,
     Event,
+    Honour,
     Key,
     Lane,
     Model,
     Picture,
+    Progress,
     Ready,
+    Receipt,
     Request,
     Sending,
 )
-from backends.comfyui.client import checkpoints
+from backends.comfyui.client import Wire, checkpoints
+from backends.comfyui.errors import explain
 from backends.comfyui.execution import Drawn, draw
 from backends.comfyui.monitor import Watch
+from backends.comfyui.prepare import look_up, upload
 from backends.comfyui.request import Call, Options, new_call, server_of
 from backends.comfyui.websocket import Socket
-from backends.comfyui_errors import explain
-from backends.comfyui_prepare import look_up, upload
-from backends.comfyui_receipt import of_all, receipt
-from backends.comfyui_wire import Wire
 from backends.errors import BackendError, NotReady
+from backends.fit import as_made
 from backends.http.client import Clients, Patience
 from backends.http.errors import place
 from backends.images.previews import Previews
@@ -128,3 +133,37 @@ async def _drawn(wire: Wire, watch: Watch, call: Call) -> AsyncGenerator[Event, 
             failures.append(explain(error, wire.server, sent=True))
             break
     yield receipt(call, pictures, made, failures)
+
+
+def of_all(event: Event, number: int, count: int) -> Event:
+    """Return the progress of one of several prompts as that of them all."""
+    match event:
+        case Progress(step=int() as step, steps=int() as steps) if count > 1:
+            return replace(event, step=number * steps + step, steps=count * steps)
+        case _:
+            return event
+
+
+def receipt(
+    call: Call, pictures: list[Picture], made: list[Drawn], failures: list[BackendError]
+) -> Receipt:
+    """Return what a job came to; `failures` says why some of its pictures did not come."""
+    honoured = as_made(call.honoured, pictures, failures)
+    cached = sum(drawn.cached for drawn in made)
+    if cached:
+        some = "" if cached == len(made) else f" for {cached} of {len(made)} pictures"
+        note = f"cached by the server{some}: the time says nothing about its speed"
+        honoured["cache"] = Honour(None, True, note)
+    return Receipt(
+        honoured=honoured,
+        load=_sum([drawn.load for drawn in made if drawn.load is not None]),
+        generate=_sum([drawn.generate for drawn in made]),
+        download=_sum([drawn.download for drawn in made]),
+        cached=cached > 0,
+    )
+
+
+def _sum(seconds: Sequence[float | None]) -> float | None:
+    """The seconds of all prompts; None where one of them is not known."""
+    known = [each for each in seconds if each is not None]
+    return sum(known) if known and len(known) == len(seconds) else None

@@ -11,10 +11,10 @@ from typing import Any, cast
 
 from backends.base import Event, Picture
 from backends.comfyui import errors as words
+from backends.comfyui.client import Wire
 from backends.comfyui.monitor import LOOKS, PAUSE, Watch
 from backends.comfyui.progress import SENDER, Story
 from backends.comfyui.workflow import Graph, Workflow
-from backends.comfyui_wire import Wire
 from backends.errors import ServiceFault
 from backends.images.validation import check
 

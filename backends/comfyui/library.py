@@ -12,8 +12,7 @@ from pathlib import Path
 
 from backends.base import Model, Sizes, Value
 from backends.comfyui.placeholders import numbered
-from backends.comfyui.workflow import Graph, Workflow, parse
-from backends.comfyui_chain import chained
+from backends.comfyui.workflow import Graph, Workflow, chained, parse
 from backends.errors import BadInput
 from backends.paths import ASSETS
 

@@ -12,12 +12,12 @@ from typing import Any, cast
 
 from backends.base import Event, Progress, Queued
 from backends.comfyui import errors as words
+from backends.comfyui.client import Wire
 from backends.comfyui.progress import Story
 from backends.comfyui.websocket import Image, Message, Socket
-from backends.comfyui_wire import Wire
 from backends.http.client import Patience
+from backends.http.self_hosted import unanswered
 from backends.images.previews import Previews
-from backends.own_server_errors import unanswered
 
 SILENCE = 5.0
 """Seconds without a word after which the server is looked at."""

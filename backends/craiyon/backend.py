@@ -35,9 +35,8 @@ from backends.concurrency import as_they_come
 from backends.craiyon.client import ask, fetch
 from backends.craiyon.credentials import Service, check, find
 from backends.errors import BackendError
-from backends.fit import fit
+from backends.fit import as_made, fit
 from backends.http.client import Clients
-from backends.made import as_made
 from backends.options import choose
 from backends.readiness import readiness
 from backends.settings import positive

@@ -24,13 +24,13 @@ from backends.base import (
 )
 from backends.concurrency import as_they_come, enough
 from backends.errors import BackendError, MissingPackage
+from backends.fit import as_made
 from backends.google.client import Wire, ask, look
 from backends.google.credentials import Account
 from backends.google.errors import explain
 from backends.google.request import Call, Options, new_call
 from backends.google.response import Answer, read
 from backends.http.client import Clients
-from backends.made import as_made
 from backends.readiness import in_service, readiness
 
 if TYPE_CHECKING:

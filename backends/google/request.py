@@ -6,8 +6,8 @@ from typing import Any
 
 from backends.base import Honour, Model, Request, Value
 from backends.errors import BadInput
-from backends.folded import fit_folded
-from backends.start_picture import sendable
+from backends.fit import fit_folded
+from backends.images.inputs import sendable
 
 RATIOS = ("1:1", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9", "21:9")
 IMAGE_SIZES = ("1K", "2K", "4K")

@@ -30,14 +30,13 @@ from backends.base import (
 )
 from backends.concurrency import as_they_come, enough
 from backends.errors import BackendError
+from backends.fit import as_made
 from backends.http.client import Clients
-from backends.huggingface.client import Drawn, draw
+from backends.huggingface.client import Drawn, Post, draw, prepare
 from backends.huggingface.credentials import Account, accepted
 from backends.huggingface.errors import Service, explain
 from backends.huggingface.providers import Directory
 from backends.huggingface.request import NAMES, Call, Options, addressed, new_call
-from backends.huggingface_post import Post, prepare
-from backends.made import as_made
 from backends.readiness import in_service, readiness
 
 if TYPE_CHECKING:

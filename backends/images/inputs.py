@@ -1,15 +1,24 @@
 """A picture that was given, to steer with or to start from: any of the usual files in, RGB out.
 
 Files come from strangers. The header is read first and decides; only then are pixels decoded.
+
+A picture to start from as a service gets it: as it came, upright and in a format it knows.
+
+A control picture as a server gets it: upright, as the server would not turn it.
+
+And how it steers there: from where to where, and with which of the server's networks.
 """
 
 import io
+from collections.abc import Sequence
 from typing import Any, Final
 
 from PIL import ExifTags, Image, ImageOps, JpegImagePlugin
 
-from backends.errors import BadInput
+from backends.base import Control
+from backends.errors import BadInput, ServiceFault
 from backends.images import encoding
+from backends.images.validation import check
 
 MOST_PIXELS: Final = 50_000_000
 LEAST_SIDE: Final = 16
@@ -141,3 +150,79 @@ def _too_large(name: str, width: int | None = None, height: int | None = None) -
         f"The {name} is too large{size}. "
         f"It was not opened; use one of at most {MOST_PIXELS // 1_000_000} megapixels."
     )
+
+
+_NAMES = {"image/png": "start.png", "image/jpeg": "start.jpg", "image/webp": "start.webp"}
+
+
+def sendable(data: bytes) -> tuple[str, bytes, str]:
+    """Return a file's name, its bytes and its media type; slow, call it in a thread.
+
+    PNG, JPEG and WebP stay as they are, unless their EXIF says that they lie on their side or are
+    mirrored: then they are turned. Of anything else the first frame is sent, as PNG.
+
+    Raises:
+        BadInput: it is no picture, or one that is of no use.
+    """
+    from backends.images import encoding, inputs
+
+    try:
+        media_type = check(data).media_type
+    except ServiceFault:
+        media_type = ""
+    if media_type in _NAMES:
+        return _NAMES[media_type], inputs.upright(data), media_type
+    return "start.png", encoding.encode(inputs.read(data, inputs.START)), "image/png"
+
+
+MOST_SIDE = 2048
+"""No ControlNet sees more of a picture than that, in pixels of its longer side."""
+
+
+def upright_png(data: bytes) -> bytes:
+    """Return the picture as a PNG, no larger than is of use; slow, call it in a thread.
+
+    Raises:
+        BadInput: it cannot be read.
+    """
+    from backends.images import encoding, inputs
+
+    picture = inputs.read(data)
+    picture.thumbnail((MOST_SIDE, MOST_SIDE))
+    return encoding.encode(picture)
+
+
+def span(control: Control) -> tuple[float, float]:
+    """Return from where to where in the drawing the picture steers, as shares of it.
+
+    Raises:
+        BadInput: that is nowhere.
+    """
+    start, end = (min(max(at, 0.0), 1.0) for at in (control.start, control.end))
+    if start >= end:
+        raise BadInput("The control picture must end to steer after it begins. Change its range.")
+    return start, end
+
+
+def network_for(place: int, chosen: str) -> str:
+    """Return the network that the option `chosen` names for the control at `place`, "" for none.
+
+    One name is for all controls; several, with commas, are for one each.
+    """
+    names = [name.strip() for name in chosen.split(",")]
+    if len(names) == 1:
+        return names[0]
+    return names[place] if place < len(names) else ""
+
+
+def of_size(networks: Sequence[str], checkpoint: str) -> str:
+    """Return the first of `networks` whose name says that it is for checkpoints of that size.
+
+    Where none does, it is the first of all.
+    """
+    large = _is_xl(checkpoint)
+    return next((each for each in networks if _is_xl(each) == large), networks[0])
+
+
+def _is_xl(name: str) -> bool:
+    return "xl" in name.lower()

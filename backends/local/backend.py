@@ -36,9 +36,9 @@ from backends.fit import fit
 from backends.local.adapters.references import shelves
 from backends.local.errors import INSTALL, explain
 from backends.local.memory import devices
+from backends.local.memory.devices import Spread, spread
 from backends.local.options import Options
 from backends.local.prepare import missing_weights, stages, work_of
-from backends.local.spread import Spread, spread
 from backends.local.weights import sources
 from backends.local.worker import Machine, machine
 

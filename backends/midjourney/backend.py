@@ -38,15 +38,13 @@ from backends.http.client import Clients, download
 from backends.images.previews import Previews
 from backends.images.validation import check
 from backends.midjourney.credentials import Account, Waits, grid_price
+from backends.midjourney.discord_client import accepted
 from backends.midjourney.errors import lost, silent, stopped, unbrought
-from backends.midjourney.listener import Listeners
+from backends.midjourney.listener import ByHand, Ears, Listeners
 from backends.midjourney.matching import Handed, Job, Lost, News
 from backends.midjourney.messages import Kind, Sighting
 from backends.midjourney.request import Command, Options, new_command
-from backends.midjourney.response import honoured
-from backends.midjourney_by_hand import ByHand, Ears
-from backends.midjourney_check import accepted
-from backends.midjourney_grid import split_grid
+from backends.midjourney.response import honoured, split_grid
 
 if TYPE_CHECKING:
     import httpx2

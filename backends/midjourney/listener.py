@@ -3,13 +3,15 @@
 The bot never writes, presses or uploads anything, and nothing is automated towards Midjourney: a
 person pastes each command. Where the connection breaks, discord.py connects anew; what was missed
 meanwhile is read from the channel's history.
+
+Midjourney without a bot: nobody listens in Discord, the person brings the grid.
 """
 
 import asyncio
 import logging
 from collections.abc import Generator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Protocol
 from weakref import WeakKeyDictionary
 
 from backends.base import Config
@@ -199,3 +201,32 @@ class Listener:
                     self._heard(message)
         except Exception as error:
             log.warning("The channel's history could not be read (%s).", type(error).__name__)
+
+
+class Ears(Protocol):
+    """What hears of a command's pictures."""
+
+    def waiting(self, command: Command) -> AbstractContextManager[Job]:
+        """Let `command` wait as long as the block runs."""
+        ...
+
+    async def next(self, job: Job, seconds: float) -> News | None:
+        """Return what is heard next of `job`; None when it is nothing for so long."""
+        ...
+
+
+class ByHand:
+    """Hears of nothing but what the person brings."""
+
+    @contextmanager
+    def waiting(self, command: Command) -> Generator[Job]:
+        """Let `command` wait as long as the block runs."""
+        yield Job(command, 0)
+
+    async def next(self, job: Job, seconds: float) -> News | None:
+        """Return what the person brings; None when it is nothing for so long."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await job.news.get()
+        except TimeoutError:
+            return None

@@ -38,11 +38,10 @@ from backends.http.errors import unanswered
 from backends.images.previews import Previews
 from backends.images.validation import check
 from backends.openai.client import Wire, headers
-from backends.openai.credentials import Account
+from backends.openai.credentials import Account, servers
+from backends.openai.errors import explain
 from backends.openai.request import Call, Options, new_call
 from backends.openai.response import Answer
-from backends.openai_errors import explain
-from backends.openai_servers import servers
 from backends.readiness import has, in_service, readiness
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from backends.http.client import Clients
 from backends.images.previews import Previews
 from backends.openai.client import Wire, headers
 from backends.openai.credentials import Account
-from backends.openai_errors import explain
+from backends.openai.errors import explain
 from backends.readiness import readiness
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from typing import Any
 
 from backends.base import Honour, Model, Request, Value
 from backends.errors import BadInput
-from backends.folded import fit_folded
+from backends.fit import fit_folded
+from backends.images.inputs import sendable
 from backends.options import choose
-from backends.start_picture import sendable
 
 QUALITIES = ("low", "medium", "high", "xhigh", "max")
 

@@ -28,8 +28,8 @@ from backends.base import (
 )
 from backends.concurrency import as_they_come, enough
 from backends.errors import BackendError
+from backends.fit import as_made
 from backends.http.client import Clients
-from backends.made import as_made
 from backends.readiness import in_service, readiness
 from backends.stability.billing import Jobs, accepted, balance, spent
 from backends.stability.client import Drawn, draw

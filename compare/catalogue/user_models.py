@@ -8,7 +8,7 @@ from pathlib import Path
 from backends.base import Model
 from backends.comfyui import library as workflows
 from backends.errors import BadInput, NotReady
-from backends.openai_servers import servers
+from backends.openai.credentials import servers
 from compare.catalogue.catalogue import Catalogue, load
 from compare.settings import Settings, SettingsError
 

@@ -29,9 +29,9 @@ from backends.base import (
     Sending,
     State,
 )
+from backends.concurrency import Pace
 from backends.errors import BackendError, BadInput, RetiredModel, ServiceFault
 from backends.images.validation import check
-from backends.pace import Pace
 from compare.catalogue.catalogue import status_sentence
 from compare.records import Job, Phase, Timing
 from compare.runs.lanes import Lanes

@@ -13,14 +13,14 @@ from functools import partial
 from typing import Any, TypeVar
 
 from backends.base import Backend, Config, Model, Readiness, Ready, Request, State
+from backends.concurrency import Pace
 from backends.errors import BackendError, TimedOut, Unanswered
-from backends.pace import Pace
 from compare import pricing
 from compare.catalogue.catalogue import Catalogue, status_on, status_sentence
-from compare.follow import UnknownRun, follow
 from compare.records import Cost, Job, Run
 from compare.runs import second_step
 from compare.runs.active_run import Live
+from compare.runs.broadcast import UnknownRun, follow
 from compare.runs.budget import check
 from compare.runs.job_task import Place, Work
 from compare.runs.lanes import Lanes

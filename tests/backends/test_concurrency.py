@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from backends.pace import Pace
+from backends.concurrency import Pace
 
 
 class Turns:

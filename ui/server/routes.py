@@ -21,8 +21,8 @@ from starlette.responses import (
 from starlette.routing import BaseRoute, Route
 
 from backends.errors import BackendError
-from compare.follow import UnknownRun
 from compare.records import Run
+from compare.runs.broadcast import UnknownRun
 from compare.runs.runner import Runner
 from ui.board.renderer import Renderer
 from ui.board.variants import look

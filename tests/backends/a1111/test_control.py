@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from backends.a1111_modules import MODULES
+from backends.a1111.control import MODULES
 from backends.base import Control, Honour, Model, Value
 from backends.errors import BadInput
 from backends.preprocessors import PREPROCESSORS

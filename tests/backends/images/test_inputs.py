@@ -10,7 +10,7 @@ from PIL import ExifTags, Image, ImageCms
 
 from backends.base import Honour, Picture, Progress, Request, Sending
 from backends.errors import BadInput, Refused
-from backends.start_picture import sendable
+from backends.images.inputs import sendable
 from tests.backends.a1111 import case as a1111_case
 from tests.backends.google import case as google_case
 from tests.backends.openai import case as openai_case

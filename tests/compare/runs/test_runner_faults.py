@@ -16,7 +16,7 @@ from backends.base import (
 )
 from backends.errors import BadInput, Outcome, Refused, ServiceFault, TimedOut, Unanswered
 from compare.catalogue.catalogue import UnknownModel
-from compare.follow import UnknownRun
+from compare.runs.broadcast import UnknownRun
 from tests.compare.conftest import Build
 from tests.compare.helpers import NO, REQUEST, Events, finish, good, only, sent_forever
 from tests.compare.scripted import picture

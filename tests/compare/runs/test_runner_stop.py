@@ -15,8 +15,8 @@ from backends.base import (
     Sending,
 )
 from backends.errors import Outcome, ServiceFault
-from compare.follow import UnknownRun
 from compare.records import Phase
+from compare.runs.broadcast import UnknownRun
 from compare.runs.outcome import STOPPED_FREE, STOPPED_SENT
 from compare.store.errors import StoreError
 from tests.compare.conftest import FREE, Build
