@@ -151,10 +151,10 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
-class Honour:
+class Applied:
     """What became of one input: `note` is "" when it was taken as asked."""
 
-    asked: Value
+    requested: Value
     used: Value
     note: str = ""
 
@@ -170,7 +170,7 @@ class Receipt:
     `monthly` is what a subscription costs a month in USD, of which the job has its share.
     """
 
-    honoured: Mapping[str, Honour] = field(default_factory=dict[str, Honour])
+    honoured: Mapping[str, Applied] = field(default_factory=dict[str, Applied])
     usage: Mapping[str, int] = field(default_factory=dict[str, int])
     charged: Decimal | None = None
     load: float | None = None

@@ -53,7 +53,7 @@ def enough(came: Sequence[object], failures: Sequence[BackendError]) -> None:
         raise (unsure or failures)[0]
 
 
-class Pace:
+class Throttle:
     """Lets so many pass in each turn of the event loop, first come first served."""
 
     def __init__(self, most: int = 1) -> None:
@@ -61,7 +61,7 @@ class Pace:
         self._passed = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
-    async def turn(self) -> None:
+    async def wait(self) -> None:
         """Return at once while few pass, else when it is one's turn."""
         loop = asyncio.get_running_loop()
         if self._passed == 0:

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 
 import httpx2
 
-from backends.concurrency import Pace
+from backends.concurrency import Throttle
 
 Hooks = dict[str, list[Callable[..., Awaitable[None]]]]
 
@@ -24,7 +24,7 @@ class Limited(httpx2.AsyncByteStream):
     """
 
     def __init__(
-        self, body: httpx2.AsyncByteStream, request: httpx2.Request, deadline: float, pace: Pace
+        self, body: httpx2.AsyncByteStream, request: httpx2.Request, deadline: float, pace: Throttle
     ) -> None:
         self._body, self._request, self._deadline = body, request, deadline
         self._pace = pace
@@ -41,7 +41,7 @@ class Limited(httpx2.AsyncByteStream):
             except TimeoutError as error:
                 raise httpx2.ReadTimeout("", request=self._request) from error
             yield part
-            await self._pace.turn()
+            await self._pace.wait()
 
     async def aclose(self) -> None:
         """Let go of the connection."""
@@ -50,7 +50,7 @@ class Limited(httpx2.AsyncByteStream):
 
 def hooks(seconds: float) -> Hooks:
     """Return a client's event hooks that give each answer so long, from the request's start."""
-    pace = Pace(AT_ONCE)
+    pace = Throttle(AT_ONCE)
 
     async def begin(request: httpx2.Request) -> None:
         request.extensions["deadline"] = asyncio.get_running_loop().time() + seconds

@@ -12,7 +12,7 @@ A negative prompt for models that have none: it is written into the prompt.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from backends.base import Control, Honour, Model, Picture, Request, Sizes, Value
+from backends.base import Applied, Control, Model, Picture, Request, Sizes, Value
 from backends.errors import BackendError, BadInput, ServiceFault
 from backends.images.validation import dimensions
 
@@ -29,7 +29,7 @@ class Fitted:
     """
 
     request: Request
-    honoured: dict[str, Honour]
+    honoured: dict[str, Applied]
     controls: Mapping[str, Control]
 
 
@@ -40,7 +40,7 @@ def fit(model: Model, request: Request) -> Fitted:
         BadInput: nothing sensible can be made of the request.
     """
     _check(model, request)
-    honoured: dict[str, Honour] = {}
+    honoured: dict[str, Applied] = {}
 
     def take(name: str, asked: Value) -> Value:
         if name in model.supports:
@@ -52,7 +52,7 @@ def fit(model: Model, request: Request) -> Fitted:
         if asked not in (None, "") or used is not None:
             words = name.replace("_", " ").replace("num inference ", "")
             note = f"{words} ignored: {model.label} takes none" if ignored else ""
-            honoured[name] = Honour(asked if asked != "" else None, used, note)
+            honoured[name] = Applied(asked if asked != "" else None, used, note)
         return used
 
     negative_prompt = take("negative_prompt", request.negative_prompt)
@@ -65,7 +65,7 @@ def fit(model: Model, request: Request) -> Fitted:
     width, height = _size(model, request, honoured)
     count = min(request.count, model.most_count)
     note = f"{count} instead of {request.count} pictures" if count != request.count else ""
-    honoured["count"] = Honour(request.count, count, note)
+    honoured["count"] = Applied(request.count, count, note)
     fitted = replace(
         request,
         negative_prompt=str(negative_prompt or ""),
@@ -112,14 +112,14 @@ def _check(model: Model, request: Request) -> None:
 
 
 def _controls(
-    model: Model, controls: tuple[Control, ...], honoured: dict[str, Honour]
+    model: Model, controls: tuple[Control, ...], honoured: dict[str, Applied]
 ) -> dict[str, Control]:
     """The control pictures that `model` takes: "control" is the first, "control_2" the next."""
     several = len(controls) > 1
     if controls and "controls" not in model.supports:
         asked = ", ".join(control.preprocessor for control in controls)
         note = f"control picture{'s' * several} ignored: {model.label} takes none"
-        honoured["control"] = Honour(asked, None, note)
+        honoured["control"] = Applied(asked, None, note)
         return {}
     taken: dict[str, Control] = {}
     for place, control in enumerate(controls, start=1):
@@ -127,9 +127,9 @@ def _controls(
         fault = _unsteered(model, control, len(taken))
         if fault:
             note = f"control picture{f' {place}' * several} ignored: {model.label} {fault}"
-            honoured[name] = Honour(control.preprocessor, None, note)
+            honoured[name] = Applied(control.preprocessor, None, note)
         else:
-            honoured[name] = Honour(control.preprocessor, control.preprocessor)
+            honoured[name] = Applied(control.preprocessor, control.preprocessor)
             taken[name] = control
     return taken
 
@@ -144,18 +144,18 @@ def _unsteered(model: Model, control: Control, taken: int) -> str:
     return ""
 
 
-def _image(model: Model, request: Request, honoured: dict[str, Honour]) -> bytes | None:
+def _image(model: Model, request: Request, honoured: dict[str, Applied]) -> bytes | None:
     if request.image is None:
         return None
     if "image" not in model.supports:
         note = f"start picture ignored: {model.label} takes none"
-        honoured["image"] = Honour("start picture", None, note)
+        honoured["image"] = Applied("start picture", None, note)
         return None
-    honoured["image"] = Honour("start picture", "start picture")
+    honoured["image"] = Applied("start picture", "start picture")
     return request.image
 
 
-def _strength(model: Model, request: Request, honoured: dict[str, Honour]) -> float | None:
+def _strength(model: Model, request: Request, honoured: dict[str, Applied]) -> float | None:
     """How much of the start picture is drawn anew; without one there is nothing to say."""
     if request.image is None or "image" not in model.supports:
         return None
@@ -163,12 +163,12 @@ def _strength(model: Model, request: Request, honoured: dict[str, Honour]) -> fl
     if "strength" not in model.supports:
         if asked is not None:
             note = f"strength ignored: {model.label} decides itself how much it changes"
-            honoured["strength"] = Honour(asked, None, note)
+            honoured["strength"] = Applied(asked, None, note)
         return None
     used = float(model.defaults.get("strength") or STRENGTH) if asked is None else asked
     if not LEAST_STRENGTH <= used <= 1:
         raise BadInput(f"The strength must be between {LEAST_STRENGTH:g} and 1.")
-    honoured["strength"] = Honour(asked, used)
+    honoured["strength"] = Applied(asked, used)
     return used
 
 
@@ -189,10 +189,10 @@ def _own_size(model: Model, request: Request) -> tuple[int, int]:
     return closest_size(model.sizes, round(width * scale), round(height * scale))
 
 
-def _size(model: Model, request: Request, honoured: dict[str, Honour]) -> tuple[int, int]:
+def _size(model: Model, request: Request, honoured: dict[str, Applied]) -> tuple[int, int]:
     if request.width is None and request.height is None:
         width, height = _own_size(model, request)
-        honoured["size"] = Honour(None, f"{width}x{height}")
+        honoured["size"] = Applied(None, f"{width}x{height}")
         return width, height
     asked = (
         request.width or request.height or 0,
@@ -203,7 +203,7 @@ def _size(model: Model, request: Request, honoured: dict[str, Honour]) -> tuple[
     width, height = closest_size(model.sizes, *asked)
     changed = (width, height) != asked
     note = f"{width}x{height} instead of {asked[0]}x{asked[1]}" if changed else ""
-    honoured["size"] = Honour(f"{asked[0]}x{asked[1]}", f"{width}x{height}", note)
+    honoured["size"] = Applied(f"{asked[0]}x{asked[1]}", f"{width}x{height}", note)
     return width, height
 
 
@@ -213,10 +213,10 @@ def _side(sizes: Sizes, pixels: int) -> int:
 
 
 def as_made(
-    honoured: Mapping[str, Honour],
+    honoured: Mapping[str, Applied],
     pictures: Sequence[Picture],
     failures: Sequence[BackendError] = (),
-) -> dict[str, Honour]:
+) -> dict[str, Applied]:
     """Return `honoured` with "size" and "count" as the pictures show them.
 
     `failures` says why some of them did not come.
@@ -224,12 +224,12 @@ def as_made(
     size, count = honoured["size"], honoured["count"]
     made = f"{pictures[0].width}x{pictures[0].height}"
     if made != size.used:
-        wished = size.asked or size.used
+        wished = size.requested or size.used
         note = "" if wished in (made, None) else f"{made} instead of {wished}"
         size = replace(size, used=made, note=note)
     if len(pictures) != count.used:
         why = f": {failures[0]}" if failures else ""
-        note = f"{len(pictures)} instead of {count.asked} pictures{why}"
+        note = f"{len(pictures)} instead of {count.requested} pictures{why}"
         count = replace(count, used=len(pictures), note=note)
     return {**honoured, "size": size, "count": count}
 
@@ -244,5 +244,5 @@ def fit_folded(model: Model, request: Request) -> Fitted:
     if not negative:
         return fitted
     note = "negative prompt folded into the prompt"
-    folded = {"negative_prompt": Honour(request.negative_prompt, negative, note)}
+    folded = {"negative_prompt": Applied(request.negative_prompt, negative, note)}
     return replace(fitted, honoured=fitted.honoured | folded)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, TypeVar
 
-from backends.base import Honour, Value
+from backends.base import Applied, Value
 from backends.errors import BadInput
 
 Options = TypeVar("Options")
@@ -12,7 +12,7 @@ Options = TypeVar("Options")
 
 def choose(
     kind: type[Options], chosen: Mapping[str, Value], label: str
-) -> tuple[Options, dict[str, Honour]]:
+) -> tuple[Options, dict[str, Applied]]:
     """Return the options with what was chosen, and a note for each one that there is not.
 
     `label` is the backend's name in that note. Empty values stand for the default.
@@ -22,10 +22,10 @@ def choose(
     """
     known = {option.name: option for option in fields(kind)}  # pyright: ignore[reportArgumentType]
     values: dict[str, Any] = {}
-    ignored: dict[str, Honour] = {}
+    ignored: dict[str, Applied] = {}
     for name, value in chosen.items():
         if name not in known:
-            ignored[name] = Honour(value, None, f"{name} ignored: {label} has no such option")
+            ignored[name] = Applied(value, None, f"{name} ignored: {label} has no such option")
         elif value not in (None, ""):
             choices = known[name].metadata.get("choices", (value,))
             if value not in choices:

@@ -10,7 +10,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 
-from backends.base import Basis, Honour, Preview, Request
+from backends.base import Applied, Basis, Preview, Request
 from backends.errors import Outcome
 
 
@@ -95,7 +95,7 @@ class Job:
     sent_at: datetime | None = None
     timing: Timing = field(default_factory=Timing)
     cost: Cost = field(default_factory=Cost)
-    honoured: Mapping[str, Honour] = field(default_factory=dict[str, Honour])
+    honoured: Mapping[str, Applied] = field(default_factory=dict[str, Applied])
     pictures: tuple[SavedPicture, ...] = ()
     command: str = ""
     by_hand: bool = False

@@ -17,10 +17,10 @@ from backends.a1111.progress import Watch
 from backends.a1111.request import CURRENT, Call, Options, new_call, server_of
 from backends.a1111.response import read, receipt, seconds
 from backends.base import (
+    Applied,
     Backend,
     Config,
     Event,
-    Honour,
     Key,
     Lane,
     Model,
@@ -119,11 +119,11 @@ async def _look_up(wire: Wire, model: Model, call: Call) -> Checkpoint | None:
     if options.sampler_name:
         used = await sampler(wire, options.sampler_name)
         call.body["sampler_name"] = used
-        call.honoured["sampler_name"] = Honour(options.sampler_name, used)
+        call.honoured["sampler_name"] = Applied(options.sampler_name, used)
     if options.scheduler:
         used = await schedule(wire, options.scheduler)
         note = "" if used else "schedule type ignored: the server is too old to know of any"
-        call.honoured["scheduler"] = Honour(options.scheduler, used, note)
+        call.honoured["scheduler"] = Applied(options.scheduler, used, note)
         if used:
             call.body["scheduler"] = used
     if call.controls:

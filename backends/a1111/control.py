@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 
 from backends.a1111.client import Wire
 from backends.a1111.request import CURRENT, Call
-from backends.base import Control, Honour, Model, Value
+from backends.base import Applied, Control, Model, Value
 from backends.errors import BadInput
 from backends.images.inputs import network_for, of_size, span, upright_png
 from backends.wording import nearest
@@ -127,7 +127,7 @@ async def add_controls(wire: Wire, model: Model, call: Call) -> None:
         picture = await asyncio.to_thread(upright_png, control.image)
         unit["image"] = base64.b64encode(picture).decode()
         units.append(unit)
-        call.honoured[name] = Honour(
+        call.honoured[name] = Applied(
             control.preprocessor,
             f"{unit['module']} with {unit['model']}",
             _ignored(control, module),

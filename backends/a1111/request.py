@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from backends.base import Config, Control, Honour, Model, Request, Value
+from backends.base import Applied, Config, Control, Model, Request, Value
 from backends.fit import STRENGTH, fit
 from backends.http.self_hosted import OwnServer
 from backends.options import choose
@@ -64,7 +64,7 @@ class Call:
     request: Request = field(repr=False)
     controls: Mapping[str, Control] = field(repr=False)
     options: Options
-    honoured: dict[str, Honour]
+    honoured: dict[str, Applied]
 
 
 def server_of(config: Config) -> OwnServer:
@@ -131,6 +131,6 @@ def _start(asked: Request) -> str:
     return base64.b64encode(inputs.start(asked.image or b"", *size)).decode()
 
 
-def _options(chosen: Mapping[str, Value]) -> tuple[Options, dict[str, Honour]]:
+def _options(chosen: Mapping[str, Value]) -> tuple[Options, dict[str, Applied]]:
     texts = {name: str(value or "").strip() for name, value in chosen.items()}
     return choose(Options, texts, "A1111")

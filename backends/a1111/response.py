@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from backends.a1111.client import Checkpoint
 from backends.a1111.progress import decoded
 from backends.a1111.request import Call
-from backends.base import Honour, Picture, Receipt
+from backends.base import Applied, Picture, Receipt
 from backends.errors import ServiceFault
 from backends.fit import as_made
 from backends.images.validation import check
@@ -102,11 +102,11 @@ def seconds(response: "httpx2.Response", waited: float) -> float | None:
         return None
 
 
-def _honoured(call: Call, answer: Answer, chosen: Checkpoint | None) -> dict[str, Honour]:
+def _honoured(call: Call, answer: Answer, chosen: Checkpoint | None) -> dict[str, Applied]:
     """What was asked of the server, corrected by what it says and sent."""
     honoured = as_made(call.honoured, answer.pictures)
     picture = answer.pictures[0]
-    seed = honoured.get("seed", Honour(None, None))
+    seed = honoured.get("seed", Applied(None, None))
     if picture.seed is not None:
         other = seed.used not in (None, picture.seed)
         note = f"seed {picture.seed} instead of {seed.used}" if other else seed.note
@@ -115,9 +115,9 @@ def _honoured(call: Call, answer: Answer, chosen: Checkpoint | None) -> dict[str
         asked = chosen.title if chosen else None
         other = chosen is not None and not chosen.known_as(answer.checkpoint)
         note = f"checkpoint {answer.checkpoint} instead of {asked}" if other else ""
-        honoured["checkpoint"] = Honour(asked, answer.checkpoint, note)
+        honoured["checkpoint"] = Applied(asked, answer.checkpoint, note)
     taken = honoured.get("sampler_name")
     if taken is not None and answer.sampler not in (None, taken.used):
-        note = f"sampler {answer.sampler} instead of {taken.asked}"
+        note = f"sampler {answer.sampler} instead of {taken.requested}"
         honoured["sampler_name"] = replace(taken, used=answer.sampler, note=note)
     return honoured

@@ -14,10 +14,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from backends.base import (
+    Applied,
     Backend,
     Config,
     Event,
-    Honour,
     Key,
     Lane,
     Model,
@@ -153,7 +153,7 @@ def receipt(
     if cached:
         some = "" if cached == len(made) else f" for {cached} of {len(made)} pictures"
         note = f"cached by the server{some}: the time says nothing about its speed"
-        honoured["cache"] = Honour(None, True, note)
+        honoured["cache"] = Applied(None, True, note)
     return Receipt(
         honoured=honoured,
         load=_sum([drawn.load for drawn in made if drawn.load is not None]),

@@ -6,7 +6,7 @@ What a job on a ComfyUI server needs before its first prompt: names looked up, p
 import asyncio
 import hashlib
 
-from backends.base import Control, Honour, Value
+from backends.base import Applied, Control, Value
 from backends.comfyui.client import Wire, checkpoints, fitting, named, networks
 from backends.comfyui.library import PICTURE, most_controls
 from backends.comfyui.placeholders import numbered
@@ -28,7 +28,7 @@ async def look_up(wire: Wire, call: Call) -> None:
         call.values["checkpoint"] = checkpoint
     if checkpoint:
         asked = None if call.own or call.model.source == FIRST else call.model.source
-        call.honoured["checkpoint"] = Honour(asked, checkpoint)
+        call.honoured["checkpoint"] = Applied(asked, checkpoint)
     for number, name in enumerate(call.controls, start=1):
         await add_control(wire, call, name, number, checkpoint)
     for number in range(len(call.controls) + 1, most_controls(call.workflow) + 1):
@@ -77,7 +77,7 @@ def _as_it_came(call: Call, place: str, name: str) -> None:
         raise BadInput(
             f"The workflow {call.workflow.name} needs a {place}. Add one, or choose another model."
         )
-    call.honoured[name] = Honour(None, own, f"the workflow's own {place} was used")
+    call.honoured[name] = Applied(None, own, f"the workflow's own {place} was used")
 
 
 def _name(data: bytes) -> str:
@@ -116,7 +116,7 @@ async def add_control(wire: Wire, call: Call, name: str, number: int, checkpoint
         call.values[numbered("control model", number)] = network
         used = f"{used} with {network}"
     notes = [note, f"{', '.join(ignored)} ignored: no place for it" if ignored else ""]
-    call.honoured[name] = Honour(
+    call.honoured[name] = Applied(
         control.preprocessor, used, "; ".join(each for each in notes if each)
     )
 
@@ -130,7 +130,7 @@ async def _network(
     if numbered("control model", number) not in call.workflow.places:
         if wanted:
             note = "control model ignored: the workflow has no place for it"
-            call.honoured["control_model"] = Honour(wanted, None, note)
+            call.honoured["control_model"] = Applied(wanted, None, note)
         return None
     if call.own and not wanted:
         return None

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from backends.base import Config, Control, Honour, Model, Request, Value
+from backends.base import Applied, Config, Control, Model, Request, Value
 from backends.comfyui import library
 from backends.comfyui.workflow import Graph, Workflow, without
 from backends.fit import fit
@@ -67,7 +67,7 @@ class Call:
     values: dict[str, Value] = field(repr=False)
     bypassed: list[str]
     seeds: tuple[int | None, ...]
-    honoured: dict[str, Honour]
+    honoured: dict[str, Applied]
     client: str
 
     def graph(self, seed: int | None) -> Graph:
@@ -103,7 +103,7 @@ def new_call(model: Model, request: Request, home: Path) -> Call:
     workflow = own or library.shipped(controls=len(asked.controls), start=asked.image is not None)
     seeds, batch = _seeds(workflow, asked)
     if "seed" in honoured or seeds[0] is not None:
-        honoured["seed"] = replace(honoured.get("seed", Honour(None, None)), used=seeds[0])
+        honoured["seed"] = replace(honoured.get("seed", Applied(None, None)), used=seeds[0])
     return Call(
         model=model,
         workflow=workflow,
@@ -142,12 +142,12 @@ def _seeds(workflow: Workflow, asked: Request) -> tuple[tuple[int | None, ...], 
     return tuple(first + number for number in range(asked.count)), 1
 
 
-def _unplaced(workflow: Workflow, options: Options) -> dict[str, Honour]:
+def _unplaced(workflow: Workflow, options: Options) -> dict[str, Applied]:
     chosen: Mapping[str, str] = {"sampler": options.sampler, "scheduler": options.scheduler}
     return {
-        name: Honour(value, value)
+        name: Applied(value, value)
         if name in workflow.places
-        else Honour(value, None, f"{name} ignored: the workflow has no place for it")
+        else Applied(value, None, f"{name} ignored: the workflow has no place for it")
         for name, value in chosen.items()
         if value
     }

@@ -17,10 +17,10 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from backends.base import (
+    Applied,
     Backend,
     Config,
     Event,
-    Honour,
     Key,
     Lane,
     Model,
@@ -122,11 +122,11 @@ class Craiyon(Backend):
 
 
 def _honoured(
-    honoured: Mapping[str, Honour],
+    honoured: Mapping[str, Applied],
     service: Service,
     pictures: Sequence[Picture],
     failures: Sequence[BackendError],
-) -> dict[str, Honour]:
+) -> dict[str, Applied]:
     """What was taken, and what Craiyon does whatever one asks for."""
     made = as_made(honoured, pictures, failures)
     if not failures and made["count"].note:
@@ -134,5 +134,5 @@ def _honoured(
         made["count"] = replace(made["count"], note=note)
     if service.token is None:
         note = "the pictures carry Craiyon's watermark; a subscription's token takes it away"
-        made["watermark"] = Honour(None, True, note)
+        made["watermark"] = Applied(None, True, note)
     return made

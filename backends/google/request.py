@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
-from backends.base import Honour, Model, Request, Value
+from backends.base import Applied, Model, Request, Value
 from backends.errors import BadInput
 from backends.fit import fit_folded
 from backends.images.inputs import sendable
@@ -59,7 +59,7 @@ class Call:
     image_size: str | None
     thinking_level: str | None
     seeds: tuple[int | None, ...]
-    honoured: Mapping[str, Honour]
+    honoured: Mapping[str, Applied]
 
 
 def new_call(model: Model, request: Request) -> Call:
@@ -74,11 +74,11 @@ def new_call(model: Model, request: Request) -> Call:
     width, height = fitted.request.width or 1, fitted.request.height or 1
     image = fitted.request.image
     ratio = min(RATIOS, key=lambda ratio: _distance(ratio, width, height))
-    honoured["aspect_ratio"] = Honour(None, ratio)
+    honoured["aspect_ratio"] = Applied(None, ratio)
     image_size = _used(options, "image_size")
     if image_size is not None:
         size, scale = honoured["size"], 2 ** IMAGE_SIZES.index(image_size)
-        honoured["size"] = made(size, width * scale, height * scale, wished=size.asked)
+        honoured["size"] = made(size, width * scale, height * scale, wished=size.requested)
     return Call(
         model=model.source,
         prompt=fitted.request.prompt,
@@ -91,11 +91,11 @@ def new_call(model: Model, request: Request) -> Call:
     )
 
 
-def made(size: Honour, width: int, height: int, *, wished: Value) -> Honour:
+def made(size: Applied, width: int, height: int, *, wished: Value) -> Applied:
     """Return `size` where pictures of `width` and `height` come instead of the wished one."""
     used = f"{width}x{height}"
     note = f"{used} instead of {wished}" if wished not in (None, used) else ""
-    return Honour(size.asked, used, note)
+    return Applied(size.requested, used, note)
 
 
 def _distance(ratio: str, width: int, height: int) -> float:
@@ -104,12 +104,12 @@ def _distance(ratio: str, width: int, height: int) -> float:
     return max(shape, 1 / shape)
 
 
-def _options(model: Model, request: Request) -> dict[str, Honour]:
+def _options(model: Model, request: Request) -> dict[str, Applied]:
     """Return what becomes of each option; those left to the model are not among them."""
     asked = request.options.get("google", {})
     known = {option.name: option for option in fields(Options)}
     found = {
-        name: Honour(value, None, f"{name} ignored: Google has no such option")
+        name: Applied(value, None, f"{name} ignored: Google has no such option")
         for name, value in asked.items()
         if name not in known
     }
@@ -119,7 +119,7 @@ def _options(model: Model, request: Request) -> dict[str, Honour]:
     return found
 
 
-def _choice(model: Model, option: "Field[Any]", asked: Value) -> Honour | None:
+def _choice(model: Model, option: "Field[Any]", asked: Value) -> Applied | None:
     """Return the nearest that `model` has to what was asked: the next less where there is one."""
     choices: tuple[str, ...] = option.metadata["choices"]
     words = str(option.metadata["label"]).lower()
@@ -131,23 +131,23 @@ def _choice(model: Model, option: "Field[Any]", asked: Value) -> Honour | None:
     listed = str(model.options.get(f"{option.name}s") or "").replace(" ", "").split(",")
     has = [choice for choice in choices if choice in listed]
     if not has:
-        return Honour(wanted, None, f"{words} ignored: {model.label} lets nobody choose it")
+        return Applied(wanted, None, f"{words} ignored: {model.label} lets nobody choose it")
     upto = [choice for choice in has if choices.index(choice) <= choices.index(wanted)]
     used = upto[-1] if upto else has[0]
-    return Honour(asked, used, "" if used == wanted else f"{words} {used} instead of {wanted}")
+    return Applied(asked, used, "" if used == wanted else f"{words} {used} instead of {wanted}")
 
 
-def _used(options: Mapping[str, Honour], name: str) -> str | None:
+def _used(options: Mapping[str, Applied], name: str) -> str | None:
     used = options[name].used if name in options else None
     return None if used is None else str(used)
 
 
-def _seeds(request: Request, honoured: dict[str, Honour]) -> tuple[int | None, ...]:
+def _seeds(request: Request, honoured: dict[str, Applied]) -> tuple[int | None, ...]:
     if request.seed is None:
         return (None,) * request.count
     seeds = tuple((request.seed + number) % _SEEDS for number in range(request.count))
     note = "the seed is a wish: the same one may draw another picture"
     if seeds[0] != request.seed:
         note = f"seed {seeds[0]} instead of {request.seed}; {note}"
-    honoured["seed"] = Honour(request.seed, seeds[0], note)
+    honoured["seed"] = Applied(request.seed, seeds[0], note)
     return seeds

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeAlias
 
-from backends.base import Honour, Model, Request
+from backends.base import Applied, Model, Request
 from backends.errors import BadInput
 from backends.fit import fit
 from backends.images.inputs import sendable
@@ -76,7 +76,7 @@ class Call:
     seeds: tuple[int | None, ...]
     provider: str
     bill_to: str
-    honoured: Mapping[str, Honour]
+    honoured: Mapping[str, Applied]
 
 
 def new_call(model: Model, request: Request) -> Call:
@@ -96,7 +96,7 @@ def new_call(model: Model, request: Request) -> Call:
         if not 0 <= first <= MOST_SEED - asked.count:
             raise BadInput(f"The seed must be a whole number from 0 to {MOST_SEED:,}.")
         seeds = tuple(range(first, first + asked.count))
-        honoured["seed"] = Honour(request.seed, first)
+        honoured["seed"] = Applied(request.seed, first)
     width, height, image = asked.width, asked.height, None
     if asked.image is not None:
         _, data, media_type = sendable(asked.image)
@@ -104,7 +104,7 @@ def new_call(model: Model, request: Request) -> Call:
     if image is not None and request.width is None and request.height is None:
         # A changed picture has the size of what it was made from, as the provider sees it.
         width = height = None
-        honoured["size"] = Honour(None, None)
+        honoured["size"] = Applied(None, None)
     return Call(
         prompt=asked.prompt,
         image=image,
@@ -129,26 +129,28 @@ def addressed(call: Call, provider: str, provider_id: str) -> Call:
     for name in ignored:
         parameters.pop(name, None)
         before = honoured.pop(name, None)
-        if before is not None and before.asked is not None:
+        if before is not None and before.requested is not None:
             words = name.replace("_", " ").replace("num inference ", "")
             note = before.note or f"{words} ignored: {NAMES[provider]} takes none"
-            honoured[name] = Honour(before.asked, None, note)
+            honoured[name] = Applied(before.requested, None, note)
     words = drawing if call.image is None else editing
     parameters = words(parameters, provider, provider_id)
-    before = honoured.get("provider", Honour(call.provider, None))
+    before = honoured.get("provider", Applied(call.provider, None))
     honoured["provider"] = replace(before, used=provider)
     seeds = (None,) * len(call.seeds) if "seed" in ignored else call.seeds
     return replace(call, parameters=parameters, seeds=seeds, honoured=honoured)
 
 
-def _options(model: Model, request: Request) -> tuple[Options, dict[str, Honour]]:
+def _options(model: Model, request: Request) -> tuple[Options, dict[str, Applied]]:
     """Read the options; a model that is priced for one provider is drawn by no other."""
     chosen: dict[str, str] = {}
-    honoured: dict[str, Honour] = {}
+    honoured: dict[str, Applied] = {}
     known = {option.name for option in fields(Options)}
     for name, value in request.options.get("huggingface", {}).items():
         if name not in known:
-            honoured[name] = Honour(value, None, f"{name} ignored: Hugging Face has no such option")
+            honoured[name] = Applied(
+                value, None, f"{name} ignored: Hugging Face has no such option"
+            )
         elif value not in (None, ""):
             chosen[name] = str(value).strip()
     asked = chosen.get("provider", AUTO)
@@ -157,12 +159,12 @@ def _options(model: Model, request: Request) -> tuple[Options, dict[str, Honour]
     if not re.fullmatch(r"[\w.-]*", chosen.get("bill_to", ""), re.ASCII):
         raise BadInput("Bill to must be the name of an organisation on Hugging Face.")
     if "bill_to" in chosen:
-        honoured["bill_to"] = Honour(chosen["bill_to"], chosen["bill_to"])
+        honoured["bill_to"] = Applied(chosen["bill_to"], chosen["bill_to"])
     if fixed := model.options.get("provider"):
         chosen["provider"] = str(fixed)
         changed = asked not in (AUTO, fixed)
         note = f"provider {fixed} instead of {asked}: this entry is that provider's"
-        honoured["provider"] = Honour(asked, fixed, note if changed else "")
+        honoured["provider"] = Applied(asked, fixed, note if changed else "")
     return Options(**chosen), honoured
 
 

@@ -18,7 +18,7 @@ from diffusers.hooks.first_block_cache import FirstBlockCacheConfig
 from diffusers.hooks.taylorseer_cache import TaylorSeerCacheConfig
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from backends.base import Honour
+from backends.base import Applied
 from backends.errors import BadInput
 from backends.local.job import Work
 from backends.local.memory.devices import Device
@@ -37,7 +37,7 @@ _HAS: Final = {"cuda": frozenset(_KERNELS), "cpu": {"flash", "math"}, "mps": {"m
 _THRESHOLD: Final = 0.05
 
 
-def compiled(pipeline: Any, label: str) -> dict[str, Honour]:
+def compiled(pipeline: Any, label: str) -> dict[str, Applied]:
     """Let the denoiser of `pipeline` be compiled when it is first used; say what was ignored."""
     found: list[Any] = [*denoisers(pipeline)]
     for part in found:
@@ -49,9 +49,9 @@ def compiled(pipeline: Any, label: str) -> dict[str, Honour]:
 
 
 @contextmanager
-def switched(pipeline: Any, work: Work, device: Device) -> Generator[dict[str, Honour]]:
+def switched(pipeline: Any, work: Work, device: Device) -> Generator[dict[str, Applied]]:
     """Turn on what `work` asks for, for one run; yields what of it was ignored."""
-    label, ignored = work.recipe.label, dict[str, Honour]()
+    label, ignored = work.recipe.label, dict[str, Applied]()
     with ExitStack() as stack:
         if work.attention:
             if work.attention not in ATTENTIONS:
@@ -64,7 +64,7 @@ def switched(pipeline: Any, work: Work, device: Device) -> Generator[dict[str, H
                 stack.enter_context(sdpa_kernel(order, set_priority=True))
             else:
                 note = f"attention kernel ignored: torch has no '{work.attention}' on {device.kind}"
-                ignored["attention"] = Honour(work.attention, None, note)
+                ignored["attention"] = Applied(work.attention, None, note)
         if work.step_cache:
             if work.step_cache not in STEP_CACHES:
                 raise BadInput(
@@ -76,7 +76,7 @@ def switched(pipeline: Any, work: Work, device: Device) -> Generator[dict[str, H
 
 
 @contextmanager
-def _cached(pipeline: Any, name: str, label: str) -> Generator[dict[str, Honour]]:
+def _cached(pipeline: Any, name: str, label: str) -> Generator[dict[str, Applied]]:
     parts: list[Any] = [part for part in denoisers(pipeline) if hasattr(part, "enable_cache")]
     if not parts:
         yield _ignored("step_cache", name, label, "diffusers has none for this kind of model")
@@ -98,6 +98,6 @@ def _cache(name: str, dtype: torch.dtype) -> Any:
     return TaylorSeerCacheConfig(taylor_factors_dtype=dtype)
 
 
-def _ignored(name: str, asked: str | bool, label: str, why: str) -> dict[str, Honour]:
+def _ignored(name: str, asked: str | bool, label: str, why: str) -> dict[str, Applied]:
     words = name.replace("_", " ")
-    return {name: Honour(asked, None, f"{words} ignored: {label} takes none, {why}")}
+    return {name: Applied(asked, None, f"{words} ignored: {label} takes none, {why}")}

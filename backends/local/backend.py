@@ -20,10 +20,10 @@ from importlib.util import find_spec
 from typing import ClassVar
 
 from backends.base import (
+    Applied,
     Backend,
     Config,
     Event,
-    Honour,
     Lane,
     Model,
     Readiness,
@@ -112,7 +112,7 @@ class Local(Backend):
             seed,
             shelves(self.config),
         )
-        honoured = {"seed": Honour(request.seed, seed), **fitted.honoured}
+        honoured = {"seed": Applied(request.seed, seed), **fitted.honoured}
         place = self._machine(self._spread.device_of(model))
         async with aclosing(missing_weights(work, place, model.download_gb)) as news:
             async for loading in news:

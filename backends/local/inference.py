@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from backends.base import Event, Honour, Loading, Picture, Receipt
+from backends.base import Applied, Event, Loading, Picture, Receipt
 from backends.errors import BadInput, OutOfMemory, Refused
 from backends.local.acceleration import switched
 from backends.local.adapters.lora import wear
@@ -78,7 +78,7 @@ class _Drawing:
         self._place, self._work, self._emit = place, work, emit
         self._recipe, self._ignored = fitting(work.recipe, place.device)
         self._drawn = self._withheld = 0
-        self._honoured: dict[str, Honour] = {}
+        self._honoured: dict[str, Applied] = {}
         self.woke = 0.0
         self.together = max(
             1, _TOGETHER // ((work.request.width or 512) * (work.request.height or 512))
@@ -155,7 +155,7 @@ class _Drawing:
             pipeline.scheduler = _scheduler(loaded.scheduler, work)
         elif work.scheduler:
             note = f"scheduler ignored: {work.recipe.label} takes none"
-            self._honoured["scheduler"] = Honour(work.scheduler, None, note)
+            self._honoured["scheduler"] = Applied(work.scheduler, None, note)
         if work.steerings:
             nets = [self._controlnet(steering.controlnet) for steering in work.steerings]
             pipeline = loaded.family.steered(pipeline, nets, work.recipe.label)
@@ -186,7 +186,7 @@ class _Drawing:
         if picture is None:
             self._withheld += 1
             note = f"{self._withheld} of {count} withheld by the model's own safety check"
-            self._honoured["count"] = Honour(count, count - self._withheld, note)
+            self._honoured["count"] = Applied(count, count - self._withheld, note)
             return
         self._emit(picture)
         asked, used = (
@@ -194,7 +194,7 @@ class _Drawing:
             for width, height in ((request.width, request.height), (picture.width, picture.height))
         )
         if asked != used:
-            self._honoured["size"] = Honour(asked, used, f"{used} instead of {asked}")
+            self._honoured["size"] = Applied(asked, used, f"{used} instead of {asked}")
 
 
 def _scheduler(own: Any, work: Work) -> Any:

@@ -17,7 +17,7 @@ from diffusers.models.controlnets.controlnet import ControlNetModel
 from diffusers.models.controlnets.controlnet_z_image import ZImageControlNetModel
 from safetensors import safe_open
 
-from backends.base import Honour
+from backends.base import Applied
 from backends.errors import BadInput, MissingWeights
 from backends.local.acceleration import compiled
 from backends.local.families.base import Family
@@ -45,7 +45,7 @@ class Loaded:
     look: Look | None = None
     family: Family = field(default_factory=Family)
     embeddings: Embeddings = field(default_factory=Embeddings)
-    ignored: dict[str, Honour] = field(default_factory=dict[str, Honour])
+    ignored: dict[str, Applied] = field(default_factory=dict[str, Applied])
 
 
 def measure(recipe: Recipe, device: Device) -> tuple[Mapping[str, int], int]:
@@ -96,7 +96,7 @@ def load_pipeline(recipe: Recipe, device: Device) -> Held[Loaded]:
     ignored = compiled(pipeline, recipe.label) if recipe.compile else {}
     if recipe.offload and not family.offloads:
         note = f"offload ignored: {recipe.label} takes none, its parts work on one device"
-        ignored["offload"] = Honour(recipe.offload, None, note)
+        ignored["offload"] = Applied(recipe.offload, None, note)
         recipe = replace(recipe, offload="")
     folder = None if path.is_file() else path
     look = family.look(pipeline, folder) if recipe.offload else None  # before its decoder moves

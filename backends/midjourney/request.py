@@ -6,7 +6,7 @@ import secrets
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from backends.base import Honour, Model, Request
+from backends.base import Applied, Model, Request
 from backends.errors import BadInput
 from backends.fit import fit
 
@@ -53,7 +53,7 @@ class Command:
     seed: int
     version: str
     asked: Request
-    honoured: dict[str, Honour]
+    honoured: dict[str, Applied]
 
 
 def new_command(model: Model, request: Request) -> Command:
@@ -112,9 +112,9 @@ def words(prompt: str) -> str:
     return " ".join(re.findall(r"[^\W_]+", _LINKS.sub("link", bare).casefold()))
 
 
-def _options(request: Request) -> tuple[Options, dict[str, Honour]]:
+def _options(request: Request) -> tuple[Options, dict[str, Applied]]:
     chosen: dict[str, Any] = {}
-    honoured: dict[str, Honour] = {}
+    honoured: dict[str, Applied] = {}
     choices = next(each for each in fields(Options) if each.name == "speed").metadata["choices"]
     for name, value in request.options.get("midjourney", {}).items():
         if value in (None, ""):
@@ -129,10 +129,10 @@ def _options(request: Request) -> tuple[Options, dict[str, Honour]]:
             chosen[name] = value
         else:
             note = f"{name} ignored: Midjourney has no such option"
-            honoured[name] = Honour(value, None, note)
+            honoured[name] = Applied(value, None, note)
             continue
         if chosen[name] != getattr(Options(), name):
-            honoured[name] = Honour(value, chosen[name])
+            honoured[name] = Applied(value, chosen[name])
     return Options(**chosen), honoured
 
 

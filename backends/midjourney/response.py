@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from backends.base import Honour, Picture
+from backends.base import Applied, Picture
 from backends.errors import ServiceFault
 from backends.images.validation import dimensions
 from backends.midjourney.messages import Sighting
@@ -25,7 +25,7 @@ GRID = 4
 
 def honoured(
     command: Command, grid: Sighting | None, parts: Sequence[Picture]
-) -> dict[str, Honour]:
+) -> dict[str, Applied]:
     """Correct what was asked by what came.
 
     `grid` is None where a person brought it, `parts` is empty where it could not be cut.
@@ -39,39 +39,39 @@ def honoured(
     if grid is None:
         return found
     if grid.prompt is not None and words(grid.prompt) != words(command.prompt):
-        found["prompt"] = Honour(command.prompt, grid.prompt, "prompt changed on the way")
+        found["prompt"] = Applied(command.prompt, grid.prompt, "prompt changed on the way")
     if grid.mode is not None:
-        asked = found["speed"].asked if "speed" in found else None
+        asked = found["speed"].requested if "speed" in found else None
         other = asked is not None and not grid.mode.startswith(str(asked))
         note = f"speed {grid.mode} instead of {asked}" if other else ""
-        found["speed"] = Honour(asked, grid.mode, note)
+        found["speed"] = Applied(asked, grid.mode, note)
     return found
 
 
-def _seed(command: Command, grid: Sighting | None) -> Honour:
+def _seed(command: Command, grid: Sighting | None) -> Applied:
     asked = command.asked.seed
     if grid is None:
-        return Honour(asked, None, "seed unknown: the grid was brought by hand")
+        return Applied(asked, None, "seed unknown: the grid was brought by hand")
     if grid.seed is None:
-        return Honour(asked, None, "seed unknown: Midjourney's answer does not repeat it")
-    return Honour(asked, grid.seed)
+        return Applied(asked, None, "seed unknown: Midjourney's answer does not repeat it")
+    return Applied(asked, grid.seed)
 
 
-def _count(asked: int) -> Honour:
+def _count(asked: int) -> Applied:
     note = "" if asked == GRID else f"{GRID} instead of {asked} pictures: Midjourney draws grids"
-    return Honour(asked, GRID, note)
+    return Applied(asked, GRID, note)
 
 
-def _grid(parts: Sequence[Picture]) -> Honour:
+def _grid(parts: Sequence[Picture]) -> Applied:
     if not parts:
-        return Honour(None, "grid", "the grid as it came: it could not be cut")
+        return Applied(None, "grid", "the grid as it came: it could not be cut")
     note = "first the grid as it came, then its four pictures, cut without loss and kept as PNG"
-    return Honour(None, "grid and parts", note)
+    return Applied(None, "grid and parts", note)
 
 
-def _size(size: Honour, part: Picture) -> Honour:
+def _size(size: Applied, part: Picture) -> Applied:
     made = f"{part.width}x{part.height}"
-    wanted = size.asked or size.used
+    wanted = size.requested or size.used
     return replace(size, used=made, note="" if made == wanted else f"{made} instead of {wanted}")
 
 

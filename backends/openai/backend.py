@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
 from backends.base import (
+    Applied,
     Backend,
     Config,
     Event,
-    Honour,
     Key,
     Lane,
     Model,
@@ -172,21 +172,21 @@ class OpenAI(Backend):
         )
 
 
-def _honoured(call: Call, answer: Answer, pictures: list[Picture]) -> dict[str, Honour]:
+def _honoured(call: Call, answer: Answer, pictures: list[Picture]) -> dict[str, Applied]:
     """What was asked of the service, corrected by what it says and sent."""
     honoured = dict(call.honoured)
     if answer.revised_prompt is not None:
         prompt = str(call.parameters["prompt"])
-        honoured["prompt"] = Honour(prompt, answer.revised_prompt, "prompt rewritten")
+        honoured["prompt"] = Applied(prompt, answer.revised_prompt, "prompt rewritten")
     quality = honoured.get("quality")
     if quality is not None and answer.quality not in (None, quality.used):
-        note = f"quality {answer.quality} instead of {quality.asked}"
-        honoured["quality"] = Honour(
-            quality.asked, answer.quality, "" if quality.asked == "auto" else note
+        note = f"quality {answer.quality} instead of {quality.requested}"
+        honoured["quality"] = Applied(
+            quality.requested, answer.quality, "" if quality.requested == "auto" else note
         )
     size, made = honoured["size"], f"{pictures[0].width}x{pictures[0].height}"
     if made != size.used:
         honoured["size"] = replace(
-            size, used=made, note=f"{made} instead of {size.asked or size.used}"
+            size, used=made, note=f"{made} instead of {size.requested or size.used}"
         )
     return honoured

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from backends.base import Honour, Model, Request, Value
+from backends.base import Applied, Model, Request, Value
 from backends.errors import BadInput
 from backends.fit import fit_folded
 from backends.images.inputs import sendable
@@ -61,7 +61,7 @@ class Call:
     parameters: Mapping[str, Any]
     image: tuple[str, bytes, str] | None = field(default=None, repr=False)
     partials: int
-    honoured: dict[str, Honour]
+    honoured: dict[str, Applied]
 
 
 def new_call(model: Model, request: Request) -> Call:
@@ -87,17 +87,17 @@ def new_call(model: Model, request: Request) -> Call:
         honoured["quality"] = quality
     elif options.quality != Options().quality:  # the form sends the default along
         note = f"quality ignored: {model.label} takes none"
-        honoured["quality"] = Honour(options.quality, None, note)
+        honoured["quality"] = Applied(options.quality, None, note)
     # A compatible server may know none of these: what is the default anyway is not said.
     for option in fields(Options):
         value = getattr(options, option.name)
         if option.name != "quality" and value != option.default:
             parameters[option.name] = value
-            honoured[option.name] = Honour(value, value)
+            honoured[option.name] = Applied(value, value)
     image = fitted.request.image
     if image is not None and "moderation" in parameters:
         note = "moderation ignored: with a start picture there is no choice"
-        honoured["moderation"] = Honour(parameters.pop("moderation"), None, note)
+        honoured["moderation"] = Applied(parameters.pop("moderation"), None, note)
     if fitted.request.count > 1:
         parameters["n"] = fitted.request.count
     partials = int(model.options.get("partials", 2) or 0)
@@ -114,14 +114,14 @@ def _given(asked: Mapping[str, Value]) -> dict[str, Value]:
     return {name: value for name, value in asked.items() if value not in (None, "")}
 
 
-def _quality(model: Model, asked: str) -> Honour | None:
+def _quality(model: Model, asked: str) -> Applied | None:
     """The model's nearest quality: the best it has where more is asked for."""
     listed = str(model.options.get("qualities") or "").replace(" ", "").split(",")
     has = [quality for quality in QUALITIES if quality in listed]
     if not has:
         return None
     if asked == "auto" or asked in has:
-        return Honour(asked, asked)
+        return Applied(asked, asked)
     below = [quality for quality in has if QUALITIES.index(quality) < QUALITIES.index(asked)]
     used = below[-1] if below else has[0]
-    return Honour(asked, used, f"quality {used} instead of {asked}")
+    return Applied(asked, used, f"quality {used} instead of {asked}")

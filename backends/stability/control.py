@@ -8,7 +8,7 @@ the picture is given the wished size, as a map is on this machine.
 from dataclasses import dataclass, field
 from typing import Literal, cast
 
-from backends.base import Control, Honour, Model, Request
+from backends.base import Applied, Control, Model, Request
 from backends.errors import BadInput
 from backends.fit import Fitted, closest_size
 
@@ -28,7 +28,7 @@ class Steering:
     image: bytes = field(repr=False)
 
 
-def steer(model: Model, request: Request, fitted: Fitted, honoured: dict[str, Honour]) -> Steering:
+def steer(model: Model, request: Request, fitted: Fitted, honoured: dict[str, Applied]) -> Steering:
     """Return the control picture of `request` as the service takes it; slow.
 
     Raises:
@@ -43,11 +43,11 @@ def steer(model: Model, request: Request, fitted: Fitted, honoured: dict[str, Ho
         )
     way = _way(model, control)
     strength = min(max(control.weight, 0.0), 1.0)
-    honoured[name] = Honour(control.preprocessor, way, _note(control, strength))
+    honoured[name] = Applied(control.preprocessor, way, _note(control, strength))
     asked = fitted.request
     wished = (asked.width or 0, asked.height or 0) if request.width or request.height else None
     image, size = _image(model, control.image, wished)
-    honoured["size"] = Honour(honoured["size"].asked, size, honoured["size"].note)
+    honoured["size"] = Applied(honoured["size"].requested, size, honoured["size"].note)
     return Steering(way=way, strength=strength, image=image)
 
 

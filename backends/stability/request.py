@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from backends.base import Config, Honour, Model, Request
+from backends.base import Applied, Config, Model, Request
 from backends.errors import BadInput, MissingKey
 from backends.fit import STRENGTH, fit
 from backends.http.errors import place
@@ -88,7 +88,7 @@ class Call:
     fields: Mapping[str, str]
     image: bytes | None = field(repr=False)
     seeds: tuple[int | None, ...]
-    honoured: Mapping[str, Honour]
+    honoured: Mapping[str, Applied]
 
 
 def new_call(model: Model, request: Request) -> Call:
@@ -123,7 +123,7 @@ def new_call(model: Model, request: Request) -> Call:
         fields["mode"] = "image-to-image"
     elif steering is None:
         fields["aspect_ratio"] = _ratio(asked.width or 1, asked.height or 1)
-        honoured["aspect_ratio"] = Honour(None, fields["aspect_ratio"])
+        honoured["aspect_ratio"] = Applied(None, fields["aspect_ratio"])
     if asked.guidance_scale is not None:
         fields["cfg_scale"] = f"{_guidance(asked.guidance_scale, honoured):g}"
     fields |= _styled(model, request, honoured)
@@ -157,37 +157,37 @@ def _ratio(width: int, height: int) -> str:
     return min(RATIOS, key=distance)
 
 
-def _guidance(asked: float, honoured: dict[str, Honour]) -> float:
+def _guidance(asked: float, honoured: dict[str, Applied]) -> float:
     used = min(max(asked, LEAST_GUIDANCE), MOST_GUIDANCE)
     if used != asked:
         note = f"guidance scale {used:g} instead of {asked:g}"
-        honoured["guidance_scale"] = Honour(asked, used, note)
+        honoured["guidance_scale"] = Applied(asked, used, note)
     return used
 
 
-def _styled(model: Model, request: Request, honoured: dict[str, Honour]) -> dict[str, str]:
+def _styled(model: Model, request: Request, honoured: dict[str, Applied]) -> dict[str, str]:
     """The options' fields, corrected to what the model has."""
     options, ignored = choose(Options, request.options.get("stability", {}), "Stability AI")
     honoured |= ignored
     if _is_sd3(model):
         if options.style_preset:
             note = f"style ignored: {model.label} takes none"
-            honoured["style_preset"] = Honour(options.style_preset, None, note)
+            honoured["style_preset"] = Applied(options.style_preset, None, note)
         if options.output_format == "webp":
-            honoured["output_format"] = Honour("webp", "png", "PNG instead of WebP")
+            honoured["output_format"] = Applied("webp", "png", "PNG instead of WebP")
             options = replace(options, output_format="png")
     elif options.style_preset:
-        honoured["style_preset"] = Honour(options.style_preset, options.style_preset)
+        honoured["style_preset"] = Applied(options.style_preset, options.style_preset)
         return {"style_preset": options.style_preset, "output_format": options.output_format}
     return {"output_format": options.output_format}
 
 
-def _seeds(request: Request, honoured: dict[str, Honour]) -> tuple[int | None, ...]:
+def _seeds(request: Request, honoured: dict[str, Applied]) -> tuple[int | None, ...]:
     """Count up from the seed, through the API's seeds only, each of which is another picture."""
     if request.seed is None:
         return (None,) * request.count
     seeds = tuple(1 + (request.seed - 1 + number) % SEEDS for number in range(request.count))
     if seeds[0] != request.seed:
         note = f"seed {seeds[0]} instead of {request.seed}"
-        honoured["seed"] = Honour(request.seed, seeds[0], note)
+        honoured["seed"] = Applied(request.seed, seeds[0], note)
     return seeds

@@ -29,7 +29,7 @@ from backends.base import (
     Sending,
     State,
 )
-from backends.concurrency import Pace
+from backends.concurrency import Throttle
 from backends.errors import BackendError, BadInput, RetiredModel, ServiceFault
 from backends.images.validation import check
 from compare.catalogue.catalogue import status_sentence
@@ -52,7 +52,7 @@ class Place:
 
     store: Store
     lanes: Lanes
-    pace: Pace
+    pace: Throttle
     backend: Callable[[Model], Backend]
     hide: Callable[[str], str]
     hourly_rate: Decimal | None
@@ -139,7 +139,7 @@ class Work:
             self._show(phase=Phase.QUEUED, created_at=datetime.now(UTC))
         backend = self._place.backend(self.model)
         async with self._place.lanes.of(backend.lane(self.model)):
-            await self._place.pace.turn()
+            await self._place.pace.wait()
             self._stopwatch.work()
             self._show(hurry=True, started_at=datetime.now(UTC))
             async with aclosing(backend.generate(self.model, self._request)) as events:
@@ -160,7 +160,7 @@ class Work:
                 await self._place.store.mark_sent(self.job.id, at)
                 self._stopwatch.turn(Part.GENERATE)
                 self._show(phase=Phase.SENT, sent_at=at, message="")
-                await self._place.pace.turn()  # the request is made as soon as this returns
+                await self._place.pace.wait()  # the request is made as soon as this returns
             case Progress():
                 self._stopwatch.turn(Part.GENERATE)
                 if event.preview is not None:

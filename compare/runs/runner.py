@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from backends.base import Backend, Config, Model, Readiness, Ready, Request, State
-from backends.concurrency import Pace
+from backends.concurrency import Throttle
 from backends.errors import BackendError, TimedOut, Unanswered
 from compare import pricing
 from compare.catalogue.catalogue import Catalogue, status_on, status_sentence
@@ -56,7 +56,7 @@ class Runner:
         self._place = Place(
             store=store,
             lanes=Lanes(),
-            pace=Pace(),
+            pace=Throttle(),
             backend=self._backend,
             hide=settings.hide,
             hourly_rate=settings.hourly_rate,

@@ -8,7 +8,7 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
 
-from backends.base import Basis, Control, Honour, Request, Then
+from backends.base import Applied, Basis, Control, Request, Then
 from backends.errors import Outcome
 from compare.records import Cost, Job, Phase, SavedPicture, Timing
 
@@ -77,7 +77,7 @@ def job_row(job: Job) -> dict[str, Any]:
         "priced_on": job.cost.priced_on.isoformat() if job.cost.priced_on else None,
         "source": job.cost.source,
         "honoured": json.dumps(
-            {name: [each.asked, each.used, each.note] for name, each in job.honoured.items()},
+            {name: [each.requested, each.used, each.note] for name, each in job.honoured.items()},
             ensure_ascii=False,
         ),
     }
@@ -108,7 +108,7 @@ def job_from(row: Row, pictures: Iterable[SavedPicture]) -> Job:
             priced_on=date.fromisoformat(row["priced_on"]) if row["priced_on"] else None,
             source=row["source"],
         ),
-        honoured={name: Honour(*each) for name, each in json.loads(row["honoured"]).items()},
+        honoured={name: Applied(*each) for name, each in json.loads(row["honoured"]).items()},
         pictures=tuple(pictures),
     )
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from backends.concurrency import Pace
+from backends.concurrency import Throttle
 
 
 class Turns:
@@ -21,11 +21,11 @@ class Turns:
 
 @pytest.mark.parametrize("most", [1, 3])
 async def test_no_more_than_so_many_pass_in_one_turn_and_in_order(most: int) -> None:
-    turns, pace = Turns(), Pace(most)
+    turns, pace = Turns(), Throttle(most)
     passed: list[tuple[int, int]] = []
 
     async def pass_by(name: int) -> None:
-        await pace.turn()
+        await pace.wait()
         passed.append((turns.number, name))
 
     await asyncio.gather(*(pass_by(name) for name in range(20)))
@@ -35,20 +35,20 @@ async def test_no_more_than_so_many_pass_in_one_turn_and_in_order(most: int) -> 
 
 
 async def test_whoever_leaves_holds_up_nobody() -> None:
-    pace = Pace()
-    tasks = [asyncio.create_task(pace.turn()) for _ in range(5)]
+    pace = Throttle()
+    tasks = [asyncio.create_task(pace.wait()) for _ in range(5)]
     await asyncio.sleep(0)
     for gone in tasks[1:4]:
         gone.cancel()
     await asyncio.wait_for(tasks[4], 5)
-    await asyncio.wait_for(pace.turn(), 5)
+    await asyncio.wait_for(pace.wait(), 5)
 
 
 async def test_who_is_alone_does_not_wait() -> None:
-    turns, pace = Turns(), Pace()
+    turns, pace = Turns(), Throttle()
     for _ in range(3):
         before = turns.number
-        await pace.turn()
+        await pace.wait()
         assert turns.number == before
         await asyncio.sleep(0)
         await asyncio.sleep(0)

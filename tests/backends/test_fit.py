@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from backends.base import Control, Honour, Model, Request, Sizes
+from backends.base import Applied, Control, Model, Request, Sizes
 from backends.errors import BadInput
 from backends.fit import closest_size, fit
 from tests.servers.pictures import plain
@@ -33,10 +33,10 @@ def test_what_was_not_asked_becomes_the_models_own() -> None:
     assert (fitted.request.width, fitted.request.height) == (1024, 1024)
     assert fitted.request.seed is None
     assert fitted.honoured == {
-        "num_inference_steps": Honour(None, 30),
-        "guidance_scale": Honour(None, 7.5),
-        "size": Honour(None, "1024x1024"),
-        "count": Honour(1, 1),
+        "num_inference_steps": Applied(None, 30),
+        "guidance_scale": Applied(None, 7.5),
+        "size": Applied(None, "1024x1024"),
+        "count": Applied(1, 1),
     }
 
 
@@ -56,9 +56,9 @@ def test_what_was_asked_is_taken() -> None:
     fitted = fit(ABLE, asked)
     assert fitted.request == asked
     assert all(honour.note == "" for honour in fitted.honoured.values())
-    assert fitted.honoured["seed"] == Honour(0, 0)
-    assert fitted.honoured["guidance_scale"] == Honour(0.0, 0.0)
-    assert fitted.honoured["control"] == Honour("canny", "canny")
+    assert fitted.honoured["seed"] == Applied(0, 0)
+    assert fitted.honoured["guidance_scale"] == Applied(0.0, 0.0)
+    assert fitted.honoured["control"] == Applied("canny", "canny")
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_several_controls_are_taken_in_their_order() -> None:
     fitted = fit(ABLE, Request(prompt="a cat", controls=(EDGES, LATE)))
     assert fitted.request.controls == (EDGES, LATE)
     assert fitted.controls == {"control": EDGES, "control_2": LATE}
-    assert fitted.honoured["control_2"] == Honour("canny", "canny")
+    assert fitted.honoured["control_2"] == Applied("canny", "canny")
 
 
 def test_a_control_that_is_not_taken_leaves_the_others_their_names() -> None:
@@ -132,13 +132,13 @@ def test_a_model_that_takes_none_says_so_once() -> None:
     fitted = fit(PLAIN, Request(prompt="a cat", controls=(EDGES, DEPTH)))
     (name,) = [name for name in fitted.honoured if name.startswith("control")]
     note = "control pictures ignored: Plain takes none"
-    assert fitted.honoured[name] == Honour("canny, depth", None, note)
+    assert fitted.honoured[name] == Applied("canny, depth", None, note)
 
 
 def test_too_many_pictures_become_fewer() -> None:
     fitted = fit(ABLE, Request(prompt="a cat", count=9))
     assert fitted.request.count == 4
-    assert fitted.honoured["count"] == Honour(9, 4, "4 instead of 9 pictures")
+    assert fitted.honoured["count"] == Applied(9, 4, "4 instead of 9 pictures")
 
 
 @pytest.mark.parametrize(
@@ -184,9 +184,9 @@ def test_a_start_picture_comes_with_a_strength() -> None:
     asked = Request(prompt="x", image=plain(), strength=0.4)
     fitted = fit(starter("strength"), asked)
     assert (fitted.request.image, fitted.request.strength) == (plain(), 0.4)
-    assert fitted.honoured["strength"] == Honour(0.4, 0.4)
+    assert fitted.honoured["strength"] == Applied(0.4, 0.4)
     own = fit(starter("strength", defaults={"strength": 0.3}), replace(asked, strength=None))
-    assert own.honoured["strength"] == Honour(None, 0.3)
+    assert own.honoured["strength"] == Applied(None, 0.3)
 
 
 def test_a_model_that_takes_no_strength_says_so() -> None:
@@ -218,7 +218,7 @@ def test_a_start_picture_gives_its_shape_and_the_model_its_size(
     asked = Request(prompt="x", image=plain(*picture))
     fitted = fit(starter(sizes=sizes), asked)
     assert (fitted.request.width, fitted.request.height) == used
-    assert fitted.honoured["size"] == Honour(None, f"{used[0]}x{used[1]}")
+    assert fitted.honoured["size"] == Applied(None, f"{used[0]}x{used[1]}")
     own = fit(replace(PLAIN, sizes=sizes), asked)
     assert (own.request.width, own.request.height) == sizes.native[0]
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 import torch
 from safetensors import SafetensorError, safe_open
 
-from backends.base import Honour
+from backends.base import Applied
 from backends.errors import BadInput, MissingWeights
 from backends.local.adapters.references import LORA, file_of, stamp
 from backends.local.errors import ran_out_of_memory
@@ -30,7 +30,7 @@ _PART: Final = re.compile(
 _SIZES: Final = re.compile(r"size mismatch for (\S+?)\.lora_.*?\[(.*?)\].*?\[(.*?)\]", re.DOTALL)
 
 
-def wear(pipeline: Any, loras: tuple[Adapter, ...], label: str) -> dict[str, Honour]:
+def wear(pipeline: Any, loras: tuple[Adapter, ...], label: str) -> dict[str, Applied]:
     """Let `pipeline` wear `loras` and nothing else; say what became of them.
 
     Raises:
@@ -39,7 +39,7 @@ def wear(pipeline: Any, loras: tuple[Adapter, ...], label: str) -> dict[str, Hon
     asked = ", ".join(f"{lora.name}:{lora.weight:g}" for lora in loras)
     if not hasattr(pipeline, "load_lora_weights"):
         note = f"LoRA ignored: {label} takes none"
-        return {"loras": Honour(asked, None, note)} if loras else {}
+        return {"loras": Applied(asked, None, note)} if loras else {}
     wanted = {f"lora_{stamp(file)}": (file, lora) for lora in loras for file in [_file(lora)]}
     held = {key for part in _parts(pipeline) for key in getattr(part, "peft_config", {})}
     if not wanted:
@@ -57,7 +57,7 @@ def wear(pipeline: Any, loras: tuple[Adapter, ...], label: str) -> dict[str, Hon
     except BaseException:
         pipeline.unload_lora_weights()
         raise
-    return {"loras": Honour(asked, asked, "; ".join(left_out))}
+    return {"loras": Applied(asked, asked, "; ".join(left_out))}
 
 
 @lru_cache(maxsize=64)

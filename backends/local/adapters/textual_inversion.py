@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tokenizers import AddedToken
 
-from backends.base import Honour
+from backends.base import Applied
 from backends.errors import BadInput, MissingWeights
 from backends.local.adapters.references import EMBEDDING, file_of
 from backends.local.job import Adapter
@@ -46,7 +46,7 @@ class _Reader:
 @contextmanager
 def knowing(
     pipeline: Any, embeddings: tuple[Adapter, ...], label: str
-) -> Generator[dict[str, Honour]]:
+) -> Generator[dict[str, Applied]]:
     """Let `pipeline` know the words of `embeddings` for as long as the context lasts.
 
     Yields what became of them.
@@ -60,7 +60,7 @@ def knowing(
     readers = _readers(pipeline)
     if not readers:
         note = f"embedding ignored: {label} takes none"
-        yield {"embeddings": Honour(", ".join(each.name for each in embeddings), None, note)}
+        yield {"embeddings": Applied(", ".join(each.name for each in embeddings), None, note)}
         return
     words: dict[str, list[torch.Tensor]] = {}
     for each in embeddings:
@@ -80,7 +80,7 @@ def knowing(
             own = {word: vectors[index] for word, vectors in words.items()}
             stack.enter_context(_taught(pipeline, reader, own, label))
         known = ", ".join(words)
-        yield {"embeddings": Honour(known, known)}
+        yield {"embeddings": Applied(known, known)}
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from backends.base import Event, Honour, Picture, Preview, Progress, Value
+from backends.base import Applied, Event, Picture, Preview, Progress, Value
 from backends.errors import BadInput
 from backends.images import encoding
 from backends.local.adapters.lora import fingerprint
@@ -35,7 +35,7 @@ class Pen:
         self._look = look if work.previews else None
         self._budget = Budget()
         self._parameters = inspect.signature(pipeline.__call__).parameters
-        self.ignored: dict[str, Honour] = {}
+        self.ignored: dict[str, Applied] = {}
         own = self._parameters.get("num_inference_steps")  # none where a picture has its own number
         self._steps: int = 0 if own is None else work.request.num_inference_steps or own.default
         loras = work.loras if hasattr(pipeline, "load_lora_weights") else ()
@@ -86,10 +86,10 @@ class Pen:
         words = {name: value for name, value in asked.items() if value is not None}
         for name in words.keys() - self._parameters.keys() - {"width", "height"}:
             note = f"{name.replace('_', ' ')} ignored: {work.recipe.label} takes none"
-            self.ignored[name] = Honour(asked[name], None, note)
+            self.ignored[name] = Applied(asked[name], None, note)
         if work.scheduler and self._pipeline.scheduler is None:
             note = f"scheduler ignored: {work.recipe.label} takes none"
-            self.ignored["scheduler"] = Honour(work.scheduler, None, note)
+            self.ignored["scheduler"] = Applied(work.scheduler, None, note)
         return {name: value for name, value in words.items() if name in self._parameters}
 
     def _note_negative_prompt(self) -> None:
@@ -102,7 +102,7 @@ class Pen:
         if scale is not None and scale <= 1:
             why = f"it acts through guidance, and a scale of {scale:g} is none"
         note = f"negative prompt ignored: {why}"
-        self.ignored["negative_prompt"] = Honour(asked, None, note)
+        self.ignored["negative_prompt"] = Applied(asked, None, note)
 
     def _is_guided(self) -> bool:
         """Whether the run which is over led away from anything: where a pipeline says, it knows.
@@ -152,7 +152,7 @@ class Pen:
         if asked:
             label = self._work.recipe.label
             note = f"start and end of control ignored: {label} is steered at every step"
-            self.ignored["control_guidance"] = Honour(asked, None, note)
+            self.ignored["control_guidance"] = Applied(asked, None, note)
 
     def _start(self, start: Start | None) -> dict[str, Any]:
         """The picture to start from; of all steps, only the last ones are taken from there."""
@@ -169,7 +169,7 @@ class Pen:
         }
         if self._steps != asked:
             note = f"{self._steps} instead of {asked} steps: one at least must be left to draw"
-            self.ignored["num_inference_steps"] = Honour(asked, self._steps, note)
+            self.ignored["num_inference_steps"] = Applied(asked, self._steps, note)
         self._steps = int(self._steps * strength)
         if not words.keys() <= self._parameters.keys():
             raise BadInput(

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 from torch import nn
 
-from backends.base import Honour
+from backends.base import Applied
 from backends.errors import BadInput, MissingPackage
 from backends.local.job import Recipe
 from backends.local.memory.devices import Device
@@ -52,7 +52,7 @@ class Footprint:
         return self.size + self.passing
 
 
-def fitting(recipe: Recipe, device: Device) -> tuple[Recipe, dict[str, Honour]]:
+def fitting(recipe: Recipe, device: Device) -> tuple[Recipe, dict[str, Applied]]:
     """Return `recipe` as `device` can take it, and what of it was ignored.
 
     Raises:
@@ -71,7 +71,7 @@ def fitting(recipe: Recipe, device: Device) -> tuple[Recipe, dict[str, Honour]]:
         )
     if recipe.offload and device.ram is None:
         note = f"offload ignored: {device.kind} draws in the machine's own memory"
-        honour = Honour(recipe.offload, None, note)
+        honour = Applied(recipe.offload, None, note)
         return replace(recipe, offload=""), {"offload": honour}
     return recipe, {}
 
@@ -89,7 +89,7 @@ def footprint(parts: Mapping[str, int], recipe: Recipe, itemsize: int) -> Footpr
     return _placed(sizes, recipe.offload)
 
 
-def place(pipeline: Any, recipe: Recipe, device: Device) -> tuple[Footprint, dict[str, Honour]]:
+def place(pipeline: Any, recipe: Recipe, device: Device) -> tuple[Footprint, dict[str, Applied]]:
     """Pack `pipeline` and bring it to `device` as `recipe` wants it.
 
     Returns what it takes, and what was ignored.
@@ -100,11 +100,11 @@ def place(pipeline: Any, recipe: Recipe, device: Device) -> tuple[Footprint, dic
             if name not in _UNPACKED:
                 _pack(part, four=recipe.quantization == "4 bit")
                 part.to("cpu")  # the first move packs
-    ignored: dict[str, Honour] = {}
+    ignored: dict[str, Applied] = {}
     offload = recipe.offload
     if offload and not hasattr(pipeline, "enable_model_cpu_offload"):
         note = f"offload ignored: {recipe.label} cannot be taken apart for it"
-        ignored["offload"], offload = Honour(offload, None, note), ""
+        ignored["offload"], offload = Applied(offload, None, note), ""
     stay = [name for name, part in parts.items() if offload == "group" and _whole(part)]
     if not offload:
         pipeline.to(device.name)

@@ -10,15 +10,15 @@ from typing import Any, Final
 
 from transformers import PreTrainedTokenizerBase
 
-from backends.base import Honour, Request
+from backends.base import Applied, Request
 
 _SHOWN: Final = 60
 """Letters of what is left out that are shown, at most."""
 
 
-def left_out(pipeline: Any, request: Request, label: str) -> dict[str, Honour]:
+def left_out(pipeline: Any, request: Request, label: str) -> dict[str, Applied]:
     """The ends of prompts that `pipeline` leaves unread; numbers are tokens."""
-    found: dict[str, Honour] = {}
+    found: dict[str, Applied] = {}
     takes = inspect.signature(pipeline.__call__).parameters
     for name in ("prompt", "negative_prompt"):
         readings = [_reading(pipeline, each, getattr(request, name)) for each in _all(pipeline)]
@@ -31,7 +31,7 @@ def left_out(pipeline: Any, request: Request, label: str) -> dict[str, Honour]:
             note = (
                 f"end of {words} ignored: {label} reads {read} tokens, this has {asked}: “{shown}”"
             )
-            found[f"{name}_length"] = Honour(asked, read, note)
+            found[f"{name}_length"] = Applied(asked, read, note)
     return found
 
 

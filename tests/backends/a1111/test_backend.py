@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from backends.base import Honour, Readiness, Receipt, Request, Sending
+from backends.base import Applied, Readiness, Receipt, Request, Sending
 from backends.errors import (
     BackendError,
     BadInput,
@@ -70,10 +70,10 @@ async def test_the_request_in_the_apis_words() -> None:
         "override_settings_restore_afterwards": True,
     }
     honoured = receipt_of(got).honoured
-    assert honoured["negative_prompt"] == Honour("people", "people")
-    assert honoured["size"] == Honour("102x128", "104x128", "104x128 instead of 102x128")
-    assert honoured["sampler_name"] == Honour("euler A", "Euler a")
-    assert honoured["scheduler"] == Honour("sgmuniform", "SGM Uniform")
+    assert honoured["negative_prompt"] == Applied("people", "people")
+    assert honoured["size"] == Applied("102x128", "104x128", "104x128 instead of 102x128")
+    assert honoured["sampler_name"] == Applied("euler A", "Euler a")
+    assert honoured["scheduler"] == Applied("sgmuniform", "SGM Uniform")
     assert honoured["sparkle"].note.startswith("sparkle ignored")
     assert honoured["checkpoint"].note == ""
     assert [picture.seed for picture in pictures_of(got)] == [7, 8]
@@ -84,7 +84,7 @@ async def test_the_loaded_checkpoint_is_left_alone_and_named() -> None:
     with A1111Server() as server:
         honoured = receipt_of(await events(server)).honoured
     assert "override_settings" not in server.generations[0].json
-    assert honoured["checkpoint"] == Honour(None, "v1-5-pruned-emaonly")
+    assert honoured["checkpoint"] == Applied(None, "v1-5-pruned-emaonly")
     assert not [each for each in server.requests if "options" in each.path]
 
 
@@ -160,7 +160,7 @@ async def test_the_seed_that_the_server_chose_is_kept() -> None:
         got = await events(server, replace(ASK, seed=None))
         assert server.generations[0].json["seed"] == -1
         assert pictures_of(got)[0].seed == 4242
-        assert receipt_of(got).honoured["seed"] == Honour(None, 4242)
+        assert receipt_of(got).honoured["seed"] == Applied(None, 4242)
 
 
 async def test_a_server_without_facts_beside_the_picture() -> None:
@@ -168,7 +168,7 @@ async def test_a_server_without_facts_beside_the_picture() -> None:
         got = await events(server)
     (picture,) = pictures_of(got)
     assert picture.seed is None
-    assert receipt_of(got).honoured["seed"] == Honour(7, 7)
+    assert receipt_of(got).honoured["seed"] == Applied(7, 7)
     assert "checkpoint" not in receipt_of(got).honoured
 
 
@@ -179,8 +179,8 @@ async def test_what_the_server_changed_is_said() -> None:
         got = await events(server, asked)
     honoured = receipt_of(got).honoured
     assert len(pictures_of(got)) == 2
-    assert honoured["count"] == Honour(3, 2, "2 instead of 3 pictures")
-    assert honoured["size"] == Honour("64x64", "32x32", "32x32 instead of 64x64")
+    assert honoured["count"] == Applied(3, 2, "2 instead of 3 pictures")
+    assert honoured["size"] == Applied("64x64", "32x32", "32x32 instead of 64x64")
     assert honoured["sampler_name"].note == "sampler DDIM instead of Euler a"
 
 

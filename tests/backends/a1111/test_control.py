@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from backends.a1111.control import MODULES
-from backends.base import Control, Honour, Model, Value
+from backends.base import Applied, Control, Model, Value
 from backends.errors import BadInput
 from backends.preprocessors import PREPROCESSORS
 from tests.backends.a1111.case import ASK, CONTROL, MODEL, events, named, pictures_of, receipt_of
@@ -43,7 +43,7 @@ async def test_the_unit_in_the_extensions_words() -> None:
         "control_mode": "Balanced",
         "save_detected_map": False,
     }
-    assert receipt_of(got).honoured["control"] == Honour(
+    assert receipt_of(got).honoured["control"] == Applied(
         "canny", "canny with control_v11p_sd15_canny [d14c016b]"
     )
     assert len(pictures_of(got)) == 1

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from backends.base import Honour, Picture, Readiness, Receipt, Request, Sending
+from backends.base import Applied, Picture, Readiness, Receipt, Request, Sending
 from backends.errors import (
     BackendError,
     BadInput,
@@ -70,11 +70,11 @@ async def test_the_request_in_the_workflows_words() -> None:
         "denoise": 1.0,
     }
     honoured = receipt_of(got).honoured
-    assert honoured["negative_prompt"] == Honour("people", "people")
-    assert honoured["size"] == Honour("102x128", "104x128", "104x128 instead of 102x128")
-    assert honoured["sampler"] == Honour("dpmpp_2m", "dpmpp_2m")
+    assert honoured["negative_prompt"] == Applied("people", "people")
+    assert honoured["size"] == Applied("102x128", "104x128", "104x128 instead of 102x128")
+    assert honoured["sampler"] == Applied("dpmpp_2m", "dpmpp_2m")
     assert honoured["sparkle"].note.startswith("sparkle ignored")
-    assert honoured["checkpoint"] == Honour("dreamy_v2", "anime/dreamy_v2.ckpt")
+    assert honoured["checkpoint"] == Applied("dreamy_v2", "anime/dreamy_v2.ckpt")
     (picture,) = pictures_of(got)
     assert (picture.seed, picture.width, picture.height) == (7, 104, 128)
     (saved,) = server.files.values()
@@ -88,7 +88,7 @@ async def test_each_picture_has_a_seed_of_its_own() -> None:
     assert [nodes(server, number)["KSampler"]["seed"] for number in range(3)] == [7, 8, 9]
     ids = {received.json["prompt_id"] for received in server.asked("/prompt")}
     assert len(ids) == 3, "three prompts, and none of them twice"
-    assert receipt_of(got).honoured["count"] == Honour(3, 3)
+    assert receipt_of(got).honoured["count"] == Applied(3, 3)
 
 
 async def test_a_seed_that_nobody_chose_is_told() -> None:
@@ -97,7 +97,7 @@ async def test_a_seed_that_nobody_chose_is_told() -> None:
         again = await events(server, replace(ASK, seed=None))
     seed = nodes(server)["KSampler"]["seed"]
     assert pictures_of(got)[0].seed == seed
-    assert receipt_of(got).honoured["seed"] == Honour(None, seed)
+    assert receipt_of(got).honoured["seed"] == Applied(None, seed)
     assert pictures_of(again)[0].seed != seed
 
 
@@ -132,7 +132,7 @@ async def test_a_checkpoint_goes_by_any_of_its_names(name: str, lists: bool) -> 
 async def test_the_first_checkpoint_is_named() -> None:
     with ComfyUIServer() as server:
         honoured = receipt_of(await events(server, model=named("first"))).honoured
-    assert honoured["checkpoint"] == Honour(None, "v1-5-pruned-emaonly.safetensors")
+    assert honoured["checkpoint"] == Applied(None, "v1-5-pruned-emaonly.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -308,7 +308,7 @@ async def test_a_picture_to_start_from() -> None:
     assert sent["LoadImage"]["image"] == name
     assert sent["KSampler"]["denoise"] == 0.4
     assert "EmptyLatentImage" not in sent
-    assert receipt_of(got).honoured["strength"] == Honour(0.4, 0.4)
+    assert receipt_of(got).honoured["strength"] == Applied(0.4, 0.4)
 
 
 async def test_a_closed_backend_draws_again() -> None:

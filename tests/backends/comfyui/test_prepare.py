@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from backends.base import Honour
+from backends.base import Applied
 from backends.errors import BadInput
 from tests.backends.comfyui.case import (
     ASK,
@@ -55,7 +55,7 @@ async def test_a_picture_goes_through_canny_into_controlnet() -> None:
     assert {graph[sampler[name][0]]["class_type"] for name in ("positive", "negative")} == {
         "ControlNetApplyAdvanced"
     }
-    assert receipt_of(got).honoured["control"] == Honour("canny", f"canny with {network}")
+    assert receipt_of(got).honoured["control"] == Applied("canny", f"canny with {network}")
     assert len(pictures_of(got)) == 1
 
 
@@ -168,7 +168,7 @@ async def test_a_map_that_is_ready_skips_canny() -> None:
     assert "Canny" not in nodes(server)
     apply = _inputs(graph, "ControlNetApplyAdvanced")
     assert graph[apply["image"][0]]["class_type"] == "ImageScale"
-    assert receipt_of(got).honoured["control"].asked == "none"
+    assert receipt_of(got).honoured["control"].requested == "none"
 
 
 async def test_the_same_picture_is_uploaded_under_the_same_name() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from backends.base import Honour, Request
+from backends.base import Applied, Request
 from backends.comfyui.workflow import parse
 from backends.errors import BackendError, BadInput, ServiceFault
 from tests.backends.comfyui.case import (
@@ -66,8 +66,8 @@ async def test_what_was_not_asked_for_stays_as_the_workflow_has_it(home: Path) -
     assert (graph["sampler"]["inputs"]["steps"], graph["sampler"]["inputs"]["cfg"]) == (12, 5.5)
     assert graph["sampler"]["inputs"]["seed"] != 99, "another picture each time"
     honoured = receipt_of(got).honoured
-    assert honoured["num_inference_steps"] == Honour(None, 12)
-    assert honoured["size"] == Honour(None, "128x96")
+    assert honoured["num_inference_steps"] == Applied(None, 12)
+    assert honoured["size"] == Applied(None, "128x96")
 
 
 async def test_what_has_no_place_is_shown_as_not_honoured(home: Path) -> None:
@@ -86,7 +86,7 @@ async def test_what_has_no_place_is_shown_as_not_honoured(home: Path) -> None:
     for name in ("negative_prompt", "num_inference_steps", "guidance_scale", "seed", "sampler"):
         assert "ignored" in honoured[name].note, name
     assert honoured["control"].note == "control picture ignored: bare takes none"
-    assert honoured["size"] == Honour("64x64", "128x96", "128x96 instead of 64x64")
+    assert honoured["size"] == Applied("64x64", "128x96", "128x96 instead of 64x64")
     assert honoured["count"].note == "1 instead of 2 pictures"
     assert pictures_of(got)[0].seed is None
     assert server.asked("/prompt")[0].json["prompt"]["sampler"]["inputs"]["seed"] == 99
@@ -98,7 +98,7 @@ async def test_without_a_place_for_seeds_several_pictures_are_a_batch(home: Path
         got = await events(server, replace(ASK, count=3), model, home)
     assert len(server.asked("/prompt")) == 1
     assert len(pictures_of(got)) == 3
-    assert receipt_of(got).honoured["count"] == Honour(3, 3)
+    assert receipt_of(got).honoured["count"] == Applied(3, 3)
 
 
 async def test_only_the_first_of_a_batch_has_the_seed(home: Path) -> None:

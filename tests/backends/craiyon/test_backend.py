@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from backends.base import (
+    Applied,
     Basis,
     Config,
     Event,
-    Honour,
     Picture,
     Progress,
     Readiness,
@@ -157,7 +157,7 @@ async def test_what_cannot_be_asked_for_is_said(server: CraiyonServer) -> None:
     assert receipt.honoured["size"].note == "64x64 instead of 512x512"
     assert receipt.honoured["count"].note == ""
     receipt = await draw(server, replace(ASK, width=64, height=64))
-    assert receipt.honoured["size"] == Honour("64x64", "64x64")
+    assert receipt.honoured["size"] == Applied("64x64", "64x64")
 
 
 async def test_the_watermark_is_named_unless_a_subscription_pays(server: CraiyonServer) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from backends.base import Control, Honour, Request, Sending
+from backends.base import Applied, Control, Request, Sending
 from compare.catalogue.catalogue import load
 from compare.pricing import settle
 from tests.backends.google.case import (
@@ -58,8 +58,8 @@ async def test_one_picture_as_it_came(google: GoogleServer) -> None:
         },
     }
     honoured = receipt_of(got).honoured
-    assert honoured["size"] == Honour(None, "1024x1024")
-    assert honoured["aspect_ratio"] == Honour(None, "1:1")
+    assert honoured["size"] == Applied(None, "1024x1024")
+    assert honoured["aspect_ratio"] == Applied(None, "1:1")
     assert not [honour.note for honour in honoured.values() if honour.note]
 
 
@@ -91,9 +91,9 @@ async def test_the_request_in_the_apis_words(google: GoogleServer) -> None:
     }
     assert pictures_of(got)[0].seed == 7
     honoured = receipt_of(got).honoured
-    assert honoured["size"] == Honour("1920x1080", "2752x1536", "2752x1536 instead of 1920x1080")
-    assert honoured["image_size"] == Honour("2K", "2K")
-    assert honoured["thinking_level"] == Honour("high", "high")
+    assert honoured["size"] == Applied("1920x1080", "2752x1536", "2752x1536 instead of 1920x1080")
+    assert honoured["image_size"] == Applied("2K", "2K")
+    assert honoured["thinking_level"] == Applied("high", "high")
     assert honoured["negative_prompt"].note == "negative prompt folded into the prompt"
     assert honoured["seed"].used == 7 and "may draw another picture" in honoured["seed"].note
     assert honoured["control"].note.startswith("control picture ignored")
@@ -140,7 +140,7 @@ async def test_what_a_model_does_not_have_is_replaced_by_the_next_less(
     honoured = receipt_of(await events(backend(google.origin), lite, wish)).honoured
     assert sent(google)["imageConfig"]["imageSize"] == "1K"
     assert sent(google)["thinkingConfig"] == {"thinking_level": "MINIMAL"}
-    assert honoured["image_size"] == Honour("4K", "1K", "resolution 1K instead of 4K")
+    assert honoured["image_size"] == Applied("4K", "1K", "resolution 1K instead of 4K")
     assert honoured["thinking_level"].note == "thinking minimal instead of medium"
 
 
@@ -163,14 +163,14 @@ async def test_several_pictures_are_several_calls_with_seeds_that_count_up(
     assert {picture.seed for picture in pictures_of(got)} == seeds
     receipt = receipt_of(got)
     assert receipt.usage == {"text_input": 36, "text_output": 300, "image_output": 3360}
-    assert receipt.honoured["count"] == Honour(3, 3)
+    assert receipt.honoured["count"] == Applied(3, 3)
 
 
 async def test_a_seed_beyond_the_apis_is_said_to_be_another(google: GoogleServer) -> None:
     got = await events(backend(google.origin), request=replace(ASK, seed=2**31 + 5))
     assert sent(google)["seed"] == 5
     seed = receipt_of(got).honoured["seed"]
-    assert (seed.asked, seed.used) == (2**31 + 5, 5)
+    assert (seed.requested, seed.used) == (2**31 + 5, 5)
     assert seed.note.startswith("seed 5 instead of 2147483653")
 
 
@@ -216,7 +216,7 @@ async def test_thoughts_are_no_pictures_and_all_others_are_kept(google: GoogleSe
     )
     got = await events(backend(google.origin))
     assert [picture.data for picture in pictures_of(got)] == drawn[1:]
-    assert receipt_of(got).honoured["count"] == Honour(1, 2, "2 instead of 1 pictures")
+    assert receipt_of(got).honoured["count"] == Applied(1, 2, "2 instead of 1 pictures")
 
 
 async def test_what_came_is_kept_where_others_were_not_charged(google: GoogleServer) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from backends.base import (
+    Applied,
     Control,
-    Honour,
     Model,
     Request,
     Sending,
@@ -90,7 +90,7 @@ async def test_each_provider_is_asked_in_its_own_words(server: HuggingFaceServer
     assert received.headers["authorization"] == f"Bearer {TOKEN}"
     assert received.headers["x-hf-bill-to"] == "lighthouse-keepers"
     honoured = receipt_of(got).honoured
-    assert honoured["provider"] == Honour(provider, provider)
+    assert honoured["provider"] == Applied(provider, provider)
     assert honoured["bill_to"].used == "lighthouse-keepers"
     assert honoured["size"].note == "64x48 instead of 1344x768"
 
@@ -147,7 +147,7 @@ async def test_auto_takes_the_first_that_is_up_and_draws(server: HuggingFaceServ
     }
     got = await draw(server)
     assert server.generations[0].path.startswith("/together/")
-    assert receipt_of(got).honoured["provider"] == Honour("auto", "together")
+    assert receipt_of(got).honoured["provider"] == Applied("auto", "together")
 
 
 async def test_an_entry_of_one_provider_is_drawn_by_no_other(server: HuggingFaceServer):
@@ -155,7 +155,7 @@ async def test_an_entry_of_one_provider_is_drawn_by_no_other(server: HuggingFace
     got = await draw(server, by("replicate"), priced)
     assert server.generations[0].path.startswith("/together/")
     honour = receipt_of(got).honoured["provider"]
-    assert (honour.asked, honour.used) == ("replicate", "together")
+    assert (honour.requested, honour.used) == ("replicate", "together")
     assert honour.note.startswith("provider together instead of replicate")
 
 
@@ -203,7 +203,7 @@ async def test_several_pictures_are_several_calls_with_seeds_that_count_up(
     assert kinds(got) == ["Sending", "Picture", "Picture", "Picture", "Receipt"]
     assert sorted(received.json["seed"] for received in server.generations) == [7, 8, 9]
     assert sorted(picture.seed or 0 for picture in pictures_of(got)) == [7, 8, 9]
-    assert receipt_of(got).honoured["count"] == Honour(3, 3)
+    assert receipt_of(got).honoured["count"] == Applied(3, 3)
 
 
 async def test_a_seed_is_drawn_and_told_where_none_is_asked_for(server: HuggingFaceServer):
@@ -212,7 +212,7 @@ async def test_a_seed_is_drawn_and_told_where_none_is_asked_for(server: HuggingF
     seeds = [received.json["seed"] for received in server.generations]
     assert seeds[0] != seeds[1]
     assert [pictures_of(got)[0].seed for got in (first, second)] == seeds
-    assert receipt_of(first).honoured["seed"] == Honour(None, seeds[0])
+    assert receipt_of(first).honoured["seed"] == Applied(None, seeds[0])
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32])
@@ -236,7 +236,7 @@ async def test_a_free_failure_among_several_costs_the_others_nothing(server: Hug
     got = await draw(server, by("together", replace(ASK, count=3)))
     assert len(pictures_of(got)) == 2
     count = receipt_of(got).honoured["count"]
-    assert (count.asked, count.used) == (3, 2)
+    assert (count.requested, count.used) == (3, 2)
     assert count.note.startswith("2 instead of 3 pictures: Together takes no more requests")
 
 

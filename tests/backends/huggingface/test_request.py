@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from backends.base import Event, Honour, Model, Request
+from backends.base import Applied, Event, Model, Request
 from backends.errors import (
     BackendError,
     BadInput,
@@ -136,8 +136,8 @@ async def test_each_provider_gets_it_in_its_own_words(
     assert received.headers["content-type"] == "application/json"
     assert received.headers["authorization"] == f"Bearer {TOKEN}"
     honoured = receipt_of(got).honoured
-    assert honoured["image"] == Honour("start picture", "start picture")
-    assert honoured["size"] == Honour(None, "96x48"), "nobody asked for a size"
+    assert honoured["image"] == Applied("start picture", "start picture")
+    assert honoured["size"] == Applied(None, "96x48"), "nobody asked for a size"
     assert honoured["provider"].used == provider
 
 
@@ -210,7 +210,7 @@ async def test_auto_passes_over_who_only_draws_from_text(server: HuggingFaceServ
     server.serving["fal-ai"]["task"] = "text-to-image"
     server.serving["hf-inference"]["status"] = "error"
     got = await edit(server)
-    assert receipt_of(got).honoured["provider"] == Honour("auto", "replicate"), "not Nscale either"
+    assert receipt_of(got).honoured["provider"] == Applied("auto", "replicate"), "not Nscale either"
 
 
 @pytest.mark.parametrize("provider", ["nscale", "fal-ai"])

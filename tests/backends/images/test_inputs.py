@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from PIL import ExifTags, Image, ImageCms
 
-from backends.base import Honour, Picture, Progress, Request, Sending
+from backends.base import Applied, Picture, Progress, Request, Sending
 from backends.errors import BadInput, Refused
 from backends.images.inputs import sendable
 from tests.backends.a1111 import case as a1111_case
@@ -208,7 +208,7 @@ async def test_stability_draws_over_it() -> None:
         "output_format": "png",
     }
     assert form.image is not None and size(form.image) == (1344, 768)
-    assert stability_case.receipt_of(got).honoured["strength"] == Honour(0.4, 0.4)
+    assert stability_case.receipt_of(got).honoured["strength"] == Applied(0.4, 0.4)
 
 
 async def test_ultra_draws_over_it_and_is_told_the_shape_too() -> None:
@@ -225,7 +225,7 @@ async def test_ultra_draws_over_it_and_is_told_the_shape_too() -> None:
         "output_format": "png",
     }
     assert first.image is not None and size(first.image) == (1344, 768)
-    assert stability_case.receipt_of(got).honoured["strength"] == Honour(0.4, 0.4)
+    assert stability_case.receipt_of(got).honoured["strength"] == Applied(0.4, 0.4)
     assert (second.fields["aspect_ratio"], second.fields["strength"]) == ("2:3", "0.7")
     assert second.image is not None and size(second.image) == (832, 1216), "of the same shape"
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
-from backends.base import Config, Control, Honour, Loading, Model, Progress, Receipt, Request
+from backends.base import Applied, Config, Control, Loading, Model, Progress, Receipt, Request
 from backends.errors import BadInput
 from backends.local import Local
 from tests.backends.local.test_inference import events_of, pictures, pixels
@@ -49,7 +49,7 @@ async def test_only_the_last_steps_are_drawn(
     assert steps == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]
     receipt = events[-1]
     assert isinstance(receipt, Receipt)
-    assert receipt.honoured["strength"] == Honour(0.5, 0.5)
+    assert receipt.honoured["strength"] == Applied(0.5, 0.5)
     assert receipt.honoured["image"].note == ""
     assert not [honour for honour in receipt.honoured.values() if honour.note]
 

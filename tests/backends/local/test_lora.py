@@ -14,7 +14,7 @@ from huggingface_hub import constants
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from backends.base import Config, Control, Honour, Loading, Model, Picture, Receipt, Request
+from backends.base import Applied, Config, Control, Loading, Model, Picture, Receipt, Request
 from backends.errors import BackendError, BadInput, MissingWeights, NotReady
 from backends.local import Local
 from tests.backends.local.test_inference import events_of, pictures
@@ -92,7 +92,7 @@ async def test_a_weight_says_how_strongly(local: Local, model: Model, bare: byte
     half, receipt = await drawn(local, model, with_loras("style:0.5"))
     none, _ = await drawn(local, model, with_loras("style:0"))
     assert len({whole, half, bare}) == 3 and none == bare
-    assert receipt.honoured["loras"] == Honour("style:0.5", "style:0.5")
+    assert receipt.honoured["loras"] == Applied("style:0.5", "style:0.5")
 
 
 async def test_the_order_of_runs_changes_nothing(local: Local, model: Model) -> None:
@@ -209,7 +209,7 @@ async def test_a_family_without_loras_says_so_on_the_card(local: Local, here: Pa
     events = await events_of(local, model, with_loras("style"))
     picture, receipt = events[-2:]
     assert isinstance(picture, Picture) and isinstance(receipt, Receipt)
-    assert receipt.honoured["loras"] == Honour("style:1", None, "LoRA ignored: Tiny takes none")
+    assert receipt.honoured["loras"] == Applied("style:1", None, "LoRA ignored: Tiny takes none")
     assert b"lora" not in picture.data
 
 

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from backends.base import Config, Honour, Loading, Model, Picture, Receipt, Request
+from backends.base import Applied, Config, Loading, Model, Picture, Receipt, Request
 from backends.errors import BackendError, BadInput, MissingWeights, NotReady
 from backends.local import Local
 from tests.backends.local.test_inference import events_of
@@ -72,7 +72,7 @@ async def test_a_word_means_what_its_file_says_for_one_run(
     picture, receipt = events[-2:]
     assert isinstance(picture, Picture) and isinstance(receipt, Receipt)
     assert Image.open(io.BytesIO(picture.data)).tobytes() != bare
-    assert receipt.honoured["embeddings"] == Honour("moodboard", "moodboard")
+    assert receipt.honoured["embeddings"] == Applied("moodboard", "moodboard")
     assert b'Embeddings: "moodboard"' in picture.data
     assert bare == (await drawn(local, model, ASK))[0]
 

@@ -64,7 +64,7 @@ async def test_what_is_not_read_is_named_and_changes_nothing(
     assert "prompt_length" not in told.honoured
     longer, told = await drawn(local, model, replace(ASK, prompt=word * (most + 2)))
     honour = told.honoured["prompt_length"]
-    assert (honour.asked, honour.used) == (reads + 2, reads)
+    assert (honour.requested, honour.used) == (reads + 2, reads)
     assert honour.note == (
         f"end of prompt ignored: Tiny reads {reads} tokens, this has {reads + 2}: "
         f"“{(word * 2).strip()}”"

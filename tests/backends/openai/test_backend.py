@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from backends.base import (
-    Honour,
+    Applied,
     Progress,
     Request,
 )
@@ -95,11 +95,11 @@ async def test_the_request_in_the_apis_words(server: OpenAIServer) -> None:
     }
     assert honoured["negative_prompt"].note == "negative prompt folded into the prompt"
     assert honoured["seed"].note.startswith("seed ignored")
-    assert honoured["quality"] == Honour("max", "high", "quality high instead of max")
+    assert honoured["quality"] == Applied("max", "high", "quality high instead of max")
     assert honoured["sparkle"].used is None
-    assert honoured["background"] == Honour("transparent", "transparent")
+    assert honoured["background"] == Applied("transparent", "transparent")
     # The server drew 1024x1024 all the same, and that is what counts.
-    assert honoured["size"] == Honour("800x1200", "1024x1024", "1024x1024 instead of 800x1200")
+    assert honoured["size"] == Applied("800x1200", "1024x1024", "1024x1024 instead of 800x1200")
 
 
 async def test_a_model_without_qualities_is_not_asked_for_one(server: OpenAIServer) -> None:
@@ -130,13 +130,13 @@ async def test_what_the_service_changed_is_said(server: OpenAIServer) -> None:
     server.queue.append(answer)
     asked = replace(ASK, options={"openai": {"quality": "auto"}})
     got = await events(backend(server.base_url), request=asked)
-    assert receipt_of(got).honoured["quality"] == Honour("auto", "medium")
+    assert receipt_of(got).honoured["quality"] == Applied("auto", "medium")
     server.queue.append(answer)
     got = await events(backend(server.base_url))
     assert receipt_of(got).honoured["quality"].note == "quality medium instead of low"
     server.queue.append(Script(stream=False, raw=REWRITTEN))
     got = await events(backend(server.base_url))
-    assert receipt_of(got).honoured["prompt"] == Honour(
+    assert receipt_of(got).honoured["prompt"] == Applied(
         "a lighthouse", "a tall lighthouse", "prompt rewritten"
     )
     assert receipt_of(got).usage == {}

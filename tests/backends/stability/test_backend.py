@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.base import Config, Honour, Readiness, Request
+from backends.base import Applied, Config, Readiness, Request
 from backends.errors import BadInput, RateLimited, Refused, Unanswered
 from backends.stability import Stability
 from tests.backends.stability.case import (
@@ -50,10 +50,10 @@ async def test_the_request_in_the_apis_words(server: StabilityServer) -> None:
     assert received.headers["authorization"] == f"Bearer {KEY}"
     assert received.headers["accept"] == "application/json"
     honoured = receipt_of(events).honoured
-    assert honoured["size"] == Honour("1920x1080", "1344x768", "1344x768 instead of 1920x1080")
-    assert honoured["aspect_ratio"] == Honour(None, "16:9")
+    assert honoured["size"] == Applied("1920x1080", "1344x768", "1344x768 instead of 1920x1080")
+    assert honoured["aspect_ratio"] == Applied(None, "16:9")
     assert honoured["num_inference_steps"].note.startswith("steps ignored")
-    assert honoured["seed"] == Honour(7, 7)
+    assert honoured["seed"] == Applied(7, 7)
     (picture,) = pictures_of(events)
     assert picture.data == pictures.plain(1344, 768)
     assert picture.seed == 7
@@ -109,7 +109,7 @@ async def test_a_seed_that_the_api_has_not_becomes_one_that_it_has(
 ) -> None:
     events = await draw(server, "core", replace(ASK, seed=asked))
     assert server.forms[0].fields["seed"] == str(used)  # 0 would be any seed at all
-    assert receipt_of(events).honoured["seed"] == Honour(
+    assert receipt_of(events).honoured["seed"] == Applied(
         asked, used, f"seed {used} instead of {asked}"
     )
 
@@ -118,7 +118,7 @@ async def test_several_pictures_are_several_calls(server: StabilityServer) -> No
     events = await draw(server, "core", replace(ASK, seed=7, count=3))
     assert sorted(form.fields["seed"] for form in server.forms) == ["7", "8", "9"]
     assert sorted(picture.seed or 0 for picture in pictures_of(events)) == [7, 8, 9]
-    assert receipt_of(events).honoured["count"] == Honour(3, 3)
+    assert receipt_of(events).honoured["count"] == Applied(3, 3)
 
 
 async def test_a_picture_that_costs_nothing_may_be_missing(server: StabilityServer) -> None:

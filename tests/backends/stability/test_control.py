@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from backends.base import Control, Honour, Request, Value
+from backends.base import Applied, Control, Request, Value
 from backends.errors import BadInput
 from tests.backends.stability.case import ASK, attempt, draw, receipt_of
 from tests.servers import pictures
@@ -69,7 +69,7 @@ async def test_the_preprocessor_decides_the_way(
         "output_format": "png",
     }
     taken = receipt_of(events).honoured["control"]
-    assert (taken.asked, taken.used) == (preprocessor, way)
+    assert (taken.requested, taken.used) == (preprocessor, way)
 
 
 async def test_rough_strokes_are_a_sketch(server: StabilityServer) -> None:
@@ -83,7 +83,7 @@ async def test_it_is_said_that_the_picture_itself_is_sent(server: StabilityServe
     honoured = receipt_of(await draw(server, "control", steered("canny"))).honoured
     assert honoured["control"].note == "the picture itself was sent, not its canny map"
     honoured = receipt_of(await draw(server, "control", steered("none"))).honoured
-    assert honoured["control"] == Honour("none", "sketch")
+    assert honoured["control"] == Applied("none", "sketch")
 
 
 async def test_the_picture_is_sent_upright_and_in_its_own_size(server: StabilityServer) -> None:
@@ -100,7 +100,7 @@ async def test_the_picture_is_sent_upright_and_in_its_own_size(server: Stability
     upper, lower = got.getpixel((100, 10)), got.getpixel((100, 310))
     assert isinstance(upper, tuple) and isinstance(lower, tuple)
     assert upper[0] < 20 and lower[0] > 235
-    assert receipt_of(events).honoured["size"] == Honour(None, "200x320")
+    assert receipt_of(events).honoured["size"] == Applied(None, "200x320")
 
 
 async def test_the_wished_size_is_given_to_the_picture(server: StabilityServer) -> None:
@@ -108,7 +108,7 @@ async def test_the_wished_size_is_given_to_the_picture(server: StabilityServer) 
     asked = replace(steered("none"), width=1000, height=700)
     events = await draw(server, "control", asked)
     assert sent(server).size == (1000, 700)
-    assert receipt_of(events).honoured["size"] == Honour("1000x700", "1000x700")
+    assert receipt_of(events).honoured["size"] == Applied("1000x700", "1000x700")
 
 
 @pytest.mark.parametrize(

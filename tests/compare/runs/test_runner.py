@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from backends.base import (
-    Honour,
+    Applied,
     Loading,
     Preview,
     Progress,
@@ -79,7 +79,7 @@ async def test_times_are_split(build: Build):
         await asyncio.sleep(0.10)
         yield picture()
         await asyncio.sleep(0.10)
-        yield Receipt(honoured={"seed": Honour(1, None, "seed ignored")})
+        yield Receipt(honoured={"seed": Applied(1, None, "seed ignored")})
 
     job = await only(await build(a=slow))
     time = job.timing

@@ -8,7 +8,7 @@ from decimal import Decimal
 from hashlib import sha256
 from pathlib import Path
 
-from backends.base import Basis, Control, Honour, Request, Then
+from backends.base import Applied, Basis, Control, Request, Then
 from backends.errors import Outcome
 from compare.records import Cost, Phase, Timing
 from compare.store.errors import StoreError
@@ -73,7 +73,7 @@ async def test_everything_comes_back_as_it_was(home: Path, store: Store):
             priced_on=date(2026, 1, 2),
             source="https://example.org",
         ),
-        honoured={"seed": Honour(1, None, "seed ignored"), "size": Honour("1x1", "8x8")},
+        honoured={"seed": Applied(1, None, "seed ignored"), "size": Applied("1x1", "8x8")},
         pictures=(saved,),
     )
     await store.save_job(job)

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from backends.base import Basis, Honour, Preview, Request, Then
+from backends.base import Applied, Basis, Preview, Request, Then
 from backends.errors import Outcome
 from compare.catalogue import catalogue
 from compare.records import Cost, Job, Phase, Run, SavedPicture, Timing
@@ -75,7 +75,7 @@ def test_every_bad_end_says_what_happened_and_offers_another_try(
 
 
 def test_an_input_that_was_not_honoured_is_said(renderer: Renderer) -> None:
-    job = replace(DONE, honoured={"seed": Honour(7, None, "seed ignored: it takes none")})
+    job = replace(DONE, honoured={"seed": Applied(7, None, "seed ignored: it takes none")})
     assert "seed ignored: it takes none" in renderer.card(run(job), job)
 
 
@@ -86,7 +86,7 @@ def test_nothing_that_a_stranger_wrote_becomes_markup(renderer: Renderer) -> Non
         outcome=Outcome.FAILED,
         message=evil,
         model=f"local/{evil}",
-        honoured={"prompt": Honour("a", "b", evil)},
+        honoured={"prompt": Applied("a", "b", evil)},
     )
     page = renderer.board(run(failed, DONE, prompt=evil))
     assert "<script>" not in page
