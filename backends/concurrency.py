@@ -17,7 +17,7 @@ from backends.errors import BackendError
 Result = TypeVar("Result")
 
 
-async def as_they_come(
+async def as_completed(
     calls: Iterable[Coroutine[Any, Any, Result]],
 ) -> AsyncGenerator[Result | BackendError, None]:
     """Start all calls; yield what each returns, or the error that it ends in.
@@ -42,7 +42,7 @@ async def _outcome(call: Coroutine[Any, Any, Result]) -> Result | BackendError:
         return error
 
 
-def enough(came: Sequence[object], failures: Sequence[BackendError]) -> None:
+def raise_if_incomplete(came: Sequence[object], failures: Sequence[BackendError]) -> None:
     """Let some pictures of several do where the others cost nothing.
 
     Raises:

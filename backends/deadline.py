@@ -16,7 +16,7 @@ AT_ONCE = 8
 """Answers of which a piece is taken in during one turn of the event loop."""
 
 
-class Limited(httpx2.AsyncByteStream):
+class DeadlineStream(httpx2.AsyncByteStream):
     """A body that must have come by `deadline`, a time of the running loop, read at `pace`.
 
     Raises:
@@ -48,7 +48,7 @@ class Limited(httpx2.AsyncByteStream):
         await self._body.aclose()
 
 
-def hooks(seconds: float) -> Hooks:
+def deadline_hooks(seconds: float) -> Hooks:
     """Return a client's event hooks that give each answer so long, from the request's start."""
     pace = Throttle(AT_ONCE)
 
@@ -58,6 +58,6 @@ def hooks(seconds: float) -> Hooks:
     async def limit(response: httpx2.Response) -> None:
         body, request = response.stream, response.request
         if isinstance(body, httpx2.AsyncByteStream):
-            response.stream = Limited(body, request, request.extensions["deadline"], pace)
+            response.stream = DeadlineStream(body, request, request.extensions["deadline"], pace)
 
     return {"request": [begin], "response": [limit]}

@@ -212,7 +212,7 @@ def _side(sizes: Sizes, pixels: int) -> int:
     return max(sizes.multiple, round(bounded / sizes.multiple) * sizes.multiple)
 
 
-def as_made(
+def record_actual(
     honoured: Mapping[str, Applied],
     pictures: Sequence[Picture],
     failures: Sequence[BackendError] = (),
@@ -234,7 +234,7 @@ def as_made(
     return {**honoured, "size": size, "count": count}
 
 
-def fit_folded(model: Model, request: Request) -> Fitted:
+def fit_folding_negative_prompt(model: Model, request: Request) -> Fitted:
     """Fit `request`, the negative prompt folded into the prompt; raises as `fit` does."""
     negative = request.negative_prompt.strip()
     prompt = request.prompt

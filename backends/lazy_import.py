@@ -11,7 +11,7 @@ import sys
 from types import ModuleType
 
 
-def bring(name: str) -> ModuleType:
+def import_once(name: str) -> ModuleType:
     """Import a package, and let the garbage collector pass over what is there by then.
 
     Slow the first time: call it in a thread. Where much memory is let go of, `sweep` looks
@@ -26,7 +26,7 @@ def bring(name: str) -> ModuleType:
     return module
 
 
-def sweep() -> None:
+def collect_garbage() -> None:
     """Collect all garbage, that which was passed over included; slow."""
     passed_over = gc.get_freeze_count() > 0
     gc.unfreeze()

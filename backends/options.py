@@ -10,7 +10,7 @@ from backends.errors import BadInput
 Options = TypeVar("Options")
 
 
-def choose(
+def parse_options(
     kind: type[Options], chosen: Mapping[str, Value], label: str
 ) -> tuple[Options, dict[str, Applied]]:
     """Return the options with what was chosen, and a note for each one that there is not.

@@ -6,7 +6,7 @@ from backends.base import Model, Readiness, Ready, State
 from backends.errors import BackendError, MissingKey, MissingPackage, RetiredModel
 
 
-def in_service(model: Model) -> None:
+def require_available(model: Model) -> None:
     """Raise since when a retired model is gone, and what to use now.
 
     Raises:
@@ -33,7 +33,7 @@ def readiness(check: Callable[[], object]) -> Ready:
     return Ready(Readiness.READY)
 
 
-def has(names: Sequence[str]) -> str:
+def list_models(names: Sequence[str]) -> str:
     """Return the sentence that names the models of a server, as far as they fit."""
     if not names:
         return "It names no models."

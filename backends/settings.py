@@ -4,7 +4,7 @@ from decimal import Decimal, InvalidOperation
 
 from backends.base import Config
 from backends.errors import NotReady, WrongKey
-from backends.http.errors import place
+from backends.http.errors import host_of
 
 
 def setting(config: Config, name: str) -> str | None:
@@ -19,7 +19,7 @@ def address(config: Config, name: str, usual: str) -> str:
         NotReady: what is set is no address.
     """
     url = (setting(config, name) or usual).rstrip("/")
-    if not url.startswith(("http://", "https://")) or not place(url):
+    if not url.startswith(("http://", "https://")) or not host_of(url):
         raise NotReady(f"{name} must be an address like {usual}.")
     return url
 
@@ -36,7 +36,7 @@ def key(config: Config, name: str) -> str | None:
     return value
 
 
-def positive(config: Config, name: str, *, zero: bool = False) -> Decimal | None:
+def positive_number(config: Config, name: str, *, zero: bool = False) -> Decimal | None:
     """Return a setting that is a number above zero (or zero), None for whatever else it is."""
     try:
         number = Decimal(setting(config, name) or "")

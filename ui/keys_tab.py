@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from backends.base import Model, Readiness, Service, State
 from backends.errors import BackendError
-from backends.http.errors import place
+from backends.http.errors import host_of
 from backends.registry import BACKENDS, backend_class
 from compare.store.errors import StoreError
 from compare.visitor_keys import may_type, secret, visit
@@ -149,7 +149,7 @@ def _title(row: Row, public: bool) -> str:
     where = row.service.keys[0].where
     if row.service.server:
         # The address of a server is its owner's business.
-        more = "" if public else f"your server at {place(where)}"
+        more = "" if public else f"your server at {host_of(where)}"
         return Markup('<p class="lu-key-name">{} {}</p>').format(name, more)
     words = "get a key" if row.typed else "how to start one"
     link = Markup('<a href="{}" target="_blank" rel="noreferrer">{}</a>').format(where, words)

@@ -10,12 +10,12 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from backends.a1111.client import Checkpoint, Wire, checkpoint, checkpoints, sampler, schedule
+from backends.a1111.client import Checkpoint, Client, checkpoint, checkpoints, sampler, schedule
 from backends.a1111.control import add_controls
 from backends.a1111.errors import explain
-from backends.a1111.progress import Watch
-from backends.a1111.request import CURRENT, Call, Options, new_call, server_of
-from backends.a1111.response import read, receipt, seconds
+from backends.a1111.progress import Monitor
+from backends.a1111.request import CURRENT, ApiRequest, Options, build_request, server_of
+from backends.a1111.response import parse_response, receipt, seconds
 from backends.base import (
     Applied,
     Backend,
@@ -31,10 +31,10 @@ from backends.base import (
     Sending,
 )
 from backends.errors import BackendError, NotReady
-from backends.http.client import Clients
-from backends.http.errors import place
+from backends.http.client import ClientPool
+from backends.http.errors import host_of
 from backends.images.previews import Previews
-from backends.readiness import has, readiness
+from backends.readiness import list_models, readiness
 
 if TYPE_CHECKING:
     import httpx2
@@ -52,7 +52,7 @@ class A1111(Backend):
         self, config: Config, *, transport: "httpx2.AsyncBaseTransport | None" = None
     ) -> None:
         super().__init__(config)
-        self._clients = Clients(config, transport)
+        self._clients = ClientPool(config, transport)
         self._previews = Previews()
 
     def ready(self, model: Model) -> Ready:
@@ -63,15 +63,15 @@ class A1111(Backend):
         """Ask for its list of checkpoints."""
         own = server_of(self.config)
         try:
-            found = await checkpoints(Wire(await self._clients.here(), own))
+            found = await checkpoints(Client(await self._clients.get(), own))
         except Exception as error:
             raise explain(error, own, sent=False) from error
-        return f"{own.name} answers. {has([each.title for each in found])}"
+        return f"{own.name} answers. {list_models([each.title for each in found])}"
 
     def lane(self, model: Model) -> Lane:
         """One job at a time on each server."""
         try:
-            return Lane(f"a1111 {place(server_of(self.config).url)}", 1)
+            return Lane(f"a1111 {host_of(server_of(self.config).url)}", 1)
         except NotReady:
             return Lane("a1111", 1)
 
@@ -80,10 +80,10 @@ class A1111(Backend):
         server = server_of(self.config)
         sent = False
         try:
-            wire = Wire(await self._clients.here(), server)
-            call = await asyncio.to_thread(new_call, model, request)
+            wire = Client(await self._clients.get(), server)
+            call = await asyncio.to_thread(build_request, model, request)
             chosen = await _look_up(wire, model, call)
-            watch = Watch(wire, self._previews, call)
+            watch = Monitor(wire, self._previews, call)
             await watch.start()
             sent = True
             yield Sending()
@@ -93,7 +93,7 @@ class A1111(Backend):
                         yield part
                         continue
                     content = part.raise_for_status().content
-                    answer = await asyncio.to_thread(read, content, call.count)
+                    answer = await asyncio.to_thread(parse_response, content, call.count)
                     for picture in answer.pictures:
                         yield picture
                     yield receipt(call, answer, chosen, seconds(part, watch.waited))
@@ -108,7 +108,7 @@ class A1111(Backend):
         await self._clients.aclose()
 
 
-async def _look_up(wire: Wire, model: Model, call: Call) -> Checkpoint | None:
+async def _look_up(wire: Client, model: Model, call: ApiRequest) -> Checkpoint | None:
     """Complete `call` with what the server calls things; return the checkpoint asked for."""
     chosen = None
     if model.source != CURRENT:
@@ -132,7 +132,7 @@ async def _look_up(wire: Wire, model: Model, call: Call) -> Checkpoint | None:
 
 
 async def _send(
-    wire: Wire, watch: Watch, call: Call
+    wire: Client, watch: Monitor, call: ApiRequest
 ) -> AsyncGenerator["Progress | Queued | httpx2.Response", None]:
     """Send `call`, look after it while it is drawn, yield its answer last."""
     drawing = asyncio.create_task(wire.post(call.path, call.body))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from backends.errors import BadInput
-from backends.http.self_hosted import OwnWire
+from backends.http.self_hosted import SelfHostedClient
 from backends.wording import nearest
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _JSON = {"Content-Type": "application/json"}
 
 
-class Wire(OwnWire):
+class Client(SelfHostedClient):
     """The way to one server, for one job."""
 
     async def ask(self, path: str, body: Mapping[str, Any]) -> Any:
@@ -53,12 +53,12 @@ class Checkpoint:
         return name.strip().lower() in self.names
 
 
-async def checkpoints(wire: Wire) -> list[Checkpoint]:
+async def checkpoints(wire: Client) -> list[Checkpoint]:
     """Return all that the server has; raises as `Wire.get` does."""
     return [_checkpoint(row) for row in rows(await wire.get("/sdapi/v1/sd-models"))]
 
 
-async def checkpoint(wire: Wire, name: str) -> Checkpoint:
+async def checkpoint(wire: Client, name: str) -> Checkpoint:
     """Return the checkpoint that the user calls `name`.
 
     Raises:
@@ -74,7 +74,7 @@ async def checkpoint(wire: Wire, name: str) -> Checkpoint:
     return chosen
 
 
-async def sampler(wire: Wire, name: str) -> str:
+async def sampler(wire: Client, name: str) -> str:
     """Return `name` as the server writes it.
 
     Raises:
@@ -84,7 +84,7 @@ async def sampler(wire: Wire, name: str) -> str:
     return _named(found, name, "name", f"{wire.server.name} has no sampler {name}.")
 
 
-async def schedule(wire: Wire, name: str) -> str | None:
+async def schedule(wire: Client, name: str) -> str | None:
     """Return the schedule type `name` as the server writes it, None where it knows of none.
 
     Raises:

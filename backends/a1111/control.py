@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, cast
 
-from backends.a1111.client import Wire
-from backends.a1111.request import CURRENT, Call
+from backends.a1111.client import Client
+from backends.a1111.request import CURRENT, ApiRequest
 from backends.base import Applied, Control, Model, Value
 from backends.errors import BadInput
 from backends.images.inputs import network_for, of_size, span, upright_png
@@ -99,7 +99,7 @@ def module_for(preprocessor: str, parameters: Mapping[str, Value]) -> Module:
     return Module(names=(preprocessor,), model=preprocessor.partition("_")[0])
 
 
-async def add_controls(wire: Wire, model: Model, call: Call) -> None:
+async def add_controls(wire: Client, model: Model, call: ApiRequest) -> None:
     """Put the controls of `call` into its body: a unit of the extension for each.
 
     Raises:
@@ -135,7 +135,7 @@ async def add_controls(wire: Wire, model: Model, call: Call) -> None:
     call.body["alwayson_scripts"] = {"controlnet": {"args": units}}
 
 
-async def _check_room(wire: Wire, number: int) -> None:
+async def _check_room(wire: Client, number: int) -> None:
     """Refuse more units than the server is set up for: it would leave them out without a word.
 
     The extension tells the number (sd-webui-controlnet, scripts/api.py); where it does not, the
@@ -153,7 +153,7 @@ async def _check_room(wire: Wire, number: int) -> None:
             return
 
 
-def _module(wire: Wire, module: Module, modules: list[str]) -> str:
+def _module(wire: Client, module: Module, modules: list[str]) -> str:
     name = _first(module.names, modules)
     if name is None:
         raise BadInput(
@@ -164,7 +164,7 @@ def _module(wire: Wire, module: Module, modules: list[str]) -> str:
 
 
 async def _network(
-    wire: Wire, model: Model, control: Control, wanted: str, networks: list[str]
+    wire: Client, model: Model, control: Control, wanted: str, networks: list[str]
 ) -> str:
     """The network that is `wanted`, or the one that fits where that is ""."""
     module = module_for(control.preprocessor, control.parameters)
@@ -218,7 +218,7 @@ def _ignored(control: Control, module: Module) -> str:
     return f"{', '.join(lost)} ignored: the server's ControlNet takes none" if lost else ""
 
 
-async def _fitting(wire: Wire, model: Model, module: Module, networks: list[str]) -> str | None:
+async def _fitting(wire: Client, model: Model, module: Module, networks: list[str]) -> str | None:
     """The network whose name says that it wants such maps, of the checkpoint's size if possible."""
     fit = [each for each in networks if re.search(module.model, each, re.IGNORECASE)]
     if len(fit) < 2:

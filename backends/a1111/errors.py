@@ -12,21 +12,21 @@ from backends.errors import (
     WrongKey,
 )
 from backends.http import self_hosted
-from backends.http.self_hosted import OwnServer
-from backends.wording import NO_REASON, sentence
+from backends.http.self_hosted import SelfHostedServer
+from backends.wording import NO_REASON, service_message
 
 if TYPE_CHECKING:
     import httpx2
 
 
-def explain(error: Exception, server: OwnServer, *, sent: bool) -> BackendError:
+def explain(error: Exception, server: SelfHostedServer, *, sent: bool) -> BackendError:
     """Return what `error` means for the person at the card; `sent` says how far the job was."""
     return self_hosted.explain(
         error, server, _answered, sent=sent, start="Start it with --api", api="its API"
     )
 
 
-def _answered(response: "httpx2.Response", server: OwnServer) -> BackendError:
+def _answered(response: "httpx2.Response", server: SelfHostedServer) -> BackendError:
     status, name = response.status_code, server.name
     said = _said(response, server)
     match status:
@@ -56,7 +56,7 @@ def _answered(response: "httpx2.Response", server: OwnServer) -> BackendError:
             return ServiceFault(f"{name} failed: {said}")
 
 
-def _said(response: "httpx2.Response", server: OwnServer) -> str:
+def _said(response: "httpx2.Response", server: SelfHostedServer) -> str:
     """The server's own words, as a sentence ends."""
     try:
         body: Any = response.json()
@@ -73,4 +73,4 @@ def _said(response: "httpx2.Response", server: OwnServer) -> str:
             pass
         case _:
             said = ""
-    return sentence(said, *server.secrets)
+    return service_message(said, *server.secrets)

@@ -15,8 +15,8 @@ from typing import Any, cast
 
 import pybase64
 
-from backends.a1111.client import Wire
-from backends.a1111.request import Call
+from backends.a1111.client import Client
+from backends.a1111.request import ApiRequest
 from backends.base import Preview, Progress, Queued
 from backends.images.previews import Previews
 
@@ -30,10 +30,10 @@ LOOKS = 3
 _WHOLE = "/sdapi/v1/progress?skip_current_image="
 
 
-class Watch:
+class Monitor:
     """Looks after one job; `waited` is how long the server let it wait, in seconds."""
 
-    def __init__(self, wire: Wire, previews: Previews, call: Call) -> None:
+    def __init__(self, wire: Client, previews: Previews, call: ApiRequest) -> None:
         self._wire = wire
         self._previews = previews
         self._call = call

@@ -8,8 +8,8 @@ from typing import Any
 
 from backends.base import Applied, Config, Control, Model, Request, Value
 from backends.fit import STRENGTH, fit
-from backends.http.self_hosted import OwnServer
-from backends.options import choose
+from backends.http.self_hosted import SelfHostedServer
+from backends.options import parse_options
 
 CURRENT = "current"
 """The source of a model that stands for whatever checkpoint the server has loaded."""
@@ -50,7 +50,7 @@ class Options:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Call:
+class ApiRequest:
     """One call: its parameters, how many pictures it asks for, the steps of all, what was taken.
 
     `controls` are the request's, by their names in `honoured`.
@@ -67,17 +67,17 @@ class Call:
     honoured: dict[str, Applied]
 
 
-def server_of(config: Config) -> OwnServer:
+def server_of(config: Config) -> SelfHostedServer:
     """Return the server of the settings.
 
     Raises:
         NotReady: there is no address, or it makes no sense.
     """
-    found = OwnServer.of(config, "A1111", example=EXAMPLE, unset=UNSET)
+    found = SelfHostedServer.from_config(config, "A1111", example=EXAMPLE, unset=UNSET)
     return replace(found, url=found.url.removesuffix("/sdapi/v1"))
 
 
-def new_call(model: Model, request: Request) -> Call:
+def build_request(model: Model, request: Request) -> ApiRequest:
     """Put `request` into the API's words, all but what must first be looked up on the server.
 
     Slow where there is a picture to start from.
@@ -111,7 +111,7 @@ def new_call(model: Model, request: Request) -> Call:
         body |= {"init_images": [_start(asked)], "denoising_strength": strength}
         # The server takes that share of the steps and one, unless it is set up to take them all.
         steps = None if steps is None else int(min(strength, 0.999) * steps) + 1
-    return Call(
+    return ApiRequest(
         path=path,
         task=task,
         body={name: value for name, value in body.items() if value is not None},
@@ -128,9 +128,9 @@ def _start(asked: Request) -> str:
     from backends.images import inputs
 
     size = (asked.width or 512, asked.height or 512)
-    return base64.b64encode(inputs.start(asked.image or b"", *size)).decode()
+    return base64.b64encode(inputs.prepare_init_image(asked.image or b"", *size)).decode()
 
 
 def _options(chosen: Mapping[str, Value]) -> tuple[Options, dict[str, Applied]]:
     texts = {name: str(value or "").strip() for name, value in chosen.items()}
-    return choose(Options, texts, "A1111")
+    return parse_options(Options, texts, "A1111")

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from backends.a1111.client import Checkpoint
 from backends.a1111.progress import decoded
-from backends.a1111.request import Call
+from backends.a1111.request import ApiRequest
 from backends.base import Applied, Picture, Receipt
 from backends.errors import ServiceFault
-from backends.fit import as_made
+from backends.fit import record_actual
 from backends.images.validation import check
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Answer:
+class ApiResponse:
     """A finished answer; `checkpoint` and `sampler` are what the server says that it used."""
 
     pictures: tuple[Picture, ...]
@@ -32,7 +32,7 @@ class Answer:
     sampler: str | None
 
 
-def read(body: bytes, count: int) -> Answer:
+def parse_response(body: bytes, count: int) -> ApiResponse:
     """Read an answer to a request for `count` pictures.
 
     Raises:
@@ -54,7 +54,7 @@ def read(body: bytes, count: int) -> Answer:
         raise ServiceFault(
             "The server answered without a picture. Its console may say why: look there first."
         )
-    return Answer(
+    return ApiResponse(
         pictures=pictures,
         checkpoint=_text(info.get("sd_model_name")),
         sampler=_text(info.get("sampler_name")),
@@ -88,7 +88,7 @@ def _text(value: object) -> str | None:
 
 
 def receipt(
-    call: Call, answer: Answer, chosen: Checkpoint | None, generate: float | None
+    call: ApiRequest, answer: ApiResponse, chosen: Checkpoint | None, generate: float | None
 ) -> Receipt:
     """Return the receipt of an answer; `chosen` is the checkpoint that was asked for by name."""
     return Receipt(honoured=_honoured(call, answer, chosen), generate=generate)
@@ -102,9 +102,11 @@ def seconds(response: "httpx2.Response", waited: float) -> float | None:
         return None
 
 
-def _honoured(call: Call, answer: Answer, chosen: Checkpoint | None) -> dict[str, Applied]:
+def _honoured(
+    call: ApiRequest, answer: ApiResponse, chosen: Checkpoint | None
+) -> dict[str, Applied]:
     """What was asked of the server, corrected by what it says and sent."""
-    honoured = as_made(call.honoured, answer.pictures)
+    honoured = record_actual(call.honoured, answer.pictures)
     picture = answer.pictures[0]
     seed = honoured.get("seed", Applied(None, None))
     if picture.seed is not None:

@@ -28,19 +28,19 @@ from backends.base import (
     Request,
     Sending,
 )
-from backends.comfyui.client import Wire, checkpoints
+from backends.comfyui.client import Client, checkpoints
 from backends.comfyui.errors import explain
-from backends.comfyui.execution import Drawn, draw
-from backends.comfyui.monitor import Watch
-from backends.comfyui.prepare import look_up, upload
-from backends.comfyui.request import Call, Options, new_call, server_of
+from backends.comfyui.execution import Result, execute
+from backends.comfyui.monitor import Monitor
+from backends.comfyui.prepare import resolve_names, upload
+from backends.comfyui.request import ApiRequest, Options, build_request, server_of
 from backends.comfyui.websocket import Socket
 from backends.errors import BackendError, NotReady
-from backends.fit import as_made
-from backends.http.client import Clients, Patience
-from backends.http.errors import place
+from backends.fit import record_actual
+from backends.http.client import ClientPool, Timeouts
+from backends.http.errors import host_of
 from backends.images.previews import Previews
-from backends.readiness import has, readiness
+from backends.readiness import list_models, readiness
 
 if TYPE_CHECKING:
     import httpx2
@@ -58,7 +58,7 @@ class ComfyUI(Backend):
         self, config: Config, *, transport: "httpx2.AsyncBaseTransport | None" = None
     ) -> None:
         super().__init__(config)
-        self._clients = Clients(config, transport)
+        self._clients = ClientPool(config, transport)
         self._previews = Previews()
 
     def ready(self, model: Model) -> Ready:
@@ -69,15 +69,15 @@ class ComfyUI(Backend):
         """Ask for its list of checkpoints."""
         own = server_of(self.config)
         try:
-            found = await checkpoints(Wire(await self._clients.here(), own))
+            found = await checkpoints(Client(await self._clients.get(), own))
         except Exception as error:
             raise explain(error, own, sent=False) from error
-        return f"{own.name} answers. {has(found)}"
+        return f"{own.name} answers. {list_models(found)}"
 
     def lane(self, model: Model) -> Lane:
         """One job at a time on each server."""
         try:
-            return Lane(f"comfyui {place(server_of(self.config).url)}", 1)
+            return Lane(f"comfyui {host_of(server_of(self.config).url)}", 1)
         except NotReady:
             return Lane("comfyui", 1)
 
@@ -86,13 +86,13 @@ class ComfyUI(Backend):
         own = server_of(self.config)
         sent = False
         try:
-            wire = Wire(await self._clients.here(), own)
-            call = await asyncio.to_thread(new_call, model, request, self.config.home)
+            wire = Client(await self._clients.get(), own)
+            call = await asyncio.to_thread(build_request, model, request, self.config.home)
             await wire.get("/queue")  # it is there, and lets us in
-            await look_up(wire, call)
-            patience = Patience.of(self.config)
+            await resolve_names(wire, call)
+            patience = Timeouts.from_config(self.config)
             async with aclosing(Socket(own, call.client, patience)) as socket:
-                watch = Watch(wire, socket, self._previews, call.client, patience)
+                watch = Monitor(wire, socket, self._previews, call.client, patience)
                 await socket.open()  # before there is anything to hear
                 sent = True
                 yield Sending()
@@ -110,23 +110,23 @@ class ComfyUI(Backend):
         await self._clients.aclose()
 
 
-async def _drawn(wire: Wire, watch: Watch, call: Call) -> AsyncGenerator[Event, None]:
+async def _drawn(wire: Client, watch: Monitor, call: ApiRequest) -> AsyncGenerator[Event, None]:
     """Draw one prompt after the other; what one of them lacks, the others do not lose."""
     await upload(wire, call)
     pictures: list[Picture] = []
-    made: list[Drawn] = []
+    made: list[Result] = []
     failures: list[BackendError] = []
     for number, seed in enumerate(call.seeds):
-        parts = draw(wire, watch, call.workflow, call.graph(seed), seed, call.client)
+        parts = execute(wire, watch, call.workflow, call.graph(seed), seed, call.client)
         try:
             async with aclosing(parts) as events:
                 async for event in events:
-                    if isinstance(event, Drawn):
+                    if isinstance(event, Result):
                         made.append(event)
                         continue
                     if isinstance(event, Picture):
                         pictures.append(event)
-                    yield of_all(event, number, len(call.seeds))
+                    yield combine(event, number, len(call.seeds))
         except Exception as error:
             if not pictures:
                 raise
@@ -135,7 +135,7 @@ async def _drawn(wire: Wire, watch: Watch, call: Call) -> AsyncGenerator[Event, 
     yield receipt(call, pictures, made, failures)
 
 
-def of_all(event: Event, number: int, count: int) -> Event:
+def combine(event: Event, number: int, count: int) -> Event:
     """Return the progress of one of several prompts as that of them all."""
     match event:
         case Progress(step=int() as step, steps=int() as steps) if count > 1:
@@ -145,10 +145,10 @@ def of_all(event: Event, number: int, count: int) -> Event:
 
 
 def receipt(
-    call: Call, pictures: list[Picture], made: list[Drawn], failures: list[BackendError]
+    call: ApiRequest, pictures: list[Picture], made: list[Result], failures: list[BackendError]
 ) -> Receipt:
     """Return what a job came to; `failures` says why some of its pictures did not come."""
-    honoured = as_made(call.honoured, pictures, failures)
+    honoured = record_actual(call.honoured, pictures, failures)
     cached = sum(drawn.cached for drawn in made)
     if cached:
         some = "" if cached == len(made) else f" for {cached} of {len(made)} pictures"

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from backends.errors import BadInput, ServiceFault
-from backends.http.self_hosted import OwnWire
+from backends.http.self_hosted import SelfHostedClient
 from backends.images.inputs import of_size
 from backends.images.validation import MOST_BYTES
 from backends.wording import nearest
@@ -22,7 +22,7 @@ TRIES = 2
 """How often a finished picture is asked for, which is free."""
 
 
-class Wire(OwnWire):
+class Client(SelfHostedClient):
     """The way to one server, for one job."""
 
     async def post(self, path: str, body: Mapping[str, Any]) -> Any:
@@ -94,12 +94,12 @@ async def _limited(response: "httpx2.Response", lost: str) -> bytes:
 _ENDING = re.compile(r"\.(safetensors|ckpt|pth|pt|bin|gguf|sft)$", re.IGNORECASE)
 
 
-async def checkpoints(wire: Wire) -> list[str]:
+async def checkpoints(wire: Client) -> list[str]:
     """Return the server's checkpoints; raises as `Wire.get` does."""
     return await _listed(wire, "checkpoints", "CheckpointLoaderSimple", "ckpt_name")
 
 
-async def networks(wire: Wire) -> list[str]:
+async def networks(wire: Client) -> list[str]:
     """Return the server's ControlNet models; raises as `Wire.get` does."""
     return await _listed(wire, "controlnet", "ControlNetLoader", "control_net_name")
 
@@ -138,7 +138,7 @@ def fitting(preprocessor: str, checkpoint: str, known: list[str], server: str) -
     return of_size(fit, checkpoint)
 
 
-async def _listed(wire: Wire, folder: str, node: str, name: str) -> list[str]:
+async def _listed(wire: Client, folder: str, node: str, name: str) -> list[str]:
     found = await wire.optional(f"/models/{folder}")
     if not isinstance(found, list):  # an older server: the node that loads them knows as well
         match await wire.optional(f"/object_info/{node}"):

@@ -16,8 +16,8 @@ from backends.errors import (
     WrongKey,
 )
 from backends.http import self_hosted
-from backends.http.self_hosted import OwnServer
-from backends.wording import sentence
+from backends.http.self_hosted import SelfHostedServer
+from backends.wording import service_message
 
 if TYPE_CHECKING:
     import httpx2
@@ -53,7 +53,7 @@ def refusal(answer: object) -> str:
 def failed(data: Mapping[str, Any], server: str) -> BackendError:
     """Return what an `execution_error` means."""
     kind, node = data.get("node_type") or "a node", data.get("node_id")
-    said = sentence(str(data.get("exception_message") or ""))
+    said = service_message(str(data.get("exception_message") or ""))
     if "OutOfMemory" in str(data.get("exception_type")) or _out_of_memory(said):
         return OutOfMemory(
             f"{server} has not enough graphics memory for {kind}. Ask for a smaller picture, "
@@ -147,14 +147,14 @@ def _inside(server: str) -> str:
     return server[:1].lower() + server[1:]
 
 
-def explain(error: Exception, server: OwnServer, *, sent: bool) -> BackendError:
+def explain(error: Exception, server: SelfHostedServer, *, sent: bool) -> BackendError:
     """Return what `error` means for the person at the card; `sent` says how far the job was."""
     return self_hosted.explain(
         error, server, _answered, sent=sent, start="Start ComfyUI there", api="ComfyUI"
     )
 
 
-def _answered(response: "httpx2.Response", server: OwnServer) -> BackendError:
+def _answered(response: "httpx2.Response", server: SelfHostedServer) -> BackendError:
     status, name = response.status_code, server.name
     match status:
         case 401 if not server.headers:
@@ -175,7 +175,7 @@ def _answered(response: "httpx2.Response", server: OwnServer) -> BackendError:
         case 404 | 405:
             return NotReady(f"{name} is no ComfyUI server. Check COMFYUI_URL.")
         case _ if status < 500:
-            said = sentence(refusal(_json(response)), *server.secrets)
+            said = service_message(refusal(_json(response)), *server.secrets)
             return BadInput(f"{name} does not take the workflow: {said}")
         case _:
             return ServiceFault(f"{name} failed ({status}). Its console says why: look there.")

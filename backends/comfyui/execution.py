@@ -11,16 +11,16 @@ from typing import Any, cast
 
 from backends.base import Event, Picture
 from backends.comfyui import errors as words
-from backends.comfyui.client import Wire
-from backends.comfyui.monitor import LOOKS, PAUSE, Watch
-from backends.comfyui.progress import SENDER, Story
+from backends.comfyui.client import Client
+from backends.comfyui.monitor import LOOKS, PAUSE, Monitor
+from backends.comfyui.progress import WEBSOCKET_OUTPUT_NODE, PromptProgress
 from backends.comfyui.workflow import Graph, Workflow
 from backends.errors import ServiceFault
 from backends.images.validation import check
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Drawn:
+class Result:
     """What came of one prompt: its seconds by the server's clock, where they are known."""
 
     cached: bool
@@ -29,9 +29,9 @@ class Drawn:
     download: float
 
 
-async def draw(
-    wire: Wire, watch: Watch, workflow: Workflow, graph: Graph, seed: int | None, client: str
-) -> AsyncGenerator[Event | Drawn, None]:
+async def execute(
+    wire: Client, watch: Monitor, workflow: Workflow, graph: Graph, seed: int | None, client: str
+) -> AsyncGenerator[Event | Result, None]:
     """Post `graph` once, look after it while it is drawn, yield what came of it last.
 
     Raises:
@@ -40,7 +40,9 @@ async def draw(
     """
     import httpx2
 
-    story = Story(str(uuid.UUID(bytes=secrets.token_bytes(16), version=4)), graph, wire.server.name)
+    story = PromptProgress(
+        str(uuid.UUID(bytes=secrets.token_bytes(16), version=4)), graph, wire.server.name
+    )
     try:
         answer = await wire.post("/prompt", _body(graph, story, client))
         story.id, story.accepted = str(answer["prompt_id"]), True
@@ -52,7 +54,7 @@ async def draw(
         raise
     finally:
         if not story.done:
-            await watch.take_back(story)
+            await watch.cancel(story)
     found = await _complete(watch, story, workflow)
     if not found and not story.sent:
         raise words.unsaved(workflow.name)
@@ -62,7 +64,7 @@ async def draw(
     yield _drawn(story, set(found))
 
 
-def _body(graph: Graph, story: Story, client: str) -> dict[str, Any]:
+def _body(graph: Graph, story: PromptProgress, client: str) -> dict[str, Any]:
     return {
         "prompt": graph,
         "client_id": client,
@@ -73,7 +75,7 @@ def _body(graph: Graph, story: Story, client: str) -> dict[str, Any]:
 
 
 async def _complete(
-    watch: Watch, story: Story, workflow: Workflow
+    watch: Monitor, story: PromptProgress, workflow: Workflow
 ) -> dict[str, list[dict[str, str]]]:
     """The saved pictures, looked up where not all may have been heard of."""
     for _ in range(LOOKS):
@@ -87,7 +89,7 @@ async def _complete(
 
 
 async def _pictures(
-    wire: Wire, story: Story, found: dict[str, list[dict[str, str]]], seed: int | None
+    wire: Client, story: PromptProgress, found: dict[str, list[dict[str, str]]], seed: int | None
 ) -> AsyncGenerator[Picture, None]:
     """Yield each picture as it is fetched.
 
@@ -103,11 +105,13 @@ async def _pictures(
         yield await asyncio.to_thread(check, data, seed=None if number else seed)
 
 
-def _drawn(story: Story, results: set[str]) -> Drawn:
+def _drawn(story: PromptProgress, results: set[str]) -> Result:
     seconds, load = story.seconds, story.load
     if story.sent:
-        results |= {node for node, it in story.graph.items() if it["class_type"] == SENDER}
-    return Drawn(
+        results |= {
+            node for node, it in story.graph.items() if it["class_type"] == WEBSOCKET_OUTPUT_NODE
+        }
+    return Result(
         cached=story.cached(results),
         load=load,
         generate=None if seconds is None else max(0.0, seconds - (load or 0.0)),
@@ -115,7 +119,7 @@ def _drawn(story: Story, results: set[str]) -> Drawn:
     )
 
 
-def _found(story: Story, workflow: Workflow) -> dict[str, list[dict[str, str]]]:
+def _found(story: PromptProgress, workflow: Workflow) -> dict[str, list[dict[str, str]]]:
     """The saved pictures by node, in the order of the workflow.
 
     Where the workflow marks whose pictures are the results, only those count; else all that were

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from backends.base import Model, Sizes, Value
 from backends.comfyui.placeholders import numbered
-from backends.comfyui.workflow import Graph, Workflow, chained, parse
+from backends.comfyui.workflow import Graph, Workflow, parse, with_controls
 from backends.errors import BadInput
 from backends.paths import ASSETS
 
@@ -43,7 +43,7 @@ def stamps(home: Path) -> Mapping[str, object]:
     return found
 
 
-def users(home: Path, name: str) -> Workflow | None:
+def user_workflow(home: Path, name: str) -> Workflow | None:
     """Return the user's workflow called `name`, None where there is none.
 
     Raises:
@@ -56,22 +56,22 @@ def users(home: Path, name: str) -> Workflow | None:
     return None
 
 
-def shipped(*, controls: int, start: bool) -> Workflow:
+def shipped_workflow(*, controls: int, start: bool) -> Workflow:
     """Return the workflow for a plain checkpoint, with control pictures, a start picture."""
     kind = "picture-to-picture" if start else "text-to-image"
     workflow = _read(_SHIPPED / f"{kind}{'-with-control' if controls else ''}.json")
-    return chained(workflow, controls) if controls > 1 else workflow
+    return with_controls(workflow, controls) if controls > 1 else workflow
 
 
 def most_controls(workflow: Workflow) -> int:
     """Return how many control pictures a workflow has places for."""
     numbers = itertools.count(1)
-    return next(n for n in numbers if numbered(PICTURE, n) not in workflow.places) - 1
+    return next(n for n in numbers if numbered(PICTURE, n) not in workflow.placeholders) - 1
 
 
 def as_model(model: Model, workflow: Workflow) -> Model:
     """Return `model` as the places of its workflow say that it is."""
-    places = workflow.places
+    places = workflow.placeholders
     supports = {field for field, place in _FIELDS.items() if place in places}
     supports |= {"seed"} if "seed" in places else set()
     supports |= {"count"} if {"seed", "count"} & places.keys() else set()
@@ -79,7 +79,7 @@ def as_model(model: Model, workflow: Workflow) -> Model:
     controls = most_controls(workflow)
     defaults: dict[str, Value] = {}
     for field, place in _FIELDS.items():
-        if (own := workflow.own(place)) is not None:
+        if (own := workflow.current(place)) is not None:
             defaults[field] = own
     return replace(
         model,
@@ -92,10 +92,10 @@ def as_model(model: Model, workflow: Workflow) -> Model:
 
 
 def _sizes(workflow: Workflow) -> Sizes:
-    width, height = workflow.own("width"), workflow.own("height")
+    width, height = workflow.current("width"), workflow.current("height")
     if isinstance(width, int) and isinstance(height, int):
         return Sizes(native=((width, height),))
-    if {"width", "height"} <= workflow.places.keys():
+    if {"width", "height"} <= workflow.placeholders.keys():
         return Sizes()
     return Sizes(native=(_fixed(workflow.graph),), only_native=True)
 

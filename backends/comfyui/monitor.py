@@ -12,10 +12,10 @@ from typing import Any, cast
 
 from backends.base import Event, Progress, Queued
 from backends.comfyui import errors as words
-from backends.comfyui.client import Wire
-from backends.comfyui.progress import Story
+from backends.comfyui.client import Client
+from backends.comfyui.progress import PromptProgress
 from backends.comfyui.websocket import Image, Message, Socket
-from backends.http.client import Patience
+from backends.http.client import Timeouts
 from backends.http.self_hosted import unanswered
 from backends.images.previews import Previews
 
@@ -30,11 +30,11 @@ LOOKS = 3
 PAUSE = 0.2
 
 
-class Watch:
+class Monitor:
     """Looks after the prompts of one job, which the server knows as `client`."""
 
     def __init__(
-        self, wire: Wire, socket: Socket, previews: Previews, client: str, patience: Patience
+        self, wire: Client, socket: Socket, previews: Previews, client: str, patience: Timeouts
     ) -> None:
         self._wire = wire
         self._socket = socket
@@ -44,7 +44,7 @@ class Watch:
         self._alive = self._reached = time.monotonic()
         self._missed = 0
 
-    async def follow(self, story: Story) -> AsyncGenerator[Event, None]:
+    async def follow(self, story: PromptProgress) -> AsyncGenerator[Event, None]:
         """Yield what happens until the prompt is done.
 
         Raises:
@@ -65,7 +65,7 @@ class Watch:
         """Whether the socket has been open all the time."""
         return not self._socket.broken
 
-    async def finish(self, story: Story) -> bool:
+    async def finish(self, story: PromptProgress) -> bool:
         """Look up what a prompt that is done has put out; False where that is not known yet."""
         with contextlib.suppress(Exception):
             if (entry := await self._history(story)) is not None:
@@ -73,7 +73,7 @@ class Watch:
                 return True
         return False
 
-    async def take_back(self, story: Story) -> None:
+    async def cancel(self, story: PromptProgress) -> None:
         """Stop the prompt if it runs, take it out of the queue if it waits; never raises.
 
         A server too old to be told which prompt is to be stopped stops whatever runs: so nothing
@@ -93,7 +93,7 @@ class Watch:
                         return
                     await asyncio.sleep(PAUSE)
 
-    async def _hear(self, story: Story) -> Event | None:
+    async def _hear(self, story: PromptProgress) -> Event | None:
         frame = await self._socket.next(min(SILENCE, self._patience.answer))
         match frame:
             case None:
@@ -112,7 +112,7 @@ class Watch:
                 return story.take(kind, data)
         return None
 
-    async def _look(self, story: Story, *, listening: bool = False) -> Event | None:
+    async def _look(self, story: PromptProgress, *, listening: bool = False) -> Event | None:
         """See where the prompt is; a look that fails is made again later.
 
         As long as the socket speaks, it tells the end itself, after all that comes before it.
@@ -128,7 +128,7 @@ class Watch:
         self._reached = time.monotonic()
         return event
 
-    async def _place(self, story: Story, *, listening: bool) -> Event | None:
+    async def _place(self, story: PromptProgress, *, listening: bool) -> Event | None:
         running, waiting = await self._queue()
         if any(self._is_ours(item, story) for item in running):
             began, story.running = not story.running, True
@@ -153,12 +153,12 @@ class Watch:
         answer = _mapping(await self._wire.get("/queue"))
         return _items(answer.get("queue_running")), _items(answer.get("queue_pending"))
 
-    async def _history(self, story: Story) -> Mapping[str, Any] | None:
+    async def _history(self, story: PromptProgress) -> Mapping[str, Any] | None:
         answer = _mapping(await self._wire.get(f"/history/{story.id}"))
         entry = answer.get(story.id)
         return _mapping(entry) if entry else None
 
-    def _is_ours(self, item: list[Any], story: Story) -> bool:
+    def _is_ours(self, item: list[Any], story: PromptProgress) -> bool:
         """Before its answer, an older server is only known to have called it something."""
         if item[1] == story.id:
             return True

@@ -7,22 +7,22 @@ import asyncio
 import hashlib
 
 from backends.base import Applied, Control, Value
-from backends.comfyui.client import Wire, checkpoints, fitting, named, networks
+from backends.comfyui.client import Client, checkpoints, fitting, named, networks
 from backends.comfyui.library import PICTURE, most_controls
 from backends.comfyui.placeholders import numbered
-from backends.comfyui.request import FIRST, Call
+from backends.comfyui.request import FIRST, ApiRequest
 from backends.errors import BadInput
 from backends.images.inputs import network_for, span, upright_png
 
 
-async def look_up(wire: Wire, call: Call) -> None:
+async def resolve_names(wire: Client, call: ApiRequest) -> None:
     """Complete `call` with what the server calls things.
 
     Raises:
         BadInput: the server lacks what was asked for.
         httpx2.HTTPError, ValueError: it gives no answer that makes sense.
     """
-    checkpoint = str(call.workflow.own("checkpoint") or "")
+    checkpoint = str(call.workflow.current("checkpoint") or "")
     if not call.own:
         checkpoint = await _checkpoint(wire, call.model.source)
         call.values["checkpoint"] = checkpoint
@@ -37,7 +37,7 @@ async def look_up(wire: Wire, call: Call) -> None:
         _as_it_came(call, "start picture", "image")
 
 
-async def upload(wire: Wire, call: Call) -> None:
+async def upload(wire: Client, call: ApiRequest) -> None:
     """Send the pictures that the job starts from, and put their names into `call`.
 
     Raises:
@@ -49,14 +49,14 @@ async def upload(wire: Wire, call: Call) -> None:
         data = await asyncio.to_thread(upright_png, control.image)
         call.values[numbered(PICTURE, number)] = await wire.upload(_name(data), data)
     if asked.image is not None:
-        from backends.images.inputs import start
+        from backends.images.inputs import prepare_init_image
 
         size = asked.width or 0, asked.height or 0
-        data = await asyncio.to_thread(start, asked.image, *size)
+        data = await asyncio.to_thread(prepare_init_image, asked.image, *size)
         call.values["start picture"] = await wire.upload(_name(data), data)
 
 
-async def _checkpoint(wire: Wire, wanted: str) -> str:
+async def _checkpoint(wire: Client, wanted: str) -> str:
     known = await checkpoints(wire)
     if not known:
         raise BadInput(f"{wire.server.name} has no checkpoint at all. Put one there first.")
@@ -68,11 +68,11 @@ async def _checkpoint(wire: Wire, wanted: str) -> str:
         raise BadInput(f"{error} There is no workflow of that name here either.") from error
 
 
-def _as_it_came(call: Call, place: str, name: str) -> None:
+def _as_it_came(call: ApiRequest, place: str, name: str) -> None:
     """Say that a workflow of the user's is drawn with the picture that it came with."""
-    if place not in call.workflow.places:
+    if place not in call.workflow.placeholders:
         return
-    own = call.workflow.own(place)
+    own = call.workflow.current(place)
     if not own:
         raise BadInput(
             f"The workflow {call.workflow.name} needs a {place}. Add one, or choose another model."
@@ -89,7 +89,9 @@ MOST_WEIGHT = 10.0
 LEAST_THRESHOLD, MOST_THRESHOLD = 0.01, 0.99
 
 
-async def add_control(wire: Wire, call: Call, name: str, number: int, checkpoint: str) -> None:
+async def add_control(
+    wire: Client, call: ApiRequest, name: str, number: int, checkpoint: str
+) -> None:
     """Put all of a control but the picture itself into `call`, at the places of that `number`.
 
     `name` is the control's in `call.controls`.
@@ -122,12 +124,12 @@ async def add_control(wire: Wire, call: Call, name: str, number: int, checkpoint
 
 
 async def _network(
-    wire: Wire, call: Call, control: Control, number: int, checkpoint: str
+    wire: Client, call: ApiRequest, control: Control, number: int, checkpoint: str
 ) -> str | None:
     """The ControlNet model to draw with, None for the workflow's own."""
     wanted = network_for(number - 1, call.options.control_model)
     listed = call.model.controls.get(control.preprocessor) or call.model.controls.get("*") or ""
-    if numbered("control model", number) not in call.workflow.places:
+    if numbered("control model", number) not in call.workflow.placeholders:
         if wanted:
             note = "control model ignored: the workflow has no place for it"
             call.honoured["control_model"] = Applied(wanted, None, note)
@@ -140,7 +142,7 @@ async def _network(
     return fitting(control.preprocessor, checkpoint, known, server)
 
 
-def _preprocessor(call: Call, wanted: str, number: int) -> tuple[str, str]:
+def _preprocessor(call: ApiRequest, wanted: str, number: int) -> tuple[str, str]:
     """What makes the map, and what to say where that is not what was asked for."""
     nodes = call.workflow.marked.get(numbered("preprocessor", number), ())
     if not nodes:
@@ -156,23 +158,26 @@ def _preprocessor(call: Call, wanted: str, number: int) -> tuple[str, str]:
     return kinds[0], f"{kinds[0]} instead of {wanted}: that is the workflow's preprocessor"
 
 
-def _thresholds(call: Call, control: Control, number: int) -> dict[str, Value]:
+def _thresholds(call: ApiRequest, control: Control, number: int) -> dict[str, Value]:
     """Canny's thresholds of 0 to 255, as the node counts them: the core one from 0 to 1."""
     found: dict[str, Value] = {}
     for name in ("low threshold", "high threshold"):
         value = control.parameters.get(name.replace(" ", "_"))
-        own = call.workflow.own(numbered(name, number))
+        own = call.workflow.current(numbered(name, number))
         if isinstance(value, int | float) and isinstance(own, int | float):
             share = min(max(value / 255, LEAST_THRESHOLD), MOST_THRESHOLD)
             found[name] = value if own > 1 else round(share, 4)
     return found
 
 
-def _put(call: Call, number: int, values: dict[str, Value], usual: dict[str, Value]) -> list[str]:
+def _put(
+    call: ApiRequest, number: int, values: dict[str, Value], usual: dict[str, Value]
+) -> list[str]:
     """Set values at their places; return the names of those that have none and would matter."""
     call.values.update({numbered(name, number): value for name, value in values.items()})
     return [
         numbered(name, number)
         for name, value in values.items()
-        if numbered(name, number) not in call.workflow.places and value != usual.get(name, value)
+        if numbered(name, number) not in call.workflow.placeholders
+        and value != usual.get(name, value)
     ]

@@ -8,11 +8,11 @@ from backends.base import Event, Loading, Progress
 from backends.comfyui import errors as words
 from backends.comfyui.workflow import Graph, link
 
-SENDER = "SaveImageWebsocket"
+WEBSOCKET_OUTPUT_NODE = "SaveImageWebsocket"
 """The node that sends finished pictures over the websocket, and keeps none."""
 
 
-class Story:
+class PromptProgress:
     """The story of one prompt; `id` is what the server calls it once it was `accepted`.
 
     `outputs` is what its nodes have put out, `sent` the pictures that came over the websocket.
@@ -44,7 +44,7 @@ class Story:
     @property
     def sending(self) -> bool:
         """Whether the pictures that come now are finished ones."""
-        return self._node is not None and self._kind(self._node) == SENDER
+        return self._node is not None and self._kind(self._node) == WEBSOCKET_OUTPUT_NODE
 
     @property
     def seconds(self) -> float | None:

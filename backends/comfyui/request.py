@@ -7,10 +7,10 @@ from pathlib import Path
 
 from backends.base import Applied, Config, Control, Model, Request, Value
 from backends.comfyui import library
-from backends.comfyui.workflow import Graph, Workflow, without
+from backends.comfyui.workflow import Graph, Workflow, bypass
 from backends.fit import fit
-from backends.http.self_hosted import OwnServer
-from backends.options import choose
+from backends.http.self_hosted import SelfHostedServer
+from backends.options import parse_options
 
 FIRST = "first"
 """The source of the model that stands for the first checkpoint that the server lists."""
@@ -50,7 +50,7 @@ class Options:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Call:
+class ApiRequest:
     """One job: a workflow, what goes into its places, and the seed of each prompt that is posted.
 
     `controls` are the request's, by their names in `honoured`, the first for the workflow's first
@@ -72,21 +72,21 @@ class Call:
 
     def graph(self, seed: int | None) -> Graph:
         """Return the workflow as it is posted."""
-        graph = self.workflow.filled({**self.values, "seed": seed})
-        return without(graph, self.bypassed)
+        graph = self.workflow.fill({**self.values, "seed": seed})
+        return bypass(graph, self.bypassed)
 
 
-def server_of(config: Config) -> OwnServer:
+def server_of(config: Config) -> SelfHostedServer:
     """Return the server of the settings.
 
     Raises:
         NotReady: there is no address, or it makes no sense.
     """
-    found = OwnServer.of(config, "COMFYUI", example=EXAMPLE, unset=UNSET)
+    found = SelfHostedServer.from_config(config, "COMFYUI", example=EXAMPLE, unset=UNSET)
     return replace(found, url=found.url.removesuffix("/api"))
 
 
-def new_call(model: Model, request: Request, home: Path) -> Call:
+def build_request(model: Model, request: Request, home: Path) -> ApiRequest:
     """Put `request` into the workflow of `model`, all but what must first be looked up.
 
     It reads files: call it in a thread.
@@ -94,17 +94,19 @@ def new_call(model: Model, request: Request, home: Path) -> Call:
     Raises:
         BadInput: nothing sensible can be made of the request or the workflow.
     """
-    own = None if model.source == FIRST else library.users(home, model.source)
+    own = None if model.source == FIRST else library.user_workflow(home, model.source)
     if own is not None:
         model = library.as_model(model, own)
     fitted = fit(model, request)
     asked, honoured = fitted.request, fitted.honoured
-    options, ignored = choose(Options, request.options.get("comfyui", {}), "ComfyUI")
-    workflow = own or library.shipped(controls=len(asked.controls), start=asked.image is not None)
+    options, ignored = parse_options(Options, request.options.get("comfyui", {}), "ComfyUI")
+    workflow = own or library.shipped_workflow(
+        controls=len(asked.controls), start=asked.image is not None
+    )
     seeds, batch = _seeds(workflow, asked)
     if "seed" in honoured or seeds[0] is not None:
         honoured["seed"] = replace(honoured.get("seed", Applied(None, None)), used=seeds[0])
-    return Call(
+    return ApiRequest(
         model=model,
         workflow=workflow,
         own=own is not None,
@@ -136,7 +138,7 @@ def _seeds(workflow: Workflow, asked: Request) -> tuple[tuple[int | None, ...], 
     The pictures of a batch share one seed and cannot be drawn again one by one. So each picture is
     a prompt with a seed of its own, unless the workflow has no place for seeds.
     """
-    if "seed" not in workflow.places:
+    if "seed" not in workflow.placeholders:
         return (None,), asked.count
     first = secrets.randbelow(2**32) if asked.seed is None else asked.seed
     return tuple(first + number for number in range(asked.count)), 1
@@ -146,7 +148,7 @@ def _unplaced(workflow: Workflow, options: Options) -> dict[str, Applied]:
     chosen: Mapping[str, str] = {"sampler": options.sampler, "scheduler": options.scheduler}
     return {
         name: Applied(value, value)
-        if name in workflow.places
+        if name in workflow.placeholders
         else Applied(value, None, f"{name} ignored: the workflow has no place for it")
         for name, value in chosen.items()
         if value

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from urllib.parse import urlsplit
 
-from backends.http.client import Patience
-from backends.http.self_hosted import OwnServer
+from backends.http.client import Timeouts
+from backends.http.self_hosted import SelfHostedServer
 from backends.images.validation import MOST_BYTES
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Socket:
     `broken` says whether something may have been said that nobody heard.
     """
 
-    def __init__(self, server: OwnServer, client: str, patience: Patience) -> None:
+    def __init__(self, server: SelfHostedServer, client: str, patience: Timeouts) -> None:
         self._server = server
         self._client = client
         self._patience = patience

@@ -20,7 +20,7 @@ Graph: TypeAlias = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Placeholder:
     """An input of a node."""
 
     node: str
@@ -33,22 +33,22 @@ class Workflow:
 
     name: str
     graph: Graph = field(repr=False)
-    places: Mapping[str, tuple[Place, ...]]
+    placeholders: Mapping[str, tuple[Placeholder, ...]]
     marked: Mapping[str, tuple[str, ...]]
 
-    def own(self, place: str) -> Value:
+    def current(self, place: str) -> Value:
         """Return what the workflow itself has at a place, None where that is no plain value."""
-        for at in self.places.get(place, ()):
+        for at in self.placeholders.get(place, ()):
             value = self.graph[at.node]["inputs"].get(at.input)
             if isinstance(value, str | int | float):
                 return value
         return None
 
-    def filled(self, values: Mapping[str, Value]) -> Graph:
+    def fill(self, values: Mapping[str, Value]) -> Graph:
         """Return the graph with `values` at their places; None leaves what is there."""
         graph = copied(self.graph)
         for name, value in values.items():
-            for at in self.places.get(name, ()) if value is not None else ():
+            for at in self.placeholders.get(name, ()) if value is not None else ():
                 graph[at.node]["inputs"][at.input] = value
         return graph
 
@@ -60,7 +60,7 @@ def parse(text: str, name: str) -> Workflow:
         BadInput: it is none in API format, a mark makes no sense, or none is for the prompt.
     """
     graph = _graph(text, name)
-    places: dict[str, list[Place]] = {}
+    places: dict[str, list[Placeholder]] = {}
     marked: dict[str, list[str]] = {}
     for id, node in graph.items():
         for mark in marks_of(id, node, name):
@@ -71,7 +71,7 @@ def parse(text: str, name: str) -> Workflow:
                 # "control" is for whichever of its three the node has.
                 if not found and mark.name != "control":
                     raise BadInput(_unplaced(id, node, mark, name))
-                places.setdefault(each, []).extend(Place(id, input) for input in found)
+                places.setdefault(each, []).extend(Placeholder(id, input) for input in found)
     if not places.get("prompt"):
         raise BadInput(
             f"The workflow {name} has no place for the prompt. Give the node that takes it the "
@@ -85,7 +85,7 @@ def parse(text: str, name: str) -> Workflow:
     )
 
 
-def without(graph: Graph, nodes: Iterable[str]) -> Graph:
+def bypass(graph: Graph, nodes: Iterable[str]) -> Graph:
     """Return `graph` with each of `nodes` taken out: its picture goes on as it came in.
 
     A node that takes no picture stays.
@@ -154,7 +154,7 @@ _STEERED = ("positive", "negative")
 """The inputs that the apply node gives on, as its outputs 0 and 1."""
 
 
-def chained(workflow: Workflow, number: int) -> Workflow:
+def with_controls(workflow: Workflow, number: int) -> Workflow:
     """Return a workflow with `number` controls in a row, from one that has a single control.
 
     The places of the second are numbered ("control picture 2"), as they are where users mark them.
@@ -162,7 +162,7 @@ def chained(workflow: Workflow, number: int) -> Workflow:
     graph = copied(workflow.graph)
     (first,) = [id for id, node in graph.items() if node["class_type"] == _APPLY]
     part = _part(graph, first)
-    places, marked, last = dict(workflow.places), dict(workflow.marked), first
+    places, marked, last = dict(workflow.placeholders), dict(workflow.marked), first
     for place in range(2, number + 1):
         ids = {id: f"{id}-{place}" for id in part}
         for id, twin in ids.items():
@@ -170,8 +170,8 @@ def chained(workflow: Workflow, number: int) -> Workflow:
         for output, name in enumerate(_STEERED):
             graph[ids[first]]["inputs"][name] = [last, output]
         last = ids[first]
-        for name, found in workflow.places.items():
-            twins = tuple(Place(ids[at.node], at.input) for at in found if at.node in part)
+        for name, found in workflow.placeholders.items():
+            twins = tuple(Placeholder(ids[at.node], at.input) for at in found if at.node in part)
             key = numbered(name, place) if name in NUMBERED else name
             places[key] = (*places.get(key, ()), *twins)
         for name, nodes in workflow.marked.items():

@@ -31,15 +31,15 @@ from backends.base import (
     Request,
     Sending,
 )
-from backends.concurrency import as_they_come
-from backends.craiyon.client import ask, fetch
-from backends.craiyon.credentials import Service, check, find
+from backends.concurrency import as_completed
+from backends.craiyon.client import fetch, send
+from backends.craiyon.credentials import Credentials, check, find_credentials
 from backends.errors import BackendError
-from backends.fit import as_made, fit
-from backends.http.client import Clients
-from backends.options import choose
+from backends.fit import fit, record_actual
+from backends.http.client import ClientPool
+from backends.options import parse_options
 from backends.readiness import readiness
-from backends.settings import positive
+from backends.settings import positive_number
 
 if TYPE_CHECKING:
     import httpx2
@@ -74,7 +74,7 @@ class Craiyon(Backend):
         self, config: Config, *, transport: "httpx2.AsyncBaseTransport | None" = None
     ) -> None:
         super().__init__(config)
-        self._clients = Clients(config, transport)
+        self._clients = ClientPool(config, transport)
 
     def ready(self, model: Model) -> Ready:
         """Say whether it was switched on, and whether its package is there."""
@@ -87,9 +87,9 @@ class Craiyon(Backend):
     async def generate(self, model: Model, request: Request) -> AsyncGenerator[Event, None]:
         """Ask once, wait about a minute, fetch all nine pictures."""
         fitted = fit(model, request)
-        options, ignored = choose(Options, request.options.get("craiyon", {}), "Craiyon")
-        service = await asyncio.to_thread(find, self.config)
-        client = await self._clients.here()
+        options, ignored = parse_options(Options, request.options.get("craiyon", {}), "Craiyon")
+        service = await asyncio.to_thread(find_credentials, self.config)
+        client = await self._clients.get()
         yield Sending()
         yield Progress(message=f"Craiyon takes about a minute for its {AT_ONCE} pictures")
         body = {
@@ -97,10 +97,10 @@ class Craiyon(Backend):
             "negative_prompt": fitted.request.negative_prompt,
             "model": options.kind,
         }
-        urls = await ask(client, service, body)
+        urls = await send(client, service, body)
         pictures: list[Picture] = []
         failures: list[BackendError] = []
-        async with aclosing(as_they_come(fetch(client, url) for url in urls)) as results:
+        async with aclosing(as_completed(fetch(client, url) for url in urls)) as results:
             async for result in results:
                 if isinstance(result, BackendError):
                     failures.append(result)
@@ -113,7 +113,7 @@ class Craiyon(Backend):
             honoured=_honoured(fitted.honoured | ignored, service, pictures, failures),
             # What a subscription's picture costs depends on how many it makes in a month.
             charged=None if service.token else Decimal(0),
-            monthly=positive(self.config, "CRAIYON_MONTHLY_USD") if service.token else None,
+            monthly=positive_number(self.config, "CRAIYON_MONTHLY_USD") if service.token else None,
         )
 
     async def aclose(self) -> None:
@@ -123,12 +123,12 @@ class Craiyon(Backend):
 
 def _honoured(
     honoured: Mapping[str, Applied],
-    service: Service,
+    service: Credentials,
     pictures: Sequence[Picture],
     failures: Sequence[BackendError],
 ) -> dict[str, Applied]:
     """What was taken, and what Craiyon does whatever one asks for."""
-    made = as_made(honoured, pictures, failures)
+    made = record_actual(honoured, pictures, failures)
     if not failures and made["count"].note:
         note = f"{made['count'].note}: Craiyon always draws {AT_ONCE}"
         made["count"] = replace(made["count"], note=note)

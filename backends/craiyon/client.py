@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 from urllib.parse import urljoin
 
 from backends.base import Picture
-from backends.craiyon.credentials import Service
+from backends.craiyon.credentials import Credentials
 from backends.errors import (
     BackendError,
     BadInput,
@@ -21,7 +21,7 @@ from backends.errors import (
 from backends.http.client import download, retry_after
 from backends.http.errors import transport_failure, unanswered
 from backends.images.validation import check
-from backends.wording import sentence, when
+from backends.wording import retry_phrase, service_message
 
 if TYPE_CHECKING:
     import httpx2
@@ -36,7 +36,9 @@ TURNED_AWAY = (
 )
 
 
-async def ask(client: "httpx2.AsyncClient", service: Service, body: Mapping[str, str]) -> list[str]:
+async def send(
+    client: "httpx2.AsyncClient", service: Credentials, body: Mapping[str, str]
+) -> list[str]:
     """Ask for a drawing, and return the addresses of its pictures.
 
     Raises:
@@ -58,7 +60,7 @@ async def ask(client: "httpx2.AsyncClient", service: Service, body: Mapping[str,
     return [_place(service, path) for path in paths]
 
 
-def _place(service: Service, path: str) -> str:
+def _place(service: Credentials, path: str) -> str:
     """Where a picture lies: nowhere but at the service's own address."""
     try:
         url = urljoin(service.pictures, path)
@@ -92,7 +94,7 @@ def _paths(response: "httpx2.Response") -> list[str]:
             raise ServiceFault("Craiyon answered without a picture. Try again later.")
 
 
-def _rejected(response: "httpx2.Response", service: Service) -> BackendError:
+def _rejected(response: "httpx2.Response", service: Credentials) -> BackendError:
     """What an answer other than 200 means."""
     match response.status_code:
         case 401 if service.token:
@@ -109,7 +111,8 @@ def _rejected(response: "httpx2.Response", service: Service) -> BackendError:
         case 429:
             wait = retry_after(response.headers)
             return RateLimited(
-                f"Craiyon takes no more requests for now. Try again {when(wait)}.", retry_after=wait
+                f"Craiyon takes no more requests for now. Try again {retry_phrase(wait)}.",
+                retry_after=wait,
             )
         case 504 | 524:  # a gateway gave up waiting, what it waited for may go on
             return unanswered(NAME, "in time")
@@ -119,7 +122,7 @@ def _rejected(response: "httpx2.Response", service: Service) -> BackendError:
                 "Try again later, or draw on craiyon.com."
             )
         case status if status < 500:
-            said = sentence(response.text, service.token)
+            said = service_message(response.text, service.token)
             kind = BadInput if status >= 400 else ServiceFault
             return kind(f"Craiyon does not take this request ({status}): {said}")
         case status:

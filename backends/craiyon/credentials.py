@@ -22,7 +22,7 @@ INSTALL_ON_311 = (
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Service:
+class Credentials:
     """Where a drawing is asked for, and with what; read anew for each job.
 
     `version` is the model's, in Craiyon's own spelling. With a `token` a subscription pays.
@@ -59,7 +59,7 @@ def check(config: Config) -> None:
         raise MissingPackage(_how_to_install())
 
 
-def find(config: Config) -> Service:
+def find_credentials(config: Config) -> Credentials:
     """Return the service; slow where the package is asked, which imports much.
 
     Raises:
@@ -67,7 +67,7 @@ def find(config: Config) -> Service:
     """
     check(config)
     known = _package() if _asks_package(config) else ("", "")
-    return Service(
+    return Credentials(
         url=address(config, "CRAIYON_BASE_URL", known[0]),
         version=setting(config, "CRAIYON_VERSION") or known[1],
         token=key(config, "CRAIYON_TOKEN"),

@@ -22,16 +22,16 @@ from backends.base import (
     Request,
     Sending,
 )
-from backends.concurrency import as_they_come, enough
+from backends.concurrency import as_completed, raise_if_incomplete
 from backends.errors import BackendError, MissingPackage
-from backends.fit import as_made
-from backends.google.client import Wire, ask, look
-from backends.google.credentials import Account
+from backends.fit import record_actual
+from backends.google.client import Client, check_key, send
+from backends.google.credentials import Credentials
 from backends.google.errors import explain
-from backends.google.request import Call, Options, new_call
-from backends.google.response import Answer, read
-from backends.http.client import Clients
-from backends.readiness import in_service, readiness
+from backends.google.request import ApiRequest, Options, build_request
+from backends.google.response import ApiResponse, parse_response
+from backends.http.client import ClientPool
+from backends.readiness import readiness, require_available
 
 if TYPE_CHECKING:
     import httpx2
@@ -53,8 +53,8 @@ class Google(Backend):
         self, config: Config, *, transport: "httpx2.AsyncBaseTransport | None" = None
     ) -> None:
         super().__init__(config)
-        self._clients = Clients(config, transport)
-        self._wire = Wire()
+        self._clients = ClientPool(config, transport)
+        self._wire = Client()
 
     def ready(self, model: Model) -> Ready:
         """Say whether there is a key, and whether the model is still there."""
@@ -62,10 +62,10 @@ class Google(Backend):
 
     async def check(self, server: str = "") -> str:
         """List a model, which costs nothing."""
-        account = Account.of(self.config)
+        account = Credentials.from_config(self.config)
         account.check()
         try:
-            await look(await self._client(), account)
+            await check_key(await self._client(), account)
         except Exception as error:
             raise explain(error, account, _ANY) from None
         return f"{account.service} accepts the key."
@@ -77,13 +77,13 @@ class Google(Backend):
     async def generate(self, model: Model, request: Request) -> AsyncGenerator[Event, None]:
         """Ask for every picture at once, and yield each as it comes."""
         account = self._account(model)
-        call = await asyncio.to_thread(new_call, model, request)
+        call = await asyncio.to_thread(build_request, model, request)
         client = await self._client()
         yield Sending()
-        answers: list[Answer] = []
+        answers: list[ApiResponse] = []
         failures: list[BackendError] = []
         calls = (_draw(client, account, model, call, seed) for seed in call.seeds)
-        async with aclosing(as_they_come(calls)) as results:
+        async with aclosing(as_completed(calls)) as results:
             async for result in results:
                 if isinstance(result, BackendError):
                     failures.append(result)
@@ -91,36 +91,38 @@ class Google(Backend):
                 answers.append(result)
                 for picture in result.pictures:
                     yield picture
-        enough(answers, failures)
+        raise_if_incomplete(answers, failures)
         pictures = [picture for answer in answers for picture in answer.pictures]
-        yield Receipt(honoured=as_made(call.honoured, pictures, failures), usage=_usage(answers))
+        yield Receipt(
+            honoured=record_actual(call.honoured, pictures, failures), usage=_usage(answers)
+        )
 
     async def aclose(self) -> None:
         """Close the connections of the running loop."""
-        self._wire.forget()
+        self._wire.close()
         await self._clients.aclose()
 
     async def _client(self) -> "genai.Client":
         try:
-            return await self._wire.ready(await self._clients.here())
+            return await self._wire.prepare(await self._clients.get())
         except ImportError as error:
             raise MissingPackage(
                 "Google's package is missing: pip install google-genai."
             ) from error
 
-    def _account(self, model: Model) -> Account:
-        in_service(model)
-        account = Account.of(self.config)
+    def _account(self, model: Model) -> Credentials:
+        require_available(model)
+        account = Credentials.from_config(self.config)
         account.check()
         return account
 
 
 async def _draw(
-    client: "genai.Client", account: Account, model: Model, call: Call, seed: int | None
-) -> Answer:
+    client: "genai.Client", account: Credentials, model: Model, call: ApiRequest, seed: int | None
+) -> ApiResponse:
     try:
-        body = await ask(client, account, call, seed)
-        return await asyncio.to_thread(read, body, seed, account.service)
+        body = await send(client, account, call, seed)
+        return await asyncio.to_thread(parse_response, body, seed, account.service)
     except BackendError:
         raise
     except Exception as error:
@@ -129,7 +131,7 @@ async def _draw(
         raise explain(error, account, model) from (None if leaks else error)
 
 
-def _usage(answers: Sequence[Answer]) -> Mapping[str, int]:
+def _usage(answers: Sequence[ApiResponse]) -> Mapping[str, int]:
     """Add up the tokens; unknown where one answer does not count them."""
     if not all(answer.usage for answer in answers):
         return {}

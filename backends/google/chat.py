@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any, cast
 from backends.base import Config, Ready
 from backends.chat import Chat, Reply, as_model, of_chat, without_text
 from backends.errors import BackendError, MissingPackage, Refused
-from backends.google.client import Wire
-from backends.google.credentials import Account
+from backends.google.client import Client
+from backends.google.credentials import Credentials
 from backends.google.errors import explain
 from backends.google.response import PICTURE_REASONS, PROMPT_REASONS
-from backends.http.client import Clients
+from backends.http.client import ClientPool
 from backends.readiness import readiness
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ class GoogleChat(Chat):
         self, config: Config, *, transport: "httpx2.AsyncBaseTransport | None" = None
     ) -> None:
         super().__init__(config)
-        self._clients = Clients(config, transport)
-        self._wire = Wire()
+        self._clients = ClientPool(config, transport)
+        self._wire = Client()
 
     def ready(self, server: str = "") -> Ready:
         """Say whether there is a key."""
@@ -40,7 +40,7 @@ class GoogleChat(Chat):
         """Send one request for a text."""
         account = self._account()
         try:
-            client = await self._wire.ready(await self._clients.here())
+            client = await self._wire.prepare(await self._clients.get())
             return _reply(await _asked(client, account, model, instructions, text), account.service)
         except BackendError:
             raise
@@ -56,17 +56,17 @@ class GoogleChat(Chat):
 
     async def aclose(self) -> None:
         """Close the connections of the running loop."""
-        self._wire.forget()
+        self._wire.close()
         await self._clients.aclose()
 
-    def _account(self) -> Account:
-        account = Account.of(self.config)
+    def _account(self) -> Credentials:
+        account = Credentials.from_config(self.config)
         account.check()
         return account
 
 
 async def _asked(
-    client: "genai.Client", account: Account, model: str, instructions: str, text: str
+    client: "genai.Client", account: Credentials, model: str, instructions: str, text: str
 ) -> dict[str, Any]:
     """Return the answer as it came: the package's own types hide why there is no text."""
     from google.genai import types

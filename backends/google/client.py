@@ -9,9 +9,9 @@ import asyncio
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from backends.google.credentials import Account
-from backends.google.request import Call
-from backends.lazy_import import bring
+from backends.google.credentials import Credentials
+from backends.google.request import ApiRequest
+from backends.lazy_import import import_once
 
 if TYPE_CHECKING:
     import httpx2
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from google import genai
 
 
-class Wire:
+class Client:
     """The package's clients, one for each event loop; none of them holds a key."""
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Wire:
             WeakKeyDictionary()
         )
 
-    async def ready(self, pool: "httpx2.AsyncClient") -> "genai.Client":
+    async def prepare(self, pool: "httpx2.AsyncClient") -> "genai.Client":
         """Return the running loop's client, on `pool`; the first call imports the package."""
         loop = asyncio.get_running_loop()
         client = self._clients.get(loop)
@@ -40,12 +40,14 @@ class Wire:
                 _keep_patience(pool)
         return client
 
-    def forget(self) -> None:
+    def close(self) -> None:
         """Let go of the running loop's client: its pool is about to be closed."""
         self._clients.pop(asyncio.get_running_loop(), None)
 
 
-async def ask(client: "genai.Client", account: Account, call: Call, seed: int | None) -> str:
+async def send(
+    client: "genai.Client", account: Credentials, call: ApiRequest, seed: int | None
+) -> str:
     """Ask for one picture and return the answer as it came.
 
     Raises:
@@ -75,7 +77,7 @@ async def ask(client: "genai.Client", account: Account, call: Call, seed: int | 
     return (response and response.body) or ""
 
 
-def _contents(call: Call) -> "types.ContentListUnion":
+def _contents(call: ApiRequest) -> "types.ContentListUnion":
     """The prompt, and before it the picture to start from."""
     from google.genai import types
 
@@ -85,7 +87,7 @@ def _contents(call: Call) -> "types.ContentListUnion":
     return [types.Part.from_bytes(data=data, mime_type=media_type), call.prompt]
 
 
-async def look(client: "genai.Client", account: Account) -> None:
+async def check_key(client: "genai.Client", account: Credentials) -> None:
     """Ask for the name of one model, which costs nothing; raises as `ask` does."""
     from google.genai import types
 
@@ -94,7 +96,7 @@ async def look(client: "genai.Client", account: Account) -> None:
     )
 
 
-def _address(account: Account) -> "types.HttpOptions":
+def _address(account: Credentials) -> "types.HttpOptions":
     from google.genai import types
 
     return types.HttpOptions(
@@ -105,7 +107,7 @@ def _address(account: Account) -> "types.HttpOptions":
 
 
 def _new_client(pool: "httpx2.AsyncClient") -> "genai.Client":
-    genai = bring("google.genai")
+    genai = import_once("google.genai")
     types = genai.types
     # Key and address are said for each request. Left unsaid here, the package would take them,
     # and whether to use the cloud platform instead, from the environment.

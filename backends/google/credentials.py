@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from backends.base import Config
 from backends.errors import MissingKey, NotReady, WrongKey
-from backends.http.errors import place
+from backends.http.errors import host_of
 from backends.settings import setting
 
 HOME = "https://generativelanguage.googleapis.com"
@@ -13,7 +13,7 @@ VERSION = "v1"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Account:
+class Credentials:
     """Address, version of the API, and key; read anew for each job, kept by nobody."""
 
     base_url: str
@@ -21,7 +21,7 @@ class Account:
     key: str | None = field(repr=False)
 
     @classmethod
-    def of(cls, config: Config) -> "Account":
+    def from_config(cls, config: Config) -> "Credentials":
         """Read the account from the settings; GOOGLE_BASE_URL may end with the API's version."""
         address = (setting(config, "GOOGLE_BASE_URL") or HOME).rstrip("/")
         versioned = re.fullmatch(r"(.+)/(v\d+\w*)", address)
@@ -34,12 +34,12 @@ class Account:
     @property
     def official(self) -> bool:
         """Whether this is Google's own API."""
-        return place(self.base_url).partition(":")[0].endswith(".googleapis.com")
+        return host_of(self.base_url).partition(":")[0].endswith(".googleapis.com")
 
     @property
     def service(self) -> str:
         """Who answers, as a sentence begins."""
-        return "Google" if self.official else f"The server at {place(self.base_url)}"
+        return "Google" if self.official else f"The server at {host_of(self.base_url)}"
 
     def check(self) -> None:
         """Raise what keeps any request from being sent.
@@ -48,7 +48,7 @@ class Account:
             NotReady: the address makes no sense, or the key is missing.
             WrongKey: the key holds what no key holds.
         """
-        if not self.base_url.startswith(("http://", "https://")) or not place(self.base_url):
+        if not self.base_url.startswith(("http://", "https://")) or not host_of(self.base_url):
             raise NotReady("GOOGLE_BASE_URL must be an address like http://localhost:8080.")
         if self.key is None and self.official:
             raise MissingKey("Google needs a key: set GOOGLE_API_KEY or GEMINI_API_KEY.")

@@ -16,11 +16,11 @@ from backends.errors import (
     ServiceFault,
     WrongKey,
 )
-from backends.google.credentials import Account
+from backends.google.credentials import Credentials
 from backends.google.response import BILL
 from backends.http.client import retry_after
 from backends.http.errors import failure, unanswered
-from backends.wording import sentence, when
+from backends.wording import retry_phrase, service_message
 
 if TYPE_CHECKING:
     from google.genai import errors
@@ -33,7 +33,7 @@ _BAD_KEY = re.compile(
 )
 
 
-def explain(error: Exception, account: Account, model: Model) -> BackendError:
+def explain(error: Exception, account: Credentials, model: Model) -> BackendError:
     """Return what `error` means for the person at the card."""
     from google.genai import errors
 
@@ -54,10 +54,10 @@ class _Said:
     daily: bool
 
 
-def _answered(error: "errors.APIError", account: Account, model: Model) -> BackendError:
+def _answered(error: "errors.APIError", account: Credentials, model: Model) -> BackendError:
     said = _read(error)
     service, low = account.service, str(error.message or "").lower()
-    why = sentence(str(error.message or ""), account.key)
+    why = service_message(str(error.message or ""), account.key)
     match error.code:
         case 401:
             return _wrong_key(service, why)
@@ -115,7 +115,8 @@ def _busy(service: str, said: _Said) -> RateLimited:
     if said.daily:
         return RateLimited(f"{service} takes no more requests from this key today. Wait a day.")
     return RateLimited(
-        f"{service} takes no more requests from this key for now. Try again {when(said.wait)}.",
+        f"{service} takes no more requests from this key for now. "
+        f"Try again {retry_phrase(said.wait)}.",
         retry_after=said.wait,
     )
 

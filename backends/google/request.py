@@ -6,8 +6,8 @@ from typing import Any
 
 from backends.base import Applied, Model, Request, Value
 from backends.errors import BadInput
-from backends.fit import fit_folded
-from backends.images.inputs import sendable
+from backends.fit import fit_folding_negative_prompt
+from backends.images.inputs import as_upload
 
 RATIOS = ("1:1", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9", "21:9")
 IMAGE_SIZES = ("1K", "2K", "4K")
@@ -46,7 +46,7 @@ class Options:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Call:
+class ApiRequest:
     """One job in the API's words; each of `seeds` is one picture. None leaves it to the model.
 
     `image` is the picture to start from: bytes and media type.
@@ -62,14 +62,14 @@ class Call:
     honoured: Mapping[str, Applied]
 
 
-def new_call(model: Model, request: Request) -> Call:
+def build_request(model: Model, request: Request) -> ApiRequest:
     """Put `request` into the API's words; slow where there is a start picture.
 
     Raises:
         BadInput: the service would not take it.
     """
     options = _options(model, request)
-    fitted = fit_folded(model, request)
+    fitted = fit_folding_negative_prompt(model, request)
     honoured = fitted.honoured | options
     width, height = fitted.request.width or 1, fitted.request.height or 1
     image = fitted.request.image
@@ -79,10 +79,10 @@ def new_call(model: Model, request: Request) -> Call:
     if image_size is not None:
         size, scale = honoured["size"], 2 ** IMAGE_SIZES.index(image_size)
         honoured["size"] = made(size, width * scale, height * scale, wished=size.requested)
-    return Call(
+    return ApiRequest(
         model=model.source,
         prompt=fitted.request.prompt,
-        image=None if image is None else sendable(image)[1:],
+        image=None if image is None else as_upload(image)[1:],
         aspect_ratio=ratio,
         image_size=image_size,
         thinking_level=_used(options, "thinking_level"),

@@ -13,7 +13,7 @@ import pybase64
 
 from backends.base import Picture
 from backends.errors import Refused, ServiceFault
-from backends.http.client import reason
+from backends.http.client import redact
 from backends.images.validation import check
 
 PROMPT_REASONS: Mapping[str, str] = {
@@ -45,14 +45,14 @@ BILL = "Look at your usage on aistudio.google.com before you try again."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Answer:
+class ApiResponse:
     """The pictures of one answer, and the tokens that are paid for by kind, empty if unknown."""
 
     pictures: tuple[Picture, ...]
     usage: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
-def read(body: str, seed: int | None, service: str) -> Answer:
+def parse_response(body: str, seed: int | None, service: str) -> ApiResponse:
     """Return what `body` brought for `seed`; `service` is who answered, as a sentence begins.
 
     Raises:
@@ -67,7 +67,7 @@ def read(body: str, seed: int | None, service: str) -> Answer:
     if not data:
         raise _without_picture(answer, candidates, usage, service)
     pictures = tuple(check(_decoded(each), seed=seed) for each in data)
-    return Answer(pictures=pictures, usage=usage)
+    return ApiResponse(pictures=pictures, usage=usage)
 
 
 def counters(metadata: object) -> dict[str, int]:
@@ -130,7 +130,7 @@ def _without_picture(
     finish = str(candidate.get("finishReason") or "")
     if why := PICTURE_REASONS.get(finish):
         return _refused(f"{service} withheld the picture: {why}.", charged)
-    said = reason(" ".join(_words(candidate)))
+    said = redact(" ".join(_words(candidate)))
     if said:
         return ServiceFault(f"{service} answered with words instead of a picture: “{said}” {BILL}")
     named = f" ({finish.replace('_', ' ').lower()})" if finish not in ("", "STOP") else ""

@@ -38,14 +38,14 @@ _MARKUP = re.compile(r"<[^>]*>")
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class Timeouts:
     """How long one waits, in seconds: for a connection, and for a whole answer."""
 
     connect: float = 10.0
     answer: float = 600.0
 
     @classmethod
-    def of(cls, config: Config) -> Self:
+    def from_config(cls, config: Config) -> Self:
         """Read LINEUP_CONNECT_SECONDS and LINEUP_ANSWER_SECONDS; what makes no sense is ignored."""
         usual = cls()
         return cls(
@@ -69,7 +69,7 @@ def _seconds(text: str | None, usual: float) -> float:
 
 
 def new_client(
-    patience: Patience, transport: "httpx2.AsyncBaseTransport | None" = None
+    patience: Timeouts, transport: "httpx2.AsyncBaseTransport | None" = None
 ) -> "Client":
     """Return a client for picture services.
 
@@ -79,13 +79,13 @@ def new_client(
     import httpcore2
     import httpx2
 
-    from backends.deadline import hooks
+    from backends.deadline import deadline_hooks
 
     httpcore2.AsyncHTTP11Connection.READ_NUM_BYTES = PIECE  # pyright: ignore[reportAttributeAccessIssue]
     try:
         return httpx2.AsyncClient(
             transport=transport,
-            event_hooks=hooks(patience.answer),
+            event_hooks=deadline_hooks(patience.answer),
             mounts={f"all://{host}": transport for host in ("localhost", "127.0.0.1", "[::1]")},
             timeout=patience.timeout(),
             limits=httpx2.Limits(
@@ -101,7 +101,7 @@ def new_client(
         raise NotReady("The environment names a proxy whose address makes no sense.") from error
 
 
-class Clients:
+class ClientPool:
     """One client for each event loop: connections cannot be shared between loops."""
 
     def __init__(
@@ -112,7 +112,7 @@ class Clients:
         self._lock = threading.Lock()
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Client] = WeakKeyDictionary()
 
-    async def here(self) -> "Client":
+    async def get(self) -> "Client":
         """Return the running loop's client."""
         loop = asyncio.get_running_loop()
         # Reading the certificates takes 25 ms: not on the loop.
@@ -127,7 +127,9 @@ class Clients:
     def _make(self, loop: asyncio.AbstractEventLoop) -> "Client":
         with self._lock:
             if loop not in self._clients:
-                self._clients[loop] = new_client(Patience.of(self._config), self._transport)
+                self._clients[loop] = new_client(
+                    Timeouts.from_config(self._config), self._transport
+                )
             return self._clients[loop]
 
 
@@ -172,7 +174,7 @@ def retry_after(
     return max(0.0, (moment - now).total_seconds())
 
 
-def reason(text: str, *secrets: str | None) -> str:
+def redact(text: str, *secrets: str | None) -> str:
     """Return a service's own words fit for a card: short, one line, no key, path or markup."""
     for secret in filter(None, secrets):
         text = text.replace(secret, "(key)")

@@ -47,7 +47,7 @@ def transport_failure(
     """
     import httpx2
 
-    host = place(str(error.request.url))
+    host = host_of(str(error.request.url))
     match error:
         case httpx2.ConnectTimeout() | httpx2.PoolTimeout():
             return TimedOut(
@@ -76,7 +76,7 @@ def unanswered(service: str, when: str) -> Unanswered:
     )
 
 
-def place(url: str) -> str:
+def host_of(url: str) -> str:
     """Return host and port of `url`, without the user and password that it may hold."""
     return urlsplit(url).netloc.rpartition("@")[2]
 

@@ -26,18 +26,18 @@ from backends.errors import (
     Unanswered,
 )
 from backends.http.client import retry_after
-from backends.http.errors import place, transport_failure
+from backends.http.errors import host_of, transport_failure
 from backends.settings import key, setting
-from backends.wording import when
+from backends.wording import retry_phrase
 
 if TYPE_CHECKING:
     import httpx2
 
-    Answered: TypeAlias = Callable[[httpx2.Response, "OwnServer"], BackendError]
+    Answered: TypeAlias = Callable[[httpx2.Response, "SelfHostedServer"], BackendError]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class OwnServer:
+class SelfHostedServer:
     """Where requests go; read anew for each job, kept by nobody."""
 
     prefix: str
@@ -48,7 +48,9 @@ class OwnServer:
     token: str | None = field(repr=False)
 
     @classmethod
-    def of(cls, config: Config, prefix: str, *, example: str, unset: str) -> "OwnServer":
+    def from_config(
+        cls, config: Config, prefix: str, *, example: str, unset: str
+    ) -> "SelfHostedServer":
         """Read the settings; `unset` is the sentence for where there is no address.
 
         Raises:
@@ -66,7 +68,7 @@ class OwnServer:
         if parts.scheme not in ("http", "https") or not host:
             raise NotReady(nonsense)
         # A password in the address would end up in logs: it travels as a header instead.
-        bare = parts._replace(netloc=place(url), query="", fragment="").geturl().rstrip("/")
+        bare = parts._replace(netloc=host_of(url), query="", fragment="").geturl().rstrip("/")
         user, password = (unquote(part) for part in (parts.username or "", parts.password or ""))
         return cls(
             prefix=prefix,
@@ -80,7 +82,7 @@ class OwnServer:
     @property
     def name(self) -> str:
         """Who answers, as a sentence begins."""
-        return f"The server at {place(self.url)}"
+        return f"The server at {host_of(self.url)}"
 
     @property
     def nonsense(self) -> str:
@@ -112,10 +114,10 @@ LARGE = 65_536
 """Bytes of JSON whose reading would hold up the event loop."""
 
 
-class OwnWire:
+class SelfHostedClient:
     """The way to one server, for one job; what one kind of server takes is added by its own."""
 
-    def __init__(self, client: "httpx2.AsyncClient", server: OwnServer) -> None:
+    def __init__(self, client: "httpx2.AsyncClient", server: SelfHostedServer) -> None:
         self._client = client
         self.server = server
 
@@ -151,7 +153,13 @@ class OwnWire:
 
 
 def explain(
-    error: Exception, server: OwnServer, answered: "Answered", *, sent: bool, start: str, api: str
+    error: Exception,
+    server: SelfHostedServer,
+    answered: "Answered",
+    *,
+    sent: bool,
+    start: str,
+    api: str,
 ) -> BackendError:
     """Return what `error` means for the person at the card; `sent` says how far the job was.
 
@@ -162,7 +170,7 @@ def explain(
     return unanswered(server, sent=sent) if isinstance(fault, Unanswered) else fault
 
 
-def unanswered(server: OwnServer, *, sent: bool) -> BackendError:
+def unanswered(server: SelfHostedServer, *, sent: bool) -> BackendError:
     """Nobody knows what became of the job."""
     if not sent:
         return TimedOut(
@@ -176,7 +184,7 @@ def unanswered(server: OwnServer, *, sent: bool) -> BackendError:
 
 
 def _fault(
-    error: Exception, server: OwnServer, answered: "Answered", *, start: str, api: str
+    error: Exception, server: SelfHostedServer, answered: "Answered", *, start: str, api: str
 ) -> BackendError:
     import httpx2
 
@@ -202,14 +210,15 @@ def _fault(
             )
 
 
-def _usual(response: "httpx2.Response", server: OwnServer) -> BackendError | None:
+def _usual(response: "httpx2.Response", server: SelfHostedServer) -> BackendError | None:
     """What a status means whoever sends it, None where the kind of server matters."""
     status, name = response.status_code, server.name
     match status:
         case 429:
             wait = retry_after(response.headers)
             return RateLimited(
-                f"{name} takes no more requests for now. Try again {when(wait)}.", retry_after=wait
+                f"{name} takes no more requests for now. Try again {retry_phrase(wait)}.",
+                retry_after=wait,
             )
         case 504 | 524:  # a tunnel gave up waiting, the server behind it may go on
             return unanswered(server, sent=True)

@@ -28,16 +28,16 @@ from backends.base import (
     Request,
     Sending,
 )
-from backends.concurrency import as_they_come, enough
+from backends.concurrency import as_completed, raise_if_incomplete
 from backends.errors import BackendError
-from backends.fit import as_made
-from backends.http.client import Clients
-from backends.huggingface.client import Drawn, Post, draw, prepare
-from backends.huggingface.credentials import Account, accepted
+from backends.fit import record_actual
+from backends.http.client import ClientPool
+from backends.huggingface.client import PreparedRequest, Result, prepare, send
+from backends.huggingface.credentials import Credentials, check_key
 from backends.huggingface.errors import Service, explain
 from backends.huggingface.providers import Directory
-from backends.huggingface.request import NAMES, Call, Options, addressed, new_call
-from backends.readiness import in_service, readiness
+from backends.huggingface.request import NAMES, ApiRequest, Options, addressed, build_request
+from backends.readiness import readiness, require_available
 
 if TYPE_CHECKING:
     import httpx2
@@ -55,7 +55,7 @@ class HuggingFace(Backend):
         self, config: Config, *, transport: "httpx2.AsyncBaseTransport | None" = None
     ) -> None:
         super().__init__(config)
-        self._clients = Clients(config, transport)
+        self._clients = ClientPool(config, transport)
         self._directory = Directory()
 
     def ready(self, model: Model) -> Ready:
@@ -64,7 +64,7 @@ class HuggingFace(Backend):
 
     async def check(self, server: str = "") -> str:
         """Ask the Hub whose token it is, which costs nothing."""
-        return await accepted(await self._clients.here(), Account.of(self.config))
+        return await check_key(await self._clients.get(), Credentials.from_config(self.config))
 
     def lane(self, model: Model) -> Lane:
         """One lane for all models: they draw on one account."""
@@ -73,8 +73,8 @@ class HuggingFace(Backend):
     async def generate(self, model: Model, request: Request) -> AsyncGenerator[Event, None]:
         """Find who draws `model`, ask for every picture at once, and yield each as it comes."""
         account = self._account(model)
-        call = await asyncio.to_thread(new_call, model, request)
-        client = await self._clients.here()
+        call = await asyncio.to_thread(build_request, model, request)
+        client = await self._clients.get()
         mapping = await self._directory.find(client, account, model, call)
         provider = mapping.provider
         service = Service(name=NAMES[provider], model=model.source, token=account.token)
@@ -84,10 +84,10 @@ class HuggingFace(Backend):
         except Exception as error:
             raise explain(error, service) from error
         yield Sending()
-        drawn: list[Drawn] = []
+        drawn: list[Result] = []
         failures: list[BackendError] = []
         calls = (_draw(client, post, provider, account, service) for post in posts)
-        async with aclosing(as_they_come(calls)) as results:
+        async with aclosing(as_completed(calls)) as results:
             async for result in results:
                 if isinstance(result, BackendError):
                     failures.append(result)
@@ -100,26 +100,32 @@ class HuggingFace(Backend):
         """Close the connections of the running loop."""
         await self._clients.aclose()
 
-    def _account(self, model: Model) -> Account:
-        in_service(model)
-        return Account.of(self.config)
+    def _account(self, model: Model) -> Credentials:
+        require_available(model)
+        return Credentials.from_config(self.config)
 
 
 async def _draw(
-    client: "httpx2.AsyncClient", post: Post, provider: str, account: Account, service: Service
-) -> Drawn:
+    client: "httpx2.AsyncClient",
+    post: PreparedRequest,
+    provider: str,
+    account: Credentials,
+    service: Service,
+) -> Result:
     try:
-        return await draw(client, post, provider, f"{account.router}/{provider}", service)
+        return await send(client, post, provider, f"{account.router}/{provider}", service)
     except BackendError:
         raise
     except Exception as error:
         raise explain(error, service) from error
 
 
-def _receipt(call: Call, drawn: Sequence[Drawn], failures: Sequence[BackendError]) -> Receipt:
-    enough(drawn, failures)
+def _receipt(
+    call: ApiRequest, drawn: Sequence[Result], failures: Sequence[BackendError]
+) -> Receipt:
+    raise_if_incomplete(drawn, failures)
     return Receipt(
-        honoured=as_made(call.honoured, [one.picture for one in drawn], failures),
+        honoured=record_actual(call.honoured, [one.picture for one in drawn], failures),
         generate=max(one.generate for one in drawn),
         download=max(one.download for one in drawn),
     )

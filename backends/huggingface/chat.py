@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 from backends.base import Config, Ready
 from backends.chat import Chat, Reply, without_text
 from backends.errors import BackendError
-from backends.http.client import Clients
-from backends.huggingface.credentials import Account
+from backends.http.client import ClientPool
+from backends.huggingface.credentials import Credentials
 from backends.huggingface.errors import Service, explain, rejected
 from backends.readiness import readiness
 
@@ -28,18 +28,18 @@ class HuggingFaceChat(Chat):
         self, config: Config, *, transport: "httpx2.AsyncBaseTransport | None" = None
     ) -> None:
         super().__init__(config)
-        self._clients = Clients(config, transport)
+        self._clients = ClientPool(config, transport)
 
     def ready(self, server: str = "") -> Ready:
         """Say whether there is a token."""
-        return readiness(lambda: Account.of(self.config))
+        return readiness(lambda: Credentials.from_config(self.config))
 
     async def ask(self, model: str, instructions: str, text: str, *, server: str = "") -> Reply:
         """Send one chat completion."""
-        account = Account.of(self.config)
+        account = Credentials.from_config(self.config)
         service = Service(name=_NAME, model=model, token=account.token)
         try:
-            pool = await self._clients.here()
+            pool = await self._clients.get()
             # The package takes a third of a second to import: not on the loop.
             client = await asyncio.to_thread(_new_client, pool, account)
             answer = await client.chat_completion(
@@ -57,7 +57,7 @@ class HuggingFaceChat(Chat):
         await self._clients.aclose()
 
 
-def _new_client(pool: "httpx2.AsyncClient", account: Account) -> "AsyncInferenceClient":
+def _new_client(pool: "httpx2.AsyncClient", account: Credentials) -> "AsyncInferenceClient":
     from huggingface_hub import AsyncInferenceClient
 
     timeout: Any = pool.timeout

@@ -15,11 +15,11 @@ from backends.base import Picture
 from backends.errors import ServiceFault
 from backends.http.client import download
 from backends.http.errors import unanswered
-from backends.huggingface.credentials import ROUTER, Account
+from backends.huggingface.credentials import ROUTER, Credentials
 from backends.huggingface.errors import Service, rejected, without_picture
 from backends.huggingface.providers import DRAW, EDIT
-from backends.huggingface.request import Call
-from backends.huggingface.response import Waiting, is_result, understand
+from backends.huggingface.request import ApiRequest
+from backends.huggingface.response import Waiting, is_result, parse_response
 from backends.images.validation import check
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Post:
+class PreparedRequest:
     """One picture's request, ready to be sent."""
 
     url: str
@@ -37,7 +37,9 @@ class Post:
     seed: int | None
 
 
-def prepare(mapping: "InferenceProviderMapping", account: Account, call: Call) -> list[Post]:
+def prepare(
+    mapping: "InferenceProviderMapping", account: Credentials, call: ApiRequest
+) -> list[PreparedRequest]:
     """Return one request for each picture of `call`; slow at first, run it in a thread."""
     from huggingface_hub.inference import _providers as providers
     from huggingface_hub.inference._common import MimeBytes
@@ -57,7 +59,7 @@ def prepare(mapping: "InferenceProviderMapping", account: Account, call: Call) -
     if call.image is not None:
         inputs = MimeBytes(call.image[0], mime_type=call.image[1])
         parameters["prompt"] = call.prompt
-    posts: list[Post] = []
+    posts: list[PreparedRequest] = []
     for seed in call.seeds:
         prepared = helper.prepare_request(
             inputs=inputs,
@@ -67,7 +69,7 @@ def prepare(mapping: "InferenceProviderMapping", account: Account, call: Call) -
             api_key=account.token,
         )
         posts.append(
-            Post(
+            PreparedRequest(
                 url=account.router + prepared.url.removeprefix(ROUTER),
                 headers={**prepared.headers, "accept": "image/png"},
                 body=prepared.data or _body(prepared.json, call),
@@ -77,7 +79,7 @@ def prepare(mapping: "InferenceProviderMapping", account: Account, call: Call) -
     return posts
 
 
-def _body(words: Any, call: Call) -> bytes:
+def _body(words: Any, call: ApiRequest) -> bytes:
     image = words.get("image")
     if call.image and isinstance(image, str):
         # For WaveSpeed the package calls every picture a JPEG.
@@ -86,7 +88,7 @@ def _body(words: Any, call: Call) -> bytes:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Drawn:
+class Result:
     """A picture, and the seconds that drawing and fetching it took."""
 
     picture: Picture
@@ -94,9 +96,9 @@ class Drawn:
     download: float
 
 
-async def draw(
-    client: "httpx2.AsyncClient", post: Post, provider: str, root: str, service: Service
-) -> Drawn:
+async def send(
+    client: "httpx2.AsyncClient", post: PreparedRequest, provider: str, root: str, service: Service
+) -> Result:
     """Send `post` and return what comes of it; `root` is where the provider's paths begin.
 
     Raises:
@@ -111,7 +113,7 @@ async def draw(
         body = await response.aread()
     if response.status_code not in (200, 201, 202):
         raise rejected(response, body, service)
-    found = await asyncio.to_thread(understand, provider, body, service)
+    found = await asyncio.to_thread(parse_response, provider, body, service)
     path: str | None = None
     while isinstance(found, Waiting):
         path = found.path or path
@@ -123,13 +125,13 @@ async def draw(
         told = await _look(client, f"{root}{path}", post, service)
         answered = time.perf_counter()
         if told is not None:
-            found = await asyncio.to_thread(understand, provider, told, service, path)
+            found = await asyncio.to_thread(parse_response, provider, told, service, path)
     picture = found.picture
     if isinstance(picture, str):
         data = await download(client, picture)
         picture = await asyncio.to_thread(check, data)
     ended = time.perf_counter()
-    return Drawn(
+    return Result(
         picture=replace(picture, seed=post.seed if found.seed is None else found.seed),
         generate=answered - started if found.seconds is None else found.seconds,
         download=ended - answered,
@@ -137,7 +139,7 @@ async def draw(
 
 
 async def _look(
-    client: "httpx2.AsyncClient", url: str, post: Post, service: Service
+    client: "httpx2.AsyncClient", url: str, post: PreparedRequest, service: Service
 ) -> bytes | None:
     """Ask what became of a picture; None where that cannot be said now. Asking costs nothing."""
     import httpx2

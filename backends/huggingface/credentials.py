@@ -17,7 +17,7 @@ ROUTER = "https://router.huggingface.co"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Account:
+class Credentials:
     """Where requests go and who pays; read anew for each job, kept by nobody."""
 
     hub: str
@@ -25,7 +25,7 @@ class Account:
     token: str = field(repr=False)
 
     @classmethod
-    def of(cls, config: Config) -> "Account":
+    def from_config(cls, config: Config) -> "Credentials":
         """Read the account from the settings.
 
         Raises:
@@ -46,7 +46,7 @@ class Account:
         )
 
 
-async def accepted(client: "httpx2.AsyncClient", account: Account) -> str:
+async def check_key(client: "httpx2.AsyncClient", account: Credentials) -> str:
     """Return the sentence that says whose token it is.
 
     Raises:

@@ -19,7 +19,7 @@ from backends.errors import (
 )
 from backends.http.client import retry_after
 from backends.http.errors import failure, unanswered
-from backends.wording import sentence, when
+from backends.wording import retry_phrase, service_message
 
 if TYPE_CHECKING:
     import httpx2
@@ -54,7 +54,7 @@ def rejected(response: "httpx2.Response", body: bytes, service: Service) -> Back
     status = response.status_code
     said = _said(response.headers, body, _WORDS)
     kinds = _said(response.headers, body, _KINDS)
-    why = sentence(said, service.token)
+    why = service_message(said, service.token)
     match status:
         case 400 | 403 | 422 if _MODERATED.search(kinds):
             return declined(service)
@@ -78,7 +78,7 @@ def rejected(response: "httpx2.Response", body: bytes, service: Service) -> Back
         case 429:
             wait = _wait(response.headers)
             return RateLimited(
-                f"{service.name} takes no more requests for now. Try again {when(wait)}.",
+                f"{service.name} takes no more requests for now. Try again {retry_phrase(wait)}.",
                 retry_after=wait,
             )
         case 400 | 413 | 415 | 422:
@@ -104,7 +104,7 @@ def failed(said: str, service: Service) -> BackendError:
         refused = declined(service)
         refused.charged = None  # it may have been drawn
         return refused
-    why = sentence(said, service.token)
+    why = service_message(said, service.token)
     return ServiceFault(f"{service.name} could not finish the picture: {why}")
 
 

@@ -20,10 +20,10 @@ from backends.errors import (
     Unanswered,
 )
 from backends.http.errors import transport_failure
-from backends.huggingface.credentials import Account
+from backends.huggingface.credentials import Credentials
 from backends.huggingface.errors import Service, rejected
-from backends.huggingface.request import AUTO, NAMES, Call
-from backends.lazy_import import bring
+from backends.huggingface.request import AUTO, NAMES, ApiRequest
+from backends.lazy_import import import_once
 
 if TYPE_CHECKING:
     import httpx2
@@ -48,7 +48,7 @@ class Directory:
         self._known: dict[tuple[str, str], tuple[float, list[InferenceProviderMapping]]] = {}
 
     async def find(
-        self, client: "httpx2.AsyncClient", account: Account, model: Model, call: Call
+        self, client: "httpx2.AsyncClient", account: Credentials, model: Model, call: ApiRequest
     ) -> "InferenceProviderMapping":
         """Return who is to draw `call`: whom it wants, or the first of the account's own order.
 
@@ -67,12 +67,12 @@ class Directory:
 
 
 async def _listed(
-    client: "httpx2.AsyncClient", account: Account, model: Model
+    client: "httpx2.AsyncClient", account: Credentials, model: Model
 ) -> "list[InferenceProviderMapping]":
     import httpx2
 
     # The package takes a third of a second to import: not on the loop.
-    hub = await asyncio.to_thread(bring, "huggingface_hub.hf_api")
+    hub = await asyncio.to_thread(import_once, "huggingface_hub.hf_api")
     usual = client.timeout
     try:
         response = await client.get(
@@ -114,7 +114,7 @@ def _harmless(fault: BackendError) -> BackendError:
 
 
 def _chosen(
-    listed: "Sequence[InferenceProviderMapping]", model: Model, call: Call
+    listed: "Sequence[InferenceProviderMapping]", model: Model, call: ApiRequest
 ) -> "InferenceProviderMapping":
     drawers = [each for each in listed if each.task == DRAW and each.provider in NAMES]
     editors = [each for each in listed if each.task == EDIT and each.provider in EDITORS]

@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 from backends.base import Applied, Model, Request
 from backends.errors import BadInput
 from backends.fit import fit
-from backends.images.inputs import sendable
+from backends.images.inputs import as_upload
 
 NAMES: Mapping[str, str] = {
     "fal-ai": "Fal",
@@ -64,7 +64,7 @@ class Options:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Call:
+class ApiRequest:
     """One job in the words of the package; each of `seeds` is one picture, None: any seed.
 
     `image` is what to start from: bytes and a media type.
@@ -79,7 +79,7 @@ class Call:
     honoured: Mapping[str, Applied]
 
 
-def new_call(model: Model, request: Request) -> Call:
+def build_request(model: Model, request: Request) -> ApiRequest:
     """Put `request` into the words that all providers share; slow where there is a start picture.
 
     Raises:
@@ -99,13 +99,13 @@ def new_call(model: Model, request: Request) -> Call:
         honoured["seed"] = Applied(request.seed, first)
     width, height, image = asked.width, asked.height, None
     if asked.image is not None:
-        _, data, media_type = sendable(asked.image)
+        _, data, media_type = as_upload(asked.image)
         image = (data, media_type)
     if image is not None and request.width is None and request.height is None:
         # A changed picture has the size of what it was made from, as the provider sees it.
         width = height = None
         honoured["size"] = Applied(None, None)
-    return Call(
+    return ApiRequest(
         prompt=asked.prompt,
         image=image,
         parameters={
@@ -122,7 +122,7 @@ def new_call(model: Model, request: Request) -> Call:
     )
 
 
-def addressed(call: Call, provider: str, provider_id: str) -> Call:
+def addressed(call: ApiRequest, provider: str, provider_id: str) -> ApiRequest:
     """Return `call` as `provider` takes it, with what it ignores in `honoured`."""
     parameters, honoured = dict(call.parameters), dict(call.honoured)
     ignored = _IGNORED.get(provider, frozenset())
@@ -133,7 +133,7 @@ def addressed(call: Call, provider: str, provider_id: str) -> Call:
             words = name.replace("_", " ").replace("num inference ", "")
             note = before.note or f"{words} ignored: {NAMES[provider]} takes none"
             honoured[name] = Applied(before.requested, None, note)
-    words = drawing if call.image is None else editing
+    words = text_to_image_parameters if call.image is None else image_to_image_parameters
     parameters = words(parameters, provider, provider_id)
     before = honoured.get("provider", Applied(call.provider, None))
     honoured["provider"] = replace(before, used=provider)
@@ -175,7 +175,9 @@ _SHAPES = ("1:1", "16:9", "21:9", "3:2", "2:3", "4:5", "5:4", "9:16", "9:21")
 _SHAPED = "black-forest-labs/"
 
 
-def drawing(parameters: Parameters, provider: str, provider_id: str) -> dict[str, Any]:
+def text_to_image_parameters(
+    parameters: Parameters, provider: str, provider_id: str
+) -> dict[str, Any]:
     """Return `parameters` as `provider` knows them where it draws from text."""
     words = dict(parameters)
     if provider == "replicate" and provider_id.startswith(_SHAPED):
@@ -186,7 +188,9 @@ def drawing(parameters: Parameters, provider: str, provider_id: str) -> dict[str
     return words
 
 
-def editing(parameters: Parameters, provider: str, provider_id: str) -> dict[str, Any]:
+def image_to_image_parameters(
+    parameters: Parameters, provider: str, provider_id: str
+) -> dict[str, Any]:
     """Return `parameters` as `provider` knows them where it starts from a picture.
 
     Without a size each provider keeps to the picture's own, so none is sent then.

@@ -18,7 +18,8 @@ from backends.base import Picture
 from backends.errors import BackendError
 from backends.huggingface.errors import Service, declined, failed, without_picture
 from backends.images.validation import check
-from backends.openai.response import mapping, read
+from backends.openai.response import mapping
+from backends.openai.response import parse_response as parse_openai
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,7 +42,9 @@ class Waiting:
 Reading: TypeAlias = Found | Waiting
 
 
-def understand(provider: str, body: bytes, service: Service, asked: str | None = None) -> Reading:
+def parse_response(
+    provider: str, body: bytes, service: Service, asked: str | None = None
+) -> Reading:
     """Read an answer of `provider`; large ones take a while, run it in a thread.
 
     `asked` is the path of a question what became of it.
@@ -54,7 +57,7 @@ def understand(provider: str, body: bytes, service: Service, asked: str | None =
         case "hf-inference":
             return Found(picture=check(body))
         case "nscale" | "together":
-            return Found(picture=read(body).pictures[0])
+            return Found(picture=parse_openai(body).pictures[0])
         case "fal-ai":
             answer = mapping(json.loads(body))
             return _queued(answer, asked) or _fal(answer, service)

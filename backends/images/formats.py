@@ -9,7 +9,7 @@ _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD9)})
 
 
-class Broken(Exception):
+class MalformedImage(Exception):
     """The header does not say how large the picture is, or it is cut short."""
 
 
@@ -27,13 +27,13 @@ class Format:
         try:
             return self._size(data)
         except (struct.error, IndexError) as error:
-            raise Broken from error
+            raise MalformedImage from error
 
     def whole(self, data: bytes) -> bool:
         """Say whether nothing is missing or, as far as checksums tell, damaged."""
         try:
             return self._whole(data)
-        except (struct.error, IndexError, Broken):
+        except (struct.error, IndexError, MalformedImage):
             return False
 
 
@@ -52,7 +52,7 @@ def format_of(data: bytes) -> Format | None:
 
 def _png_size(data: bytes) -> tuple[int, int]:
     if data[12:16] != b"IHDR":
-        raise Broken
+        raise MalformedImage
     return struct.unpack_from(">II", data, 16)
 
 
@@ -76,7 +76,7 @@ def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
     at = 2
     while True:
         if data[at] != 0xFF:
-            raise Broken
+            raise MalformedImage
         while data[at] == 0xFF:  # any number of fill bytes may lead a marker
             at += 1
         marker, at = data[at], at + 1
@@ -92,7 +92,7 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
             return width, height
         if marker in (0xD9, 0xDA):
             break
-    raise Broken
+    raise MalformedImage
 
 
 def _jpeg_whole(data: bytes) -> bool:
@@ -113,7 +113,7 @@ def _webp_size(data: bytes) -> tuple[int, int]:
             width, height = struct.unpack_from("<HH", data, 26)
             return width & 0x3FFF, height & 0x3FFF
         case _:
-            raise Broken
+            raise MalformedImage
 
 
 def _webp_whole(data: bytes) -> bool:

@@ -28,7 +28,7 @@ _FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 _DAMAGED: Final = (OSError, ValueError, SyntaxError, EOFError, MemoryError)
 
 
-def start(data: bytes, width: int, height: int) -> bytes:
+def prepare_init_image(data: bytes, width: int, height: int) -> bytes:
     """Return the picture to start from as a PNG of width x height, cropped to that shape.
 
     Slow: call it in a thread.
@@ -36,13 +36,13 @@ def start(data: bytes, width: int, height: int) -> bytes:
     Raises:
         BadInput: as `read` does.
     """
-    picture = read(data, START)
+    picture = read_image(data, START)
     if picture.size != (width, height):
         picture = ImageOps.fit(picture, (width, height), Image.Resampling.LANCZOS)
     return encoding.encode(picture)
 
 
-def read(data: bytes, name: str = CONTROL) -> Image.Image:
+def read_image(data: bytes, name: str = CONTROL) -> Image.Image:
     """Return the picture in `data`: upright, its first frame, laid on white, as RGB.
 
     `name` is what the sentences call it.
@@ -58,7 +58,7 @@ def read(data: bytes, name: str = CONTROL) -> Image.Image:
         raise _damaged(name) from error
 
 
-def upright(data: bytes, name: str = START) -> bytes:
+def apply_orientation(data: bytes, name: str = START) -> bytes:
     """Return the file as it came, or turned as its EXIF says, in its own format.
 
     Not everybody who is sent a photo looks at what the camera noted about it. Slow where it is
@@ -155,7 +155,7 @@ def _too_large(name: str, width: int | None = None, height: int | None = None) -
 _NAMES = {"image/png": "start.png", "image/jpeg": "start.jpg", "image/webp": "start.webp"}
 
 
-def sendable(data: bytes) -> tuple[str, bytes, str]:
+def as_upload(data: bytes) -> tuple[str, bytes, str]:
     """Return a file's name, its bytes and its media type; slow, call it in a thread.
 
     PNG, JPEG and WebP stay as they are, unless their EXIF says that they lie on their side or are
@@ -171,8 +171,8 @@ def sendable(data: bytes) -> tuple[str, bytes, str]:
     except ServiceFault:
         media_type = ""
     if media_type in _NAMES:
-        return _NAMES[media_type], inputs.upright(data), media_type
-    return "start.png", encoding.encode(inputs.read(data, inputs.START)), "image/png"
+        return _NAMES[media_type], inputs.apply_orientation(data), media_type
+    return "start.png", encoding.encode(inputs.read_image(data, inputs.START)), "image/png"
 
 
 MOST_SIDE = 2048
@@ -187,7 +187,7 @@ def upright_png(data: bytes) -> bytes:
     """
     from backends.images import encoding, inputs
 
-    picture = inputs.read(data)
+    picture = inputs.read_image(data)
     picture.thumbnail((MOST_SIDE, MOST_SIDE))
     return encoding.encode(picture)
 

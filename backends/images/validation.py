@@ -14,7 +14,7 @@ import io
 
 from backends.base import Picture
 from backends.errors import ServiceFault
-from backends.images.formats import Broken, Format, format_of
+from backends.images.formats import Format, MalformedImage, format_of
 
 MOST_PIXELS = 64_000_000
 MOST_BYTES = 100_000_000
@@ -51,7 +51,7 @@ def dimensions(data: bytes) -> tuple[int, int, str]:
     form = _format(data)
     try:
         width, height = form.size(data)
-    except Broken as error:
+    except MalformedImage as error:
         raise _incomplete(form) from error
     if width < 1 or height < 1:
         raise ServiceFault(f"The service sent a {form.name} picture without pixels. Try again.")

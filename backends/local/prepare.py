@@ -124,7 +124,7 @@ async def _start(request: Request) -> Start | None:
     if request.image is None:
         return None
     size = (request.width or 512, request.height or 512)
-    picture = await asyncio.to_thread(inputs.start, request.image, *size)
+    picture = await asyncio.to_thread(inputs.prepare_init_image, request.image, *size)
     return Start(picture=picture, strength=request.strength or STRENGTH)
 
 

@@ -34,16 +34,16 @@ from backends.base import (
     Sending,
 )
 from backends.errors import BackendError, MissingKey, ServiceFault
-from backends.http.client import Clients, download
+from backends.http.client import ClientPool, download
 from backends.images.previews import Previews
 from backends.images.validation import check
-from backends.midjourney.credentials import Account, Waits, grid_price
-from backends.midjourney.discord_client import accepted
+from backends.midjourney.credentials import Credentials, Waits, grid_price
+from backends.midjourney.discord_client import check_bot
 from backends.midjourney.errors import lost, silent, stopped, unbrought
-from backends.midjourney.listener import ByHand, Ears, Listeners
-from backends.midjourney.matching import Handed, Job, Lost, News
-from backends.midjourney.messages import Kind, Sighting
-from backends.midjourney.request import Command, Options, new_command
+from backends.midjourney.listener import GridSource, Listeners, ManualSource
+from backends.midjourney.matching import Job, Lost, News, UploadedGrid
+from backends.midjourney.messages import Kind, Update
+from backends.midjourney.request import Command, Options, build_command
 from backends.midjourney.response import honoured, split_grid
 
 if TYPE_CHECKING:
@@ -76,14 +76,14 @@ class Midjourney(Backend):
         self, config: Config, *, transport: "httpx2.AsyncBaseTransport | None" = None
     ) -> None:
         super().__init__(config)
-        self._clients = Clients(config, transport)
+        self._clients = ClientPool(config, transport)
         self._listeners = Listeners(config)
         self._previews = Previews()
 
     def ready(self, model: Model) -> Ready:
         """Say whether there is a bot and a channel, or somebody who brings the grid instead."""
         try:
-            account = Account.find(self.config)
+            account = Credentials.find(self.config)
         except MissingKey as error:
             return Ready(Readiness.NEEDS_KEY, str(error))
         except BackendError as error:
@@ -92,7 +92,7 @@ class Midjourney(Backend):
 
     async def check(self, server: str = "") -> str:
         """Let the bot say who it is and look at its channel, without listening."""
-        return await accepted(Account.of(self.config))
+        return await check_bot(Credentials.from_config(self.config))
 
     def lane(self, model: Model) -> Lane:
         """One lane for all models: they draw on one subscription."""
@@ -100,9 +100,9 @@ class Midjourney(Backend):
 
     async def generate(self, model: Model, request: Request) -> AsyncGenerator[Event, None]:
         """Show the command, then follow what becomes of it."""
-        account, waits = Account.find(self.config), Waits.of(self.config)
-        command = new_command(model, request)
-        ears: Ears = ByHand()
+        account, waits = Credentials.find(self.config), Waits.from_config(self.config)
+        command = build_command(model, request)
+        ears: GridSource = ManualSource()
         if account is not None:
             yield Queued(message="Connecting to Discord")
             ears = await self._listeners.here(account)
@@ -112,12 +112,12 @@ class Midjourney(Backend):
             yield Queued(message=asked, command=command.text, take=job.hand)
             while True:
                 match await self._next(ears, job, account, waits):
-                    case Handed() | Sighting(kind=Kind.GRID) as grid:
+                    case UploadedGrid() | Update(kind=Kind.GRID) as grid:
                         break
-                    case Sighting(kind=Kind.PROGRESS) as news:
+                    case Update(kind=Kind.PROGRESS) as news:
                         preview = await self._look(job, news)
                         yield Progress(step=news.percent, steps=100, preview=preview)
-                    case Sighting():
+                    case Update():
                         yield Queued(message="In Midjourney's queue")
                     case _:
                         continue
@@ -132,7 +132,9 @@ class Midjourney(Backend):
         self._previews.close()
         await self._clients.aclose()
 
-    async def _next(self, ears: Ears, job: Job, account: Account | None, waits: Waits) -> News:
+    async def _next(
+        self, ears: GridSource, job: Job, account: Credentials | None, waits: Waits
+    ) -> News:
         """Return the next news, or raise what ends the job without pictures."""
         if account is None:
             if (brought := await ears.next(job, waits.paste + waits.done)) is None:
@@ -145,33 +147,33 @@ class Midjourney(Backend):
                 raise silent(job, waits)
             case Lost(error=error):
                 raise lost(error, account) from error
-            case Sighting(error=BackendError() as error):
+            case Update(error=BackendError() as error):
                 raise error
-            case Sighting(kind=Kind.STOPPED):
+            case Update(kind=Kind.STOPPED):
                 raise stopped()
             case _:
                 return news
 
-    async def _look(self, job: Job, sighting: Sighting) -> Preview | None:
+    async def _look(self, job: Job, sighting: Update) -> Preview | None:
         """Return a look at the unfinished grid, unless there is newer news already."""
         if sighting.post.picture is None or not job.news.empty():
             return None
         try:
             async with asyncio.timeout(MOST_LOOKING):
-                data = await download(await self._clients.here(), sighting.post.picture)
+                data = await download(await self._clients.get(), sighting.post.picture)
         except (BackendError, TimeoutError):  # its address is gone as soon as the next one is there
             return None
         return await self._previews.make(lambda body: body, data)
 
     async def _deliver(
         self,
-        grid: Sighting | Handed,
+        grid: Update | UploadedGrid,
         began: datetime.datetime | None,
         command: Command,
         model: Model,
     ) -> AsyncGenerator[Picture | Receipt, None]:
         started = time.perf_counter()
-        sighting = grid if isinstance(grid, Sighting) else None
+        sighting = grid if isinstance(grid, Update) else None
         # At once: the addresses of Discord's attachments expire.
         data = await self._fetch(grid)
         fetching = time.perf_counter() - started if sighting else None
@@ -188,10 +190,10 @@ class Midjourney(Backend):
             download=fetching,
         )
 
-    async def _fetch(self, grid: Sighting | Handed) -> bytes:
-        if isinstance(grid, Handed):
+    async def _fetch(self, grid: Update | UploadedGrid) -> bytes:
+        if isinstance(grid, UploadedGrid):
             return grid.data
-        return await download(await self._clients.here(), grid.post.picture or "")
+        return await download(await self._clients.get(), grid.post.picture or "")
 
 
 def _parts(grid: Picture) -> list[Picture]:

@@ -7,13 +7,13 @@ from typing import Self
 
 from backends.base import Config, Model
 from backends.errors import MissingKey, NotReady, WrongKey
-from backends.settings import address, positive, setting
+from backends.settings import address, positive_number, setting
 
 HOME = "https://discord.com/api/v10"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Account:
+class Credentials:
     """Which bot listens in which channel; read anew for each job."""
 
     token: str = field(repr=False)
@@ -29,10 +29,10 @@ class Account:
         """
         names = ("DISCORD_BOT_TOKEN", "MIDJOURNEY_CHANNEL")
         bare = not any(setting(config, name) for name in names)
-        return None if bare and config.attended else cls.of(config)
+        return None if bare and config.attended else cls.from_config(config)
 
     @classmethod
-    def of(cls, config: Config) -> Self:
+    def from_config(cls, config: Config) -> Self:
         """Read the account from the settings.
 
         Raises:
@@ -64,11 +64,11 @@ class Waits:
     done: float = 600.0
 
     @classmethod
-    def of(cls, config: Config) -> Self:
+    def from_config(cls, config: Config) -> Self:
         """Read the waits from the settings; what makes no sense is ignored."""
         usual = cls()
-        paste = positive(config, "MIDJOURNEY_PASTE_SECONDS")
-        done = positive(config, "MIDJOURNEY_DONE_SECONDS")
+        paste = positive_number(config, "MIDJOURNEY_PASTE_SECONDS")
+        done = positive_number(config, "MIDJOURNEY_DONE_SECONDS")
         return cls(
             paste=usual.paste if paste is None else float(paste),
             done=usual.done if done is None else float(done),
@@ -77,5 +77,5 @@ class Waits:
 
 def grid_price(model: Model, config: Config) -> Decimal | None:
     """Return what a grid costs in USD: MIDJOURNEY_GRID_USD, else as the catalogue says."""
-    own = positive(config, "MIDJOURNEY_GRID_USD", zero=True)
+    own = positive_number(config, "MIDJOURNEY_GRID_USD", zero=True)
     return model.price.per_image if own is None else own

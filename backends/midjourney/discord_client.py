@@ -10,11 +10,11 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Itera
 from typing import TYPE_CHECKING
 
 from backends.errors import Forbidden
-from backends.lazy_import import bring
+from backends.lazy_import import import_once
 from backends.midjourney import discord_client
-from backends.midjourney.credentials import Account
+from backends.midjourney.credentials import Credentials
 from backends.midjourney.errors import explain, no_channel
-from backends.midjourney.messages import BOTS, Post
+from backends.midjourney.messages import BOTS, Message
 
 if TYPE_CHECKING:
     import discord
@@ -26,7 +26,7 @@ MOST_HISTORY = 500
 
 
 def new_client(
-    account: Account,
+    account: Credentials,
     *,
     connected: Callable[[], Awaitable[None]],
     heard: Callable[["discord.Message"], None],
@@ -78,7 +78,7 @@ def new_client(
     return client
 
 
-async def newest_message(client: "discord.Client", account: Account) -> int:
+async def newest_message(client: "discord.Client", account: Credentials) -> int:
     """Return the id of the latest message in the channel, 0 where it is empty.
 
     Raises:
@@ -108,7 +108,7 @@ async def find_gateway(client: "discord.Client") -> None:
 
 
 async def history(
-    client: "discord.Client", account: Account, after: int
+    client: "discord.Client", account: Credentials, after: int
 ) -> AsyncGenerator["discord.Message", None]:
     """Yield the channel's messages that are newer than the message `after`, oldest first."""
     import discord
@@ -120,14 +120,14 @@ async def history(
         yield message
 
 
-def post_of(message: "discord.Message") -> Post | None:
+def message_of(message: "discord.Message") -> Message | None:
     """Return what the message says, None where Midjourney has not written it."""
     if message.author.id not in BOTS:
         return None
     embeds = message.embeds
     notice = [text for embed in embeds for text in (embed.title, embed.description) if text]
     colours = [embed.colour.value for embed in embeds if embed.colour is not None]
-    return Post(
+    return Message(
         id=message.id,
         created=message.created_at,
         at=message.edited_at or message.created_at,
@@ -150,14 +150,14 @@ def _buttons(components: Iterable[object]) -> Iterator[str]:
         yield from _buttons(getattr(component, "children", ()))
 
 
-async def accepted(account: Account) -> str:
+async def check_bot(account: Credentials) -> str:
     """Return the sentence that says who the bot is.
 
     Raises:
         BackendError: the token is not accepted, the channel not seen, or nobody answers.
     """
     try:
-        await asyncio.to_thread(bring, "discord")
+        await asyncio.to_thread(import_once, "discord")
         client = discord_client.new_client(
             account, connected=_nothing, heard=lambda _: None, removed=lambda _: None
         )

@@ -15,10 +15,10 @@ from backends.errors import (
     WrongKey,
 )
 from backends.http.client import retry_after
-from backends.http.errors import place
-from backends.midjourney.credentials import Account, Waits
+from backends.http.errors import host_of
+from backends.midjourney.credentials import Credentials, Waits
 from backends.midjourney.matching import Job
-from backends.wording import sentence, when
+from backends.wording import retry_phrase, service_message
 
 if TYPE_CHECKING:
     import discord
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _BAD_TOKEN = 4004
 
 
-def explain(error: BaseException, account: Account) -> BackendError:
+def explain(error: BaseException, account: Credentials) -> BackendError:
     """Return what keeps the bot from listening.
 
     The sentences leave open whether a command was pasted: one may be on the card by then.
@@ -56,18 +56,19 @@ def explain(error: BaseException, account: Account) -> BackendError:
             return _answered(error, account)
         case TimeoutError():
             return TimedOut(
-                f"No connection to Discord ({place(account.base)}) in time. Check the internet "
+                f"No connection to Discord ({host_of(account.base)}) in time. Check the internet "
                 "connection."
             )
         case aiohttp.ClientError() | OSError():
             return Unreachable(
-                f"No connection to Discord ({place(account.base)}). Check the internet connection."
+                f"No connection to Discord ({host_of(account.base)}). "
+                "Check the internet connection."
             )
         case _:
             return _senseless(error, account)
 
 
-def no_channel(account: Account) -> Forbidden:
+def no_channel(account: Credentials) -> Forbidden:
     """The channel is not there for the bot."""
     return Forbidden(
         f"The bot cannot see the channel {account.channel}. Invite it to the server with View "
@@ -75,7 +76,7 @@ def no_channel(account: Account) -> Forbidden:
     )
 
 
-def lost(error: BaseException, account: Account) -> Unanswered:
+def lost(error: BaseException, account: Credentials) -> Unanswered:
     """The bot stopped listening while a command was on the card."""
     return Unanswered(
         f"The bot no longer hears Discord. {explain(error, account)} If the command was pasted, "
@@ -117,7 +118,7 @@ def stopped() -> ServiceFault:
     )
 
 
-def _answered(error: "discord.HTTPException", account: Account) -> BackendError:
+def _answered(error: "discord.HTTPException", account: Credentials) -> BackendError:
     if error.status == 429:
         # aiohttp's answers and requests's differ in type, not in their headers.
         headers: Mapping[str, Any] = error.response.headers
@@ -126,18 +127,18 @@ def _answered(error: "discord.HTTPException", account: Account) -> BackendError:
         return ServiceFault(
             f"Discord is overloaded or down ({error.status}). Try again later.", charged=False
         )
-    said = sentence(error.text, account.token)
+    said = service_message(error.text, account.token)
     return ServiceFault(f"Discord turned the bot away ({error.status}): {said}", charged=False)
 
 
-def _senseless(error: BaseException, account: Account) -> BackendError:
+def _senseless(error: BaseException, account: Credentials) -> BackendError:
     # discord.py trips over its own missing connection where the first one cannot be made.
     if isinstance(error, AttributeError) and error.__context__ is not None:
         return explain(error.__context__, account)
     if isinstance(error, ImportError):
         return MissingPackage("Midjourney needs discord.py: `pip install discord.py`.")
     return ServiceFault(
-        f"Discord ({place(account.base)}) sent an answer that makes no sense "
+        f"Discord ({host_of(account.base)}) sent an answer that makes no sense "
         f"({type(error).__name__}). Try again later.",
         charged=False,
     )
@@ -145,7 +146,7 @@ def _senseless(error: BaseException, account: Account) -> BackendError:
 
 def _busy(wait: float | None) -> RateLimited:
     return RateLimited(
-        f"Discord takes no more requests from this bot for now. Try again {when(wait)}.",
+        f"Discord takes no more requests from this bot for now. Try again {retry_phrase(wait)}.",
         retry_after=wait,
     )
 

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Protocol
 from weakref import WeakKeyDictionary
 
 from backends.base import Config
-from backends.http.client import Patience
-from backends.lazy_import import bring
+from backends.http.client import Timeouts
+from backends.lazy_import import import_once
 from backends.midjourney import discord_client
-from backends.midjourney.credentials import Account
+from backends.midjourney.credentials import Credentials
 from backends.midjourney.errors import explain
-from backends.midjourney.matching import Board, Job, Lost, News
+from backends.midjourney.matching import Job, JobMatcher, Lost, News
 from backends.midjourney.request import Command
 
 if TYPE_CHECKING:
@@ -39,11 +39,11 @@ class Listeners:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Account, Listener]] = (
+        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Credentials, Listener]] = (
             WeakKeyDictionary()
         )
 
-    async def here(self, account: Account) -> "Listener":
+    async def here(self, account: Credentials) -> "Listener":
         """Return the running loop's listener once it hears the channel.
 
         Raises:
@@ -55,7 +55,7 @@ class Listeners:
                 del listeners[other]
                 await listener.aclose()
         if account not in listeners:
-            limit = min(Patience.of(self._config).answer, MOST_CONNECTING)
+            limit = min(Timeouts.from_config(self._config).answer, MOST_CONNECTING)
             listeners[account] = Listener(account, limit)
         listener = listeners[account]
         await listener.ready()
@@ -70,10 +70,10 @@ class Listeners:
 class Listener:
     """Connects as soon as it is made; `limit` is the seconds for connecting and for a history."""
 
-    def __init__(self, account: Account, limit: float) -> None:
+    def __init__(self, account: Credentials, limit: float) -> None:
         self._account = account
         self._limit = limit
-        self._board = Board()
+        self._board = JobMatcher()
         self._client: discord.Client | None = None
         self._end: Exception | None = None
         self._hears: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -130,7 +130,7 @@ class Listener:
 
     async def _listen(self) -> None:
         try:
-            discord = await asyncio.to_thread(bring, "discord")
+            discord = await asyncio.to_thread(import_once, "discord")
             client = self._client = discord_client.new_client(
                 self._account,
                 connected=self._connected,
@@ -186,7 +186,7 @@ class Listener:
 
     def _heard(self, message: "discord.Message") -> None:
         self._board.newest = max(self._board.newest, message.id)
-        if post := discord_client.post_of(message):
+        if post := discord_client.message_of(message):
             self._board.place(post)
 
     async def _look_back(self) -> None:
@@ -203,7 +203,7 @@ class Listener:
             log.warning("The channel's history could not be read (%s).", type(error).__name__)
 
 
-class Ears(Protocol):
+class GridSource(Protocol):
     """What hears of a command's pictures."""
 
     def waiting(self, command: Command) -> AbstractContextManager[Job]:
@@ -215,7 +215,7 @@ class Ears(Protocol):
         ...
 
 
-class ByHand:
+class ManualSource:
     """Hears of nothing but what the person brings."""
 
     @contextmanager

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from backends.midjourney.messages import Kind, Post, Sighting, read
+from backends.midjourney.messages import Kind, Message, Update, parse_message
 from backends.midjourney.request import Command, words
 
 _LAST = 1000
@@ -28,7 +28,7 @@ class Removed:
 
 
 @dataclass(frozen=True, slots=True)
-class Handed:
+class UploadedGrid:
     """The person brought the grid."""
 
     data: bytes = field(repr=False)
@@ -41,7 +41,7 @@ class Lost:
     error: Exception
 
 
-News: TypeAlias = Sighting | Removed | Handed | Lost
+News: TypeAlias = Update | Removed | UploadedGrid | Lost
 
 
 class Job:
@@ -66,7 +66,7 @@ class Job:
         """Whether Midjourney has taken the command."""
         return self._stage >= 0
 
-    def take(self, sighting: Sighting) -> None:
+    def take(self, sighting: Update) -> None:
         """Hear of it; the same or something older, as a look back brings it, is no news."""
         self.posts.add(sighting.post.id)
         self.number = self.number or sighting.job
@@ -79,7 +79,7 @@ class Job:
     def hand(self, data: bytes) -> None:
         """Take the grid from the person."""
         self._stage = _LAST
-        self.news.put_nowait(Handed(data))
+        self.news.put_nowait(UploadedGrid(data))
 
     def lose(self, post: int) -> None:
         """Hear that one of its messages was removed."""
@@ -88,7 +88,7 @@ class Job:
             self.news.put_nowait(Removed())
 
 
-class Board:
+class JobMatcher:
     """All jobs that wait in one channel; `newest` is the latest message that was seen there."""
 
     def __init__(self) -> None:
@@ -106,9 +106,9 @@ class Board:
         finally:
             self.jobs.remove(job)
 
-    def place(self, post: Post) -> None:
+    def place(self, post: Message) -> None:
         """Give a new or changed message to the job that it belongs to."""
-        sighting = read(post)
+        sighting = parse_message(post)
         job = self._owner(sighting) if sighting.kind is not Kind.OTHER else None
         if sighting.kind is Kind.GRID:
             self._grids.add(post.id)
@@ -125,7 +125,7 @@ class Board:
         for job in self.jobs:
             job.news.put_nowait(Lost(error))
 
-    def _owner(self, sighting: Sighting) -> Job | None:
+    def _owner(self, sighting: Update) -> Job | None:
         found = [job for job in self.jobs if self._may_be(sighting, job)]
         for job in found:
             if sighting.post.id in job.posts or (sighting.job and sighting.job == job.number):
@@ -133,13 +133,13 @@ class Board:
         found = [job for job in found if _fits(sighting, job)]
         return min(found, key=lambda job: _distance(sighting, job), default=None)
 
-    def _may_be(self, sighting: Sighting, job: Job) -> bool:
+    def _may_be(self, sighting: Update, job: Job) -> bool:
         parent = sighting.post.parent
         later = parent is None or (parent > job.after and parent not in self._grids)
         return not sighting.derived and sighting.post.id > job.after and later
 
 
-def _fits(sighting: Sighting, job: Job) -> bool:
+def _fits(sighting: Update, job: Job) -> bool:
     if job.posts and sighting.kind is Kind.QUEUED:
         return False  # the command was pasted once more
     if job.number and sighting.job and job.number != sighting.job:
@@ -149,12 +149,12 @@ def _fits(sighting: Sighting, job: Job) -> bool:
     return _same_words(sighting, job)
 
 
-def _distance(sighting: Sighting, job: Job) -> tuple[bool, bool, bool]:
+def _distance(sighting: Update, job: Job) -> tuple[bool, bool, bool]:
     """How unlike they are, for jobs that share a seed; of equals the oldest is taken."""
     version = job.command.version in sighting.post.content
     return (not _same_words(sighting, job), not version, not job.posts)
 
 
-def _same_words(sighting: Sighting, job: Job) -> bool:
+def _same_words(sighting: Update, job: Job) -> bool:
     theirs = words(sighting.prompt or "")
     return theirs != "" and theirs == words(job.command.prompt)

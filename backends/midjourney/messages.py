@@ -25,7 +25,7 @@ from backends.errors import (
     Refused,
     ServiceFault,
 )
-from backends.http.client import reason
+from backends.http.client import redact
 
 BOTS = frozenset({936929561302675456, 1022952195194359889})
 """The user ids of Midjourney's bot and of its Niji bot."""
@@ -53,7 +53,7 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Post:
+class Message:
     """One message of Midjourney's, as far as it matters here.
 
     `created` and `at`, its last change, are by Discord's clock. `notice` is what its embeds say,
@@ -74,10 +74,10 @@ class Post:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Sighting:
+class Update:
     """What a post says about a job; `job` is Midjourney's own id of it."""
 
-    post: Post
+    post: Message
     kind: Kind
     prompt: str | None = None
     percent: int = 0
@@ -88,16 +88,16 @@ class Sighting:
     error: BackendError | None = None
 
 
-def read(post: Post) -> Sighting:
+def parse_message(post: Message) -> Update:
     """Return what `post` says."""
     found = _PROMPT.search(post.content)
     head = post.content[: found.start()] if found else ""
     tail = found["tail"] if found else ""
     said = post.notice or ("" if found else post.content)
-    error = None if _finished(post) else verdict(said, red=post.colour == RED)
+    error = None if _finished(post) else classify_refusal(said, red=post.colour == RED)
     seed = _SEED.search(f"{post.content}\n{post.notice}\n{post.quoted}")
     mode = _MODE.search(tail)
-    return Sighting(
+    return Update(
         post=post,
         kind=_kind(post, tail if found else None, said, error),
         prompt=found["prompt"] if found else None,
@@ -110,7 +110,7 @@ def read(post: Post) -> Sighting:
     )
 
 
-def _kind(post: Post, tail: str | None, said: str, error: BackendError | None) -> Kind:
+def _kind(post: Message, tail: str | None, said: str, error: BackendError | None) -> Kind:
     if error is not None:
         return Kind.DECLINED
     if tail is None:
@@ -124,7 +124,7 @@ def _kind(post: Post, tail: str | None, said: str, error: BackendError | None) -
     return Kind.STOPPED if "(Stopped)" in tail else Kind.OTHER
 
 
-def _finished(post: Post) -> bool:
+def _finished(post: Message) -> bool:
     return post.picture is not None and any(each.startswith(_FINISHED) for each in post.buttons)
 
 
@@ -133,7 +133,7 @@ def _percent(tail: str) -> int:
     return min(int(found[1]), 100) if found else 0
 
 
-def _job(post: Post, tail: str) -> str | None:
+def _job(post: Message, tail: str) -> str | None:
     found = next(filter(None, map(_JOB.search, (*post.buttons, tail))), None)
     return found[0] if found else None
 
@@ -194,7 +194,7 @@ RULES = (
 _ANY_NO = Rule(_words(""), ServiceFault, "Midjourney did not draw this: {reason} Look in Discord.")
 
 
-def verdict(said: str, *, red: bool) -> BackendError | None:
+def classify_refusal(said: str, *, red: bool) -> BackendError | None:
     """Return what Midjourney says no to; None where it does not say no.
 
     `said` is the text of an embed, or of a message that repeats no prompt.
@@ -204,6 +204,6 @@ def verdict(said: str, *, red: bool) -> BackendError | None:
     rule = next((rule for rule in RULES if rule.words.search(said)), _ANY_NO if red else None)
     if rule is None:
         return None
-    why = reason(said)
+    why = redact(said)
     why = why if why.endswith((".", "!", "?", "…")) else f"{why}."
     return rule.kind(rule.sentence.format(reason=why))

@@ -56,7 +56,7 @@ class Command:
     honoured: dict[str, Applied]
 
 
-def new_command(model: Model, request: Request) -> Command:
+def build_command(model: Model, request: Request) -> Command:
     """Put `request` into the words of `/imagine`.
 
     A seed is always named: Midjourney repeats it in its answers, which is how they are found.

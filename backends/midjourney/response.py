@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from backends.base import Applied, Picture
 from backends.errors import ServiceFault
 from backends.images.validation import dimensions
-from backends.midjourney.messages import Sighting
+from backends.midjourney.messages import Update
 from backends.midjourney.request import Command, words
 
 if TYPE_CHECKING:
@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 GRID = 4
 
 
-def honoured(
-    command: Command, grid: Sighting | None, parts: Sequence[Picture]
-) -> dict[str, Applied]:
+def honoured(command: Command, grid: Update | None, parts: Sequence[Picture]) -> dict[str, Applied]:
     """Correct what was asked by what came.
 
     `grid` is None where a person brought it, `parts` is empty where it could not be cut.
@@ -48,7 +46,7 @@ def honoured(
     return found
 
 
-def _seed(command: Command, grid: Sighting | None) -> Applied:
+def _seed(command: Command, grid: Update | None) -> Applied:
     asked = command.asked.seed
     if grid is None:
         return Applied(asked, None, "seed unknown: the grid was brought by hand")

@@ -33,16 +33,16 @@ from backends.base import (
     Service,
 )
 from backends.errors import NotReady, RateLimited
-from backends.http.client import Clients, download
+from backends.http.client import ClientPool, download
 from backends.http.errors import unanswered
 from backends.images.previews import Previews
 from backends.images.validation import check
-from backends.openai.client import Wire, headers
-from backends.openai.credentials import Account, servers
+from backends.openai.client import Client, headers
+from backends.openai.credentials import Credentials, servers
 from backends.openai.errors import explain
-from backends.openai.request import Call, Options, new_call
-from backends.openai.response import Answer
-from backends.readiness import has, in_service, readiness
+from backends.openai.request import ApiRequest, Options, build_request
+from backends.openai.response import ApiResponse
+from backends.readiness import list_models, readiness, require_available
 
 if TYPE_CHECKING:
     import httpx2
@@ -66,9 +66,9 @@ class OpenAI(Backend):
         self, config: Config, *, transport: "httpx2.AsyncBaseTransport | None" = None
     ) -> None:
         super().__init__(config)
-        self._clients = Clients(config, transport)
+        self._clients = ClientPool(config, transport)
         self._previews = Previews()
-        self._wire = Wire(self._previews)
+        self._wire = Client(self._previews)
 
     def ready(self, model: Model) -> Ready:
         """Say whether there is a key, and whether the model is still there."""
@@ -88,17 +88,17 @@ class OpenAI(Backend):
 
     async def check(self, server: str = "") -> str:
         """List the models, which costs nothing."""
-        account = Account.of(self.config, server)
+        account = Credentials.from_config(self.config, server)
         account.check()
         try:
-            client = await self._wire.ready(await self._clients.here(), account)
+            client = await self._wire.prepare(await self._clients.get(), account)
             found = await client.models.list(extra_headers=headers(account))
             names = [str(each.id) for each in found.data or ()]
         except Exception as error:
             raise explain(error, account, _ANY) from error
         if account.official:
             return f"{account.service} accepts the key."
-        return f"{account.service} answers. {has(names)}"
+        return f"{account.service} answers. {list_models(names)}"
 
     def lane(self, model: Model) -> Lane:
         """One lane for all models of a server: they draw on one account."""
@@ -107,7 +107,7 @@ class OpenAI(Backend):
     async def generate(self, model: Model, request: Request) -> AsyncGenerator[Event, None]:
         """Draw `request`; previews come while it is drawn where the server streams."""
         account = self._account(model)
-        call = await asyncio.to_thread(new_call, model, request)
+        call = await asyncio.to_thread(build_request, model, request)
         for last in (False, True):
             try:
                 async with aclosing(self._attempt(account, call)) as events:
@@ -129,35 +129,35 @@ class OpenAI(Backend):
         self._previews.close()
         await self._clients.aclose()
 
-    def _account(self, model: Model) -> Account:
-        in_service(model)
-        account = Account.of(self.config, model.server)
+    def _account(self, model: Model) -> Credentials:
+        require_available(model)
+        account = Credentials.from_config(self.config, model.server)
         account.check()
         return account
 
-    async def _attempt(self, account: Account, call: Call) -> AsyncGenerator[Event, None]:
-        client = await self._wire.ready(await self._clients.here(), account)
+    async def _attempt(self, account: Credentials, call: ApiRequest) -> AsyncGenerator[Event, None]:
+        client = await self._wire.prepare(await self._clients.get(), account)
         yield Sending()
         async with aclosing(self._wire.exchange(client, account, call)) as parts:
             async for part in parts:
                 match part:
                     case Progress():
                         yield part
-                    case Answer():
+                    case ApiResponse():
                         async for event in self._deliver(part, account, call):
                             yield event
                         return
         raise unanswered(account.service, "before the stream ended")
 
     async def _deliver(
-        self, answer: Answer, account: Account, call: Call
+        self, answer: ApiResponse, account: Credentials, call: ApiRequest
     ) -> AsyncGenerator[Picture | Receipt, None]:
         started = time.perf_counter()
         pictures: list[Picture] = []
         for found in answer.pictures:
             if isinstance(found, str):
                 url = urljoin(f"{account.base_url}/", found)
-                data = await download(await self._clients.here(), url)
+                data = await download(await self._clients.get(), url)
                 found = await asyncio.to_thread(check, data)
             pictures.append(found)
             yield found
@@ -172,7 +172,7 @@ class OpenAI(Backend):
         )
 
 
-def _honoured(call: Call, answer: Answer, pictures: list[Picture]) -> dict[str, Applied]:
+def _honoured(call: ApiRequest, answer: ApiResponse, pictures: list[Picture]) -> dict[str, Applied]:
     """What was asked of the service, corrected by what it says and sent."""
     honoured = dict(call.honoured)
     if answer.revised_prompt is not None:

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 from backends.base import Config, Ready
 from backends.chat import Chat, Reply, as_model, of_chat, without_text
 from backends.errors import BackendError
-from backends.http.client import Clients
+from backends.http.client import ClientPool
 from backends.images.previews import Previews
-from backends.openai.client import Wire, headers
-from backends.openai.credentials import Account
+from backends.openai.client import Client, headers
+from backends.openai.credentials import Credentials
 from backends.openai.errors import explain
 from backends.readiness import readiness
 
@@ -27,8 +27,8 @@ class OpenAIChat(Chat):
         self, config: Config, *, transport: "httpx2.AsyncBaseTransport | None" = None
     ) -> None:
         super().__init__(config)
-        self._clients = Clients(config, transport)
-        self._wire = Wire(Previews())
+        self._clients = ClientPool(config, transport)
+        self._wire = Client(Previews())
 
     def ready(self, server: str = "") -> Ready:
         """Say whether there is a key."""
@@ -38,7 +38,7 @@ class OpenAIChat(Chat):
         """Send one chat completion."""
         account = self._account(server)
         try:
-            client = await self._wire.ready(await self._clients.here(), account)
+            client = await self._wire.prepare(await self._clients.get(), account)
             answer = await client.chat.completions.create(
                 model=model,
                 messages=[
@@ -57,8 +57,8 @@ class OpenAIChat(Chat):
         """Close the connections of the running loop."""
         await self._clients.aclose()
 
-    def _account(self, server: str) -> Account:
-        account = Account.of(self.config, server)
+    def _account(self, server: str) -> Credentials:
+        account = Credentials.from_config(self.config, server)
         account.check()
         return account
 

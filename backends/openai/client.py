@@ -13,11 +13,11 @@ from weakref import WeakKeyDictionary
 from backends.base import Progress
 from backends.http.sse import ServerEvent, server_events
 from backends.images.previews import Previews
-from backends.lazy_import import bring
-from backends.openai.credentials import Account
+from backends.lazy_import import import_once
+from backends.openai.credentials import Credentials
 from backends.openai.errors import REFUSALS
-from backends.openai.request import Call
-from backends.openai.response import Answer, first_picture, mapping, read
+from backends.openai.request import ApiRequest
+from backends.openai.response import ApiResponse, first_picture, mapping, parse_response
 
 if TYPE_CHECKING:
     import httpx2
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import openai
 
 
-class Wire:
+class Client:
     """The package's clients, one for each pool of connections and server; none holds a key."""
 
     def __init__(self, previews: Previews) -> None:
@@ -34,11 +34,13 @@ class Wire:
             WeakKeyDictionary()
         )
 
-    async def ready(self, pool: "httpx2.AsyncClient", account: Account) -> "openai.AsyncOpenAI":
+    async def prepare(
+        self, pool: "httpx2.AsyncClient", account: Credentials
+    ) -> "openai.AsyncOpenAI":
         """Return the client for `pool`; the first call imports the package, off the loop."""
         clients = self._clients.setdefault(pool, {})
         if account.base_url not in clients:
-            openai = await asyncio.to_thread(bring, "openai")
+            openai = await asyncio.to_thread(import_once, "openai")
             clients[account.base_url] = openai.AsyncOpenAI(
                 api_key="none",
                 base_url=account.base_url,
@@ -49,8 +51,8 @@ class Wire:
         return clients[account.base_url]
 
     async def exchange(
-        self, client: "openai.AsyncOpenAI", account: Account, call: Call
-    ) -> AsyncGenerator[Progress | Answer, None]:
+        self, client: "openai.AsyncOpenAI", account: Credentials, call: ApiRequest
+    ) -> AsyncGenerator[Progress | ApiResponse, None]:
         """Send `call`; where the server rejects a stream as unknown, send it once without."""
         import openai
 
@@ -73,7 +75,7 @@ class Wire:
 
     async def _send(
         self, client: "openai.AsyncOpenAI", parameters: Mapping[str, Any]
-    ) -> AsyncGenerator[Progress | Answer, None]:
+    ) -> AsyncGenerator[Progress | ApiResponse, None]:
         started = time.perf_counter()
         # The body is read here and not by the package: a server may answer a call for a stream
         # with plain JSON, and the package's reader takes 20 ms for an event of a picture's size.
@@ -86,7 +88,7 @@ class Wire:
                 async with aclosing(server_events(response.iter_bytes())) as events:
                     async for event in events:
                         part = await self._part(event, request)
-                        if isinstance(part, Answer):
+                        if isinstance(part, ApiResponse):
                             yield replace(part, generate=time.perf_counter() - started)
                             return  # whatever follows is not waited for
                         if part is not None:
@@ -94,12 +96,12 @@ class Wire:
                 return
             chunks = [chunk async for chunk in response.iter_bytes()]
         download = time.perf_counter() - answered
-        answer = await asyncio.to_thread(lambda: read(b"".join(chunks)))
+        answer = await asyncio.to_thread(lambda: parse_response(b"".join(chunks)))
         yield replace(answer, generate=answered - started, download=download)
 
     async def _part(
         self, event: ServerEvent, request: "httpx2.Request"
-    ) -> Progress | Answer | None:
+    ) -> Progress | ApiResponse | None:
         import openai
 
         match event.name or _type(event.data):
@@ -107,7 +109,7 @@ class Wire:
                 preview = await self._previews.make(first_picture, event.data)
                 return Progress(preview=preview) if preview else None
             case "image_generation.completed" | "image_edit.completed":
-                return await asyncio.to_thread(read, event.data)
+                return await asyncio.to_thread(parse_response, event.data)
             case "error":
                 said = mapping(json.loads(event.data))
                 said = mapping(said.get("error")) or said
@@ -117,7 +119,7 @@ class Wire:
                 return None
 
 
-def headers(account: Account) -> dict[str, Any]:
+def headers(account: Credentials) -> dict[str, Any]:
     """Return who asks, said outright for each request: the package would take the environment's."""
     from openai import Omit
 

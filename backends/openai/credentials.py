@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 
 from backends.base import Config
 from backends.errors import MissingKey, NotReady, WrongKey
-from backends.http.errors import place
+from backends.http.errors import host_of
 from backends.settings import setting
 
 HOME = "https://api.openai.com/v1"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Account:
+class Credentials:
     """Address and key; read anew for each job, kept by nobody.
 
     `server` is the name of one of the user's own servers, "" for OpenAI or OPENAI_BASE_URL.
@@ -35,7 +35,7 @@ class Account:
     key_setting: str = "OPENAI_API_KEY"
 
     @classmethod
-    def of(cls, config: Config, server: str = "") -> "Account":
+    def from_config(cls, config: Config, server: str = "") -> "Credentials":
         """Read the account from the settings.
 
         Raises:
@@ -55,7 +55,7 @@ class Account:
     @property
     def official(self) -> bool:
         """Whether this is OpenAI's own API, a region's included."""
-        host = place(self.base_url).partition(":")[0]
+        host = host_of(self.base_url).partition(":")[0]
         return host == "api.openai.com" or host.endswith(".api.openai.com")
 
     @property
@@ -77,7 +77,7 @@ class Account:
 
     def check(self) -> None:
         """Raise what keeps any request from being sent."""
-        if not self.base_url.startswith(("http://", "https://")) or not place(self.base_url):
+        if not self.base_url.startswith(("http://", "https://")) or not host_of(self.base_url):
             raise NotReady(
                 f"{self.address_setting} must be an address like http://localhost:8080/v1."
             )
@@ -88,7 +88,7 @@ class Account:
 
     @property
     def _place(self) -> str:
-        where = place(self.base_url)
+        where = host_of(self.base_url)
         return f"({where})" if self.server else where
 
 
@@ -120,7 +120,7 @@ def servers(config: Config) -> Mapping[str, Server]:
     found: dict[str, Server] = {}
     for entry in filter(None, map(str.strip, (setting(config, SETTING) or "").split(","))):
         read = _ENTRY.fullmatch(entry)
-        if read is None or not place(read[2]):
+        if read is None or not host_of(read[2]):
             raise NotReady(
                 f"{SETTING} must name each server with its address, like "
                 "lmstudio=http://127.0.0.1:1234/v1, with a comma between two servers."

@@ -23,10 +23,10 @@ from backends.errors import (
     ServiceFault,
     WrongKey,
 )
-from backends.http.client import reason, retry_after
+from backends.http.client import redact, retry_after
 from backends.http.errors import failure, transport_failure, unanswered
-from backends.openai.credentials import Account
-from backends.wording import sentence, when
+from backends.openai.credentials import Credentials
+from backends.wording import retry_phrase, service_message
 
 if TYPE_CHECKING:
     import openai
@@ -158,7 +158,7 @@ def rule_for(code: str, status: int | None, message: str) -> Rule:
 LOOK = "Look at your usage page before you try again."
 
 
-def explain(error: Exception, account: Account, model: Model) -> BackendError:
+def explain(error: Exception, account: Credentials, model: Model) -> BackendError:
     """Return what `error` means for the person at the card."""
     import httpx2
 
@@ -175,7 +175,7 @@ def explain(error: Exception, account: Account, model: Model) -> BackendError:
             return failure(error, account.service, look=LOOK, advice=account.advice)
 
 
-def _answered(error: "openai.APIError", account: Account, model: Model) -> BackendError:
+def _answered(error: "openai.APIError", account: Credentials, model: Model) -> BackendError:
     import openai
 
     response = error.response if isinstance(error, openai.APIStatusError) else None
@@ -193,7 +193,7 @@ def _answered(error: "openai.APIError", account: Account, model: Model) -> Backe
         kinds=_kinds(error.message),
         key=account.key_setting,
         address=account.address_setting,
-        wait=when(wait),
+        wait=retry_phrase(wait),
     )
     if rule.kind is RateLimited:
         return RateLimited(message, retry_after=wait)
@@ -208,7 +208,7 @@ def _kinds(message: str) -> str:
     if listed is None:
         return ""
     kinds = (kind.strip(" '\"").replace("_", " ") for kind in listed[1].split(","))
-    return f" ({reason(', '.join(kinds))})"
+    return f" ({redact(', '.join(kinds))})"
 
 
 def _reason(error: "openai.APIError", key: str | None) -> str:
@@ -220,4 +220,4 @@ def _reason(error: "openai.APIError", key: str | None) -> str:
             pass
         case _:
             said = ""
-    return sentence(said, key)
+    return service_message(said, key)

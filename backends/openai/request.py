@@ -6,9 +6,9 @@ from typing import Any
 
 from backends.base import Applied, Model, Request, Value
 from backends.errors import BadInput
-from backends.fit import fit_folded
-from backends.images.inputs import sendable
-from backends.options import choose
+from backends.fit import fit_folding_negative_prompt
+from backends.images.inputs import as_upload
+from backends.options import parse_options
 
 QUALITIES = ("low", "medium", "high", "xhigh", "max")
 
@@ -52,7 +52,7 @@ class Options:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Call:
+class ApiRequest:
     """One call: its parameters, how many partial pictures it asks for, what was honoured.
 
     With an `image` (a file's name, bytes and media type) it is an edit of that picture.
@@ -64,7 +64,7 @@ class Call:
     honoured: dict[str, Applied]
 
 
-def new_call(model: Model, request: Request) -> Call:
+def build_request(model: Model, request: Request) -> ApiRequest:
     """Put `request` into the API's words; slow where there is a start picture.
 
     Raises:
@@ -72,8 +72,8 @@ def new_call(model: Model, request: Request) -> Call:
     """
     asked = request.options.get("openai", {})
     usual = {"quality": model.options["quality"]} if "quality" in model.options else {}
-    options, ignored = choose(Options, {**usual, **_given(asked)}, "OpenAI")
-    fitted = fit_folded(model, request)
+    options, ignored = parse_options(Options, {**usual, **_given(asked)}, "OpenAI")
+    fitted = fit_folding_negative_prompt(model, request)
     honoured = fitted.honoured | ignored
     if options.background == "transparent" and options.output_format == "jpeg":
         raise BadInput("A JPEG cannot be transparent. Choose PNG or WebP, or another background.")
@@ -101,9 +101,9 @@ def new_call(model: Model, request: Request) -> Call:
     if fitted.request.count > 1:
         parameters["n"] = fitted.request.count
     partials = int(model.options.get("partials", 2) or 0)
-    return Call(
+    return ApiRequest(
         parameters=parameters,
-        image=None if image is None else sendable(image),
+        image=None if image is None else as_upload(image),
         partials=partials if fitted.request.count == 1 else 0,
         honoured=honoured,
     )

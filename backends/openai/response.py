@@ -21,7 +21,7 @@ _KEY = b'"b64_json"'
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Answer:
+class ApiResponse:
     """A finished answer; `pictures` holds a URL where the service sent one instead of bytes.
 
     `generate` and `download` are the seconds up to the first byte and from there to the last,
@@ -36,7 +36,7 @@ class Answer:
     download: float | None = None
 
 
-def read(body: bytes) -> Answer:
+def parse_response(body: bytes) -> ApiResponse:
     """Read a whole JSON answer, or the event that completes a stream.
 
     Raises:
@@ -52,7 +52,7 @@ def read(body: bytes) -> Answer:
         raise _without_picture()
     quality = answer.get("quality")
     revised = (mapping(entry).get("revised_prompt") for entry in entries)
-    return Answer(
+    return ApiResponse(
         pictures=pictures,
         usage=counters(answer.get("usage")),
         quality=quality if isinstance(quality, str) else None,

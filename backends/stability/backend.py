@@ -26,14 +26,14 @@ from backends.base import (
     Request,
     Sending,
 )
-from backends.concurrency import as_they_come, enough
+from backends.concurrency import as_completed, raise_if_incomplete
 from backends.errors import BackendError
-from backends.fit import as_made
-from backends.http.client import Clients
-from backends.readiness import in_service, readiness
-from backends.stability.billing import Jobs, accepted, balance, spent
-from backends.stability.client import Drawn, draw
-from backends.stability.request import Account, Call, Options, new_call
+from backends.fit import record_actual
+from backends.http.client import ClientPool
+from backends.readiness import readiness, require_available
+from backends.stability.billing import Jobs, balance, check_key, spent
+from backends.stability.client import Result, send
+from backends.stability.request import ApiRequest, Credentials, Options, build_request
 
 if TYPE_CHECKING:
     import httpx2
@@ -51,7 +51,7 @@ class Stability(Backend):
         self, config: Config, *, transport: "httpx2.AsyncBaseTransport | None" = None
     ) -> None:
         super().__init__(config)
-        self._clients = Clients(config, transport)
+        self._clients = ClientPool(config, transport)
         self._jobs = Jobs()
 
     def ready(self, model: Model) -> Ready:
@@ -60,7 +60,7 @@ class Stability(Backend):
 
     async def check(self, server: str = "") -> str:
         """Ask for the balance, which costs nothing."""
-        return await accepted(await self._clients.here(), Account.of(self.config))
+        return await check_key(await self._clients.get(), Credentials.from_config(self.config))
 
     def lane(self, model: Model) -> Lane:
         """One lane for all models: they draw on one account."""
@@ -69,22 +69,22 @@ class Stability(Backend):
     async def generate(self, model: Model, request: Request) -> AsyncGenerator[Event, None]:
         """Ask for every picture at once, and yield each as it comes."""
         account = self._account(model)
-        call = await asyncio.to_thread(new_call, model, request)
-        client = await self._clients.here()
-        drawn: list[Drawn] = []
+        call = await asyncio.to_thread(build_request, model, request)
+        client = await self._clients.get()
+        drawn: list[Result] = []
         failures: list[BackendError] = []
         with self._jobs.alone() as alone:
             before = await balance(client, account) if alone() else None
             yield Sending()
-            calls = (draw(client, account, model, call, seed) for seed in call.seeds)
-            async with aclosing(as_they_come(calls)) as results:
+            calls = (send(client, account, model, call, seed) for seed in call.seeds)
+            async with aclosing(as_completed(calls)) as results:
                 async for result in results:
                     if isinstance(result, BackendError):
                         failures.append(result)
                     else:
                         drawn.append(result)
                         yield result.picture
-            enough(drawn, failures)
+            raise_if_incomplete(drawn, failures)
             # The pictures are there: a balance that can't be read any more is only a price unknown.
             after = None
             if before is not None and alone():
@@ -97,16 +97,19 @@ class Stability(Backend):
         """Close the connections of the running loop."""
         await self._clients.aclose()
 
-    def _account(self, model: Model) -> Account:
-        in_service(model)
-        return Account.of(self.config)
+    def _account(self, model: Model) -> Credentials:
+        require_available(model)
+        return Credentials.from_config(self.config)
 
 
 def _receipt(
-    call: Call, drawn: Sequence[Drawn], failures: Sequence[BackendError], charged: Decimal | None
+    call: ApiRequest,
+    drawn: Sequence[Result],
+    failures: Sequence[BackendError],
+    charged: Decimal | None,
 ) -> Receipt:
     return Receipt(
-        honoured=as_made(call.honoured, [one.picture for one in drawn], failures),
+        honoured=record_actual(call.honoured, [one.picture for one in drawn], failures),
         charged=charged,
         generate=max(one.generate for one in drawn),
         download=max(one.download for one in drawn),

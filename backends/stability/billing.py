@@ -10,7 +10,7 @@ from backends.base import Model
 from backends.errors import BackendError
 from backends.http.errors import transport_failure
 from backends.stability.errors import explain, rejected
-from backends.stability.request import Account
+from backends.stability.request import Credentials
 
 if TYPE_CHECKING:
     import httpx2
@@ -43,7 +43,7 @@ class Jobs:
             self._running -= 1
 
 
-async def accepted(client: "httpx2.AsyncClient", account: Account) -> str:
+async def check_key(client: "httpx2.AsyncClient", account: Credentials) -> str:
     """Return the sentence that says that the key is accepted, and what is left.
 
     Raises:
@@ -62,7 +62,7 @@ async def accepted(client: "httpx2.AsyncClient", account: Account) -> str:
     return f"{account.service} accepts the key.{has}"
 
 
-async def balance(client: "httpx2.AsyncClient", account: Account) -> Decimal | None:
+async def balance(client: "httpx2.AsyncClient", account: Credentials) -> Decimal | None:
     """Return the account's credits, None where they cannot be read; asking costs nothing.
 
     Raises:
@@ -79,7 +79,7 @@ async def balance(client: "httpx2.AsyncClient", account: Account) -> Decimal | N
         return None
 
 
-async def _ask(client: "httpx2.AsyncClient", account: Account) -> "httpx2.Response":
+async def _ask(client: "httpx2.AsyncClient", account: Credentials) -> "httpx2.Response":
     import httpx2
 
     return await client.get(

@@ -12,7 +12,7 @@ from backends.base import Model, Picture
 from backends.errors import BackendError, ServiceFault
 from backends.images.validation import check
 from backends.stability.errors import explain, filtered, rejected, without_picture
-from backends.stability.request import Account, Call
+from backends.stability.request import ApiRequest, Credentials
 
 if TYPE_CHECKING:
     import httpx2
@@ -23,7 +23,7 @@ Part: TypeAlias = tuple[None, str] | tuple[str, bytes, str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Drawn:
+class Result:
     """A picture, and the seconds that drawing and fetching it took."""
 
     picture: Picture
@@ -31,9 +31,13 @@ class Drawn:
     download: float
 
 
-async def draw(
-    client: "httpx2.AsyncClient", account: Account, model: Model, call: Call, seed: int | None
-) -> Drawn:
+async def send(
+    client: "httpx2.AsyncClient",
+    account: Credentials,
+    model: Model,
+    call: ApiRequest,
+    seed: int | None,
+) -> Result:
     """Ask for one picture.
 
     Raises:
@@ -48,8 +52,12 @@ async def draw(
 
 
 async def _draw(
-    client: "httpx2.AsyncClient", account: Account, model: Model, call: Call, seed: int | None
-) -> Drawn:
+    client: "httpx2.AsyncClient",
+    account: Credentials,
+    model: Model,
+    call: ApiRequest,
+    seed: int | None,
+) -> Result:
     started = time.perf_counter()
     async with client.stream(
         "POST",
@@ -62,14 +70,14 @@ async def _draw(
     if response.status_code != 200:
         raise rejected(response, body, account, model)
     picture = await asyncio.to_thread(_picture, body, seed, account)
-    return Drawn(
+    return Result(
         picture=picture,
         generate=answered - started,
         download=time.perf_counter() - answered,
     )
 
 
-def _form(call: Call, seed: int | None) -> dict[str, Part]:
+def _form(call: ApiRequest, seed: int | None) -> dict[str, Part]:
     """The multipart form, which the API wants even where no file is in it."""
     form: dict[str, Part] = {name: (None, text) for name, text in call.fields.items()}
     if seed is not None:
@@ -79,7 +87,7 @@ def _form(call: Call, seed: int | None) -> dict[str, Part]:
     return form
 
 
-def _picture(body: bytes, seed: int | None, account: Account) -> Picture:
+def _picture(body: bytes, seed: int | None, account: Credentials) -> Picture:
     match json.loads(body):
         case {"finish_reason": "CONTENT_FILTERED"}:
             raise filtered(account)

@@ -20,7 +20,7 @@ Way = Literal["sketch", "structure"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Steering:
+class ControlRequest:
     """What is sent: the way, how much the picture counts (0 to 1), and the picture as PNG."""
 
     way: Way
@@ -28,7 +28,9 @@ class Steering:
     image: bytes = field(repr=False)
 
 
-def steer(model: Model, request: Request, fitted: Fitted, honoured: dict[str, Applied]) -> Steering:
+def build_control(
+    model: Model, request: Request, fitted: Fitted, honoured: dict[str, Applied]
+) -> ControlRequest:
     """Return the control picture of `request` as the service takes it; slow.
 
     Raises:
@@ -48,7 +50,7 @@ def steer(model: Model, request: Request, fitted: Fitted, honoured: dict[str, Ap
     wished = (asked.width or 0, asked.height or 0) if request.width or request.height else None
     image, size = _image(model, control.image, wished)
     honoured["size"] = Applied(honoured["size"].requested, size, honoured["size"].note)
-    return Steering(way=way, strength=strength, image=image)
+    return ControlRequest(way=way, strength=strength, image=image)
 
 
 def _way(model: Model, control: Control) -> Way:
@@ -75,7 +77,7 @@ def _image(model: Model, data: bytes, wished: tuple[int, int] | None) -> tuple[b
 
     from backends.images import encoding, inputs
 
-    picture = inputs.read(data)
+    picture = inputs.read_image(data)
     width, height = wished or _within(model, *picture.size)
     if max(width, height) > MOST_RATIO * min(width, height):
         raise BadInput(

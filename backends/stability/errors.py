@@ -21,8 +21,8 @@ from backends.errors import (
 )
 from backends.http.client import retry_after
 from backends.http.errors import failure, unanswered
-from backends.stability.request import Account
-from backends.wording import sentence, when
+from backends.stability.request import Credentials
+from backends.wording import retry_phrase, service_message
 
 if TYPE_CHECKING:
     import httpx2
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
 BILLING = "platform.stability.ai/account/credits"
 
 
-def explain(error: Exception, account: Account) -> BackendError:
+def explain(error: Exception, account: Credentials) -> BackendError:
     """Return what an error on the way means for the person at the card."""
     return failure(error, account.service, look=f"Look at {BILLING} before you try again.")
 
 
 def rejected(
-    response: "httpx2.Response", body: bytes, account: Account, model: Model
+    response: "httpx2.Response", body: bytes, account: Credentials, model: Model
 ) -> BackendError:
     """Return what an answer other than 200 means."""
     status, service = response.status_code, account.service
     name, said = _said(body)
-    why = sentence(said, account.key)
+    why = service_message(said, account.key)
     match status:
         case 401:
             return WrongKey(f"{service} does not accept the key: {why} Check STABILITY_API_KEY.")
@@ -66,7 +66,7 @@ def rejected(
             wait = retry_after(response.headers)
             return RateLimited(
                 f"{service} takes no more requests from this key for now. "
-                f"Try again {when(wait, 'in a minute')}.",
+                f"Try again {retry_phrase(wait, 'in a minute')}.",
                 retry_after=wait,
             )
         case 400 | 413 | 415 | 422:
@@ -83,7 +83,7 @@ def rejected(
             return ServiceFault(f"{service} failed: {why}")
 
 
-def filtered(account: Account) -> Refused:
+def filtered(account: Credentials) -> Refused:
     """Return that a picture was drawn and then blurred; it counts as drawn, says the API."""
     refused = Refused(
         f"{account.service} drew the picture and blurred it in moderation, so it is not shown. "
@@ -93,7 +93,7 @@ def filtered(account: Account) -> Refused:
     return refused
 
 
-def without_picture(account: Account) -> ServiceFault:
+def without_picture(account: Credentials) -> ServiceFault:
     """Return that an answer came and no picture is in it."""
     return ServiceFault(
         f"{account.service} answered without a picture. Look at {BILLING} before you try again."

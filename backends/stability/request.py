@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 from backends.base import Applied, Config, Model, Request
 from backends.errors import BadInput, MissingKey
 from backends.fit import STRENGTH, fit
-from backends.http.errors import place
-from backends.options import choose
+from backends.http.errors import host_of
+from backends.options import parse_options
 from backends.settings import address, key
-from backends.stability.control import CONTROL, Steering, steer
+from backends.stability.control import CONTROL, ControlRequest, build_control
 
 HOME = "https://api.stability.ai"
 RATIOS = ("1:1", "2:3", "3:2", "4:5", "5:4", "9:16", "16:9", "9:21", "21:9")
@@ -47,14 +47,14 @@ class Options:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Account:
+class Credentials:
     """Where requests go and who pays; read anew for each job, kept by nobody."""
 
     base_url: str
     key: str = field(repr=False)
 
     @classmethod
-    def of(cls, config: Config) -> "Account":
+    def from_config(cls, config: Config) -> "Credentials":
         """Read the account from the settings.
 
         Raises:
@@ -72,12 +72,12 @@ class Account:
     @property
     def service(self) -> str:
         """Who answers, as a sentence begins."""
-        where = place(self.base_url)
-        return "Stability AI" if where == place(HOME) else f"The server at {where}"
+        where = host_of(self.base_url)
+        return "Stability AI" if where == host_of(HOME) else f"The server at {where}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Call:
+class ApiRequest:
     """One job in the API's words; each of `seeds` is one picture, None leaves it to the service.
 
     `path` is the service's below `/v2beta/stable-image`; `image` the control picture or the one to
@@ -91,7 +91,7 @@ class Call:
     honoured: Mapping[str, Applied]
 
 
-def new_call(model: Model, request: Request) -> Call:
+def build_request(model: Model, request: Request) -> ApiRequest:
     """Put `request` into the API's words; slow where there is a picture to send along.
 
     Raises:
@@ -104,9 +104,9 @@ def new_call(model: Model, request: Request) -> Call:
     fields = {"prompt": asked.prompt}
     if asked.negative_prompt:
         fields["negative_prompt"] = asked.negative_prompt
-    steering: Steering | None = None
+    steering: ControlRequest | None = None
     if model.source == CONTROL:
-        steering = steer(model, request, fitted, honoured)
+        steering = build_control(model, request, fitted, honoured)
         path = f"control/{steering.way}"
         fields["control_strength"] = f"{steering.strength:g}"
     elif _is_sd3(model):
@@ -127,7 +127,7 @@ def new_call(model: Model, request: Request) -> Call:
     if asked.guidance_scale is not None:
         fields["cfg_scale"] = f"{_guidance(asked.guidance_scale, honoured):g}"
     fields |= _styled(model, request, honoured)
-    return Call(
+    return ApiRequest(
         path=path,
         fields=fields,
         image=image,
@@ -139,7 +139,7 @@ def new_call(model: Model, request: Request) -> Call:
 def _start(asked: Request) -> bytes:
     from backends.images import inputs
 
-    return inputs.start(asked.image or b"", asked.width or 1024, asked.height or 1024)
+    return inputs.prepare_init_image(asked.image or b"", asked.width or 1024, asked.height or 1024)
 
 
 def _is_sd3(model: Model) -> bool:
@@ -167,7 +167,7 @@ def _guidance(asked: float, honoured: dict[str, Applied]) -> float:
 
 def _styled(model: Model, request: Request, honoured: dict[str, Applied]) -> dict[str, str]:
     """The options' fields, corrected to what the model has."""
-    options, ignored = choose(Options, request.options.get("stability", {}), "Stability AI")
+    options, ignored = parse_options(Options, request.options.get("stability", {}), "Stability AI")
     honoured |= ignored
     if _is_sd3(model):
         if options.style_preset:

@@ -65,7 +65,7 @@ class WithWorkflows(Catalogue):
                 continue  # the name is taken
             model = dataclasses.replace(self._listed.find(id), note="Your own workflow.")
             try:
-                if (workflow := workflows.users(self._home, name)) is not None:
+                if (workflow := workflows.user_workflow(self._home, name)) is not None:
                     yield workflows.as_model(model, workflow)
             except BadInput as error:
                 yield dataclasses.replace(model, note=str(error))

@@ -73,6 +73,6 @@ def _opened(image: bytes) -> Any:
     from backends.images import inputs
 
     try:
-        return inputs.read(image, inputs.START)
+        return inputs.read_image(image, inputs.START)
     except BadInput:
         return None

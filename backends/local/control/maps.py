@@ -35,7 +35,7 @@ def _make(control: Control, width: int, height: int) -> bytes:
             f"{', '.join(PREPROCESSORS)}."
         )
     settings = _settings(preprocessor, control.parameters)
-    picture = inputs.read(control.image)
+    picture = inputs.read_image(control.image)
     if not preprocessor.detector:
         drawn = picture.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=2.0)
         return encoding.encode(ImageOps.invert(drawn) if preprocessor.name == "invert" else drawn)

@@ -14,7 +14,7 @@ from typing import Final
 
 from backends.base import Model
 from backends.errors import NotReady
-from backends.lazy_import import sweep
+from backends.lazy_import import collect_garbage
 
 AUTO: Final = "auto"
 _GIGABYTE: Final = 1_000_000_000
@@ -106,7 +106,7 @@ def free(device: Device) -> None:
     """Give memory that nothing refers to any more back to the device."""
     import torch
 
-    sweep()
+    collect_garbage()
     if device.kind == "cuda":
         torch.cuda.empty_cache()
     elif device.kind == "mps":

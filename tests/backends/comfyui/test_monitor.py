@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from backends.base import Event, Loading, Progress, Queued
-from backends.comfyui.progress import Story
+from backends.comfyui.progress import PromptProgress
 from backends.errors import ServiceFault, Unanswered
 from backends.images.validation import dimensions
 from tests.backends.comfyui.case import (
@@ -240,7 +240,7 @@ def _begun(server: ComfyUIServer) -> bool:
 def test_what_is_heard_late_is_shared_out_as_it_was_heard() -> None:
     ticks = iter((10.0, 12.0, 14.0))
     graph = {"1": {"class_type": "CheckpointLoaderSimple"}, "2": {"class_type": "KSampler"}}
-    story = Story("a", graph, "mine", clock=lambda: next(ticks))
+    story = PromptProgress("a", graph, "mine", clock=lambda: next(ticks))
     story.take("execution_start", {"timestamp": 1000})
     for node in ("1", "2"):
         story.take("executing", {"node": node})

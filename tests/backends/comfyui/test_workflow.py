@@ -282,7 +282,7 @@ def test_an_input_may_be_named_and_a_place_marked_twice() -> None:
         "_meta": {"title": "lineup: seed"},
         "inputs": {"noise_seed": 1},
     }
-    filled = parse(json.dumps(graph), "mine").filled({"seed": 3, "prompt": "both"})
+    filled = parse(json.dumps(graph), "mine").fill({"seed": 3, "prompt": "both"})
     assert filled["sampler"]["inputs"]["seed"] == 3
     assert filled["detail"]["inputs"]["noise_seed"] == 3
     assert filled["negative"]["inputs"]["text"] == filled["prompt"]["inputs"]["text"] == "both"

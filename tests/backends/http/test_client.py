@@ -67,11 +67,11 @@ def test_retry_after_counts_from_now() -> None:
     ],
 )
 def test_a_services_reason_is_cleaned(said: str, shown: str) -> None:
-    assert http_client.reason(said, "hunter2", None) == shown
+    assert http_client.redact(said, "hunter2", None) == shown
 
 
 def answering(answer: Callable[[httpx2.Request], httpx2.Response]) -> httpx2.AsyncClient:
-    return http_client.new_client(http_client.Patience(), httpx2.MockTransport(answer))
+    return http_client.new_client(http_client.Timeouts(), httpx2.MockTransport(answer))
 
 
 async def test_a_download_follows_redirects() -> None:
@@ -115,19 +115,19 @@ async def test_a_post_is_never_redirected() -> None:
 
 
 async def test_a_loop_keeps_its_client_and_loops_share_none() -> None:
-    clients = http_client.Clients(Config(value={}.get, home=Path("unused")))
-    first, second = await asyncio.gather(clients.here(), clients.here())
+    clients = http_client.ClientPool(Config(value={}.get, home=Path("unused")))
+    first, second = await asyncio.gather(clients.get(), clients.get())
     assert first is second
 
     async def elsewhere() -> bool:
-        other = await clients.here()
+        other = await clients.get()
         await clients.aclose()
         return other is first
 
     assert not await asyncio.to_thread(asyncio.run, elsewhere())
     await clients.aclose()
     assert first.is_closed
-    assert await clients.here() is not first
+    assert await clients.get() is not first
     await clients.aclose()
 
 
@@ -143,8 +143,8 @@ async def test_a_loop_keeps_its_client_and_loops_share_none() -> None:
 async def test_how_long_one_waits_can_be_set(
     settings: dict[str, str], connect: float, answer: float
 ) -> None:
-    clients = http_client.Clients(Config(value=settings.get, home=Path("unused")))
-    client = await clients.here()
+    clients = http_client.ClientPool(Config(value=settings.get, home=Path("unused")))
+    client = await clients.get()
     assert (client.timeout.connect, client.timeout.read) == (connect, answer)
     assert client.timeout.pool is None, "a wait for a free connection is no failure"
     await clients.aclose()
@@ -157,7 +157,7 @@ async def test_proxies_of_the_environment_are_not_for_this_machine(
 
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     with OpenAIServer() as server:
-        async with http_client.new_client(http_client.Patience()) as client:
+        async with http_client.new_client(http_client.Timeouts()) as client:
             assert (await client.get(f"{server.base_url}/models")).status_code == 200
             with pytest.raises(httpx2.ConnectError):  # the proxy, where nobody listens
                 await client.get("http://pictures.example/")
@@ -171,4 +171,4 @@ def test_a_proxy_that_cannot_be_used_is_said(
 ) -> None:
     monkeypatch.setenv("ALL_PROXY", proxy)
     with pytest.raises(kind, match="proxy"):
-        http_client.new_client(http_client.Patience())
+        http_client.new_client(http_client.Timeouts())

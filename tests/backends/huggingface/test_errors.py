@@ -26,7 +26,7 @@ from backends.errors import (
     Unanswered,
     WrongKey,
 )
-from backends.huggingface.credentials import Account
+from backends.huggingface.credentials import Credentials
 from tests.backends.huggingface.case import ASK, attempt, backend, by, draw
 from tests.backends.huggingface.harness import MODEL, TOKEN
 from tests.backends.openai.case import kinds, pictures_of, receipt_of
@@ -196,7 +196,7 @@ async def test_an_address_that_makes_no_sense(server: HuggingFaceServer, name: s
 
 
 def test_a_token_is_not_in_the_accounts_repr():
-    account = Account.of(Config(value={"HF_TOKEN": TOKEN}.get, home=Path("unused")))
+    account = Credentials.from_config(Config(value={"HF_TOKEN": TOKEN}.get, home=Path("unused")))
     assert account.router == "https://router.huggingface.co"
     assert account.hub == "https://huggingface.co"
     assert TOKEN not in repr(account)

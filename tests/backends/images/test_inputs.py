@@ -10,7 +10,7 @@ from PIL import ExifTags, Image, ImageCms
 
 from backends.base import Applied, Picture, Progress, Request, Sending
 from backends.errors import BadInput, Refused
-from backends.images.inputs import sendable
+from backends.images.inputs import as_upload
 from tests.backends.a1111 import case as a1111_case
 from tests.backends.google import case as google_case
 from tests.backends.openai import case as openai_case
@@ -43,7 +43,7 @@ def encoded(form: str) -> bytes:
 @pytest.mark.parametrize(("form", "name"), [("PNG", "png"), ("JPEG", "jpg"), ("WEBP", "webp")])
 def test_usual_formats_are_sent_as_they_came(form: str, name: str) -> None:
     data = encoded(form)
-    assert sendable(data) == (f"start.{name}", data, f"image/{form.lower()}")
+    assert as_upload(data) == (f"start.{name}", data, f"image/{form.lower()}")
 
 
 def photographed(form: str, orientation: int, **how: Any) -> bytes:
@@ -66,7 +66,7 @@ def is_red(picture: Image.Image, across: int, down: int) -> bool:
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP"])
 def test_a_photo_that_lies_on_its_side_is_sent_upright(form: str) -> None:
-    name, data, media_type = sendable(photographed(form, 6))  # to be turned clockwise
+    name, data, media_type = as_upload(photographed(form, 6))  # to be turned clockwise
     sent = Image.open(io.BytesIO(data))
     assert (sent.format, media_type) == (form, f"image/{form.lower()}")
     assert name.startswith("start.")
@@ -79,21 +79,21 @@ def test_a_photo_that_lies_on_its_side_is_sent_upright(form: str) -> None:
     ("orientation", "red"), [(2, (3, 1)), (3, (3, 1)), (4, (0, 1)), (8, (1, 3))]
 )
 def test_upside_down_and_mirrored_too(orientation: int, red: tuple[int, int]) -> None:
-    sent = Image.open(io.BytesIO(sendable(photographed("JPEG", orientation))[1]))
+    sent = Image.open(io.BytesIO(as_upload(photographed("JPEG", orientation))[1]))
     assert is_red(sent, *red)
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP"])
 def test_a_photo_that_stands_upright_is_sent_as_it_came(form: str) -> None:
     data = photographed(form, 1)
-    assert sendable(data)[1] == data
+    assert as_upload(data)[1] == data
     senseless = photographed(form, 77)
-    assert sendable(senseless)[1] == senseless
+    assert as_upload(senseless)[1] == senseless
 
 
 def test_a_turned_photo_keeps_its_colours() -> None:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    sent = Image.open(io.BytesIO(sendable(photographed("JPEG", 6, icc_profile=profile))[1]))
+    sent = Image.open(io.BytesIO(as_upload(photographed("JPEG", 6, icc_profile=profile))[1]))
     assert sent.info["icc_profile"] == profile
 
 
@@ -101,7 +101,7 @@ def test_an_exif_that_cannot_be_read_is_no_reason_to_refuse() -> None:
     whole = photographed("JPEG", 6)
     at = whole.index(b"Exif\0\0") + 6
     torn = whole[:at] + b"??" + whole[at + 2 :]
-    assert sendable(torn)[1] == torn
+    assert as_upload(torn)[1] == torn
 
 
 async def test_what_is_asked_for_has_the_shape_of_the_upright_photo() -> None:
@@ -115,14 +115,14 @@ async def test_what_is_asked_for_has_the_shape_of_the_upright_photo() -> None:
 
 @pytest.mark.parametrize("form", ["GIF", "BMP", "TIFF"])
 def test_others_are_sent_as_png(form: str) -> None:
-    name, data, media_type = sendable(encoded(form))
+    name, data, media_type = as_upload(encoded(form))
     assert (name, media_type, size(data)) == ("start.png", "image/png", (32, 32))
 
 
 @pytest.mark.parametrize("data", [b"", b"words", START[:-30]])
 def test_what_is_no_picture_is_the_users_to_mend(data: bytes) -> None:
     with pytest.raises(BadInput, match="start picture"):
-        sendable(data)
+        as_upload(data)
 
 
 async def test_openai_edits_the_picture() -> None:
