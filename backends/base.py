@@ -50,7 +50,7 @@ class Control:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Then:
+class SecondStep:
     """A second step: `model` goes on from the picture that was drawn.
 
     An empty `prompt` is the same prompt; `strength` is the request's `strength` for this step,
@@ -94,7 +94,7 @@ class Request:
     options: Mapping[str, Mapping[str, Value]] = field(
         default_factory=dict[str, Mapping[str, Value]]
     )
-    then: Then | None = None
+    then: SecondStep | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,7 +125,7 @@ def total(costs: Iterable[Cost]) -> Estimate:
     return Estimate(low, high, unknown, free)
 
 
-def together(costs: Sequence[Cost]) -> Cost:
+def combine(costs: Sequence[Cost]) -> Cost:
     """Return the cost of several jobs as one; unknown where that of one of them is."""
     free = all(cost.basis is Basis.FREE for cost in costs)
     whole = Cost(basis=Basis.FREE if free else None)
@@ -135,7 +135,7 @@ def together(costs: Sequence[Cost]) -> Cost:
     return whole if sums.unknown else replace(whole, low=sums.low, high=sums.high)
 
 
-def in_words(cost: Cost) -> str:
+def format_cost(cost: Cost) -> str:
     """Return a cost as it stands on a card."""
     if cost.amount is not None:
         if cost.amount == 0:

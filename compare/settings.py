@@ -14,7 +14,7 @@ from pydantic import Field, PrivateAttr, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from backends.base import Config
-from compare.visitor_keys import secret, typed_key, typed_keys
+from compare.visitor_keys import is_secret, typed_key, typed_keys
 
 _SHARE = "LINEUP_SHARE_KEYS"
 
@@ -104,7 +104,7 @@ class Settings(BaseSettings):
         """
         if typed := typed_key(name):
             return typed
-        return None if self._for_visitors and secret(name) else self._look(name)
+        return None if self._for_visitors and is_secret(name) else self._look(name)
 
     def _look(self, name: str) -> str | None:
         if value := os.environ.get(name):
@@ -118,7 +118,7 @@ class Settings(BaseSettings):
 
     def hide(self, text: str) -> str:
         """Return `text` without any key that is set or was typed here."""
-        names = (name for name in (*os.environ, *self._from_file) if secret(name))
+        names = (name for name in (*os.environ, *self._from_file) if is_secret(name))
         for value in (*map(self._look, names), *typed_keys()):
             if value and len(value) >= 8:
                 text = text.replace(value, "[hidden]")

@@ -14,12 +14,14 @@ _typed: ContextVar[Mapping[str, str]] = ContextVar("typed", default=MappingProxy
 
 
 @contextmanager
-def visit(keys: Mapping[str, str]) -> Generator[None]:
+def visitor_keys(keys: Mapping[str, str]) -> Generator[None]:
     """Let everything that is started in here use `keys`, by their settings' names.
 
     Only what a visitor may type counts: addresses and limits are the owner's to set.
     """
-    typed = {name: key.strip() for name, key in keys.items() if may_type(name) and key.strip()}
+    typed = {
+        name: key.strip() for name, key in keys.items() if visitor_may_set(name) and key.strip()
+    }
     token = _typed.set(typed)
     try:
         yield
@@ -34,14 +36,14 @@ def typed_key(name: str) -> str | None:
 
 def typed_keys() -> tuple[str, ...]:
     """Return all keys that the visitor of this task has typed, to hide them."""
-    return tuple(key for name, key in _typed.get().items() if secret(name))
+    return tuple(key for name, key in _typed.get().items() if is_secret(name))
 
 
-def may_type(name: str) -> bool:
+def visitor_may_set(name: str) -> bool:
     """Whether a visitor may type the setting called `name`: a key, or what goes with one."""
-    return secret(name) or name == "MIDJOURNEY_CHANNEL"
+    return is_secret(name) or name == "MIDJOURNEY_CHANNEL"
 
 
-def secret(name: str) -> bool:
+def is_secret(name: str) -> bool:
     """Whether the setting called `name` holds a key."""
     return any(word in name.upper() for word in ("KEY", "TOKEN", "SECRET", "PASSWORD"))

@@ -17,7 +17,7 @@ from backends.errors import BackendError
 from backends.http.errors import host_of
 from backends.registry import BACKENDS, backend_class
 from compare.store.errors import StoreError
-from compare.visitor_keys import may_type, secret, visit
+from compare.visitor_keys import is_secret, visitor_keys, visitor_may_set
 from ui.compare_tab import form
 from ui.context import Context
 
@@ -96,7 +96,7 @@ class KeysTab:
             runner = (await self._context.lineup()).runner
         except StoreError as error:
             return LINE.format("not-available", str(error))
-        with visit(typed):
+        with visitor_keys(typed):
             ready = runner.ready(row.model)
         if ready.state is Readiness.READY:
             own = any(typed.get(setting, "").strip() for setting in row.typed)
@@ -111,7 +111,7 @@ class KeysTab:
         label = row.service.label
         try:
             runner = (await self._context.lineup()).runner
-            with visit(typed):
+            with visitor_keys(typed):
                 said = await runner.check(row.model.backend, row.service.server)
         except (BackendError, StoreError) as error:
             return LINE.format("refused", str(error))
@@ -128,7 +128,7 @@ def rows(context: Context) -> list[Row]:
     for name in BACKENDS:
         backend = backend_class(name)
         for service in backend.services(context.settings.config()):
-            typed = tuple(key.setting for key in service.keys if may_type(key.setting))
+            typed = tuple(key.setting for key in service.keys if visitor_may_set(key.setting))
             if service.keys and (typed or not context.public):
                 found.append(Row(service, _model(context, name, service.server), typed))
     return found
@@ -160,7 +160,7 @@ def _box(setting: str) -> gr.Textbox:
     return gr.Textbox(
         "",
         label=setting,
-        type="password" if secret(setting) else "text",
+        type="password" if is_secret(setting) else "text",
         placeholder="for this visit",
         max_lines=1,
         max_length=500,

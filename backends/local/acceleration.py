@@ -20,7 +20,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from backends.base import Applied
 from backends.errors import BadInput
-from backends.local.job import Work
+from backends.local.job import LocalJob
 from backends.local.memory.devices import Device
 from backends.local.memory.offload import denoisers
 from backends.local.options import ATTENTIONS, STEP_CACHES
@@ -49,9 +49,9 @@ def compiled(pipeline: Any, label: str) -> dict[str, Applied]:
 
 
 @contextmanager
-def switched(pipeline: Any, work: Work, device: Device) -> Generator[dict[str, Applied]]:
+def acceleration(pipeline: Any, work: LocalJob, device: Device) -> Generator[dict[str, Applied]]:
     """Turn on what `work` asks for, for one run; yields what of it was ignored."""
-    label, ignored = work.recipe.label, dict[str, Applied]()
+    label, ignored = work.spec.label, dict[str, Applied]()
     with ExitStack() as stack:
         if work.attention:
             if work.attention not in ATTENTIONS:

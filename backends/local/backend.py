@@ -33,14 +33,14 @@ from backends.base import (
 )
 from backends.errors import MissingPackage, NotReady
 from backends.fit import fit
-from backends.local.adapters.references import shelves
+from backends.local.adapters.references import adapter_folders
 from backends.local.errors import INSTALL, explain
 from backends.local.memory import devices
-from backends.local.memory.devices import Spread, spread
+from backends.local.memory.devices import DeviceAssignment, device_assignment
 from backends.local.options import Options
-from backends.local.prepare import missing_weights, stages, work_of
+from backends.local.prepare import build_job, missing_weights, stages
 from backends.local.weights import sources
-from backends.local.worker import Machine, machine
+from backends.local.worker import DeviceWorker, device_worker
 
 _PACKAGES = ("torch", "diffusers", "transformers")
 
@@ -105,12 +105,12 @@ class Local(Backend):
             raise MissingPackage(f"{model.label} needs packages that are not installed. {INSTALL}")
         fitted = fit(model, request)
         seed = secrets.randbits(32) if fitted.request.seed is None else fitted.request.seed
-        work = await work_of(
+        work = await build_job(
             model,
             fitted.request,
             request.options.get(self.name, {}),
             seed,
-            shelves(self.config),
+            adapter_folders(self.config),
         )
         honoured = {"seed": Applied(request.seed, seed), **fitted.honoured}
         place = self._machine(self._spread.device_of(model))
@@ -124,12 +124,12 @@ class Local(Backend):
                 yield event
 
     @property
-    def _spread(self) -> Spread:
-        return spread(devices.several(self.config.value("LINEUP_DEVICE")))
+    def _spread(self) -> DeviceAssignment:
+        return device_assignment(devices.several(self.config.value("LINEUP_DEVICE")))
 
-    def _machine(self, name: str) -> Machine:
+    def _machine(self, name: str) -> DeviceWorker:
         device_gb, ram_gb = (self.config.value(f"LINEUP_{kind}_GB") for kind in ("MEMORY", "RAM"))
-        return machine(name, devices.Budgets(device_gb, ram_gb, len(self._spread.devices)))
+        return device_worker(name, devices.Budgets(device_gb, ram_gb, len(self._spread.devices)))
 
 
 class Miniature(Local):

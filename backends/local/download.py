@@ -16,7 +16,7 @@ from backends.local.adapters.references import only_one
 from backends.local.weights.sources import SHARED, STAGE, Source, class_of, repository, unfinished
 
 if TYPE_CHECKING:
-    from backends.local.worker import Machine
+    from backends.local.worker import DeviceWorker
 
 _WEIGHTS: Final = re.compile(r"diffusion_pytorch_model[^/]*\.safetensors[^/]*")
 _NOT_BY_DIFFUSERS: Final = frozenset({"VQDiffusionPipeline"})
@@ -25,7 +25,7 @@ _GIGABYTE: Final = 1_000_000_000
 _EVERY: Final = 1.0
 
 
-def pipeline(source: Source, machine: "Machine") -> None:
+def pipeline(source: Source, machine: "DeviceWorker") -> None:
     """Fetch a model's one file, or the parts that it needs, for a GPU in half precision."""
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
     from huggingface_hub import list_repo_files, snapshot_download
@@ -45,7 +45,7 @@ def pipeline(source: Source, machine: "Machine") -> None:
     DiffusionPipeline.download(hub_id, variant=variant, use_safetensors=True, **words)
 
 
-def controlnet(source: Source, machine: "Machine") -> None:
+def controlnet(source: Source, machine: "DeviceWorker") -> None:
     """Fetch a ControlNet: its one file, or safetensors, for a GPU in half precision if there."""
     from huggingface_hub import list_repo_files, snapshot_download
 

@@ -6,7 +6,7 @@ from backends.base import Request
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Recipe:
+class ModelSpec:
     """What to load and how; two equal recipes are one model in memory.
 
     `dtype` and `variant` are "" for what suits the device. `config` is the folder or Hub id of a
@@ -27,13 +27,13 @@ class Recipe:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Steering:
+class ControlNetInput:
     """A ControlNet, its map (a PNG of the generation's size) and how strongly and when it acts.
 
     Several act at once; those of equal recipes are one ControlNet in memory.
     """
 
-    controlnet: Recipe
+    controlnet: ModelSpec
     picture: bytes = field(repr=False)
     weight: float = 1.0
     start: float = 0.0
@@ -41,7 +41,7 @@ class Steering:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Start:
+class InitImage:
     """The picture to start from (a PNG of the generation's size), and how much is drawn anew."""
 
     picture: bytes = field(repr=False)
@@ -62,7 +62,7 @@ class Adapter:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Work:
+class LocalJob:
     """One request, fitted to its model. Picture i is drawn with `seed` + i.
 
     `stage_steps` and `stage_guidance_scale` are for the further stages of a cascade; 0 and None
@@ -70,11 +70,11 @@ class Work:
     is left, the likeliest first; 1 is all.
     """
 
-    recipe: Recipe
+    spec: ModelSpec
     request: Request
     seed: int
-    steerings: tuple[Steering, ...] = ()
-    start: Start | None = None
+    controlnet_inputs: tuple[ControlNetInput, ...] = ()
+    init_image: InitImage | None = None
     stage_steps: int = 0
     stage_guidance_scale: float | None = None
     truncation_rate: float = 1.0

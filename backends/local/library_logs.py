@@ -19,7 +19,7 @@ LIBRARIES: Final[dict[str, Any]] = {
 """The libraries' own variables, by which one still hears all of it, and their loggers."""
 
 
-def quiet() -> None:
+def silence_libraries() -> None:
     """No progress bars, no notes on what will be gone in their next release; errors are told."""
     for variable, library in LIBRARIES.items():
         library.disable_progress_bar()

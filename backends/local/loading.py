@@ -21,17 +21,17 @@ from backends.base import Applied
 from backends.errors import BadInput, MissingWeights
 from backends.local.acceleration import compiled
 from backends.local.families.base import Family
-from backends.local.families.detect import family_of
-from backends.local.families.preview import Look
-from backends.local.job import Recipe
-from backends.local.library_logs import quiet
-from backends.local.memory.cache import Held
+from backends.local.families.detect import detect_family
+from backends.local.families.preview import LatentPreview
+from backends.local.job import ModelSpec
+from backends.local.library_logs import silence_libraries
+from backends.local.memory.cache import CacheEntry
 from backends.local.memory.devices import Device
 from backends.local.memory.offload import place, weight
-from backends.local.text.embedding_cache import Embeddings
-from backends.local.weights.headers import weigh
+from backends.local.text.embedding_cache import EmbeddingCache
+from backends.local.weights.headers import count_parameters
 from backends.local.weights.sources import SHARED, layout_beside, variant_in, whole
-from backends.local.weights.validation import complete, readable
+from backends.local.weights.validation import check_complete, check_dtypes
 
 _DTYPES: Final = frozenset({"float32", "float16", "bfloat16"})
 
@@ -42,13 +42,13 @@ class Loaded:
 
     model: Any
     scheduler: Any = None
-    look: Look | None = None
+    look: LatentPreview | None = None
     family: Family = field(default_factory=Family)
-    embeddings: Embeddings = field(default_factory=Embeddings)
+    embeddings: EmbeddingCache = field(default_factory=EmbeddingCache)
     ignored: dict[str, Applied] = field(default_factory=dict[str, Applied])
 
 
-def measure(recipe: Recipe, device: Device) -> tuple[Mapping[str, int], int]:
+def component_parameters(recipe: ModelSpec, device: Device) -> tuple[Mapping[str, int], int]:
     """The numbers that each part's weights are, by the files, and the bytes of one when loaded.
 
     Raises:
@@ -56,12 +56,12 @@ def measure(recipe: Recipe, device: Device) -> tuple[Mapping[str, int], int]:
     """
     path = whole(recipe.source, recipe.label)
     variant = recipe.variant or (variant_in(path, device.kind) if path.is_dir() else None)
-    readable(path, variant, recipe.label)
-    counts = dict(weigh(path, variant))
+    check_dtypes(path, variant, recipe.label)
+    counts = dict(count_parameters(path, variant))
     for number, source in enumerate(recipe.stages, start=2):
         stage = whole(source, recipe.label)
-        readable(stage, variant_in(stage, device.kind), recipe.label)
-        parts = weigh(stage, variant_in(stage, device.kind)).items()
+        check_dtypes(stage, variant_in(stage, device.kind), recipe.label)
+        parts = count_parameters(stage, variant_in(stage, device.kind)).items()
         counts |= {f"stage_{number}_{name}": size for name, size in parts if name not in SHARED}
     return counts, _dtype(recipe, device).itemsize
 
@@ -72,10 +72,10 @@ _READING: Final = threading.Lock()
 
 
 def _one_at_a_time(
-    load: Callable[[Recipe, Device], Held[Loaded]],
-) -> Callable[[Recipe, Device], Held[Loaded]]:
+    load: Callable[[ModelSpec, Device], CacheEntry[Loaded]],
+) -> Callable[[ModelSpec, Device], CacheEntry[Loaded]]:
     @wraps(load)
-    def alone(recipe: Recipe, device: Device) -> Held[Loaded]:
+    def alone(recipe: ModelSpec, device: Device) -> CacheEntry[Loaded]:
         with _READING:
             return load(recipe, device)
 
@@ -83,15 +83,15 @@ def _one_at_a_time(
 
 
 @_one_at_a_time
-def load_pipeline(recipe: Recipe, device: Device) -> Held[Loaded]:
+def load_pipeline(recipe: ModelSpec, device: Device) -> CacheEntry[Loaded]:
     """Read the pipeline of `recipe` and move it to `device`."""
-    quiet()
+    silence_libraries()
     path = whole(recipe.source, recipe.label)
-    family = family_of(path, recipe.label)
+    family = detect_family(path, recipe.label)
     pipeline = family.load(path, recipe, _dtype(recipe, device), device)
     # Beside a single file, parts may come from elsewhere: its numbers are not theirs.
-    counts = {} if path.is_file() else measure(recipe, device)[0]
-    complete(pipeline.components, recipe, counts)
+    counts = {} if path.is_file() else component_parameters(recipe, device)[0]
+    check_complete(pipeline.components, recipe, counts)
     pipeline.set_progress_bar_config(disable=True)
     ignored = compiled(pipeline, recipe.label) if recipe.compile else {}
     if recipe.offload and not family.offloads:
@@ -99,23 +99,25 @@ def load_pipeline(recipe: Recipe, device: Device) -> Held[Loaded]:
         ignored["offload"] = Applied(recipe.offload, None, note)
         recipe = replace(recipe, offload="")
     folder = None if path.is_file() else path
-    look = family.look(pipeline, folder) if recipe.offload else None  # before its decoder moves
+    look = (
+        family.latent_preview(pipeline, folder) if recipe.offload else None
+    )  # before its decoder moves
     lies, unplaced = place(pipeline, recipe, device)
-    look = look or family.look(pipeline, folder)
+    look = look or family.latent_preview(pipeline, folder)
     loaded = Loaded(pipeline, pipeline.scheduler, look, family, ignored=ignored | unplaced)
-    return Held(loaded, lies.size, lies.waiting, lies.passing)
+    return CacheEntry(loaded, lies.size, lies.waiting, lies.passing)
 
 
 @_one_at_a_time
-def load_controlnet(recipe: Recipe, device: Device) -> Held[Loaded]:
+def load_controlnet(recipe: ModelSpec, device: Device) -> CacheEntry[Loaded]:
     """Read the ControlNet of `recipe`, of whatever class, and move it to `device`."""
     path = whole(recipe.source, recipe.label)
     if path.is_file():
         net = _net_from_file(path, recipe, _dtype(recipe, device))
-        complete({"": net}, recipe, {})
-        return Held(Loaded(net.to(device.name)), weight([net]))
+        check_complete({"": net}, recipe, {})
+        return CacheEntry(Loaded(net.to(device.name)), weight([net]))
     variant = recipe.variant or variant_in(path, device.kind)
-    readable(path, variant, recipe.label)
+    check_dtypes(path, variant, recipe.label)
     model: Any = AutoModel.from_pretrained(
         str(path),
         dtype=_dtype(recipe, device),
@@ -123,11 +125,11 @@ def load_controlnet(recipe: Recipe, device: Device) -> Held[Loaded]:
         use_safetensors=True,
         local_files_only=True,
     )
-    complete({"": model}, recipe, weigh(path, variant))
-    return Held(Loaded(model.to(device.name)), weight([model]))
+    check_complete({"": model}, recipe, count_parameters(path, variant))
+    return CacheEntry(Loaded(model.to(device.name)), weight([model]))
 
 
-def _net_from_file(path: Path, recipe: Recipe, dtype: torch.dtype) -> Any:
+def _net_from_file(path: Path, recipe: ModelSpec, dtype: torch.dtype) -> Any:
     """A ControlNet in one file: Z-Image's as its authors publish it, or one in the first form."""
     with safe_open(path, "pt") as file:
         names: list[str] = file.keys()
@@ -143,7 +145,7 @@ def _net_from_file(path: Path, recipe: Recipe, dtype: torch.dtype) -> Any:
         ) from error
 
 
-def _dtype(recipe: Recipe, device: Device) -> torch.dtype:
+def _dtype(recipe: ModelSpec, device: Device) -> torch.dtype:
     name = recipe.dtype or device.dtype
     if name not in _DTYPES:
         known = ", ".join(sorted(_DTYPES))

@@ -13,21 +13,21 @@ from backends.fit import STRENGTH
 from backends.images import inputs
 from backends.local import download
 from backends.local.adapters import references
-from backends.local.adapters.references import EMBEDDING, LORA, Shelves
+from backends.local.adapters.references import EMBEDDING, LORA, AdapterFolders
 from backends.local.control.maps import control_map
-from backends.local.job import Recipe, Start, Steering, Work
+from backends.local.job import ControlNetInput, InitImage, LocalJob, ModelSpec
 from backends.local.options import Options
 from backends.local.weights import sources
 
 if TYPE_CHECKING:
-    from backends.local.worker import Machine
+    from backends.local.worker import DeviceWorker
 
 _MOST_SEED = 2**63 - 1
 
 
-async def work_of(
-    model: Model, request: Request, asked: Mapping[str, Value], seed: int, shelves: Shelves
-) -> Work:
+async def build_job(
+    model: Model, request: Request, asked: Mapping[str, Value], seed: int, shelves: AdapterFolders
+) -> LocalJob:
     """Turn a fitted request into work; `asked` holds the user's options for this backend."""
     if not 0 <= seed <= _MOST_SEED - request.count:
         raise BadInput(f"The seed must be a whole number from 0 to {_MOST_SEED:,}.")
@@ -44,8 +44,8 @@ async def work_of(
     prompt, tags = references.tagged(request.prompt)
     named = "\n".join((text("loras"), tags))
     guidance = options.get("stage_guidance_scale")
-    return Work(
-        recipe=Recipe(
+    return LocalJob(
+        spec=ModelSpec(
             source=model.source,
             label=model.label,
             stages=stages(model),
@@ -67,8 +67,8 @@ async def work_of(
             strength=request.strength,
         ),
         seed=seed,
-        steerings=await _steerings(model, request, text("torch_dtype")),
-        start=await _start(request),
+        controlnet_inputs=await _steerings(model, request, text("torch_dtype")),
+        init_image=await _start(request),
         stage_steps=int(options.get("stage_steps") or 0),
         stage_guidance_scale=None if guidance is None else float(guidance),
         truncation_rate=float(options.get("truncation_rate") or 1.0),
@@ -90,10 +90,10 @@ def stages(model: Model) -> tuple[str, ...]:
 
 
 async def missing_weights(
-    work: Work, machine: "Machine", download_gb: float | None
+    work: LocalJob, machine: "DeviceWorker", download_gb: float | None
 ) -> AsyncGenerator[Loading, None]:
     """Fetch what is not here yet, and say so."""
-    recipe = work.recipe
+    recipe = work.spec
     for number, source in enumerate(map(sources.locate, (recipe.source, *recipe.stages)), start=1):
         if sources.find(source, recipe.label) is not None:
             continue
@@ -103,7 +103,7 @@ async def missing_weights(
         async with aclosing(download.fetched(source.id, what, fetching, size)) as news:
             async for loading in news:
                 yield loading
-    for recipe in dict.fromkeys(steering.controlnet for steering in work.steerings):
+    for recipe in dict.fromkeys(steering.controlnet for steering in work.controlnet_inputs):
         source = sources.locate(recipe.source)
         if sources.find(source, recipe.label) is None:
             fetching = partial(download.controlnet, source, machine)
@@ -113,35 +113,37 @@ async def missing_weights(
     nouns = dict.fromkeys(work.loras, LORA) | dict.fromkeys(work.embeddings, EMBEDDING)
     for adapter, noun in nouns.items():
         if references.file_of(adapter, noun) is None:
-            hub_id, file = references.hub_place(adapter.source)
+            hub_id, file = references.hub_reference(adapter.source)
             fetching = partial(download.adapter, hub_id, file, noun)
             async with aclosing(download.fetched(hub_id, adapter.name, fetching)) as news:
                 async for loading in news:
                     yield loading
 
 
-async def _start(request: Request) -> Start | None:
+async def _start(request: Request) -> InitImage | None:
     if request.image is None:
         return None
     size = (request.width or 512, request.height or 512)
     picture = await asyncio.to_thread(inputs.prepare_init_image, request.image, *size)
-    return Start(picture=picture, strength=request.strength or STRENGTH)
+    return InitImage(picture=picture, strength=request.strength or STRENGTH)
 
 
-async def _steerings(model: Model, request: Request, dtype: str) -> tuple[Steering, ...]:
+async def _steerings(model: Model, request: Request, dtype: str) -> tuple[ControlNetInput, ...]:
     size = (request.width or 512, request.height or 512)
     return tuple([await _steering(model, each, size, dtype) for each in request.controls])
 
 
-async def _steering(model: Model, control: Control, size: tuple[int, int], dtype: str) -> Steering:
+async def _steering(
+    model: Model, control: Control, size: tuple[int, int], dtype: str
+) -> ControlNetInput:
     if not 0 <= control.start < control.end <= 1:
         raise BadInput(
             "The control picture must start before it ends: give fractions of the steps, "
             "such as 0 and 0.8."
         )
     source = model.controls.get(control.preprocessor) or model.controls["*"]
-    return Steering(
-        controlnet=Recipe(source=source, label=f"the ControlNet of {model.label}", dtype=dtype),
+    return ControlNetInput(
+        controlnet=ModelSpec(source=source, label=f"the ControlNet of {model.label}", dtype=dtype),
         picture=await control_map(control, *size),
         weight=control.weight,
         start=control.start,

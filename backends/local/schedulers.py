@@ -72,7 +72,7 @@ _PLAIN: Final = {
 }
 
 
-def fresh(own: Any, wanted: str, label: str) -> Any:
+def make_scheduler(own: Any, wanted: str, label: str) -> Any:
     """Return an unused scheduler with the settings of `own`, of the kind called `wanted`.
 
     "" is the model's own kind; a class of diffusers may be named too.

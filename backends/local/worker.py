@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING
 
 from backends.base import Event, Loading
 from backends.local import zerogpu
-from backends.local.job import Work
+from backends.local.job import LocalJob
 from backends.local.memory import devices
-from backends.local.memory.cache import Pool
+from backends.local.memory.cache import ModelCache
 from backends.local.zerogpu import Emit, Stopped
 
 if TYPE_CHECKING:
-    from backends.local.inference import Place
+    from backends.local.inference import DeviceContext
 
 
-class Machine:
+class DeviceWorker:
     """A worker for one device; its thread starts with the first run."""
 
     def __init__(self, wanted: str = devices.AUTO, budgets: devices.Budgets | None = None) -> None:
@@ -33,15 +33,15 @@ class Machine:
         self._draw = zerogpu.mark(self._draw_here)
 
     @cached_property
-    def place(self) -> "Place":
+    def place(self) -> "DeviceContext":
         """The device and its memory. Imports torch: for the worker, not for the event loop."""
-        from backends.local.inference import Place
+        from backends.local.inference import DeviceContext
         from backends.local.memory.offload import move
 
         chosen = devices.choose(self._wanted, self._budgets)
-        return Place(
+        return DeviceContext(
             chosen,
-            Pool(
+            ModelCache(
                 chosen.bound,
                 freed=lambda: devices.free(chosen),
                 ram=chosen.ram or 0,
@@ -58,7 +58,7 @@ class Machine:
         if not self._awake:
             self._thread.submit(self._wake)
 
-    async def run(self, work: Work) -> AsyncGenerator[Event, None]:
+    async def run(self, work: LocalJob) -> AsyncGenerator[Event, None]:
         """Do `work` when its turn comes and yield what it reports.
 
         Closing the generator stops the work at its next step and waits until it has left.
@@ -96,13 +96,13 @@ class Machine:
         if self._awake:
             self._thread.submit(self._empty)
 
-    def _draw_here(self, work: Work, emit: Emit[Event]) -> None:
+    def _draw_here(self, work: LocalJob, emit: Emit[Event]) -> None:
         if not self._awake:
             emit(Loading(message="starting PyTorch"))
         woke = self._wake()
-        from backends.local.inference import draw
+        from backends.local.inference import run_job
 
-        draw(self.place, work, emit, woke=woke)
+        run_job(self.place, work, emit, woke=woke)
 
     def _wake(self) -> float:
         """Import torch and diffusers; returns the seconds that it took."""
@@ -113,10 +113,10 @@ class Machine:
         return time.monotonic() - began
 
     def _empty(self) -> None:
-        self.place.pool.clear()
+        self.place.cache.clear()
 
 
 @cache
-def machine(wanted: str, budgets: devices.Budgets) -> Machine:
+def device_worker(wanted: str, budgets: devices.Budgets) -> DeviceWorker:
     """The machine for these settings: every backend on this computer shares one."""
-    return Machine(wanted, budgets)
+    return DeviceWorker(wanted, budgets)

@@ -19,7 +19,7 @@ from typing import Any
 
 from backends.base import Basis, Model, State, Status
 from backends.paths import ASSETS
-from compare.catalogue.toml_reader import BadEntry, read
+from compare.catalogue.toml_reader import CatalogueError, read
 
 DEFAULT_PATH = ASSETS / "models.toml"
 SUPPORTABLE = frozenset(
@@ -93,20 +93,22 @@ def load(path: Path | None = None) -> Catalogue:
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise BadEntry(f"{path.name} cannot be read: {error}") from error
+        raise CatalogueError(f"{path.name} cannot be read: {error}") from error
     if not {"model"} <= set(tables) <= {"model", "any"} or not isinstance(tables["model"], list):
-        raise BadEntry(f"{path.name} must hold [[model]] and [[any]] tables and nothing else.")
+        raise CatalogueError(
+            f"{path.name} must hold [[model]] and [[any]] tables and nothing else."
+        )
     models = [_entry(table, number) for number, table in enumerate(tables["model"], start=1)]
     seen: set[str] = set()
     for model in models:
         _check(model)
         if model.id in seen:
-            raise BadEntry(f"{model.id} is listed twice.")
+            raise CatalogueError(f"{model.id} is listed twice.")
         seen.add(model.id)
     others = [_entry(table, number) for number, table in enumerate(tables.get("any", ()), start=1)]
     for kind in others:
         if not kind.id.endswith("*"):
-            raise BadEntry(f"{kind.id}: the id of an [[any]] table ends in *.")
+            raise CatalogueError(f"{kind.id}: the id of an [[any]] table ends in *.")
     return Catalogue(tuple(models), tuple(others))
 
 
@@ -145,13 +147,13 @@ def _entry(table: Mapping[str, Any], number: int) -> Model:
     where = str(table.get("id") or f"model {number}")
     model = read(Model, table, where)
     if not all(model.id.partition("/")):
-        raise BadEntry(f"{where}: an id has the form backend/name.")
+        raise CatalogueError(f"{where}: an id has the form backend/name.")
     if unknown := sorted(model.supports - SUPPORTABLE):
-        raise BadEntry(f"{where}: supports names {', '.join(unknown)}, which no request has.")
+        raise CatalogueError(f"{where}: supports names {', '.join(unknown)}, which no request has.")
     if bool(model.controls) != ("controls" in model.supports):
-        raise BadEntry(f"{where}: controls and the support for them belong together.")
+        raise CatalogueError(f"{where}: controls and the support for them belong together.")
     if not model.sizes.native:
-        raise BadEntry(f"{where}: at least one native size is needed.")
+        raise CatalogueError(f"{where}: at least one native size is needed.")
     return model
 
 
@@ -161,7 +163,7 @@ def _check(model: Model) -> None:
     paid = model.price.basis not in (Basis.FREE, Basis.HARDWARE)
     to_be_had = model.status.state is not State.NO_API
     if paid and to_be_had and not (model.price.source and model.price.priced_on):
-        raise BadEntry(f"{where}: a price needs its source and its date (priced_on).")
+        raise CatalogueError(f"{where}: a price needs its source and its date (priced_on).")
     gone = model.status.state in (State.RETIRED, State.RETIRING)
     if gone and model.status.date is None:
-        raise BadEntry(f"{where}: a model that is going or gone needs the date.")
+        raise CatalogueError(f"{where}: a model that is going or gone needs the date.")

@@ -41,7 +41,7 @@ class Line:
         """What one picture at the model's own settings costs."""
         if self.model.status.state is State.NO_API:
             return "–"
-        return pricing.in_words(self.cost)
+        return pricing.format_cost(self.cost)
 
     @property
     def status(self) -> str:
@@ -87,18 +87,18 @@ def markdown(lines: Iterable[Line]) -> str:
 
 def _row(provider: str, listed: Sequence[Line]) -> str:
     here = [line for line in listed if line.model.status.state in (State.LIVE, State.RETIRING)]
-    gone = [_obituary(line.model) for line in listed if line not in here]
+    gone = [_retired_label(line.model) for line in listed if line not in here]
     lows = [line.cost.low for line in here if line.cost.low is not None]
     highs = [line.cost.high for line in here if line.cost.high is not None]
     price = "unknown"
     if lows and highs:
         whole = Cost(low=min(lows), high=max(highs))
-        price = pricing.in_words(whole) if whole.high else "free"
+        price = pricing.format_cost(whole) if whole.high else "free"
     named = ", ".join(line.model.label for line in here)
     return f"| {provider} | {named or '–'} | {price if here else '–'} | {', '.join(gone) or '–'} |"
 
 
-def _obituary(model: Model) -> str:
+def _retired_label(model: Model) -> str:
     return f"{model.label} ({_day(model.status.date) if model.status.date else model.status.state})"
 
 

@@ -24,7 +24,7 @@ _NAMES: dict[Any, str] = {
 }
 
 
-class BadEntry(ValueError):
+class CatalogueError(ValueError):
     """An entry of the catalogue makes no sense; `str(error)` says where and why."""
 
 
@@ -39,13 +39,13 @@ def read(record: type[Record], table: Mapping[str, Any], where: str) -> Record:
     for key in table:
         if key not in fields:
             known = ", ".join(sorted(fields))
-            raise BadEntry(f"{where}: {key} is not a key. Known are {known}.")
+            raise CatalogueError(f"{where}: {key} is not a key. Known are {known}.")
     for name, field in fields.items():
         required = (
             field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         )
         if required and name not in table:
-            raise BadEntry(f"{where}: {name} is missing.")
+            raise CatalogueError(f"{where}: {name} is missing.")
     values = {key: _value(hints[key], raw, f"{where}: {key}") for key, raw in table.items()}
     return record(**values)
 
@@ -68,7 +68,7 @@ def _value(kind: Any, raw: Any, where: str) -> Any:
         return read(kind, _expect(dict, raw, where, "a table"), where)
     if isinstance(kind, type) and issubclass(kind, StrEnum):
         if raw not in tuple(kind):
-            raise BadEntry(f"{where} is {raw!r}, but must be one of {', '.join(kind)}.")
+            raise CatalogueError(f"{where} is {raw!r}, but must be one of {', '.join(kind)}.")
         return kind(raw)
     return _plain(kind, raw, where)
 
@@ -84,13 +84,13 @@ def _plain(kind: Any, raw: Any, where: str) -> Any:
 
 
 def _one_of(kinds: tuple[Any, ...], raw: Any, where: str) -> Any:
-    problem: BadEntry | None = None
+    problem: CatalogueError | None = None
     for kind in (kind for kind in kinds if kind is not types.NoneType):
         try:
             return _value(kind, raw, where)
-        except BadEntry as error:
+        except CatalogueError as error:
             problem = error
-    raise problem or BadEntry(f"{where} cannot be read.")
+    raise problem or CatalogueError(f"{where} cannot be read.")
 
 
 def _tuple(kinds: tuple[Any, ...], raw: Any, where: str) -> tuple[Any, ...]:
@@ -98,7 +98,7 @@ def _tuple(kinds: tuple[Any, ...], raw: Any, where: str) -> tuple[Any, ...]:
     if kinds[-1] is Ellipsis:
         return tuple(_value(kinds[0], item, where) for item in items)
     if len(items) != len(kinds):
-        raise BadEntry(f"{where} must have {len(kinds)} parts.")
+        raise CatalogueError(f"{where} must have {len(kinds)} parts.")
     return tuple(_value(kind, item, where) for kind, item in zip(kinds, items, strict=True))
 
 
@@ -109,4 +109,4 @@ def _list(raw: Any, where: str) -> list[Any]:
 def _expect(kind: type, raw: Any, where: str, name: str, *, exactly: bool = False) -> Any:
     if type(raw) is kind if exactly else isinstance(raw, kind):
         return raw
-    raise BadEntry(f"{where} is {raw!r}, but must be {name}.")
+    raise CatalogueError(f"{where} is {raw!r}, but must be {name}.")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from backends.base import Control, Request, Then, Value
+from backends.base import Control, Request, SecondStep, Value
 from compare.prompts.template import BadVariants
 from compare.prompts.variants import spread
 from compare.prompts.wildcards import Folder
@@ -13,7 +13,7 @@ from compare.prompts.wildcards import Folder
 Setting = TypeVar("Setting")
 
 
-class BadWord(ValueError):
+class BadArgument(ValueError):
     """A word on the command line cannot be read; `str(error)` says which and why."""
 
 
@@ -30,7 +30,7 @@ def size(word: str | None) -> tuple[int | None, int | None]:
     try:
         return (int(width), int(height))
     except ValueError:
-        raise BadWord(f"The size {word!r} must look like 1024x768.") from None
+        raise BadArgument(f"The size {word!r} must look like 1024x768.") from None
 
 
 def variants(word: str | None, request: Request, home: Path) -> tuple[Request, ...]:
@@ -38,11 +38,11 @@ def variants(word: str | None, request: Request, home: Path) -> tuple[Request, .
     if word is None:
         return (request,)
     if word != "all" and not word.isdecimal():
-        raise BadWord(f"The variants {word!r} must be all, or how many of them at random.")
+        raise BadArgument(f"The variants {word!r} must be all, or how many of them at random.")
     try:
         return spread(request, Folder(home), most=None if word == "all" else int(word))
     except BadVariants as error:
-        raise BadWord(str(error)) from None
+        raise BadArgument(str(error)) from None
 
 
 def start_picture(file: Path | None) -> bytes | None:
@@ -52,13 +52,15 @@ def start_picture(file: Path | None) -> bytes | None:
 
 def second_step(
     model: str | None, *, prompt: str, strength: float | None, own: Sequence[str]
-) -> Then | None:
+) -> SecondStep | None:
     """Return the second step, None where no model is named for it."""
     if model is None:
         if prompt or own:
-            raise BadWord("A prompt or an option of the second step needs its model: --then MODEL.")
+            raise BadArgument(
+                "A prompt or an option of the second step needs its model: --then MODEL."
+            )
         return None
-    return Then(model=model, prompt=prompt, strength=strength, options=options(own))
+    return SecondStep(model=model, prompt=prompt, strength=strength, options=options(own))
 
 
 def controls(
@@ -94,14 +96,14 @@ def options(words: Sequence[str]) -> dict[str, dict[str, Value]]:
         place, equals, value = word.partition("=")
         backend, dot, name = place.partition(".")
         if not (equals and dot and backend and name):
-            raise BadWord(f"The option {word!r} must look like openai.quality=high.")
+            raise BadArgument(f"The option {word!r} must look like openai.quality=high.")
         found.setdefault(backend, {})[name] = _value(value)
     return found
 
 
 def _for_each(name: str, given: Sequence[Setting], number: int) -> Sequence[Setting]:
     if len(given) not in (1, number):
-        raise BadWord(
+        raise BadArgument(
             f"--{name} is given {len(given)} times for {number} control pictures. Give it once for "
             "all of them, or once for each, in the same order."
         )
@@ -113,7 +115,7 @@ def _file(file: Path, name: str) -> bytes:
         return file.read_bytes()
     except OSError as error:
         reason = error.strerror or "it cannot be opened"
-        raise BadWord(f"The {name} {file} cannot be read: {reason}.") from None
+        raise BadArgument(f"The {name} {file} cannot be read: {reason}.") from None
 
 
 def _value(word: str) -> Value:

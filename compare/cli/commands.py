@@ -11,7 +11,7 @@ import typer
 from backends.base import Request
 from backends.errors import BackendError, Outcome
 from compare.catalogue.listing import lines, markdown
-from compare.catalogue.toml_reader import BadEntry
+from compare.catalogue.toml_reader import CatalogueError
 from compare.cli import arguments, output
 from compare.lineup import Lineup, build, open_lineup
 from compare.prompts.template import holds_variants
@@ -113,7 +113,7 @@ def run(
                 then, prompt=then_prompt, strength=strength, own=then_option or ()
             ),
         )
-    except arguments.BadWord as error:
+    except arguments.BadArgument as error:
         _give_up(str(error))
     asking = Asking(models or [], variants, rewrite)
     finished, interrupted = _do(_run(request, asking, as_json))
@@ -246,9 +246,9 @@ def _do(work: Coroutine[Any, Any, Result]) -> Result:
     except (
         StoreError,
         SettingsError,
-        BadEntry,
+        CatalogueError,
         OverBudget,
-        arguments.BadWord,
+        arguments.BadArgument,
         BackendError,
     ) as error:
         _give_up(str(error))

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 from compare.records import Job, Run
 from compare.runs.broadcast import Broadcast
-from compare.runs.job_task import Work
+from compare.runs.job_task import JobTask
 
 
-class Live:
+class ActiveRun:
     """A run with jobs under way; each of ours joins it and leaves it, the last closes it."""
 
     def __init__(self, run: Run) -> None:
@@ -16,24 +16,24 @@ class Live:
         self._places = len(run.jobs)
         self._busy = 0
         self.request = run.request
-        self.works: list[Work] = []
-        self.news: Broadcast[str, Job] = Broadcast()
+        self.tasks: list[JobTask] = []
+        self.updates: Broadcast[str, Job] = Broadcast()
         for job in run.jobs:
-            self.news.publish(job.id, job)
+            self.updates.publish(job.id, job)
 
     @property
     def run(self) -> Run:
         """The run as it stands now."""
-        return replace(self._run, jobs=self.news.items)
+        return replace(self._run, jobs=self.updates.items)
 
     @property
     def kept(self) -> bool:
         """Whether the store knows how every job ended."""
-        return all(work.kept for work in self.works)
+        return all(work.kept for work in self.tasks)
 
-    def tell(self, job: Job, hurry: bool) -> None:
+    def publish(self, job: Job, immediate: bool) -> None:
         """Pass a job's news on."""
-        publish = self.news.publish if hurry else self.news.publish_soon
+        publish = self.updates.publish if immediate else self.updates.publish_soon
         publish(job.id, job)
 
     def take_places(self, count: int) -> int:
@@ -43,7 +43,7 @@ class Live:
 
     async def ended(self, job_id: str) -> Job:
         """Return a job of the run when it has ended."""
-        tasks = [work.task for work in self.works if work.job.id == job_id and work.task]
+        tasks = [work.task for work in self.tasks if work.job.id == job_id and work.task]
         if tasks:
             await asyncio.wait(tasks)
         return next(job for job in self.run.jobs if job.id == job_id)
@@ -56,4 +56,4 @@ class Live:
         """One job less."""
         self._busy -= 1
         if self._busy == 0:
-            self.news.close()
+            self.updates.close()

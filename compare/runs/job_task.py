@@ -35,8 +35,8 @@ from backends.images.validation import check
 from compare.catalogue.catalogue import status_sentence
 from compare.records import Job, Phase, Timing
 from compare.runs.lanes import Lanes
-from compare.runs.outcome import Account, End
-from compare.runs.second_step import Before
+from compare.runs.outcome import Ending, JobResult
+from compare.runs.second_step import FirstStep
 from compare.runs.stopwatch import Part, Stopwatch
 from compare.store.errors import StoreError
 from compare.store.store import Store
@@ -47,7 +47,7 @@ _EXACT = Decimal("0.000001")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class JobContext:
     """What all jobs of a runner share."""
 
     store: Store
@@ -58,7 +58,7 @@ class Place:
     hourly_rate: Decimal | None
 
 
-class Work:
+class JobTask:
     """Does one job. `job` is always its present state; `tell(job, hurry)` hears of changes.
 
     With a `before`, it is a second step, which waits for that one's picture first.
@@ -69,9 +69,9 @@ class Work:
         job: Job,
         model: Model,
         request: Request,
-        place: Place,
+        place: JobContext,
         tell: Callable[[Job, bool], None],
-        before: Before | None = None,
+        before: FirstStep | None = None,
     ) -> None:
         self.job = job
         self.model = model
@@ -99,7 +99,7 @@ class Work:
             self._stopping = True
             self.task.cancel()
 
-    async def hand(self, data: bytes) -> None:
+    async def submit_picture(self, data: bytes) -> None:
         """Give the backend the picture that a person brings.
 
         Raises:
@@ -124,7 +124,7 @@ class Work:
         except BackendError as error:
             end = self._stopped() if self._stopping else self._account().failed(error)
         except StoreError as error:
-            end = self._account().unkept(error)
+            end = self._account().store_failed(error)
         except Exception as error:
             end = self._broken(error)
         self._ending, self._hand = True, None
@@ -218,24 +218,24 @@ class Work:
         else:
             self.job = replace(self.job, pictures=(*self.job.pictures, saved))
 
-    def _drawn(self) -> End:
+    def _drawn(self) -> JobResult:
         if self._losses:
-            return self._account().lost(self._losses)
-        return self._account().drawn()
+            return self._account().pictures_lost(self._losses)
+        return self._account().finished()
 
-    def _stopped(self) -> End:
+    def _stopped(self) -> JobResult:
         if self._receipt is not None and self.job.pictures:
             return self._drawn()
         return self._account().stopped()
 
-    def _broken(self, error: Exception) -> End:
+    def _broken(self, error: Exception) -> JobResult:
         # The traceback is for the log alone, and even there without a key.
         text = "".join(traceback.format_exception(error))
         log.error("Job %s (%s):\n%s", self.job.id, self.model.id, self._place.hide(text))
-        return self._account().broken()
+        return self._account().internal_error()
 
-    def _account(self) -> Account:
-        return Account(
+    def _account(self) -> Ending:
+        return Ending(
             job=self.job,
             model=self.model,
             request=self._request,
@@ -254,7 +254,7 @@ class Work:
         self.job = replace(before, timing=timing, command=command, by_hand=by_hand, **changes)
         self._tell(self.job, hurry or self.job.phase is not before.phase)
 
-    async def _finish(self, end: End) -> None:
+    async def _finish(self, end: JobResult) -> None:
         begun = self._before is None
         self.job = replace(
             self.job,

@@ -19,7 +19,7 @@ STOPPED_SENT = "Stopped after it was sent: it may have been billed."
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class JobResult:
     """What a job came to."""
 
     outcome: Outcome
@@ -28,7 +28,7 @@ class End:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Account:
+class Ending:
     """A job as it stood when it ended, and what counts for its cost."""
 
     job: Job
@@ -38,46 +38,48 @@ class Account:
     seconds: float | None
     hourly_rate: Decimal | None
 
-    def drawn(self) -> End:
+    def finished(self) -> JobResult:
         """The backend came to its end."""
         if not self.job.pictures:
             message = f"{self.model.label} ended without a picture."
-            return End(Outcome.FAILED, message, self._cost_unless_sent())
-        return End(Outcome.DONE, "", self._settled(len(self.job.pictures)))
+            return JobResult(Outcome.FAILED, message, self._cost_unless_sent())
+        return JobResult(Outcome.DONE, "", self._settled(len(self.job.pictures)))
 
-    def lost(self, losses: Sequence[str]) -> End:
+    def pictures_lost(self, losses: Sequence[str]) -> JobResult:
         """The backend came to its end, but pictures could not be kept."""
         cost = self._settled(len(self.job.pictures) + len(losses))
-        return End(Outcome.FAILED, losses[0], cost)
+        return JobResult(Outcome.FAILED, losses[0], cost)
 
-    def stopped(self) -> End:
+    def stopped(self) -> JobResult:
         """Somebody stopped it."""
         if self.model.price.basis in (Basis.FREE, Basis.HARDWARE):
-            return End(Outcome.CANCELLED, "Stopped.", pricing.uncharged(self.model))
+            return JobResult(Outcome.CANCELLED, "Stopped.", pricing.uncharged(self.model))
         if self.job.sent_at is None:
-            return End(Outcome.CANCELLED, STOPPED_FREE, pricing.uncharged(self.model))
-        return End(Outcome.UNKNOWN, STOPPED_SENT, pricing.unsettled(self.model, self.job.cost))
+            return JobResult(Outcome.CANCELLED, STOPPED_FREE, pricing.uncharged(self.model))
+        return JobResult(
+            Outcome.UNKNOWN, STOPPED_SENT, pricing.unsettled(self.model, self.job.cost)
+        )
 
-    def failed(self, error: BackendError) -> End:
+    def failed(self, error: BackendError) -> JobResult:
         """The backend says why it could not finish."""
         if error.charged is False and not self.job.pictures:
             cost = pricing.uncharged(self.model)
         else:
             cost = self._cost_unless_sent()
-        return End(error.outcome, str(error), cost)
+        return JobResult(error.outcome, str(error), cost)
 
-    def unkept(self, error: StoreError) -> End:
+    def store_failed(self, error: StoreError) -> JobResult:
         """The store could not write what must be written before the job may go on."""
-        return End(Outcome.FAILED, str(error), self._cost_unless_sent())
+        return JobResult(Outcome.FAILED, str(error), self._cost_unless_sent())
 
-    def broken(self) -> End:
+    def internal_error(self) -> JobResult:
         """Something happened that must not."""
         billed = " It may have been billed." if self.job.sent_at else ""
         message = (
             f"Something in Lineup itself went wrong with {self.model.label}; this is a bug."
             f"{billed} The log says more."
         )
-        return End(Outcome.FAILED, message, self._cost_unless_sent())
+        return JobResult(Outcome.FAILED, message, self._cost_unless_sent())
 
     def _settled(self, pictures: int) -> Cost:
         return pricing.settle(

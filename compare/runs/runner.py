@@ -19,12 +19,12 @@ from compare import pricing
 from compare.catalogue.catalogue import Catalogue, status_on, status_sentence
 from compare.records import Cost, Job, Run
 from compare.runs import second_step
-from compare.runs.active_run import Live
+from compare.runs.active_run import ActiveRun
 from compare.runs.broadcast import UnknownRun, follow
 from compare.runs.budget import check
-from compare.runs.job_task import Place, Work
+from compare.runs.job_task import JobContext, JobTask
 from compare.runs.lanes import Lanes
-from compare.runs.second_step import Before
+from compare.runs.second_step import FirstStep
 from compare.settings import Settings
 from compare.store.run_ids import new_ids
 from compare.store.store import Store
@@ -50,10 +50,10 @@ class Runner:
         self._create = create
         self._settings = settings
         self._backends: dict[str, Backend] = {}
-        self._live: dict[str, Live] = {}
+        self._live: dict[str, ActiveRun] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._seconds: dict[str, float] = {}
-        self._place = Place(
+        self._place = JobContext(
             store=store,
             lanes=Lanes(),
             pace=Throttle(),
@@ -134,7 +134,7 @@ class Runner:
             UnknownRun: there is no such run.
         """
         live = self._live.get(run_id)
-        news = live.news.watch() if live else follow(self._store, run_id)
+        news = live.updates.watch() if live else follow(self._store, run_id)
         async with aclosing(news) as jobs:
             async for job in jobs:
                 yield job
@@ -146,7 +146,7 @@ class Runner:
         nobody knows whether it is billed, and its outcome says so.
         """
         live = self._live.get(run_id)
-        works = () if live is None else live.works
+        works = () if live is None else live.tasks
         chosen = [work for work in works if job_id in (None, work.job.id)]
         for work in chosen:
             work.stop()
@@ -154,7 +154,7 @@ class Runner:
         if tasks:
             await asyncio.wait(tasks)
 
-    async def hand(self, run_id: str, job_id: str, data: bytes) -> None:
+    async def submit_picture(self, run_id: str, job_id: str, data: bytes) -> None:
         """Give a job the picture that it waits for a person to bring.
 
         Raises:
@@ -162,11 +162,11 @@ class Runner:
             BackendError: it is no picture, or the job waits for none; it goes on as before.
         """
         live = self._live.get(run_id)
-        works = () if live is None else live.works
+        works = () if live is None else live.tasks
         work = next((work for work in works if work.job.id == job_id), None)
         if work is None:
             raise UnknownRun("This card waits for no picture any more.")
-        await work.hand(data)
+        await work.submit_picture(data)
 
     async def get(self, run_id: str) -> Run | None:
         """Return a run as it stands now, under way or stored."""
@@ -247,7 +247,7 @@ class Runner:
             self._new_run(run_id, request, models)
             for run_id, request in zip(new_ids(len(requests)), requests, strict=True)
         ]
-        begun = [Live(run) for run in runs]
+        begun = [ActiveRun(run) for run in runs]
         works = [[self._work(live, job) for job in live.run.jobs] for live in begun]
         await self._store.add_run(*runs)
         for live, own in zip(begun, works, strict=True):
@@ -273,13 +273,13 @@ class Runner:
             jobs = [second_step.new_job(step, live.request, now, self._estimate) for step in steps]
             await self._store.add_jobs(jobs, place)
             for job in jobs:
-                live.tell(job, True)
+                live.publish(job, True)
                 self._begin(live, self._work(live, job, anyway=old.parent is not None))
         finally:
             self._leave(live)
         return jobs[0]
 
-    async def _rejoin(self, run_id: str) -> Live:
+    async def _rejoin(self, run_id: str) -> ActiveRun:
         """Return the run as one that is under way, again if need be."""
         if (live := self._under_way(run_id)) is None:
             run = await self.get(run_id)
@@ -287,43 +287,45 @@ class Runner:
                 raise UnknownRun(f"There is no run {run_id}.")
             # Somebody else may have been here in the meantime.
             if (live := self._under_way(run_id)) is None:
-                live = self._live[run_id] = Live(run)
+                live = self._live[run_id] = ActiveRun(run)
         return live
 
-    def _under_way(self, run_id: str) -> Live | None:
+    def _under_way(self, run_id: str) -> ActiveRun | None:
         live = self._live.get(run_id)
-        return None if live is None or live.news.closed else live
+        return None if live is None or live.updates.closed else live
 
-    def _work(self, live: Live, job: Job, *, anyway: bool = False) -> Work:
+    def _work(self, live: ActiveRun, job: Job, *, anyway: bool = False) -> JobTask:
         model = self.model(job.model)
         if job.parent is None:
-            return Work(job, model, second_step.first(live.request), self._place, live.tell)
+            return JobTask(job, model, second_step.first(live.request), self._place, live.publish)
         first = second_step.parent_of(job, live.run.jobs)
-        before = Before(
+        before = FirstStep(
             label=self.model(first.model).label if first else "The first step",
             ended=partial(live.ended, job.parent),
             picture=self._store.picture,
             anyway=anyway,
         )
-        return Work(job, model, second_step.second(live.request), self._place, live.tell, before)
+        return JobTask(
+            job, model, second_step.second(live.request), self._place, live.publish, before
+        )
 
-    def _begin(self, live: Live, work: Work) -> None:
+    def _begin(self, live: ActiveRun, work: JobTask) -> None:
         live.join()
-        live.works.append(work)
+        live.tasks.append(work)
         task = work.begin()
         self._tasks.add(task)
         task.add_done_callback(lambda task: self._ended(live, work, task))
 
-    def _ended(self, live: Live, work: Work, task: asyncio.Task[None]) -> None:
+    def _ended(self, live: ActiveRun, work: JobTask, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if work.job.timing.generate is not None and work.job.parent is None:
             self._seconds.setdefault(work.model.id, work.job.timing.generate)
         self._leave(live)
 
-    def _leave(self, live: Live) -> None:
+    def _leave(self, live: ActiveRun) -> None:
         live.leave()
         # What could not be written down is only here: then the run stays.
-        if live.news.closed and live.kept:
+        if live.updates.closed and live.kept:
             self._live.pop(live.run.id, None)
 
     def _estimate(self, model: Model, request: Request) -> Cost:

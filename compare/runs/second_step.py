@@ -10,11 +10,11 @@ from datetime import datetime
 
 from backends.base import Model, Request
 from backends.errors import BackendError, Outcome
-from compare.pricing import together
+from compare.pricing import combine
 from compare.records import Cost, Job, Phase
 
 
-class NotBegun(BackendError):
+class FirstStepFailed(BackendError):
     """The first step left nothing to go on from."""
 
     outcome = Outcome.CANCELLED
@@ -22,7 +22,7 @@ class NotBegun(BackendError):
 
 
 @dataclass(frozen=True, slots=True)
-class Before:
+class FirstStep:
     """The first step, as its second waits for it.
 
     `ended` waits for its job and returns it. `picture` reads a kept picture by its SHA-256, None
@@ -42,10 +42,10 @@ class Before:
         """
         job = await self.ended()
         if not job.pictures or not (self.anyway or job.outcome is Outcome.DONE):
-            raise NotBegun(f"Not begun: {self.label} made no picture to go on from.")
+            raise FirstStepFailed(f"Not begun: {self.label} made no picture to go on from.")
         image = await self.picture(job.pictures[0].sha256)
         if image is None:
-            raise NotBegun(f"Not begun: the picture of {self.label} is no longer on disk.")
+            raise FirstStepFailed(f"Not begun: the picture of {self.label} is no longer on disk.")
         return replace(request, image=image)
 
 
@@ -129,11 +129,11 @@ def new_job(
     )
 
 
-def whole(parent: Job, job: Job) -> tuple[float | None, Cost]:
+def chain_totals(parent: Job, job: Job) -> tuple[float | None, Cost]:
     """Return the seconds and the cost of both steps of a chain; None where they are not known."""
     times = parent.timing.total, job.timing.total
     seconds = None if None in times else sum(time for time in times if time is not None)
-    return seconds, together((parent.cost, job.cost))
+    return seconds, combine((parent.cost, job.cost))
 
 
 def parent_of(job: Job, jobs: Sequence[Job]) -> Job | None:

@@ -6,7 +6,7 @@ its backend fits the request and says what it changed. Pure.
 
 from collections.abc import Sequence
 
-from backends.base import Control, Request, Then
+from backends.base import Control, Request, SecondStep
 from backends.fit import LEAST_STRENGTH
 from compare.catalogue.catalogue import Catalogue, UnknownModel
 
@@ -103,7 +103,7 @@ def _image(image: bytes | None) -> str:
     return "The start picture is empty. Choose a picture file." if image == b"" else ""
 
 
-def _then(then: Then, catalogue: Catalogue) -> str:
+def _then(then: SecondStep, catalogue: Catalogue) -> str:
     try:
         model = catalogue.find(then.model)
     except UnknownModel as error:

@@ -38,7 +38,7 @@ class Incoming:
     picture: SavedPicture
 
 
-class Shelf:
+class PictureFiles:
     """The folders `incoming`, `pictures` and `controls` in `home`. All methods block.
 
     `controls` holds what people gave: control pictures and pictures to start from.

@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 
-class Owner:
+class ProcessLock:
     """The running process, as the owner of jobs."""
 
     def __init__(self, home: Path) -> None:
@@ -34,7 +34,7 @@ class Owner:
 
 
 @contextlib.contextmanager
-def claim(home: Path, owner_id: str) -> Generator[bool]:
+def take_over(home: Path, owner_id: str) -> Generator[bool]:
     """Take the place of a dead owner; False when it lives, or somebody else is at it."""
     file = _file(home, owner_id)
     lock = FileLock(file, thread_local=False)

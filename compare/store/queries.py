@@ -20,7 +20,7 @@ _MEDIAN_OF = 25
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class StoredRun:
     """A run as it is kept; the pictures that were given to it lie elsewhere."""
 
     run: Row
@@ -109,10 +109,10 @@ def add_picture(job_id: str, position: int, picture: SavedPicture) -> Callable[[
     return operation
 
 
-def run(run_id: str) -> Callable[[Connection], Kept | None]:
+def run(run_id: str) -> Callable[[Connection], StoredRun | None]:
     """Read one run."""
 
-    def operation(connection: Connection) -> Kept | None:
+    def operation(connection: Connection) -> StoredRun | None:
         return next(iter(_read(connection, [run_id])), None)
 
     return operation
@@ -128,10 +128,10 @@ def batch(first_id: str) -> Callable[[Connection], list[str]]:
     return operation
 
 
-def recent(limit: int) -> Callable[[Connection], list[Kept]]:
+def recent(limit: int) -> Callable[[Connection], list[StoredRun]]:
     """Read the newest runs, newest first."""
 
-    def operation(connection: Connection) -> list[Kept]:
+    def operation(connection: Connection) -> list[StoredRun]:
         newest = select(runs.c.id).order_by(runs.c.created_at.desc(), runs.c.id.desc())
         return _read(connection, connection.scalars(newest.limit(limit)).all())
 
@@ -227,7 +227,7 @@ def end_jobs(
     return operation
 
 
-def _read(connection: Connection, ids: Sequence[str]) -> list[Kept]:
+def _read(connection: Connection, ids: Sequence[str]) -> list[StoredRun]:
     found = connection.execute(select(runs).where(runs.c.id.in_(ids))).mappings().all()
     by_id: dict[str, Row] = {row["id"]: dict(row) for row in found}
     rows = (
@@ -242,7 +242,7 @@ def _read(connection: Connection, ids: Sequence[str]) -> list[Kept]:
     for row in rows:
         job = job_from(row, kept.get(row["id"], {}).values())
         of_run.setdefault(job.run_id, []).append(job)
-    return [Kept(by_id[id], tuple(of_run.get(id, ()))) for id in ids if id in by_id]
+    return [StoredRun(by_id[id], tuple(of_run.get(id, ()))) for id in ids if id in by_id]
 
 
 def _pictures(connection: Connection, ids: Sequence[Any]) -> dict[str, dict[int, SavedPicture]]:

@@ -10,8 +10,8 @@ from decimal import Decimal
 from backends.errors import Outcome
 from compare.records import Job, SavedPicture
 from compare.store import queries
-from compare.store.files import Shelf
-from compare.store.process_lock import Owner, claim
+from compare.store.files import PictureFiles
+from compare.store.process_lock import ProcessLock, take_over
 from compare.store.writer import Writer
 
 SENT = (
@@ -29,19 +29,19 @@ BETWEEN = (
 )
 
 
-async def recover(writer: Writer, shelf: Shelf, owner: Owner) -> int:
+async def recover(writer: Writer, shelf: PictureFiles, owner: ProcessLock) -> int:
     """End the jobs of every process that is gone; return how many there were."""
     ended = 0
     for owner_id in await writer.do(queries.unfinished):
         if owner_id == owner.id:
             continue
-        with claim(shelf.home, owner_id) as dead:
+        with take_over(shelf.home, owner_id) as dead:
             if dead:
                 ended += await _end(writer, shelf, owner_id)
     return ended
 
 
-def truth(job: Job, *, begun: bool = True) -> Job:
+def recovered(job: Job, *, begun: bool = True) -> Job:
     """Return a job whose process is gone, with the outcome that is true of it.
 
     `begun` says of a second step whether its first has left a picture.
@@ -55,7 +55,7 @@ def truth(job: Job, *, begun: bool = True) -> Job:
     return replace(job, outcome=Outcome.CANCELLED, message=why + also, cost=cost)
 
 
-async def _end(writer: Writer, shelf: Shelf, owner_id: str) -> int:
+async def _end(writer: Writer, shelf: PictureFiles, owner_id: str) -> int:
     # Read again now that the place is ours: somebody may have been here in between.
     jobs = {job.id: job for job in (await writer.do(queries.unfinished)).get(owner_id, [])}
     left_over = tuple(shelf.left_over(frozenset(jobs)))
@@ -67,7 +67,7 @@ async def _end(writer: Writer, shelf: Shelf, owner_id: str) -> int:
             jobs[job.id] = replace(job, pictures=(*job.pictures, incoming.picture))
     drawn = await writer.do(queries.drawn(job.parent for job in jobs.values() if job.parent))
     drawn |= {job_id for job_id, _ in found}
-    ended = [truth(job, begun=job.parent in drawn) for job in jobs.values()]
+    ended = [recovered(job, begun=job.parent in drawn) for job in jobs.values()]
     await writer.do(queries.end_jobs(ended, found))
     for incoming in left_over:
         shelf.settle(incoming)

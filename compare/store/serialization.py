@@ -8,7 +8,7 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
 
-from backends.base import Applied, Basis, Control, Request, Then
+from backends.base import Applied, Basis, Control, Request, SecondStep
 from backends.errors import Outcome
 from compare.records import Cost, Job, Phase, SavedPicture, Timing
 
@@ -52,7 +52,7 @@ def request_from(text: str, given: Mapping[str, bytes] = MappingProxyType({})) -
     if image := fields.get("image"):
         fields["image"] = given.get(image, b"")
     if then := fields.get("then"):
-        fields["then"] = Then(**then)
+        fields["then"] = SecondStep(**then)
     return Request(**fields)
 
 

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, TypeVar
 from backends.base import Picture
 from compare.records import Job, Run, SavedPicture
 from compare.store.errors import from_os
-from compare.store.files import Shelf, rescue
-from compare.store.process_lock import Owner
+from compare.store.files import PictureFiles, rescue
+from compare.store.process_lock import ProcessLock
 from compare.store.run_ids import beginning
 from compare.store.serialization import picture_names, request_text
 from compare.store.writer import Writer
@@ -31,7 +31,7 @@ from compare.store.writer import Writer
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from compare.store.queries import Kept
+    from compare.store.queries import StoredRun
 
 Result = TypeVar("Result")
 
@@ -44,8 +44,8 @@ class Store:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self._shelf = Shelf(home)
-        self._owner = Owner(home)
+        self._shelf = PictureFiles(home)
+        self._owner = ProcessLock(home)
         self._writer = Writer(home)
         self._files = ThreadPoolExecutor(_FILE_THREADS, thread_name_prefix="lineup-files")
         self._closed = False
@@ -191,7 +191,7 @@ class Store:
         """Keep a picture that was given, and return its SHA-256."""
         return await self._off_loop(self._shelf.keep_given, image)
 
-    async def _whole(self, kept: "Kept") -> Run:
+    async def _whole(self, kept: "StoredRun") -> Run:
         names = picture_names(kept.run["request"])
         return kept.whole({name: await self._off_loop(self._shelf.given, name) for name in names})
 

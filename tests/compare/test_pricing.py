@@ -6,7 +6,7 @@ import pytest
 
 from backends.base import Basis, Model, Price, Receipt, Request, Sizes
 from compare.catalogue.catalogue import load
-from compare.pricing import estimate, in_words, settle, total, uncharged, unsettled
+from compare.pricing import estimate, format_cost, settle, total, uncharged, unsettled
 from compare.records import Cost
 
 D = Decimal
@@ -114,7 +114,7 @@ def test_estimates_by_resolution_hold_for_every_shape(
     asked = replace(REQUEST, options=chosen, width=size[0], height=size[1])
     cost = estimate(load().find(f"google/{name}"), asked)
     if price is None:
-        assert cost.low is None and in_words(cost) == "unknown"
+        assert cost.low is None and format_cost(cost) == "unknown"
     else:
         assert cost.low is not None and abs(cost.low - D(price)) < D("0.0001")
         assert cost.high is not None and abs(cost.high - D(price)) < D("0.0001")
@@ -137,28 +137,28 @@ def test_flat_and_megapixel_prices():
 def test_hardware_is_paid_by_the_hour_and_free_without_a_rate():
     own = model(basis=Basis.HARDWARE)
     assert settle(own, REQUEST, None, 1, 36.0, D("1.5")).amount == D("0.015")
-    assert in_words(settle(own, REQUEST, None, 1, 36.0, None)) == "free"
+    assert format_cost(settle(own, REQUEST, None, 1, 36.0, None)) == "free"
     assert estimate(own, REQUEST, hourly_rate=D("1.5"), seconds=36.0).low == D("0.015")
-    assert in_words(estimate(own, REQUEST)) == "free"
-    assert in_words(unsettled(own, estimate(own, REQUEST))) == "free"
+    assert format_cost(estimate(own, REQUEST)) == "free"
+    assert format_cost(unsettled(own, estimate(own, REQUEST))) == "free"
     # A rate is set, but how long it takes is not known yet.
-    assert in_words(estimate(own, REQUEST, hourly_rate=D("1.5"))) == "unknown"
+    assert format_cost(estimate(own, REQUEST, hourly_rate=D("1.5"))) == "unknown"
 
 
 def test_unknown_is_not_free():
     any_openai = load().find("openai/some-new-model")
     assert estimate(any_openai, REQUEST).low is None
-    assert in_words(estimate(any_openai, REQUEST)) == "unknown"
+    assert format_cost(estimate(any_openai, REQUEST)) == "unknown"
     free = load().find("miniature/diffusion")
     assert estimate(free, REQUEST).amount == 0
-    assert in_words(estimate(free, REQUEST)) == "free"
-    assert in_words(unsettled(free, estimate(free, REQUEST))) == "free"
+    assert format_cost(estimate(free, REQUEST)) == "free"
+    assert format_cost(unsettled(free, estimate(free, REQUEST))) == "free"
 
 
 def test_not_charged():
     cost = uncharged(FLARE)
     assert (cost.amount, cost.basis) == (0, Basis.USAGE)
-    assert in_words(cost) == "not charged"
+    assert format_cost(cost) == "not charged"
 
 
 def test_total():
@@ -190,4 +190,4 @@ def test_total():
     ],
 )
 def test_words(cost: Cost, words: str):
-    assert in_words(cost) == words
+    assert format_cost(cost) == words

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from compare.settings import Settings
-from compare.visitor_keys import visit
+from compare.visitor_keys import visitor_keys
 
 KEY = "sk-typed-by-a-visitor-0001"
 OWNERS = "sk-the-owners-own-key-0002"
@@ -19,7 +19,7 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 def test_a_typed_key_goes_before_the_owners_and_is_gone_afterwards(settings: Settings) -> None:
     value = settings.config().value
-    with visit({"OPENAI_API_KEY": f" {KEY} "}):
+    with visitor_keys({"OPENAI_API_KEY": f" {KEY} "}):
         assert value("OPENAI_API_KEY") == KEY
         assert value("HF_TOKEN") is None
     assert value("OPENAI_API_KEY") is None, "the owner's is not for visitors"
@@ -32,9 +32,9 @@ async def test_a_run_takes_its_visitors_keys_along_and_no_others(settings: Setti
         await asyncio.sleep(0.01)
         return value("OPENAI_API_KEY"), await asyncio.to_thread(value, "OPENAI_API_KEY")
 
-    with visit({"OPENAI_API_KEY": KEY}):
+    with visitor_keys({"OPENAI_API_KEY": KEY}):
         mine = asyncio.create_task(job())
-    with visit({"OPENAI_API_KEY": "sk-somebody-elses-0003"}):
+    with visitor_keys({"OPENAI_API_KEY": "sk-somebody-elses-0003"}):
         theirs = asyncio.create_task(job())
     assert await mine == (KEY, KEY)
     assert await theirs == ("sk-somebody-elses-0003",) * 2
@@ -42,11 +42,11 @@ async def test_a_run_takes_its_visitors_keys_along_and_no_others(settings: Setti
 
 def test_a_visitor_sets_no_address(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:1/v1")
-    with visit({"OPENAI_BASE_URL": "http://evil.example", "OPENAI_API_KEY": "  "}):
+    with visitor_keys({"OPENAI_BASE_URL": "http://evil.example", "OPENAI_API_KEY": "  "}):
         assert settings.value("OPENAI_BASE_URL") == "http://127.0.0.1:1/v1"
         assert settings.value("OPENAI_API_KEY") is None
 
 
 def test_a_typed_key_is_hidden(settings: Settings) -> None:
-    with visit({"STABILITY_API_KEY": KEY}):
+    with visitor_keys({"STABILITY_API_KEY": KEY}):
         assert settings.hide(f"401 for {KEY} and {OWNERS}") == "401 for [hidden] and [hidden]"

@@ -16,9 +16,9 @@ from markupsafe import Markup
 
 from backends.base import Model, Request
 from compare.catalogue.catalogue import Catalogue, UnknownModel
-from compare.pricing import in_words
+from compare.pricing import format_cost
 from compare.records import Job, Phase, Run, SavedPicture
-from compare.runs.second_step import parent_of, whole
+from compare.runs.second_step import chain_totals, parent_of
 from ui.board.variants import entries
 from ui.theme import PAGE_FILES, asset
 
@@ -162,7 +162,7 @@ class Renderer:
             "title": _title(job) if begun else NOT_BEGUN,
             "elapsed": max(0.0, (datetime.now(UTC) - job.created_at).total_seconds()),
             "amount": job.cost.amount if ended else None,
-            "cost": in_words(job.cost),
+            "cost": format_cost(job.cost),
             "basis": _basis(job),
         }
 
@@ -248,8 +248,8 @@ def _whole(parent: Job | None, job: Job) -> str:
     """Return what both steps took and cost together, where both have drawn."""
     if parent is None or not parent.pictures or not job.pictures or job.outcome is None:
         return ""
-    time, cost = whole(parent, job)
-    return f"{seconds(time)} · {in_words(cost)}"
+    time, cost = chain_totals(parent, job)
+    return f"{seconds(time)} · {format_cost(cost)}"
 
 
 def _card_id(run: Run, job: Job) -> str:

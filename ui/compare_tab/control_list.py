@@ -27,7 +27,7 @@ LAY_OUT = "() => document.querySelector('button.lu-lay-out')?.click()"
 Shown = dict[Block, Any]
 
 
-class Controls:
+class ControlList:
     """Lays the fold-out out; `widgets` has its fields by name, `shown` is what may be changed."""
 
     def __init__(self, context: Context) -> None:
@@ -79,7 +79,7 @@ class Added(ControlPicture):
     REMOVE = "Remove this control"
     REMOVABLE = True
 
-    def __init__(self, controls: Controls, number: int, fields: Fields) -> None:
+    def __init__(self, controls: ControlList, number: int, fields: Fields) -> None:
         self._controls = controls
         self._key: str = fields["key"]
         super().__init__(controls.context, number, fields)

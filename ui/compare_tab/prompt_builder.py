@@ -37,7 +37,7 @@ two of three, <code>__lighting__</code> each line of a list; put lists of your o
 NOTHING = "The prompt shows here as you fill in its parts."
 
 
-class Builder:
+class PromptBuilder:
     """Lays the builder out; what it makes goes into the prompt's boxes when a person says so."""
 
     def __init__(self, context: Context, prompt: Component, negative: Component) -> None:

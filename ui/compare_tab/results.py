@@ -11,7 +11,7 @@ from compare.lineup import Lineup
 from compare.records import Run
 from compare.runs.budget import OverBudget
 from compare.store.errors import StoreError
-from compare.visitor_keys import visit
+from compare.visitor_keys import visitor_keys
 from ui.board import renderer as board
 from ui.board.renderer import Renderer
 from ui.compare_tab import cost_line, form
@@ -20,7 +20,7 @@ from ui.context import Context
 MISTAKES = (OverBudget, UnknownModel, StoreError)
 
 
-class ShownRun:
+class Results:
     """Lays the board out; `parts` are what `show` fills. A refusal goes into the line `said`."""
 
     def __init__(self, context: Context, renderer: Renderer, keys: gr.State, said: gr.HTML) -> None:
@@ -44,30 +44,30 @@ class ShownRun:
     def _wire(self, keys: gr.State) -> None:
         retried = self._board.retry(self.retry, keys, [*self.parts, self._said], **form.QUICK)
         retried.then(None, js=board.ANSWERED)
-        self._board.again(self.again, keys, [*self.parts, self._said], **form.QUICK)
+        self._board.again(self.run_again, keys, [*self.parts, self._said], **form.QUICK)
         self._board.variant(self.variant, None, self.parts, **form.QUICK)
-        self._board.halt(self.halt_one, None, None, **form.QUICK)
+        self._board.halt(self.stop_job, None, None, **form.QUICK)
 
     async def retry(self, keys: Mapping[str, str], event: gr.EventData) -> dict[Block, Any]:
         """Try one model of a run again; the first attempt stays in the table."""
         lineup = await self._context.lineup()
         run_id, job_id = _named(event)
         try:
-            with visit(keys):
+            with visitor_keys(keys):
                 await lineup.runner.retry(run_id, job_id)
         except MISTAKES as error:
             return {self._said: cost_line.problems({"": str(error)})}
         run = await lineup.runner.get(run_id)
         return await self.show(lineup, run) if run else {}
 
-    async def again(self, keys: Mapping[str, str], event: gr.EventData) -> dict[Block, Any]:
+    async def run_again(self, keys: Mapping[str, str], event: gr.EventData) -> dict[Block, Any]:
         """Start a new run with the request and the models of the one shown."""
         lineup = await self._context.lineup()
         run = await lineup.runner.get(_named(event)[0])
         if run is None:
             return {}
         try:
-            with visit(keys):
+            with visitor_keys(keys):
                 begun = await lineup.runner.start(run.request, models_of(run))
         except MISTAKES as error:
             return {self._said: cost_line.problems({"": str(error)})}
@@ -79,11 +79,11 @@ class ShownRun:
         run = await lineup.runner.get(_named(event)[0])
         return await self.show(lineup, run) if run else {}
 
-    async def halt(self, run_id: str) -> None:
+    async def stop(self, run_id: str) -> None:
         """Stop what can be stopped of the run that is shown, and of its other variants."""
         await (await self._context.lineup()).runner.stop_batch(run_id)
 
-    async def halt_one(self, event: gr.EventData) -> None:
+    async def stop_job(self, event: gr.EventData) -> None:
         """Stop one job."""
         await (await self._context.lineup()).runner.stop(*_named(event))
 

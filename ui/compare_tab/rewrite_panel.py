@@ -12,7 +12,7 @@ from backends.base import Readiness, Request
 from backends.errors import BackendError
 from compare.prompts.rewrite import ChatModel, Rewritten
 from compare.store.errors import StoreError
-from compare.visitor_keys import visit
+from compare.visitor_keys import visitor_keys
 from ui.compare_tab.control_picture import SLOW
 from ui.compare_tab.form import QUICK
 from ui.context import Context
@@ -26,7 +26,7 @@ BAD = Markup('<span class="lu-bad" role="alert">{}</span>')
 FROM = Markup('<span class="lu-from">Rewritten by {} from “{}”. Rewrite shows both.</span>')
 
 
-class Rewriting:
+class RewritePanel:
     """Lays the panel out below the prompt; `record` is the rewrite that the prompt comes from.
 
     It holds `original`, `by` and `rewritten`, and is empty for a prompt that nobody rewrote.
@@ -75,7 +75,7 @@ class Rewriting:
             rewriter = (await self._context.lineup()).rewriter
         except StoreError as error:
             return {self._panel: gr.Column(visible=True), self._said: BAD.format(error)}
-        with visit(keys):
+        with visitor_keys(keys):
             models = rewriter.models()
         return {
             self._panel: gr.Column(visible=True),
@@ -89,7 +89,7 @@ class Rewriting:
         """Ask the chat model once; nothing is used before a person says so."""
         try:
             rewriter = (await self._context.lineup()).rewriter
-            with visit(keys):
+            with visitor_keys(keys):
                 made = await rewriter.rewrite(original, str(model or ""))
         except (BackendError, StoreError) as error:
             return {self._said: BAD.format(error)}

@@ -8,7 +8,7 @@ import gradio as gr
 from gradio.blocks import Block
 from gradio.components import Component
 
-from backends.base import Model, Readiness, Request, State, Then
+from backends.base import Model, Readiness, Request, SecondStep, State
 from backends.fit import STRENGTH
 from compare.catalogue.catalogue import UnknownModel
 from compare.lineup import Lineup
@@ -23,7 +23,7 @@ HINT = (
 )
 
 
-class SecondStep:
+class SecondStepSection:
     """Lays the fold-out out; `widgets` has its fields by name, `shown` is what may be changed."""
 
     def __init__(self, context: Context) -> None:
@@ -70,7 +70,7 @@ class SecondStep:
         strength = float(fields.get("then_strength") or STRENGTH)
         prompt = str(fields.get("then_prompt") or "").strip()
         taken = strength if self._takes_strength(id) else None
-        return replace(request, then=Then(model=id, prompt=prompt, strength=taken))
+        return replace(request, then=SecondStep(model=id, prompt=prompt, strength=taken))
 
     def choices(self, lineup: Lineup) -> dict[Block, Any]:
         """Say of each model what it still needs, those that need nothing first."""
@@ -81,7 +81,7 @@ class SecondStep:
 
     def standing(self, request: Request) -> dict[Block, Any]:
         """Show the second step of a request."""
-        then = request.then or Then(model="")
+        then = request.then or SecondStep(model="")
         return {
             self.model: then.model,
             self._prompt: then.prompt,

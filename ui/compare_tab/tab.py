@@ -14,16 +14,16 @@ from compare.prompts.template import BadVariants
 from compare.records import Run
 from compare.runs.validation import problems
 from compare.store.errors import StoreError
-from compare.visitor_keys import visit
+from compare.visitor_keys import visitor_keys
 from ui.board.renderer import Renderer
 from ui.compare_tab import backend_options, cost_line, form, model_picker, results, variants_row
-from ui.compare_tab.control_list import Controls
-from ui.compare_tab.prompt_builder import Builder
-from ui.compare_tab.results import ShownRun, models_of
-from ui.compare_tab.rewrite_panel import Rewriting
-from ui.compare_tab.second_step import SecondStep
+from ui.compare_tab.control_list import ControlList
+from ui.compare_tab.prompt_builder import PromptBuilder
+from ui.compare_tab.results import Results, models_of
+from ui.compare_tab.rewrite_panel import RewritePanel
+from ui.compare_tab.second_step import SecondStepSection
 from ui.compare_tab.start_picture import StartPicture
-from ui.compare_tab.variants_row import COUNT, RECOUNT, Several
+from ui.compare_tab.variants_row import COUNT, RECOUNT, VariantsRow
 from ui.context import Context
 
 MOST_SEED = 2**32 - 1
@@ -62,8 +62,8 @@ class CompareTab:
                 rewrite = gr.Button("Rewrite", elem_classes="lu-open-rewrite")
                 self.stop = gr.Button("Stop", elem_classes="lu-stop")
                 self.go = gr.Button("Compare  Ctrl ↵", variant="primary", elem_classes="lu-go")
-            self._rewriting = Rewriting(self._context, self._keys, prompt, rewrite)
-            self._several = Several(self._context)
+            self._rewriting = RewritePanel(self._context, self._keys, prompt, rewrite)
+            self._several = VariantsRow(self._context)
             chosen, adding = self._context.first, not self._context.public
             self.picker = model_picker.component(chosen, adding=adding)
             with gr.Row(elem_classes="lu-set"):
@@ -71,18 +71,18 @@ class CompareTab:
                 self.seed, self.lock, self.dice = form.seed()
             with gr.Row(elem_classes="lu-folds"):
                 with _fold("Prompt builder"):
-                    Builder(self._context, prompt, shared["negative_prompt"])
+                    PromptBuilder(self._context, prompt, shared["negative_prompt"])
                 with _fold("Control picture"):
-                    self.controls = Controls(self._context)
+                    self.controls = ControlList(self._context)
                 with _fold("Start picture"):
                     self.start = StartPicture()
                 with _fold("Second step"):
-                    self.second = SecondStep(self._context)
+                    self.second = SecondStepSection(self._context)
                 with _fold("Backend options"):
                     self.own = backend_options.build()
             self.said = gr.HTML(elem_classes=["lu-sum", "lu-said"], apply_default_css=False)
             self.restoring = gr.Button("Restore", visible="hidden", elem_classes="lu-restore")
-        self.shown = ShownRun(self._context, self._renderer, self._keys, self.said)
+        self.shown = Results(self._context, self._renderer, self._keys, self.said)
         self.form: form.Widgets = {
             "prompt": prompt,
             **shared,
@@ -109,8 +109,8 @@ class CompareTab:
             },
             outputs=[*self.shown.parts, self.seed, self.said, *self._rewriting.shown],
             **form.PLAIN,
-        ).then(None, js=variants_row.TELL)
-        self.stop.click(self.shown.halt, self.shown.id, None, **form.QUICK)
+        ).then(None, js=variants_row.ANNOUNCE)
+        self.stop.click(self.shown.stop, self.shown.id, None, **form.QUICK)
         self.dice.click(lambda: random.randint(0, MOST_SEED), None, self.seed, **form.QUICK)
         # What the price depends on; typing a prompt without variants costs no round trip.
         self.form["prompt"].change(None, self.form["prompt"], None, js=COUNT)  # pyright: ignore[reportAttributeAccessIssue]
@@ -144,8 +144,8 @@ class CompareTab:
                 return {self.said: cost_line.problems(wrong)}
             said = self._said(lineup, requests, models)
             if len(requests) not in (1, told):
-                return {self.said: variants_row.UNTOLD}
-            with visit(keys):
+                return {self.said: variants_row.UNANNOUNCED}
+            with visitor_keys(keys):
                 runs = await lineup.runner.start_all(requests, models)
         except MISTAKES as error:
             return {self.said: cost_line.problems({"": str(error)})}
@@ -210,7 +210,7 @@ class CompareTab:
             lineup = await self._context.visited()
         except StoreError as error:
             return {self.said: cost_line.problems({"": str(error)})}
-        with visit(keys):
+        with visitor_keys(keys):
             return {self.picker: gr.HTML(models=_lines(lineup)), **self.second.choices(lineup)}
 
     def _unlisted(self, models: list[str]) -> dict[str, str]:

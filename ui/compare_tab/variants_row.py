@@ -32,15 +32,15 @@ RECOUNT = """() => document.querySelector("button.lu-recount")?.click()"""
 
 # A click on Compare that nobody may have known starts several runs is answered with this. The page
 # then asks for the sentence, and for all that changes with it.
-UNTOLD = '<span class="lu-untold"></span>'
-TELL = """() => {
+UNANNOUNCED = '<span class="lu-untold"></span>'
+ANNOUNCE = """() => {
   if (!document.querySelector(".lu-untold")) return;
   clearTimeout(window.lineupCounting);
   document.querySelector("button.lu-tell")?.click();
 }"""
 
 
-class Several:
+class VariantsRow:
     """Lays the row out, hidden; `told` is how many runs the page has said Compare would start."""
 
     def __init__(self, context: Context) -> None:

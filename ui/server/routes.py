@@ -54,7 +54,7 @@ def routes(context: Context, renderer: Renderer) -> list[BaseRoute]:
                 return PlainTextResponse("That file is larger than 50 MB.", status_code=413)
         asked = request.path_params
         try:
-            await runner.hand(asked["run_id"], asked["job_id"], bytes(data))
+            await runner.submit_picture(asked["run_id"], asked["job_id"], bytes(data))
         except (BackendError, UnknownRun) as error:
             return PlainTextResponse(str(error), status_code=422)
         return Response(status_code=204)

@@ -30,7 +30,7 @@ _PART: Final = re.compile(
 _SIZES: Final = re.compile(r"size mismatch for (\S+?)\.lora_.*?\[(.*?)\].*?\[(.*?)\]", re.DOTALL)
 
 
-def wear(pipeline: Any, loras: tuple[Adapter, ...], label: str) -> dict[str, Applied]:
+def apply_loras(pipeline: Any, loras: tuple[Adapter, ...], label: str) -> dict[str, Applied]:
     """Let `pipeline` wear `loras` and nothing else; say what became of them.
 
     Raises:

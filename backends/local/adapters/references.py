@@ -39,7 +39,7 @@ _SHOWN: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
+class AdapterFolder:
     """A folder whose files are offered by name; `noun` is what one is called."""
 
     folder: Path
@@ -52,28 +52,28 @@ class Shelf:
 
 
 @dataclass(frozen=True, slots=True)
-class Shelves:
+class AdapterFolders:
     """The two folders."""
 
-    loras: Shelf
-    embeddings: Shelf
+    loras: AdapterFolder
+    embeddings: AdapterFolder
 
 
-def shelves(config: Config) -> Shelves:
+def adapter_folders(config: Config) -> AdapterFolders:
     """The folders that the settings name, else those of Lineup's data folder."""
 
-    def shelf(noun: str, setting: str, usual: str) -> Shelf:
+    def shelf(noun: str, setting: str, usual: str) -> AdapterFolder:
         named = config.value(setting)
         folder = Path(named).expanduser() if named else config.home / usual
-        return Shelf(PROJECT / folder, noun, setting)
+        return AdapterFolder(PROJECT / folder, noun, setting)
 
-    return Shelves(
+    return AdapterFolders(
         shelf(LORA, "LINEUP_LORAS", "loras"),
         shelf(EMBEDDING, "LINEUP_EMBEDDINGS", "embeddings"),
     )
 
 
-def loras(text: str, shelf: Shelf) -> tuple[Adapter, ...]:
+def loras(text: str, shelf: AdapterFolder) -> tuple[Adapter, ...]:
     """Read the LoRAs that `text` names; a weight of 0 is none.
 
     Raises:
@@ -87,7 +87,7 @@ def loras(text: str, shelf: Shelf) -> tuple[Adapter, ...]:
     return tuple(adapter for adapter in found.values() if adapter.weight)
 
 
-def embeddings(text: str, shelf: Shelf) -> tuple[Adapter, ...]:
+def embeddings(text: str, shelf: AdapterFolder) -> tuple[Adapter, ...]:
     """Read the embeddings that `text` names.
 
     Raises:
@@ -120,7 +120,7 @@ def file_of(adapter: Adapter, noun: str) -> Path | None:
         if path.is_file():
             return path
         raise _missing(adapter.name, noun)
-    hub_id, name = hub_place(adapter.source)
+    hub_id, name = hub_reference(adapter.source)
     folder = snapshot(hub_id)
     names = [] if folder is None else [file.name for file in folder.iterdir()]
     if folder is None or not (name or any(each.endswith(ENDING) for each in names)):
@@ -143,7 +143,7 @@ def state(loras: Iterable[Adapter], embeddings: Iterable[Adapter]) -> tuple[Hash
     return tuple((adapter, stamp(file)) for adapter, file in files if file is not None)
 
 
-def hub_place(source: str) -> tuple[str, str]:
+def hub_reference(source: str) -> tuple[str, str]:
     """The Hub id in `source`, and the file behind it, "" where none is named."""
     match = _HUB.fullmatch(source)
     assert match is not None
@@ -183,7 +183,7 @@ def _parts(word: str) -> tuple[str, str]:
     return before.strip(), behind.strip()
 
 
-def _placed(word: str, shelf: Shelf) -> Adapter:
+def _placed(word: str, shelf: AdapterFolder) -> Adapter:
     path = Path(word).expanduser()
     name = path.stem if path.suffix.lower() in PICKLES | {ENDING} else path.name
     if path.suffix.lower() in PICKLES:
@@ -199,7 +199,7 @@ def _placed(word: str, shelf: Shelf) -> Adapter:
     raise _missing(name, shelf.noun)
 
 
-def _on_shelf(name: str, shelf: Shelf) -> Path:
+def _on_shelf(name: str, shelf: AdapterFolder) -> Path:
     files = shelf.files()
     for stem, file in files.items():
         if stem.lower() == name.lower():

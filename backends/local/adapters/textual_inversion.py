@@ -44,7 +44,7 @@ class _Reader:
 
 
 @contextmanager
-def knowing(
+def textual_inversions(
     pipeline: Any, embeddings: tuple[Adapter, ...], label: str
 ) -> Generator[dict[str, Applied]]:
     """Let `pipeline` know the words of `embeddings` for as long as the context lasts.

@@ -26,9 +26,9 @@ from transformers import (
 
 from backends.base import Event
 from backends.local.families.base import Family
-from backends.local.families.pipeline_call import Pen
-from backends.local.families.preview import Look, token_look
-from backends.local.job import Recipe, Work
+from backends.local.families.pipeline_call import PipelineCall
+from backends.local.families.preview import LatentPreview, token_look
+from backends.local.job import LocalJob, ModelSpec
 from backends.local.memory.devices import Device
 
 _NONE: Final = 2**30
@@ -40,22 +40,26 @@ Seen = Callable[[Any, int, Any, dict[str, Tokens]], Any]
 class Autoregressive(Family):
     """Janus. It has neither a form for start pictures nor a ControlNet."""
 
-    def load(self, path: Path, recipe: Recipe, dtype: torch.dtype, device: Device) -> Any:
+    def load(self, path: Path, recipe: ModelSpec, dtype: torch.dtype, device: Device) -> Any:
         """Read model and processor from a folder as transformers saves it."""
         words: dict[str, Any] = {"variant": recipe.variant} if recipe.variant else {}
         model = JanusForConditionalGeneration.from_pretrained(
             str(path), dtype=dtype, use_safetensors=True, local_files_only=True, **words
         )
         processor = JanusProcessor.from_pretrained(str(path), local_files_only=True)
-        return Writer(model, processor)
+        return AutoregressivePipeline(model, processor)
 
-    def pen(
-        self, pipeline: Any, look: Look | None, work: Work, emit: Callable[[Event], None]
-    ) -> Pen:
+    def pipeline_call(
+        self,
+        pipeline: Any,
+        look: LatentPreview | None,
+        work: LocalJob,
+        emit: Callable[[Event], None],
+    ) -> PipelineCall:
         """One that lays out the tokens so far."""
-        return _WritingPen(pipeline, look, work, emit)
+        return _AutoregressiveCall(pipeline, look, work, emit)
 
-    def _look(self, pipeline: Any, folder: Path | None) -> Look | None:
+    def _latent_preview(self, pipeline: Any, folder: Path | None) -> LatentPreview | None:
         vq = pipeline.model.model.vqmodel
         codebook = F.normalize(vq.quantize.embedding.weight.detach().float().cpu(), dim=-1)
 
@@ -66,7 +70,7 @@ class Autoregressive(Family):
         return token_look(codebook, decode, folder)
 
 
-class _WritingPen(Pen):
+class _AutoregressiveCall(PipelineCall):
     def _grid(self, latents: Any) -> torch.Tensor:
         """The first picture's tokens as (height, width); what is not written yet is no token."""
         written = torch.stack([token[0] for token in cast(Tokens, latents)])
@@ -76,13 +80,13 @@ class _WritingPen(Pen):
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class AutoregressiveOutput:
     """Finished pictures, as diffusers' pipelines hand them out."""
 
     images: list[Image.Image]
 
 
-class Writer:
+class AutoregressivePipeline:
     """A Janus that is called like a diffusers pipeline."""
 
     scheduler: Any = None
@@ -112,7 +116,7 @@ class Writer:
         num_images_per_prompt: int = 1,
         generator: list[torch.Generator] | None = None,
         callback_on_step_end: Seen | None = None,
-    ) -> Written:
+    ) -> AutoregressiveOutput:
         """Draw with the model's own guidance unless told otherwise, one generator a picture."""
         model, own = self.model, self.model.generation_config
         talk = [{"role": "user", "content": [{"type": "text", "text": prompt}]}]
@@ -140,7 +144,9 @@ class Writer:
             **_cache(model),
         )
         pixels = (model.decode_image_tokens(tokens).float().cpu().clamp(-1, 1) + 1) * 127.5
-        return Written([Image.fromarray(each) for each in pixels.round().to(torch.uint8).numpy()])
+        return AutoregressiveOutput(
+            [Image.fromarray(each) for each in pixels.round().to(torch.uint8).numpy()]
+        )
 
 
 def _cache(model: Any) -> dict[str, DynamicCache]:

@@ -17,9 +17,9 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 from backends.base import Event
 from backends.errors import BadInput
-from backends.local.families.pipeline_call import Pen
-from backends.local.families.preview import Look
-from backends.local.job import Recipe, Work
+from backends.local.families.pipeline_call import PipelineCall
+from backends.local.families.preview import LatentPreview
+from backends.local.job import LocalJob, ModelSpec
 from backends.local.memory.devices import Device
 from backends.local.weights.sources import variant_in
 
@@ -30,42 +30,46 @@ class Family:
     offloads: ClassVar[bool] = True
     """Whether parts can wait in RAM while others work."""
 
-    def load(self, path: Path, recipe: Recipe, dtype: torch.dtype, device: Device) -> Any:
+    def load(self, path: Path, recipe: ModelSpec, dtype: torch.dtype, device: Device) -> Any:
         """Read the model in `path` into the processor's memory; whoever asks moves it."""
         return from_folder(path, recipe.variant, dtype, device)
 
-    def pen(
-        self, pipeline: Any, look: Look | None, work: Work, emit: Callable[[Event], None]
-    ) -> Pen:
+    def pipeline_call(
+        self,
+        pipeline: Any,
+        look: LatentPreview | None,
+        work: LocalJob,
+        emit: Callable[[Event], None],
+    ) -> PipelineCall:
         """What spells one piece of work as a call of `pipeline`."""
-        return Pen(pipeline, look, work, emit)
+        return PipelineCall(pipeline, look, work, emit)
 
-    def steered(self, pipeline: Any, nets: Sequence[Any], label: str) -> Any:
+    def with_controlnets(self, pipeline: Any, nets: Sequence[Any], label: str) -> Any:
         """The form of `pipeline` for these ControlNets, one for each map; it shares its weights."""
         raise BadInput(
             f"{label} cannot be steered: diffusers has no ControlNet for this kind of model. "
             "Run it without the control picture."
         )
 
-    def started(self, pipeline: Any, label: str) -> Any:
+    def with_init_image(self, pipeline: Any, label: str) -> Any:
         """The form of `pipeline` that starts from a picture; it shares all its weights."""
         raise BadInput(
             f"{label} cannot start from a picture: diffusers has no such form of this kind of "
             "model. Run it without the start picture, or choose another model."
         )
 
-    def look(self, pipeline: Any, folder: Path | None) -> Look | None:
+    def latent_preview(self, pipeline: Any, folder: Path | None) -> LatentPreview | None:
         """How unfinished pictures look; None where that cannot be found out.
 
         `folder` is where the model was read from, None for a single file.
         """
         try:
-            return self._look(pipeline, folder)
+            return self._latent_preview(pipeline, folder)
         except Exception:  # a preview is a courtesy: however odd the decoder, the run goes on
             logging.getLogger(__name__).info("No previews for %s", type(pipeline), exc_info=True)
             return None
 
-    def _look(self, pipeline: Any, folder: Path | None) -> Look | None:
+    def _latent_preview(self, pipeline: Any, folder: Path | None) -> LatentPreview | None:
         """As `look`, and may fail in any way."""
         return None
 

@@ -21,9 +21,9 @@ from torch.nn import functional as F
 from backends.base import Event
 from backends.errors import BadInput
 from backends.local.families.base import Family, from_folder
-from backends.local.families.pipeline_call import Pen
-from backends.local.families.preview import Look
-from backends.local.job import Recipe, Work
+from backends.local.families.pipeline_call import PipelineCall
+from backends.local.families.preview import LatentPreview
+from backends.local.job import LocalJob, ModelSpec
 from backends.local.memory.devices import Device
 from backends.local.weights.sources import SHARED, variant_in, whole
 
@@ -42,7 +42,7 @@ Seen = Callable[[Any, int, Any, dict[str, torch.Tensor]], Any]
 class PixelCascade(Family):
     """DeepFloyd IF. There is no ControlNet for it."""
 
-    def load(self, path: Path, recipe: Recipe, dtype: torch.dtype, device: Device) -> Any:
+    def load(self, path: Path, recipe: ModelSpec, dtype: torch.dtype, device: Device) -> Any:
         """Read all stages; the further ones share the first one's text encoder and checks."""
         base = from_folder(path, recipe.variant, dtype, device)
         shared = {name: part for name, part in base.components.items() if name in SHARED}
@@ -50,28 +50,34 @@ class PixelCascade(Family):
         further = [
             _stage(whole(stage, recipe.label), shared, dtype, device) for stage in recipe.stages
         ]
-        return Cascade(base, further)
+        return CascadePipeline(base, further)
 
-    def pen(
-        self, pipeline: Any, look: Look | None, work: Work, emit: Callable[[Event], None]
-    ) -> Pen:
+    def pipeline_call(
+        self,
+        pipeline: Any,
+        look: LatentPreview | None,
+        work: LocalJob,
+        emit: Callable[[Event], None],
+    ) -> PipelineCall:
         """One that knows what the further stages take."""
-        return _CascadePen(pipeline, look, work, emit)
+        return _CascadeCall(pipeline, look, work, emit)
 
-    def started(self, pipeline: Any, label: str) -> Any:
+    def with_init_image(self, pipeline: Any, label: str) -> Any:
         """The first stage in its image-to-image form; the further ones enlarge what it draws."""
         first: Any = IFImg2ImgPipeline(**pipeline.base.components, requires_safety_checker=False)
         first.set_progress_bar_config(disable=True)
-        return StartedCascade(first, pipeline.further)
+        return CascadeImg2ImgPipeline(first, pipeline.further)
 
-    def _look(self, pipeline: Any, folder: Path | None) -> Look | None:
-        return Look(torch.eye(3) / 2, torch.full((3,), 0.5))  # it is the picture, from -1 to 1
+    def _latent_preview(self, pipeline: Any, folder: Path | None) -> LatentPreview | None:
+        return LatentPreview(
+            torch.eye(3) / 2, torch.full((3,), 0.5)
+        )  # it is the picture, from -1 to 1
 
 
-class _CascadePen(Pen):
-    def _words(self) -> dict[str, Any]:
+class _CascadeCall(PipelineCall):
+    def _keyword_arguments(self) -> dict[str, Any]:
         work = self._work
-        return super()._words() | {
+        return super()._keyword_arguments() | {
             "stage_steps": work.stage_steps,
             "stage_guidance_scale": work.stage_guidance_scale,
         }
@@ -79,7 +85,7 @@ class _CascadePen(Pen):
     def _is_guided(self) -> bool:
         """Whether any stage is: the further ones have a scale of their own, usually above 1."""
         own = self._work.stage_guidance_scale
-        further = bool(self._work.recipe.stages) and (_STAGE_GUIDANCE if own is None else own) > 1
+        further = bool(self._work.spec.stages) and (_STAGE_GUIDANCE if own is None else own) > 1
         return further or super()._is_guided()
 
     def _grid(self, latents: torch.Tensor) -> torch.Tensor:
@@ -88,14 +94,14 @@ class _CascadePen(Pen):
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class CascadeOutput:
     """Finished pictures, and which of them a stage's own safety check withheld."""
 
     images: list[Image.Image]
     nsfw_content_detected: list[bool] | None = None
 
 
-class Cascade:
+class CascadePipeline:
     """Several stages that are called like one diffusers pipeline."""
 
     reads: Final = 77
@@ -175,7 +181,7 @@ class Cascade:
         callback_on_step_end: Seen | None = None,
         stage_steps: int = 0,
         stage_guidance_scale: float | None = None,
-    ) -> Drawn:
+    ) -> CascadeOutput:
         """Draw; the callback is shown the pixels so far, (pictures, 3, height, width)."""
         words = {"num_inference_steps": num_inference_steps, "guidance_scale": guidance_scale}
         return self._draw(
@@ -193,7 +199,7 @@ class Cascade:
         every: dict[str, Any],
         steps: tuple[int, int],
         later: dict[str, Any],
-    ) -> Drawn:
+    ) -> CascadeOutput:
         """The words of the `first` stage alone, of `every` stage, and of the `later` ones."""
         self.num_timesteps = steps[0] + steps[1] * len(self.further)
         prompt, negative, count = told
@@ -218,7 +224,7 @@ class Cascade:
             )
         flags = [made.nsfw_detected or [], made.watermark_detected or []]
         withheld = [any(pair) for pair in zip(*flags, strict=True)] if all(flags) else flags[0]
-        return Drawn(made.images, withheld or None)
+        return CascadeOutput(made.images, withheld or None)
 
     def _form(self, number: int) -> str:
         """Pixels as they are for the next stage; pictures, looked through, from the last one."""
@@ -232,7 +238,7 @@ class Cascade:
         return step
 
 
-class StartedCascade(Cascade):
+class CascadeImg2ImgPipeline(CascadePipeline):
     """A cascade whose first stage starts from a picture."""
 
     @torch.no_grad()
@@ -250,7 +256,7 @@ class StartedCascade(Cascade):
         callback_on_step_end: Seen | None = None,
         stage_steps: int = 0,
         stage_guidance_scale: float | None = None,
-    ) -> Drawn:
+    ) -> CascadeOutput:
         """As `Cascade`, from `image` on; only the last steps of the first stage are taken."""
         words = {"num_inference_steps": num_inference_steps, "guidance_scale": guidance_scale}
         small = [image] * num_images_per_prompt

@@ -6,7 +6,7 @@ from backends.local.families.base import Family
 from backends.local.weights.sources import class_of
 
 
-def family_of(path: Path, label: str) -> Family:
+def detect_family(path: Path, label: str) -> Family:
     """The family of the folder or file at `path`; imports its classes.
 
     Raises:
@@ -31,8 +31,8 @@ def family_of(path: Path, label: str) -> Family:
             return Autoregressive()
         case _:  # a single file, or whatever diffusers itself knows what to do with
             from backends.local.families.latent import Latent
-            from backends.local.weights.validation import known
+            from backends.local.weights.validation import check_class
 
             if path.is_dir():
-                known(path, label)
+                check_class(path, label)
             return Latent()

@@ -23,9 +23,9 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from backends.base import Event
 from backends.local.families.base import Family
-from backends.local.families.pipeline_call import OneByOne, Pen
-from backends.local.families.preview import Look, codebook_of, decoded, token_look
-from backends.local.job import Recipe, Work
+from backends.local.families.pipeline_call import LegacyPipelineCall, PipelineCall
+from backends.local.families.preview import LatentPreview, codebook_of, decoded, token_look
+from backends.local.job import LocalJob, ModelSpec
 from backends.local.memory.devices import Device
 from backends.local.weights.sources import variant_in
 
@@ -44,24 +44,28 @@ class Discrete(Family):
 
     offloads: ClassVar[bool] = False  # its pipeline works where its weights lie, and only there
 
-    def load(self, path: Path, recipe: Recipe, dtype: torch.dtype, device: Device) -> Any:
+    def load(self, path: Path, recipe: ModelSpec, dtype: torch.dtype, device: Device) -> Any:
         """Read the pipeline from its folder."""
         return read(path, dtype, recipe.variant or variant_in(path, device.kind))
 
-    def pen(
-        self, pipeline: Any, look: Look | None, work: Work, emit: Callable[[Event], None]
-    ) -> Pen:
+    def pipeline_call(
+        self,
+        pipeline: Any,
+        look: LatentPreview | None,
+        work: LocalJob,
+        emit: Callable[[Event], None],
+    ) -> PipelineCall:
         """One that knows how its tokens lie."""
-        return _DiscretePen(pipeline, look, work, emit)
+        return _DiscreteCall(pipeline, look, work, emit)
 
-    def _look(self, pipeline: Any, folder: Path | None) -> Look | None:
+    def _latent_preview(self, pipeline: Any, folder: Path | None) -> LatentPreview | None:
         vqvae = pipeline.vqvae  # its decoder draws from -1 to 1
         return token_look(codebook_of(vqvae), lambda codes: decoded(vqvae, codes) / 2 + 0.5, folder)
 
 
-class _DiscretePen(OneByOne):
-    def _words(self) -> dict[str, Any]:
-        return super()._words() | {"truncation_rate": self._work.truncation_rate}
+class _DiscreteCall(LegacyPipelineCall):
+    def _keyword_arguments(self) -> dict[str, Any]:
+        return super()._keyword_arguments() | {"truncation_rate": self._work.truncation_rate}
 
     def _grid(self, latents: torch.Tensor) -> torch.Tensor:
         """The tokens of a square picture, which come in a row, as (height, width)."""

@@ -26,9 +26,9 @@ from backends.base import Event
 from backends.errors import BadInput, MissingWeights
 from backends.local.errors import ran_out_of_memory
 from backends.local.families.base import Family, from_folder
-from backends.local.families.pipeline_call import OneByOne, Pen
-from backends.local.families.preview import Look, fit, own_map
-from backends.local.job import Recipe, Work
+from backends.local.families.pipeline_call import LegacyPipelineCall, PipelineCall
+from backends.local.families.preview import LatentPreview, fit, own_map
+from backends.local.job import LocalJob, ModelSpec
 from backends.local.memory.devices import Device
 from backends.local.weights.sources import Kind, locate, snapshot, weights_fault
 
@@ -47,20 +47,24 @@ _LORA = re.compile(r"\.(lora_down|lora_up|lora_A|lora_B|lora\.down)\b")
 class Latent(Family):
     """Every family that diffusers' auto-detection gives, and single-file checkpoints."""
 
-    def load(self, path: Path, recipe: Recipe, dtype: torch.dtype, device: Device) -> Any:
+    def load(self, path: Path, recipe: ModelSpec, dtype: torch.dtype, device: Device) -> Any:
         """Read a folder or a single file."""
         if path.is_file():
             return _from_file(path, recipe, dtype)
         return from_folder(path, recipe.variant, dtype, device)
 
-    def pen(
-        self, pipeline: Any, look: Look | None, work: Work, emit: Callable[[Event], None]
-    ) -> Pen:
+    def pipeline_call(
+        self,
+        pipeline: Any,
+        look: LatentPreview | None,
+        work: LocalJob,
+        emit: Callable[[Event], None],
+    ) -> PipelineCall:
         """One that knows how latents are packed, or is of the pipeline's older style."""
         new = "callback_on_step_end" in inspect.signature(pipeline.__call__).parameters
-        return (_LatentPen if new else OneByOne)(pipeline, look, work, emit)
+        return (_LatentCall if new else LegacyPipelineCall)(pipeline, look, work, emit)
 
-    def steered(self, pipeline: Any, nets: Sequence[Any], label: str) -> Any:
+    def with_controlnets(self, pipeline: Any, nets: Sequence[Any], label: str) -> Any:
         """The ControlNet form of `pipeline`, where diffusers has one."""
         steered = _steered(pipeline, nets)
         if steered is None and len(nets) > 1 and _steered(pipeline, nets[:1]) is not None:
@@ -69,27 +73,27 @@ class Latent(Family):
                 "model by one ControlNet. Take the others away."
             )
         if steered is None:
-            return super().steered(pipeline, nets, label)  # which refuses
+            return super().with_controlnets(pipeline, nets, label)  # which refuses
         steered.set_progress_bar_config(disable=True)
         return steered
 
-    def started(self, pipeline: Any, label: str) -> Any:
+    def with_init_image(self, pipeline: Any, label: str) -> Any:
         """The image-to-image form of `pipeline`, where diffusers has one."""
         try:
             started: Any = AutoPipelineForImage2Image.from_pipe(pipeline)
         except (ValueError, AttributeError, TypeError):
-            return super().started(pipeline, label)
+            return super().with_init_image(pipeline, label)
         started.set_progress_bar_config(disable=True)
         return started
 
-    def _look(self, pipeline: Any, folder: Path | None) -> Look | None:
+    def _latent_preview(self, pipeline: Any, folder: Path | None) -> LatentPreview | None:
         """The folder's own map, the known one, or a fitted one."""
         own = own_map(folder)
         vae = getattr(pipeline, "vae", None)
         if own is not None or vae is None:
             return own
         if (vae.config.latent_channels, vae.config.scaling_factor) == (4, 0.18215):
-            return Look(torch.tensor(_STABLE_DIFFUSION) / 2, torch.full((3,), 0.5))
+            return LatentPreview(torch.tensor(_STABLE_DIFFUSION) / 2, torch.full((3,), 0.5))
         return fit(int(vae.config.latent_channels), lambda noise: _decode(vae, noise))
 
 
@@ -109,10 +113,10 @@ def _steered(pipeline: Any, nets: Sequence[Any]) -> Any | None:
     return steered if [id(net) for net in found] == [id(net) for net in nets] else None
 
 
-class _LatentPen(Pen):
-    def _words(self) -> dict[str, Any]:
+class _LatentCall(PipelineCall):
+    def _keyword_arguments(self) -> dict[str, Any]:
         """Qwen-Image calls the usual guidance `true_cfg_scale`, and leads away from some words."""
-        words, takes = super()._words(), self._parameters
+        words, takes = super()._keyword_arguments(), self._parameters
         distilled = takes.get("guidance_scale")
         if "true_cfg_scale" in takes and distilled is not None and distilled.default is None:
             if "guidance_scale" in words:
@@ -131,7 +135,7 @@ class _LatentPen(Pen):
         return latents[0, :, 0] if latents.ndim == 5 else latents[0]
 
 
-def _from_file(path: Path, recipe: Recipe, dtype: torch.dtype) -> Any:
+def _from_file(path: Path, recipe: ModelSpec, dtype: torch.dtype) -> Any:
     """Read a checkpoint in one file; what kind of model it is, diffusers tells by its weights."""
     config = _layout(path, recipe)
     try:
@@ -163,7 +167,7 @@ def _from_file(path: Path, recipe: Recipe, dtype: torch.dtype) -> Any:
 
 
 def _from_beside(
-    config: str, name: str, kind: list[str], recipe: Recipe, dtype: torch.dtype
+    config: str, name: str, kind: list[str], recipe: ModelSpec, dtype: torch.dtype
 ) -> Any:
     """Read a part that the file lacks, as files do that hold a denoiser alone."""
     layout = locate(config)
@@ -181,7 +185,7 @@ def _from_beside(
     )
 
 
-def _layout(path: Path, recipe: Recipe) -> str:
+def _layout(path: Path, recipe: ModelSpec) -> str:
     """The folder or Hub id that holds the settings of the model in the file at `path`."""
     if recipe.config:
         layout = locate(recipe.config)

@@ -13,32 +13,36 @@ from diffusers.pipelines.deprecated.amused.pipeline_amused_img2img import Amused
 
 from backends.base import Event
 from backends.local.families.base import Family
-from backends.local.families.pipeline_call import OneByOne, Pen
-from backends.local.families.preview import Look, codebook_of, decoded, token_look
-from backends.local.job import Work
+from backends.local.families.pipeline_call import LegacyPipelineCall, PipelineCall
+from backends.local.families.preview import LatentPreview, codebook_of, decoded, token_look
+from backends.local.job import LocalJob
 
 
 class Masked(Family):
     """aMUSEd."""
 
-    def pen(
-        self, pipeline: Any, look: Look | None, work: Work, emit: Callable[[Event], None]
-    ) -> Pen:
+    def pipeline_call(
+        self,
+        pipeline: Any,
+        look: LatentPreview | None,
+        work: LocalJob,
+        emit: Callable[[Event], None],
+    ) -> PipelineCall:
         """One that knows where aMUSEd may start."""
-        return _MaskedPen(pipeline, look, work, emit)
+        return _MaskedCall(pipeline, look, work, emit)
 
-    def started(self, pipeline: Any, label: str) -> Any:
+    def with_init_image(self, pipeline: Any, label: str) -> Any:
         """The image-to-image form; some of the picture's tokens are masked and drawn anew."""
         started: Any = AmusedImg2ImgPipeline(**pipeline.components)
         started.set_progress_bar_config(disable=True)
         return started
 
-    def _look(self, pipeline: Any, folder: Path | None) -> Look | None:
+    def _latent_preview(self, pipeline: Any, folder: Path | None) -> LatentPreview | None:
         vqvae = pipeline.vqvae  # its decoder draws from 0 to 1
         return token_look(codebook_of(vqvae), lambda codes: decoded(vqvae, codes), folder)
 
 
-class _MaskedPen(OneByOne):
+class _MaskedCall(LegacyPipelineCall):
     def _strength(self, strength: float) -> tuple[float, int]:
         """It knows no start from nothing: one step at least is the picture's."""
         steps = max(self._steps, 2)

@@ -21,19 +21,23 @@ from backends.base import Applied, Event, Picture, Preview, Progress, Value
 from backends.errors import BadInput
 from backends.images import encoding
 from backends.local.adapters.lora import fingerprint
-from backends.local.families.preview import Budget, Look
-from backends.local.job import Start, Steering, Work
+from backends.local.families.preview import LatentPreview, PreviewBudget
+from backends.local.job import ControlNetInput, InitImage, LocalJob
 
 
-class Pen:
+class PipelineCall:
     """One pipeline of the new style, held to one piece of work."""
 
     def __init__(
-        self, pipeline: Any, look: Look | None, work: Work, emit: Callable[[Event], None]
+        self,
+        pipeline: Any,
+        look: LatentPreview | None,
+        work: LocalJob,
+        emit: Callable[[Event], None],
     ) -> None:
         self._pipeline, self._work, self._emit = pipeline, work, emit
         self._look = look if work.previews else None
-        self._budget = Budget()
+        self._budget = PreviewBudget()
         self._parameters = inspect.signature(pipeline.__call__).parameters
         self.ignored: dict[str, Applied] = {}
         own = self._parameters.get("num_inference_steps")  # none where a picture has its own number
@@ -42,7 +46,11 @@ class Pen:
         self._loras = [encoding.Lora(lora.name, lora.weight, fingerprint(lora)) for lora in loras]
         words = work.embeddings if hasattr(pipeline, "load_textual_inversion") else ()
         self._words_known = [each.name for each in words]
-        self._keywords = self._words() | self._steering(work.steerings) | self._start(work.start)
+        self._keywords = (
+            self._keyword_arguments()
+            | self._steering(work.controlnet_inputs)
+            | self._start(work.init_image)
+        )
 
     @property
     def takes_batches(self) -> bool:
@@ -62,7 +70,7 @@ class Pen:
             keywords |= {"generator": dice, "num_images_per_prompt": count}
         else:
             keywords |= {"generator": dice[0]}
-        steered = bool(self._work.steerings)
+        steered = bool(self._work.controlnet_inputs)
         with _global_dice(self._pipeline.device, seeds[0]) if steered else nullcontext():
             result = self._pipeline(**keywords)
         self._note_negative_prompt()
@@ -72,7 +80,7 @@ class Pen:
             for image, seed, flag in zip(result.images, seeds, withheld, strict=True)
         ]
 
-    def _words(self) -> dict[str, Any]:
+    def _keyword_arguments(self) -> dict[str, Any]:
         """The request in the pipeline's words; what it has no word for is noted as ignored."""
         work, request = self._work, self._work.request
         asked: dict[str, Value] = {
@@ -85,10 +93,10 @@ class Pen:
         }
         words = {name: value for name, value in asked.items() if value is not None}
         for name in words.keys() - self._parameters.keys() - {"width", "height"}:
-            note = f"{name.replace('_', ' ')} ignored: {work.recipe.label} takes none"
+            note = f"{name.replace('_', ' ')} ignored: {work.spec.label} takes none"
             self.ignored[name] = Applied(asked[name], None, note)
         if work.scheduler and self._pipeline.scheduler is None:
-            note = f"scheduler ignored: {work.recipe.label} takes none"
+            note = f"scheduler ignored: {work.spec.label} takes none"
             self.ignored["scheduler"] = Applied(work.scheduler, None, note)
         return {name: value for name, value in words.items() if name in self._parameters}
 
@@ -98,7 +106,7 @@ class Pen:
         if not asked or "negative_prompt" not in self._keywords or self._is_guided():
             return
         scale = self._keywords.get(self._guidance_word)
-        why = f"{work.recipe.label} takes none"
+        why = f"{work.spec.label} takes none"
         if scale is not None and scale <= 1:
             why = f"it acts through guidance, and a scale of {scale:g} is none"
         note = f"negative prompt ignored: {why}"
@@ -122,7 +130,7 @@ class Pen:
         """Where there are two, `guidance_scale` only tells a distilled model how to draw."""
         return "true_cfg_scale" if "true_cfg_scale" in self._parameters else "guidance_scale"
 
-    def _steering(self, steerings: tuple[Steering, ...]) -> dict[str, Any]:
+    def _steering(self, steerings: tuple[ControlNetInput, ...]) -> dict[str, Any]:
         """How one ControlNet acts, or lists of how each of several does."""
         if not steerings:
             return {}
@@ -142,7 +150,7 @@ class Pen:
         words = lists if len(steerings) > 1 else {name: one for name, [one] in lists.items()}
         if not words.keys() <= self._parameters.keys():
             raise BadInput(
-                f"{self._work.recipe.label} cannot be steered the usual way. "
+                f"{self._work.spec.label} cannot be steered the usual way. "
                 "Run it without the control picture."
             )
         return words
@@ -150,11 +158,11 @@ class Pen:
     def _note_spans(self, spans: list[tuple[float, float]]) -> None:
         asked = ", ".join(f"{start:g} to {end:g}" for start, end in spans if (start, end) != (0, 1))
         if asked:
-            label = self._work.recipe.label
+            label = self._work.spec.label
             note = f"start and end of control ignored: {label} is steered at every step"
             self.ignored["control_guidance"] = Applied(asked, None, note)
 
-    def _start(self, start: Start | None) -> dict[str, Any]:
+    def _start(self, start: InitImage | None) -> dict[str, Any]:
         """The picture to start from; of all steps, only the last ones are taken from there."""
         if start is None:
             return {}
@@ -173,7 +181,7 @@ class Pen:
         self._steps = int(self._steps * strength)
         if not words.keys() <= self._parameters.keys():
             raise BadInput(
-                f"{self._work.recipe.label} cannot start from a picture the usual way. "
+                f"{self._work.spec.label} cannot start from a picture the usual way. "
                 "Run it without the start picture, or choose another model."
             )
         return words
@@ -228,7 +236,7 @@ class Pen:
         taken = {name: value for name, value in used.items() if hasattr(request, name)}
         text = encoding.recipe(
             replace(request, **taken),
-            model=self._work.recipe.label,
+            model=self._work.spec.label,
             seed=seed,
             scheduler="" if own is None else self._work.scheduler or type(own).__name__,
             size=image.size,
@@ -244,7 +252,7 @@ class Pen:
         )
 
 
-class OneByOne(Pen):
+class LegacyPipelineCall(PipelineCall):
     """A pipeline of the old style: it knows `callback` and one generator."""
 
     @property

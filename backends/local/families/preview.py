@@ -33,7 +33,7 @@ _PROBE: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class LatentPreview:
     """The linear map of one model, on the CPU; `codebook` only for token models."""
 
     weight: torch.Tensor
@@ -57,7 +57,7 @@ class Look:
         return Preview(out.getvalue())
 
 
-class Budget:
+class PreviewBudget:
     """Lets previews take a small share of a run's time, and come no oftener than they are seen."""
 
     def __init__(self) -> None:
@@ -71,7 +71,7 @@ class Budget:
         due = now - self._shown >= OFTEN
         return due and self._spent + self._last <= SHARE * (now - self._began)
 
-    def show(self, look: Look, latents: torch.Tensor) -> Preview:
+    def show(self, look: LatentPreview, latents: torch.Tensor) -> Preview:
         """Make a look and book its time."""
         _finished(latents.device)  # the step itself is not the look's doing
         began = time.monotonic()
@@ -90,14 +90,14 @@ def _finished(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
-def own_map(folder: Path | None, codebook: torch.Tensor | None = None) -> Look | None:
+def own_map(folder: Path | None, codebook: torch.Tensor | None = None) -> LatentPreview | None:
     """The map that a model's folder brings with it, if it does."""
     file = None if folder is None else folder / "preview.json"
     if file is None or not file.is_file():
         return None
     found = cast(dict[str, Any], json.loads(file.read_text()))
     weight, bias = (torch.tensor(found[name]).float() for name in ("weight", "bias"))
-    return Look(weight, bias, codebook)
+    return LatentPreview(weight, bias, codebook)
 
 
 def codebook_of(vqvae: Any) -> torch.Tensor:
@@ -109,7 +109,7 @@ def token_look(
     codebook: torch.Tensor,
     decode: Callable[[torch.Tensor], torch.Tensor],
     folder: Path | None = None,
-) -> Look:
+) -> LatentPreview:
     """The map for a model of tokens: its folder's own, or one fitted to its decoder.
 
     The codebook is (tokens, channels), on the CPU; `decode` makes a picture from 0 to 1 of vectors
@@ -137,7 +137,7 @@ def fit(
     channels: int,
     decode: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]],
     codebook: torch.Tensor | None = None,
-) -> Look:
+) -> LatentPreview:
     """Decode a small random latent and fit RGB to it.
 
     `decode` takes the latent and returns the one it really used, and the picture from 0 to 1.
@@ -153,4 +153,4 @@ def fit(
     # A little ridge: a codebook may have as many dimensions as the probe has places.
     gram = inputs.T @ inputs + 1e-2 * torch.eye(channels + 1)
     solved = torch.linalg.solve(gram, inputs.T @ small[0].flatten(1).T)
-    return Look(solved[:-1], solved[-1], codebook)
+    return LatentPreview(solved[:-1], solved[-1], codebook)

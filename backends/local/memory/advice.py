@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from backends.local.job import Recipe
+from backends.local.job import ModelSpec
 from backends.local.memory.devices import Device
 from backends.local.memory.offload import footprint
 from backends.local.options import OFFLOADS, QUANTIZATIONS
@@ -13,7 +13,7 @@ _GIGABYTE: Final = 1_000_000_000
 
 
 def advice(
-    recipe: Recipe,
+    recipe: ModelSpec,
     device: Device,
     counts: Mapping[str, int],
     itemsize: int,

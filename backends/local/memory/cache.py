@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Held(Generic[T]):
+class CacheEntry(Generic[T]):
     """One thing in memory.
 
     `size` is its bytes on the device, `waiting` its bytes in RAM, and `passing` the bytes that it
@@ -22,7 +22,7 @@ class Held(Generic[T]):
     device has been moved to RAM.
     """
 
-    thing: T
+    value: T
     size: int
     waiting: int = 0
     passing: int = 0
@@ -39,7 +39,7 @@ class Held(Generic[T]):
         return self.waiting + (self.size if self.away else 0)
 
 
-class Pool(Generic[T]):
+class ModelCache(Generic[T]):
     """Loaded models by key. Only the worker thread of a device touches its pool, so no locks.
 
     `bound` and `ram` are the two budgets in bytes. `move` takes a thing away from the device
@@ -56,7 +56,7 @@ class Pool(Generic[T]):
     ) -> None:
         self.bound, self.ram = bound, ram
         self._freed, self._move = freed, move
-        self._held: dict[Hashable, Held[T]] = {}  # the most recently used last
+        self._held: dict[Hashable, CacheEntry[T]] = {}  # the most recently used last
 
     def __contains__(self, key: Hashable) -> bool:
         return key in self._held
@@ -77,7 +77,7 @@ class Pool(Generic[T]):
     def get(
         self,
         key: Hashable,
-        load: Callable[[], Held[T]],
+        load: Callable[[], CacheEntry[T]],
         *,
         expected: int = 0,
         keep: frozenset[Hashable] = frozenset(),
@@ -94,9 +94,9 @@ class Pool(Generic[T]):
             held = replace(held, away=False)
             self.shrink(bound=self.bound - held.size, keep=keep)
             if self._move is not None:
-                self._move(held.thing, False)  # where that fails, it is loaded anew next time
+                self._move(held.value, False)  # where that fails, it is loaded anew next time
         self._held[key] = held
-        return held.thing
+        return held.value
 
     def shrink(self, *, bound: int | None = None, keep: frozenset[Hashable] = frozenset()) -> None:
         """Make the budgets hold, the least recently used first; `keep` stays in any case.
@@ -126,10 +126,10 @@ class Pool(Generic[T]):
         """Let go of everything without a word to the device, which is lost."""
         self._held.clear()
 
-    def _take_away(self, key: Hashable, held: Held[T]) -> None:
+    def _take_away(self, key: Hashable, held: CacheEntry[T]) -> None:
         if self._move is None or held.waiting or held.size > self.ram:
             return self._let_go(key)  # what is offloaded has its own way of moving
-        self._move(held.thing, True)
+        self._move(held.value, True)
         self._held[key] = replace(held, away=True)
         self._freed()
 

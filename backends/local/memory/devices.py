@@ -154,7 +154,7 @@ def _bytes(setting: str, gigabytes: str | None) -> int | None:
 _FIRST: Final = ":0"
 
 
-class Spread:
+class DeviceAssignment:
     """Gives each model a device and stays with it, since that is where its weights are.
 
     A new model goes where the fewest are; one whose `options` name a `device` is pinned to it.
@@ -184,6 +184,6 @@ class Spread:
 
 
 @cache
-def spread(devices: tuple[str, ...]) -> Spread:
+def device_assignment(devices: tuple[str, ...]) -> DeviceAssignment:
     """The spread over these devices: every backend on this computer shares one."""
-    return Spread(devices)
+    return DeviceAssignment(devices)

@@ -25,7 +25,7 @@ from torch import nn
 
 from backends.base import Applied
 from backends.errors import BadInput, MissingPackage
-from backends.local.job import Recipe
+from backends.local.job import ModelSpec
 from backends.local.memory.devices import Device
 from backends.local.options import OFFLOADS, QUANTIZATIONS
 
@@ -52,7 +52,7 @@ class Footprint:
         return self.size + self.passing
 
 
-def fitting(recipe: Recipe, device: Device) -> tuple[Recipe, dict[str, Applied]]:
+def supported_spec(recipe: ModelSpec, device: Device) -> tuple[ModelSpec, dict[str, Applied]]:
     """Return `recipe` as `device` can take it, and what of it was ignored.
 
     Raises:
@@ -76,7 +76,7 @@ def fitting(recipe: Recipe, device: Device) -> tuple[Recipe, dict[str, Applied]]
     return recipe, {}
 
 
-def footprint(parts: Mapping[str, int], recipe: Recipe, itemsize: int) -> Footprint:
+def footprint(parts: Mapping[str, int], recipe: ModelSpec, itemsize: int) -> Footprint:
     """What weights of so many numbers take as `recipe` wants them, `itemsize` bytes a number.
 
     An estimate where they are packed: not every layer is.
@@ -89,7 +89,7 @@ def footprint(parts: Mapping[str, int], recipe: Recipe, itemsize: int) -> Footpr
     return _placed(sizes, recipe.offload)
 
 
-def place(pipeline: Any, recipe: Recipe, device: Device) -> tuple[Footprint, dict[str, Applied]]:
+def place(pipeline: Any, recipe: ModelSpec, device: Device) -> tuple[Footprint, dict[str, Applied]]:
     """Pack `pipeline` and bring it to `device` as `recipe` wants it.
 
     Returns what it takes, and what was ignored.
@@ -125,7 +125,7 @@ def place(pipeline: Any, recipe: Recipe, device: Device) -> tuple[Footprint, dic
 
 
 @contextmanager
-def unhooked(pipeline: Any, device: Device) -> Generator[None]:
+def without_offload_hooks(pipeline: Any, device: Device) -> Generator[None]:
     """While layers are put on or taken off: the hooks of model offload, if it has any, are away.
 
     diffusers would take them off by itself, and put them back for whatever card it sees first.
@@ -140,7 +140,7 @@ def unhooked(pipeline: Any, device: Device) -> Generator[None]:
         pipeline.enable_model_cpu_offload(device=device.name)
 
 
-def rest(pipeline: Any, recipe: Recipe) -> None:
+def release(pipeline: Any, recipe: ModelSpec) -> None:
     """After a run, finished or not: what was on the device for it goes back to RAM."""
     if recipe.offload == "model" and hasattr(pipeline, "maybe_free_model_hooks"):
         pipeline.maybe_free_model_hooks()

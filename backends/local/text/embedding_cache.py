@@ -27,7 +27,7 @@ class _Kept:
     versions: tuple[int, ...]
 
 
-class Embeddings:
+class EmbeddingCache:
     """The answers of one loaded model, at most so many bytes; the least recently used goes first.
 
     Belongs to the model and goes with it.
@@ -69,7 +69,9 @@ class Embeddings:
 
 
 @contextmanager
-def remembering(pipeline: Any, embeddings: Embeddings, state: Hashable = ()) -> Generator[None]:
+def cached_prompt_embeddings(
+    pipeline: Any, embeddings: EmbeddingCache, state: Hashable = ()
+) -> Generator[None]:
     """Let `pipeline` answer from `embeddings` for the length of a run.
 
     `state` is whatever else changes what the text encoder says: the adapters that are on it.

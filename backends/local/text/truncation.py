@@ -16,7 +16,7 @@ _SHOWN: Final = 60
 """Letters of what is left out that are shown, at most."""
 
 
-def left_out(pipeline: Any, request: Request, label: str) -> dict[str, Applied]:
+def truncated_prompts(pipeline: Any, request: Request, label: str) -> dict[str, Applied]:
     """The ends of prompts that `pipeline` leaves unread; numbers are tokens."""
     found: dict[str, Applied] = {}
     takes = inspect.signature(pipeline.__call__).parameters

@@ -16,7 +16,7 @@ _LONGEST: Final = 100_000_000  # the library's own limit for a header
 _SHARD: Final = re.compile(r"-\d{5}-of-\d{5}")
 
 
-def weigh(path: Path, variant: str | None = None) -> Mapping[str, int]:
+def count_parameters(path: Path, variant: str | None = None) -> Mapping[str, int]:
     """Count the weights of each part of the model at `path`: a folder, or one file.
 
     What lies in no part's folder is the part "".
@@ -31,7 +31,7 @@ def weigh(path: Path, variant: str | None = None) -> Mapping[str, int]:
     return {name: count for name, count in counts.items() if count}
 
 
-def whole_numbers(path: Path, variant: str | None = None) -> str | None:
+def integer_weights(path: Path, variant: str | None = None) -> str | None:
     """The part of the model in the folder `path` whose weights are integers, if there is one.
 
     Libraries read them without a word, and draw noise. Quantized weights are integers too, but

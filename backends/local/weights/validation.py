@@ -13,15 +13,15 @@ import diffusers
 import torch
 
 from backends.errors import MissingWeights, NotReady
-from backends.local.job import Recipe
-from backends.local.weights.headers import whole_numbers
+from backends.local.job import ModelSpec
+from backends.local.weights.headers import integer_weights
 from backends.local.weights.sources import class_of
 
 _ENOUGH: Final = 0.99
 """Share of a part's numbers that its files must hold: a buffer or two may be left out of them."""
 
 
-def known(path: Path, label: str) -> None:
+def check_class(path: Path, label: str) -> None:
     """Look at a folder's class before anything is read.
 
     Raises:
@@ -46,13 +46,13 @@ def known(path: Path, label: str) -> None:
         )
 
 
-def readable(path: Path, variant: str | None, label: str) -> None:
+def check_dtypes(path: Path, variant: str | None, label: str) -> None:
     """Look at the headers of the files that would be read.
 
     Raises:
         MissingWeights: they hold integers.
     """
-    part = whole_numbers(path, variant) if path.is_dir() else None
+    part = integer_weights(path, variant) if path.is_dir() else None
     if part is not None:
         raise MissingWeights(
             f"{_weights(part, label)} are whole numbers, without the settings that would turn "
@@ -60,7 +60,7 @@ def readable(path: Path, variant: str | None, label: str) -> None:
         )
 
 
-def complete(parts: Mapping[str, Any], recipe: Recipe, counts: Mapping[str, int]) -> None:
+def check_complete(parts: Mapping[str, Any], recipe: ModelSpec, counts: Mapping[str, int]) -> None:
     """Look at what was read; `counts` are the numbers in the files of each part, where known.
 
     What is no network may be among the parts. What lies in no part's folder ("") is any part's.

@@ -166,9 +166,9 @@ def test_a_kind_that_is_steered_by_one_says_so() -> None:
     )
     nothing: dict[str, Any] = dict.fromkeys(("vae", "text_encoder", "tokenizer", "transformer"))
     pipeline = QwenImagePipeline(scheduler=FlowMatchEulerDiscreteScheduler(), **nothing)
-    assert Latent().steered(pipeline, [net], "Tiny").controlnet is net
+    assert Latent().with_controlnets(pipeline, [net], "Tiny").controlnet is net
     with pytest.raises(BadInput, match="Tiny follows one control picture at a time"):
-        Latent().steered(pipeline, [net, net], "Tiny")
+        Latent().with_controlnets(pipeline, [net, net], "Tiny")
 
 
 async def test_the_miniature_follows_two_maps_at_once(local: Local) -> None:

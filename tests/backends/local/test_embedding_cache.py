@@ -11,7 +11,7 @@ import torch
 
 from backends.base import Config, Model, Request
 from backends.local import Local
-from backends.local.text.embedding_cache import Embeddings, remembering
+from backends.local.text.embedding_cache import EmbeddingCache, cached_prompt_embeddings
 from tests.backends.local.test_inference import pictures
 from tests.backends.local.tiny import cascade, sdxl, transformers
 from tests.backends.local.tiny import models as tiny
@@ -98,13 +98,15 @@ class Encoder:
         return torch.ones(count, 8), None
 
 
-def ask(encoder: Encoder, kept: Embeddings, prompt: Any, state: str = "", count: int = 1) -> Any:
-    with remembering(encoder, kept, state):
+def ask(
+    encoder: Encoder, kept: EmbeddingCache, prompt: Any, state: str = "", count: int = 1
+) -> Any:
+    with cached_prompt_embeddings(encoder, kept, state):
         return encoder.encode_prompt(prompt, count=count)
 
 
 def test_all_that_changes_the_answer_is_asked_anew() -> None:
-    encoder, kept = Encoder(), Embeddings()
+    encoder, kept = Encoder(), EmbeddingCache()
     for times in range(2):
         for prompt, state, count in [("a", "", 1), (["a"], "", 1), ("a", "lora", 1), ("a", "", 2)]:
             ask(encoder, kept, prompt, state, count)
@@ -117,13 +119,13 @@ def test_all_that_changes_the_answer_is_asked_anew() -> None:
 
 
 def test_an_answer_that_was_written_into_is_not_given_again() -> None:
-    encoder, kept = Encoder(), Embeddings()
+    encoder, kept = Encoder(), EmbeddingCache()
     ask(encoder, kept, "a")[0].zero_()
     assert ask(encoder, kept, "a")[0].sum() == 8
 
 
 def test_the_least_recently_used_goes_when_there_is_no_room() -> None:
-    encoder, kept = Encoder(), Embeddings(most=64)
+    encoder, kept = Encoder(), EmbeddingCache(most=64)
     for prompt in "abac":
         ask(encoder, kept, prompt)
     assert (encoder.calls, len(kept), kept.size) == (3, 2, 64)

@@ -34,7 +34,7 @@ from backends.errors import BadInput, MissingWeights
 from backends.local import Local
 from backends.local.families import discrete as discrete_family
 from backends.local.families.latent import Latent
-from backends.local.job import Recipe, Work
+from backends.local.job import LocalJob, ModelSpec
 from tests.backends.local.test_inference import events_of, pictures, pixels
 from tests.backends.local.tiny import models as tiny
 from tests.backends.local.tiny.autoregressive import autoregressive
@@ -322,9 +322,11 @@ class Qwen:
 @pytest.mark.parametrize(("negative", "told"), [("", " "), ("blue", "blue")])
 def test_qwen_image_is_guided_by_what_it_calls_guidance(negative: str, told: str) -> None:
     qwen = Qwen()
-    recipe = Recipe(source="Qwen/Qwen-Image", label="Qwen-Image")
+    recipe = ModelSpec(source="Qwen/Qwen-Image", label="Qwen-Image")
     request = Request(prompt="a cat", negative_prompt=negative, guidance_scale=4.5)
-    pen = Latent().pen(qwen, None, Work(recipe=recipe, request=request, seed=1), lambda _: None)
+    pen = Latent().pipeline_call(
+        qwen, None, LocalJob(spec=recipe, request=request, seed=1), lambda _: None
+    )
     pen.draw(0, 1, (0, 1))
     assert qwen.words["true_cfg_scale"] == 4.5 and "guidance_scale" not in qwen.words
     assert qwen.words["negative_prompt"] == told
@@ -335,8 +337,10 @@ def test_qwen_image_is_guided_by_what_it_calls_guidance(negative: str, told: str
 def test_qwen_image_takes_a_negative_prompt_while_it_is_guided(
     guidance: float | None, ignored: bool
 ) -> None:
-    recipe = Recipe(source="Qwen/Qwen-Image", label="Qwen-Image")
+    recipe = ModelSpec(source="Qwen/Qwen-Image", label="Qwen-Image")
     request = Request(prompt="a cat", negative_prompt="blue", guidance_scale=guidance)
-    pen = Latent().pen(Qwen(), None, Work(recipe=recipe, request=request, seed=1), lambda _: None)
+    pen = Latent().pipeline_call(
+        Qwen(), None, LocalJob(spec=recipe, request=request, seed=1), lambda _: None
+    )
     pen.draw(0, 1, (0, 1))
     assert ("negative_prompt" in pen.ignored) == ignored

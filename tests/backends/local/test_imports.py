@@ -12,8 +12,8 @@ import pytest
 from backends.base import Config, Loading, Picture, Progress, Readiness, Request
 from backends.errors import MissingPackage, MissingWeights
 from backends.local import Local
-from backends.local.job import Recipe, Work
-from backends.local.worker import Machine
+from backends.local.job import LocalJob, ModelSpec
+from backends.local.worker import DeviceWorker
 from backends.paths import PROJECT
 from tests.backends.local.tiny import models as tiny
 
@@ -56,9 +56,9 @@ SPACES = """
 """
 
 
-def work(folder: Path, steps: int = 3) -> Work:
+def work(folder: Path, steps: int = 3) -> LocalJob:
     request = Request(prompt="x", width=64, height=64, num_inference_steps=steps)
-    return Work(recipe=Recipe(source=str(folder), label="Tiny"), request=request, seed=5)
+    return LocalJob(spec=ModelSpec(source=str(folder), label="Tiny"), request=request, seed=5)
 
 
 def test_work_can_cross_into_another_process(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ async def test_without_torch_the_card_says_how_to_get_it(
 
 @pytest.mark.parametrize("warm", [False, True])
 async def test_a_cold_first_run_says_that_pytorch_starts(tmp_path: Path, warm: bool) -> None:
-    machine = Machine()
+    machine = DeviceWorker()
     if warm:
         machine.warm()
     said: list[list[str]] = []
@@ -92,11 +92,11 @@ async def test_on_zerogpu_the_work_runs_inside_a_marked_function(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tiny.diffusion(tmp_path / "model")
-    plain = [event async for event in Machine().run(work(folder))]
+    plain = [event async for event in DeviceWorker().run(work(folder))]
 
     (tmp_path / "spaces.py").write_text(dedent(SPACES))
     monkeypatch.syspath_prepend(tmp_path)
-    machine = Machine()
+    machine = DeviceWorker()
     calls: list[str] = sys.modules["spaces"].calls
     try:
         events = [event async for event in machine.run(work(folder))]

@@ -9,21 +9,21 @@ import pytest_asyncio
 from backends.base import Config, Loading, Model, Request
 from backends.errors import NotReady
 from backends.local import Local
-from backends.local.memory.cache import Held, Pool
+from backends.local.memory.cache import CacheEntry, ModelCache
 from tests.backends.local.tiny import models as tiny
 
 
-def held(pool: Pool[str], name: str) -> bool:
+def held(pool: ModelCache[str], name: str) -> bool:
     """Ask for `name`, and say whether it was there already."""
     there = name in pool
-    pool.get(name, lambda: Held(name.upper(), 10))
+    pool.get(name, lambda: CacheEntry(name.upper(), 10))
     pool.shrink(keep=frozenset({name}))
     return there
 
 
 def test_the_least_recently_used_goes_first() -> None:
     freed: list[int] = []
-    pool: Pool[str] = Pool(30, freed=lambda: freed.append(1))
+    pool: ModelCache[str] = ModelCache(30, freed=lambda: freed.append(1))
     assert [held(pool, name) for name in "abc"] == [False] * 3
     assert held(pool, "a")  # now b is the oldest
     assert not held(pool, "d")
@@ -32,9 +32,9 @@ def test_the_least_recently_used_goes_first() -> None:
 
 
 def test_what_is_needed_now_stays_however_large_and_goes_afterwards() -> None:
-    pool: Pool[str] = Pool(15)
-    pool.get("small", lambda: Held("small", 10))
-    assert pool.get("large", lambda: Held("large", 100)) == "large"
+    pool: ModelCache[str] = ModelCache(15)
+    pool.get("small", lambda: CacheEntry("small", 10))
+    assert pool.get("large", lambda: CacheEntry("large", 100)) == "large"
     pool.shrink(keep=frozenset({"large"}))
     assert ("small" in pool, "large" in pool) == (False, True)
     pool.shrink()
@@ -43,7 +43,9 @@ def test_what_is_needed_now_stays_however_large_and_goes_afterwards() -> None:
 
 def test_what_no_longer_fits_on_the_device_waits_in_ram_and_comes_back() -> None:
     moved: list[tuple[str, bool]] = []
-    pool: Pool[str] = Pool(20, ram=10, move=lambda thing, away: moved.append((thing, away)))
+    pool: ModelCache[str] = ModelCache(
+        20, ram=10, move=lambda thing, away: moved.append((thing, away))
+    )
     assert [held(pool, name) for name in "abc"] == [False] * 3
     assert (moved, pool.size, pool.waiting) == ([("A", True)], 20, 10)
     assert held(pool, "a")  # and b waits in its place
@@ -56,37 +58,37 @@ def test_what_no_longer_fits_on_the_device_waits_in_ram_and_comes_back() -> None
 
 
 def test_an_offloaded_model_counts_in_ram_and_on_the_device_while_it_draws() -> None:
-    pool: Pool[str] = Pool(20, ram=100, move=lambda thing, away: None)
+    pool: ModelCache[str] = ModelCache(20, ram=100, move=lambda thing, away: None)
     assert not held(pool, "a")
     assert not held(pool, "b")
-    pool.get("vast", lambda: Held("vast", 0, waiting=90, passing=15))
+    pool.get("vast", lambda: CacheEntry("vast", 0, waiting=90, passing=15))
     pool.shrink(keep=frozenset({"vast"}))  # room for fifteen: both go away, and only one has room
     assert ("a" in pool, "b" in pool, pool.size, pool.waiting) == (False, True, 0, 100)
 
 
 def test_what_is_offloaded_but_for_a_part_is_never_moved_as_a_whole() -> None:
     moved: list[str] = []
-    pool: Pool[str] = Pool(10, ram=100, move=lambda thing, away: moved.append(thing))
-    pool.get("light", lambda: Held("light", 5, waiting=50))
+    pool: ModelCache[str] = ModelCache(10, ram=100, move=lambda thing, away: moved.append(thing))
+    pool.get("light", lambda: CacheEntry("light", 5, waiting=50))
     assert not held(pool, "a")
     assert ("light" in pool, moved) == (False, [])
 
 
 def test_room_is_made_before_a_model_comes() -> None:
-    pool: Pool[str] = Pool(20)
+    pool: ModelCache[str] = ModelCache(20)
     held(pool, "a")
 
-    def load() -> Held[str]:
+    def load() -> CacheEntry[str]:
         assert pool.size == 0
-        return Held("large", 15)
+        return CacheEntry("large", 15)
 
     pool.get("large", load, expected=15)
 
 
 def test_a_load_that_fails_leaves_no_trace() -> None:
-    pool: Pool[str] = Pool(15)
+    pool: ModelCache[str] = ModelCache(15)
 
-    def fail() -> Held[str]:
+    def fail() -> CacheEntry[str]:
         raise OSError
 
     with pytest.raises(OSError):

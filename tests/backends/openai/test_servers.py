@@ -11,7 +11,7 @@ from backends.base import Config, Event, Model, Picture, Readiness
 from backends.errors import NotReady, ServiceFault, WrongKey
 from backends.openai import OpenAI
 from compare.catalogue.catalogue import load
-from compare.visitor_keys import secret
+from compare.visitor_keys import is_secret
 from tests.backends.openai.case import ASK
 from tests.servers import pictures
 from tests.servers.openai import OpenAIServer
@@ -119,4 +119,4 @@ def test_what_a_server_is_asked_for_can_be_seen() -> None:
 def test_the_keys_of_servers_are_keys() -> None:
     drawer = backend("my-own=http://127.0.0.1:1/v1")
     (key,) = drawer.services(drawer.config)[1].keys
-    assert key.setting == "MY_OWN_API_KEY" and secret(key.setting)
+    assert key.setting == "MY_OWN_API_KEY" and is_secret(key.setting)

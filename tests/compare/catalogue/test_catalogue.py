@@ -8,7 +8,7 @@ from backends.base import Basis, Model, State
 from backends.miniatures.defaults import FAMILIES, SETTINGS
 from backends.registry import BACKENDS
 from compare.catalogue.catalogue import UnknownModel, load, status_on, status_sentence
-from compare.catalogue.toml_reader import BadEntry
+from compare.catalogue.toml_reader import CatalogueError
 
 CATALOGUE = load()
 ENTRY = '[[model]]\nid = "a/b"\nlabel = "B"\nfamily = "f"\nsource = "s"\n'
@@ -114,7 +114,7 @@ def test_status_follows_the_calendar():
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, text: str, sentence: str):
-    with pytest.raises(BadEntry, match=sentence):
+    with pytest.raises(CatalogueError, match=sentence):
         read(tmp_path, text)
 
 

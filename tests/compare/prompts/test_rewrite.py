@@ -9,7 +9,7 @@ from backends.base import Readiness, Request
 from backends.errors import BackendError, BadInput, MissingKey, ServiceFault
 from compare.prompts.rewrite import Rewriter, Rewritten, recorded
 from compare.settings import Settings
-from compare.visitor_keys import visit
+from compare.visitor_keys import visitor_keys
 from tests.compare.conftest import Build
 from tests.compare.helpers import finish, good
 from tests.servers.chat import REWRITTEN, ChatServer
@@ -118,7 +118,7 @@ async def test_at_a_public_address_a_visitor_pays_and_never_the_owner(
     assert {model.ready.state for model in here.models()} == {Readiness.NEEDS_KEY}
     with pytest.raises(MissingKey, match="your own key"):
         await here.rewrite("a star", MODEL)
-    with visit({"GOOGLE_API_KEY": VISITORS}):
+    with visitor_keys({"GOOGLE_API_KEY": VISITORS}):
         assert here.models()[0].ready.state is Readiness.READY
         await here.rewrite("a star", MODEL)
         with pytest.raises(MissingKey, match="your own key"):
@@ -133,7 +133,7 @@ async def test_a_key_that_a_service_repeats_is_hidden(
 ) -> None:
     said = f'{{"error": {{"status": "INVALID_ARGUMENT", "message": "Not for {key[2:]}."}}}}'
     chat.script = Script(status=400, raw=said.replace(key[2:], key).encode())
-    with visit({"GOOGLE_API_KEY": VISITORS}), pytest.raises(BackendError) as failed:
+    with visitor_keys({"GOOGLE_API_KEY": VISITORS}), pytest.raises(BackendError) as failed:
         await rewriter.rewrite("a star", MODEL)
     assert key not in f"{failed.value!r} {rewriter!r}"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from backends.base import Control, Progress, Receipt, Request, Sending, Then
+from backends.base import Control, Progress, Receipt, Request, SecondStep, Sending
 from backends.errors import Outcome, ServiceFault
 from compare.records import Job, Phase, Run
 from compare.runs.budget import OverBudget
@@ -16,7 +16,7 @@ from tests.compare.conftest import FREE, Build
 from tests.compare.helpers import Events, finish, good
 from tests.compare.scripted import Script, World, picture
 
-REQUEST = Request(prompt="a fox", then=Then(model="test/then", prompt="a wolf", strength=0.4))
+REQUEST = Request(prompt="a fox", then=SecondStep(model="test/then", prompt="a wolf", strength=0.4))
 
 
 class Second:
@@ -97,7 +97,7 @@ async def test_an_empty_prompt_is_the_same_and_options_come_on_top(build: Build)
     world = await build(a=good, then=second)
     control = Control(image=b"lines")
     options = {"test": {"x": 1, "y": 1}}
-    then = Then(model="test/then", options={"test": {"y": 2}, "other": {"z": 3}})
+    then = SecondStep(model="test/then", options={"test": {"y": 2}, "other": {"z": 3}})
     asked = Request(
         prompt="a fox", seed=3, count=4, controls=(control,), options=options, then=then
     )

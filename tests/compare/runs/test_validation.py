@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from backends.base import Control, Request, Then
+from backends.base import Control, Request, SecondStep
 from compare.catalogue.catalogue import load
 from compare.runs.validation import problems
 
@@ -49,10 +49,10 @@ def test_every_writing_is_fine(prompt: str):
         ("image", b""),
         ("strength", 0.0),
         ("strength", 1.01),
-        ("then", Then(model="nonsense/x")),
-        ("then", Then(model="openai/dall-e-2")),
-        ("then", Then(model="local/sdxl", strength=1.5)),
-        ("then", Then(model="local/sdxl", prompt="x" * 32_001)),
+        ("then", SecondStep(model="nonsense/x")),
+        ("then", SecondStep(model="openai/dall-e-2")),
+        ("then", SecondStep(model="local/sdxl", strength=1.5)),
+        ("then", SecondStep(model="local/sdxl", prompt="x" * 32_001)),
     ],
 )
 def test_each_problem_stands_at_its_field(field: str, value: Any):
@@ -68,7 +68,7 @@ def test_of_several_controls_the_bad_one_is_named():
 
 
 def test_a_second_step_that_can_go_on_from_a_picture_is_fine():
-    then = Then(model="miniature/masked", strength=1.0)
+    then = SecondStep(model="miniature/masked", strength=1.0)
     assert problems(replace(GOOD, then=then), MODELS, CATALOGUE) == {}
 
 

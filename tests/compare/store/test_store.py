@@ -8,7 +8,7 @@ from decimal import Decimal
 from hashlib import sha256
 from pathlib import Path
 
-from backends.base import Applied, Basis, Control, Request, Then
+from backends.base import Applied, Basis, Control, Request, SecondStep
 from backends.errors import Outcome
 from compare.records import Cost, Phase, Timing
 from compare.store.errors import StoreError
@@ -49,7 +49,7 @@ async def test_everything_comes_back_as_it_was(home: Path, store: Store):
         image=b"a start",
         strength=0.25,
         options={"openai": {"quality": "high", "n": 1, "x": None, "y": True}},
-        then=Then(model="m/b", prompt="🐺", strength=0.5, options={"local": {"x": 1}}),
+        then=SecondStep(model="m/b", prompt="🐺", strength=0.5, options={"local": {"x": 1}}),
     )
     run = new_run(request=request)
     await store.add_run(run)

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from backends.base import Applied, Basis, Preview, Request, Then
+from backends.base import Applied, Basis, Preview, Request, SecondStep
 from backends.errors import Outcome
 from compare.catalogue import catalogue
 from compare.records import Cost, Job, Phase, Run, SavedPicture, Timing
@@ -141,7 +141,7 @@ SECOND = replace(
     cost=Cost(amount=Decimal("0.02"), basis=Basis.USAGE),
 )
 WAITING = replace(JOB, id="j2", model="miniature/masked", parent="j1", phase=Phase.WAITING)
-THEN = Then(model="miniature/masked", prompt="a blue star", strength=0.6)
+THEN = SecondStep(model="miniature/masked", prompt="a blue star", strength=0.6)
 
 
 def chain(*jobs: Job) -> Run:

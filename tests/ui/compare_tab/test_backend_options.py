@@ -2,7 +2,7 @@
 
 import pytest
 
-from backends.base import Request, Then
+from backends.base import Request, SecondStep
 from ui.compare_tab import backend_options
 
 
@@ -19,7 +19,7 @@ def test_at_a_public_address_nobody_names_files_or_hub_ids(name: str, value: str
     asked = {"miniature": {name: value}}
     said = backend_options.beyond_the_folders(Request(prompt="a", options=asked))
     assert said.startswith("At a public address only the files in the owner's folders can be used.")
-    later = Request(prompt="a", then=Then(model="miniature/diffusion", options=asked))
+    later = Request(prompt="a", then=SecondStep(model="miniature/diffusion", options=asked))
     assert backend_options.beyond_the_folders(later) == said
 
 

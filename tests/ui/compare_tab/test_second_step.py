@@ -7,11 +7,11 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from backends.base import Request, Then
+from backends.base import Request, SecondStep
 from compare.catalogue import catalogue
 from compare.lineup import build
 from compare.settings import Settings
-from ui.compare_tab.second_step import SecondStep
+from ui.compare_tab.second_step import SecondStepSection
 from ui.context import Context
 
 ASKED = Request(prompt="a fox")
@@ -23,32 +23,32 @@ def settings(home: Path) -> Settings:
 
 
 @pytest.fixture
-def step(settings: Settings) -> Iterator[SecondStep]:
+def step(settings: Settings) -> Iterator[SecondStepSection]:
     with gr.Blocks():
-        yield SecondStep(Context(settings, catalogue.load()))
+        yield SecondStepSection(Context(settings, catalogue.load()))
 
 
-def asks(step: SecondStep, **fields: Any) -> Then | None:
+def asks(step: SecondStepSection, **fields: Any) -> SecondStep | None:
     return step.asked(ASKED, {f"then_{name}": value for name, value in fields.items()}).then
 
 
-def test_untouched_there_is_none(step: SecondStep) -> None:
+def test_untouched_there_is_none(step: SecondStepSection) -> None:
     assert asks(step, model="", prompt="", strength=0.7) is None
     assert asks(step, model=None, prompt="left over", strength=0.7) is None
 
 
-def test_a_model_goes_on_with_its_own_prompt_and_strength(step: SecondStep) -> None:
+def test_a_model_goes_on_with_its_own_prompt_and_strength(step: SecondStepSection) -> None:
     then = asks(step, model="miniature/masked", prompt=" a wolf ", strength=0.4)
-    assert then == Then(model="miniature/masked", prompt="a wolf", strength=0.4)
+    assert then == SecondStep(model="miniature/masked", prompt="a wolf", strength=0.4)
 
 
-def test_a_strength_is_asked_only_of_models_that_take_one(step: SecondStep) -> None:
+def test_a_strength_is_asked_only_of_models_that_take_one(step: SecondStepSection) -> None:
     then = asks(step, model="openai/gpt-image-2", prompt="", strength=0.4)
-    assert then == Then(model="openai/gpt-image-2")
+    assert then == SecondStep(model="openai/gpt-image-2")
 
 
 def test_only_models_that_take_a_picture_are_offered_and_say_what_they_need(
-    step: SecondStep, settings: Settings
+    step: SecondStepSection, settings: Settings
 ) -> None:
     lineup = build(settings)
     choices = dict[str, str]((id, label) for label, id in step.choices(lineup)[step.model].choices)
@@ -62,8 +62,8 @@ def test_only_models_that_take_a_picture_are_offered_and_say_what_they_need(
     assert needing == sorted(needing)
 
 
-def test_what_is_restored_asks_for_the_same_again(step: SecondStep) -> None:
-    then = Then(model="miniature/masked", prompt="a wolf", strength=0.25)
+def test_what_is_restored_asks_for_the_same_again(step: SecondStepSection) -> None:
+    then = SecondStep(model="miniature/masked", prompt="a wolf", strength=0.25)
     standing = step.standing(Request(prompt="a fox", then=then))
     fields = {name: standing[widget] for name, widget in step.widgets.items()}
     assert step.asked(ASKED, fields).then == then
@@ -72,13 +72,13 @@ def test_what_is_restored_asks_for_the_same_again(step: SecondStep) -> None:
     assert step.asked(ASKED, fields).then is None
 
 
-def test_its_price_is_that_of_one_picture(step: SecondStep, settings: Settings) -> None:
+def test_its_price_is_that_of_one_picture(step: SecondStepSection, settings: Settings) -> None:
     lineup = build(settings)
     assert step.expected(lineup, ASKED) is None
     told = step.expected(
-        lineup, Request(prompt="a fox", count=3, then=Then(model="stability/sd3.5-medium"))
+        lineup, Request(prompt="a fox", count=3, then=SecondStep(model="stability/sd3.5-medium"))
     )
     assert told is not None and told[0] == "Stable Diffusion 3.5 Medium"
     assert str(told[1].high) == "0.035"
-    unknown = step.expected(lineup, Request(prompt="a fox", then=Then(model="no/such")))
+    unknown = step.expected(lineup, Request(prompt="a fox", then=SecondStep(model="no/such")))
     assert unknown is not None and unknown[1].high is None
