@@ -1,6 +1,6 @@
 """Whether a model can be asked for now: what every backend says the same way."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from backends.base import Model, Readiness, Ready, State
 from backends.errors import BackendError, MissingKey, MissingPackage, RetiredModel
@@ -31,14 +31,3 @@ def readiness(check: Callable[[], object]) -> Ready:
     except BackendError as error:
         return Ready(Readiness.UNAVAILABLE, str(error))
     return Ready(Readiness.READY)
-
-
-def list_models(names: Sequence[str]) -> str:
-    """Return the sentence that names the models of a server, as far as they fit."""
-    if not names:
-        return "It names no models."
-    shown, more = list(names[:4]), len(names) - 4
-    if more > 0:
-        shown.append(f"{more} more")
-    *most, last = shown
-    return f"It has {', '.join(most)} and {last}." if most else f"It has {last}."

@@ -1,10 +1,10 @@
 """Settings as a backend reads them: trimmed, and checked before anything is sent with them."""
 
 from decimal import Decimal, InvalidOperation
+from urllib.parse import urlsplit
 
 from backends.base import Config
 from backends.errors import NotReady, WrongKey
-from backends.http.errors import host_of
 
 
 def setting(config: Config, name: str) -> str | None:
@@ -45,3 +45,8 @@ def positive_number(config: Config, name: str, *, zero: bool = False) -> Decimal
     if not number.is_finite() or number < 0 or (number == 0 and not zero):
         return None
     return number
+
+
+def host_of(url: str) -> str:
+    """Return host and port of `url`, without the user and password that it may hold."""
+    return urlsplit(url).netloc.rpartition("@")[2]

@@ -14,8 +14,8 @@ from markupsafe import Markup
 
 from backends.base import Model, Readiness, Service, State
 from backends.errors import BackendError
-from backends.http.errors import host_of
 from backends.registry import BACKENDS, backend_class
+from backends.settings import host_of
 from compare.store.errors import StoreError
 from compare.visitor_keys import is_secret, visitor_keys, visitor_may_set
 from ui.compare_tab import form

@@ -32,9 +32,10 @@ from backends.base import (
 )
 from backends.errors import BackendError, NotReady
 from backends.http.client import ClientPool
-from backends.http.errors import host_of
 from backends.images.previews import Previews
-from backends.readiness import list_models, readiness
+from backends.readiness import readiness
+from backends.settings import host_of
+from backends.wording import list_models
 
 if TYPE_CHECKING:
     import httpx2

@@ -38,9 +38,10 @@ from backends.comfyui.websocket import Socket
 from backends.errors import BackendError, NotReady
 from backends.fit import record_actual
 from backends.http.client import ClientPool, Timeouts
-from backends.http.errors import host_of
 from backends.images.previews import Previews
-from backends.readiness import list_models, readiness
+from backends.readiness import readiness
+from backends.settings import host_of
+from backends.wording import list_models
 
 if TYPE_CHECKING:
     import httpx2

@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 
 from backends.base import Config
 from backends.errors import MissingKey, NotReady, WrongKey
-from backends.http.errors import host_of
-from backends.settings import setting
+from backends.settings import host_of, setting
 
 HOME = "https://generativelanguage.googleapis.com"
 VERSION = "v1"

@@ -13,8 +13,8 @@ import pybase64
 
 from backends.base import Picture
 from backends.errors import Refused, ServiceFault
-from backends.http.client import redact
 from backends.images.validation import check
+from backends.wording import redact
 
 PROMPT_REASONS: Mapping[str, str] = {
     "SAFETY": "it was found unsafe",

@@ -30,12 +30,6 @@ MOST_KEPT = 32
 PIECE = 256 * 1024
 """Bytes of an answer that are taken in at a time: in pieces of 64 KB it costs the loop twice."""
 
-_SECRETS = re.compile(
-    r"\b(?:sk|hf|r8|key)[-_][\w*.-]{3,}|\bAIza[\w-]{10,}|\bBearer\s+\S+", re.IGNORECASE
-)
-_PATHS = re.compile(r"(?<![\w:/.])(?:/[\w.-]+){2,}|\b[A-Za-z]:\\\S+")
-_MARKUP = re.compile(r"<[^>]*>")
-
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
@@ -79,7 +73,7 @@ def new_client(
     import httpcore2
     import httpx2
 
-    from backends.deadline import deadline_hooks
+    from backends.http.deadline import deadline_hooks
 
     httpcore2.AsyncHTTP11Connection.READ_NUM_BYTES = PIECE  # pyright: ignore[reportAttributeAccessIssue]
     try:
@@ -172,12 +166,3 @@ def retry_after(
         moment = moment.replace(tzinfo=datetime.UTC)
     now = now or datetime.datetime.now(datetime.UTC)
     return max(0.0, (moment - now).total_seconds())
-
-
-def redact(text: str, *secrets: str | None) -> str:
-    """Return a service's own words fit for a card: short, one line, no key, path or markup."""
-    for secret in filter(None, secrets):
-        text = text.replace(secret, "(key)")
-    text = _PATHS.sub("(path)", _SECRETS.sub("(key)", _MARKUP.sub(" ", text)))
-    text = " ".join(text.split())
-    return text if len(text) <= 300 else f"{text[:299].rstrip()}…"

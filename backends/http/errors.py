@@ -5,9 +5,9 @@ import socket
 import ssl
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from backends.errors import BackendError, ServiceFault, TimedOut, Unanswered, Unreachable
+from backends.settings import host_of
 
 if TYPE_CHECKING:
     import httpx2
@@ -74,11 +74,6 @@ def unanswered(service: str, when: str) -> Unanswered:
         f"{service} took the request and did not finish its answer {when}. It may have been "
         "billed: look at your usage page before you try again."
     )
-
-
-def host_of(url: str) -> str:
-    """Return host and port of `url`, without the user and password that it may hold."""
-    return urlsplit(url).netloc.rpartition("@")[2]
 
 
 def _waited(error: "httpx2.RequestError", what: str) -> str:

@@ -26,8 +26,8 @@ from backends.errors import (
     Unanswered,
 )
 from backends.http.client import retry_after
-from backends.http.errors import host_of, transport_failure
-from backends.settings import key, setting
+from backends.http.errors import transport_failure
+from backends.settings import host_of, key, setting
 from backends.wording import retry_phrase
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from backends.errors import (
     WrongKey,
 )
 from backends.http.client import retry_after
-from backends.http.errors import host_of
 from backends.midjourney.credentials import Credentials, Waits
 from backends.midjourney.matching import Job
+from backends.settings import host_of
 from backends.wording import retry_phrase, service_message
 
 if TYPE_CHECKING:

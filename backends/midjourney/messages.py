@@ -25,7 +25,7 @@ from backends.errors import (
     Refused,
     ServiceFault,
 )
-from backends.http.client import redact
+from backends.wording import redact
 
 BOTS = frozenset({936929561302675456, 1022952195194359889})
 """The user ids of Midjourney's bot and of its Niji bot."""

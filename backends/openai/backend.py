@@ -42,7 +42,8 @@ from backends.openai.credentials import Credentials, servers
 from backends.openai.errors import explain
 from backends.openai.request import ApiRequest, Options, build_request
 from backends.openai.response import ApiResponse
-from backends.readiness import list_models, readiness, require_available
+from backends.readiness import readiness, require_available
+from backends.wording import list_models
 
 if TYPE_CHECKING:
     import httpx2

@@ -23,10 +23,10 @@ from backends.errors import (
     ServiceFault,
     WrongKey,
 )
-from backends.http.client import redact, retry_after
+from backends.http.client import retry_after
 from backends.http.errors import failure, transport_failure, unanswered
 from backends.openai.credentials import Credentials
-from backends.wording import retry_phrase, service_message
+from backends.wording import redact, retry_phrase, service_message
 
 if TYPE_CHECKING:
     import openai

@@ -6,9 +6,8 @@ from dataclasses import dataclass, field, replace
 from backends.base import Applied, Config, Model, Request
 from backends.errors import BadInput, MissingKey
 from backends.fit import STRENGTH, fit
-from backends.http.errors import host_of
 from backends.options import parse_options
-from backends.settings import address, key
+from backends.settings import address, host_of, key
 from backends.stability.control import CONTROL, ControlRequest, build_control
 
 HOME = "https://api.stability.ai"
