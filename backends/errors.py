@@ -22,8 +22,10 @@ Every message is a sentence for the person at the card: what happened, then what
 A message never contains a key, a header or a server's file path.
 """
 
+import copy
+from collections.abc import Callable
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class Outcome(StrEnum):
@@ -51,6 +53,12 @@ class BackendError(Exception):
         super().__init__(message)
         if charged is not None:
             self.charged = charged
+
+    def redacted(self, hide: Callable[[str], str]) -> Self:
+        """Return a copy whose sentence went through `hide`, with everything else that it says."""
+        other = copy.copy(self)
+        other.args = (hide(str(self)), *self.args[1:])
+        return other
 
 
 class NotReady(BackendError):

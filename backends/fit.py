@@ -181,9 +181,9 @@ def _own_size(model: Model, request: Request) -> tuple[int, int]:
         width, height, _ = dimensions(request.image)
     except ServiceFault:
         return native  # a rarer format: whoever opens it says what is wrong, if anything is
-    from backends.images import inputs
+    from backends.images import decoding
 
-    if inputs.on_its_side(request.image):
+    if decoding.on_its_side(request.image):
         width, height = height, width
     scale = (native[0] * native[1] / (width * height)) ** 0.5
     return closest_size(model.sizes, round(width * scale), round(height * scale))

@@ -1,34 +1,83 @@
-"""One backend's options: as a request chose them, as its `Options` dataclass describes them."""
+"""The options of one backend: how an `Options` dataclass declares them, how a request's are read.
 
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Options:
+        quality: str = option("low", label="Quality", choices=("low", "high"))
+
+The form draws one widget for each field; `description` returns what it shows.
+"""
+
+import dataclasses
 from collections.abc import Mapping
-from dataclasses import fields
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
 
 from backends.base import Applied, Value
 from backends.errors import BadInput
 
 Options = TypeVar("Options")
+Default = TypeVar("Default", bound=Value)
+_KEY: Final = "option"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Description:
+    """What a form shows of an option.
+
+    `choices` are all values that it can have, empty for any value of its type. `files` says that
+    the value may name files or folders of this machine, which visitors of a public address may not.
+    """
+
+    label: str
+    help: str = ""
+    choices: tuple[Value, ...] = ()
+    files: bool = False
+
+
+def option(
+    default: Default,
+    *,
+    label: str,
+    help: str = "",
+    choices: tuple[Value, ...] = (),
+    files: bool = False,
+) -> Default:
+    """Declare an option as a field of an `Options` dataclass.
+
+    The declared return type is the field's own, as in `dataclasses.field`.
+    """
+    described = Description(label=label, help=help, choices=choices, files=files)
+    field: Any = dataclasses.field(default=default, metadata={_KEY: described})
+    return field
+
+
+def description(field: "dataclasses.Field[Any]") -> Description:
+    """Return what a form shows of an option; a plain field is described by its name."""
+    found = field.metadata.get(_KEY)
+    if isinstance(found, Description):
+        return found
+    return Description(label=field.name.replace("_", " ").capitalize())
 
 
 def parse_options(
     kind: type[Options], chosen: Mapping[str, Value], label: str
 ) -> tuple[Options, dict[str, Applied]]:
-    """Return the options with what was chosen, and a note for each one that there is not.
+    """Return the options with the chosen values, and a note for each option that does not exist.
 
     `label` is the backend's name in that note. Empty values stand for the default.
 
     Raises:
-        BadInput: a value is none of those that its option has.
+        BadInput: a value is not among the choices of its option.
     """
-    known = {option.name: option for option in fields(kind)}  # pyright: ignore[reportArgumentType]
+    known = {field.name: field for field in dataclasses.fields(kind)}  # pyright: ignore[reportArgumentType]
     values: dict[str, Any] = {}
     ignored: dict[str, Applied] = {}
     for name, value in chosen.items():
         if name not in known:
             ignored[name] = Applied(value, None, f"{name} ignored: {label} has no such option")
         elif value not in (None, ""):
-            choices = known[name].metadata.get("choices", (value,))
-            if value not in choices:
+            choices = description(known[name]).choices
+            if choices and value not in choices:
                 listed = ", ".join(str(choice) for choice in choices if choice)
                 raise BadInput(f"{name} must be one of {listed}; not {value}.")
             values[name] = value

@@ -10,9 +10,9 @@ HEAVY = ("torch", "torchvision", "diffusers", "transformers", "controlnet_aux", 
 CLIENTS = ("openai", "google.genai", "discord", "sqlalchemy", "alembic", "dynamicprompts")
 BUILD = """
 import sys
-from compare import catalogue
+from compare.catalogue import catalogue
 from compare.settings import Settings
-from ui.board import Renderer
+from ui.board.renderer import Renderer
 from ui.context import Context
 from ui.page import build
 context = Context(Settings.read(), catalogue.load())

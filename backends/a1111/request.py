@@ -9,7 +9,7 @@ from typing import Any
 from backends.base import Applied, Config, Control, Model, Request, Value
 from backends.fit import STRENGTH, fit
 from backends.http.self_hosted import SelfHostedServer
-from backends.options import parse_options
+from backends.options import option, parse_options
 
 CURRENT = "current"
 """The source of a model that stands for whatever checkpoint the server has loaded."""
@@ -25,27 +25,21 @@ UNSET = (
 class Options:
     """Settings of this backend alone; empty means the server's own."""
 
-    sampler_name: str = field(
-        default="",
-        metadata={
-            "label": "Sampler",
-            "help": "As the server calls it, for example DPM++ 2M. Empty: the server's own.",
-        },
+    sampler_name: str = option(
+        "",
+        label="Sampler",
+        help="As the server calls it, for example DPM++ 2M. Empty: the server's own.",
     )
-    scheduler: str = field(
-        default="",
-        metadata={
-            "label": "Schedule type",
-            "help": "As the server calls it, for example Karras. Empty: the sampler's own.",
-        },
+    scheduler: str = option(
+        "",
+        label="Schedule type",
+        help="As the server calls it, for example Karras. Empty: the sampler's own.",
     )
-    control_model: str = field(
-        default="",
-        metadata={
-            "label": "ControlNet model",
-            "help": "As the server calls it. Empty: the one that fits the preprocessor by name. "
-            "For several control pictures one name each, with commas.",
-        },
+    control_model: str = option(
+        "",
+        label="ControlNet model",
+        help="As the server calls it. Empty: the one that fits the preprocessor by name. "
+        "For several control pictures one name each, with commas.",
     )
 
 
@@ -125,10 +119,10 @@ def build_request(model: Model, request: Request) -> ApiRequest:
 
 
 def _start(asked: Request) -> str:
-    from backends.images import inputs
+    from backends.images import decoding
 
     size = (asked.width or 512, asked.height or 512)
-    return base64.b64encode(inputs.prepare_init_image(asked.image or b"", *size)).decode()
+    return base64.b64encode(decoding.prepare_init_image(asked.image or b"", *size)).decode()
 
 
 def _options(chosen: Mapping[str, Value]) -> tuple[Options, dict[str, Applied]]:

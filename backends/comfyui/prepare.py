@@ -49,7 +49,7 @@ async def upload(wire: Client, call: ApiRequest) -> None:
         data = await asyncio.to_thread(upright_png, control.image)
         call.values[numbered(PICTURE, number)] = await wire.upload(_name(data), data)
     if asked.image is not None:
-        from backends.images.inputs import prepare_init_image
+        from backends.images.decoding import prepare_init_image
 
         size = asked.width or 0, asked.height or 0
         data = await asyncio.to_thread(prepare_init_image, asked.image, *size)

@@ -10,7 +10,7 @@ from backends.comfyui import library
 from backends.comfyui.workflow import Graph, Workflow, bypass
 from backends.fit import fit
 from backends.http.self_hosted import SelfHostedServer
-from backends.options import parse_options
+from backends.options import option, parse_options
 
 FIRST = "first"
 """The source of the model that stands for the first checkpoint that the server lists."""
@@ -25,27 +25,21 @@ UNSET = (
 class Options:
     """Settings of this backend alone; empty means the workflow's own."""
 
-    sampler: str = field(
-        default="",
-        metadata={
-            "label": "Sampler",
-            "help": "As ComfyUI calls it, for example dpmpp_2m. Empty: the workflow's own.",
-        },
+    sampler: str = option(
+        "",
+        label="Sampler",
+        help="As ComfyUI calls it, for example dpmpp_2m. Empty: the workflow's own.",
     )
-    scheduler: str = field(
-        default="",
-        metadata={
-            "label": "Scheduler",
-            "help": "As ComfyUI calls it, for example karras. Empty: the workflow's own.",
-        },
+    scheduler: str = option(
+        "",
+        label="Scheduler",
+        help="As ComfyUI calls it, for example karras. Empty: the workflow's own.",
     )
-    control_model: str = field(
-        default="",
-        metadata={
-            "label": "ControlNet model",
-            "help": "As the server calls it. Empty: the one that fits the preprocessor by name. "
-            "For several control pictures one name each, with commas.",
-        },
+    control_model: str = option(
+        "",
+        label="ControlNet model",
+        help="As the server calls it. Empty: the one that fits the preprocessor by name. "
+        "For several control pictures one name each, with commas.",
     )
 
 

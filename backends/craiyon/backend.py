@@ -12,7 +12,7 @@ CRAIYON_VERSION both set there is nothing left to ask it, and it need not be ins
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -37,7 +37,7 @@ from backends.craiyon.credentials import Credentials, check, find_credentials
 from backends.errors import BackendError
 from backends.fit import fit, record_actual
 from backends.http.client import ClientPool
-from backends.options import parse_options
+from backends.options import option, parse_options
 from backends.readiness import readiness
 from backends.settings import positive_number
 
@@ -52,13 +52,11 @@ AT_ONCE = 9
 class Options:
     """Settings of this backend alone; the form is drawn from the fields."""
 
-    kind: str = field(
-        default="none",
-        metadata={
-            "label": "Kind",
-            "choices": ("none", "art", "drawing", "photo"),
-            "help": "What sort of picture; none lets Craiyon decide.",
-        },
+    kind: str = option(
+        "none",
+        label="Kind",
+        help="What sort of picture; none lets Craiyon decide.",
+        choices=("none", "art", "drawing", "photo"),
     )
 
 

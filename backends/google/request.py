@@ -8,6 +8,7 @@ from backends.base import Applied, Model, Request, Value
 from backends.errors import BadInput
 from backends.fit import fit_folding_negative_prompt
 from backends.images.inputs import as_upload
+from backends.options import description, option
 
 RATIOS = ("1:1", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9", "21:9")
 IMAGE_SIZES = ("1K", "2K", "4K")
@@ -25,23 +26,19 @@ class Options:
     plural (`image_sizes`); under the name itself, what is used where nothing is chosen.
     """
 
-    image_size: str = field(
-        default="1K",
-        metadata={
-            "label": "Resolution",
-            "choices": IMAGE_SIZES,
-            "help": "1K is about one megapixel, 2K four, 4K sixteen; the wished size gives the "
-            "shape alone. Not every model has 2K and 4K.",
-        },
+    image_size: str = option(
+        "1K",
+        label="Resolution",
+        help="1K is about one megapixel, 2K four, 4K sixteen; the wished size gives the "
+        "shape alone. Not every model has 2K and 4K.",
+        choices=IMAGE_SIZES,
     )
-    thinking_level: str = field(
-        default=AUTO,
-        metadata={
-            "label": "Thinking",
-            "choices": (AUTO, "minimal", "medium", "high"),
-            "help": "How long the model plans the picture; that is billed as text. "
-            "Auto leaves it to the model.",
-        },
+    thinking_level: str = option(
+        AUTO,
+        label="Thinking",
+        help="How long the model plans the picture; that is billed as text. "
+        "Auto leaves it to the model.",
+        choices=(AUTO, "minimal", "medium", "high"),
     )
 
 
@@ -113,22 +110,23 @@ def _options(model: Model, request: Request) -> dict[str, Applied]:
         for name, value in asked.items()
         if name not in known
     }
-    for name, option in known.items():
-        if (honour := _choice(model, option, asked.get(name))) is not None:
-            found[name] = honour
+    for name, each in known.items():
+        if (applied := _choice(model, each, asked.get(name))) is not None:
+            found[name] = applied
     return found
 
 
-def _choice(model: Model, option: "Field[Any]", asked: Value) -> Applied | None:
+def _choice(model: Model, field: "Field[Any]", asked: Value) -> Applied | None:
     """Return the nearest that `model` has to what was asked: the next less where there is one."""
-    choices: tuple[str, ...] = option.metadata["choices"]
-    words = str(option.metadata["label"]).lower()
-    wanted = str(asked or model.options.get(option.name) or AUTO)
+    described = description(field)
+    choices = [str(choice) for choice in described.choices]
+    words = described.label.lower()
+    wanted = str(asked or model.options.get(field.name) or AUTO)
     if wanted == AUTO:
         return None
     if wanted not in choices:
-        raise BadInput(f"{option.name} must be one of {', '.join(choices)}; not {wanted}.")
-    listed = str(model.options.get(f"{option.name}s") or "").replace(" ", "").split(",")
+        raise BadInput(f"{field.name} must be one of {', '.join(choices)}; not {wanted}.")
+    listed = str(model.options.get(f"{field.name}s") or "").replace(" ", "").split(",")
     has = [choice for choice in choices if choice in listed]
     if not has:
         return Applied(wanted, None, f"{words} ignored: {model.label} lets nobody choose it")

@@ -22,6 +22,7 @@ from backends.base import Applied, Model, Request
 from backends.errors import BadInput
 from backends.fit import fit
 from backends.images.inputs import as_upload
+from backends.options import option
 
 NAMES: Mapping[str, str] = {
     "fal-ai": "Fal",
@@ -45,21 +46,17 @@ _IGNORED: Mapping[str, frozenset[str]] = {"nscale": _NOT_TAKEN, "zai-org": _NOT_
 class Options:
     """Settings of this backend alone; the form is drawn from the fields."""
 
-    provider: str = field(
-        default=AUTO,
-        metadata={
-            "label": "Provider",
-            "choices": (AUTO, *NAMES),
-            "help": "Who draws, at which price. Auto takes the first one of your order at "
-            "huggingface.co/settings/inference-providers.",
-        },
+    provider: str = option(
+        AUTO,
+        label="Provider",
+        help="Who draws, at which price. Auto takes the first one of your order at "
+        "huggingface.co/settings/inference-providers.",
+        choices=(AUTO, *NAMES),
     )
-    bill_to: str = field(
-        default="",
-        metadata={
-            "label": "Bill to",
-            "help": "The organisation on Hugging Face that pays; empty: your own account.",
-        },
+    bill_to: str = option(
+        "",
+        label="Bill to",
+        help="The organisation on Hugging Face that pays; empty: your own account.",
     )
 
 

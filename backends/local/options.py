@@ -1,9 +1,10 @@
 """What only local pipelines can be told; the form is drawn from it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from backends.local.schedulers import NAMES
+from backends.options import option
 
 OFFLOADS: Final = ("", "model", "group")
 QUANTIZATIONS: Final = ("", "8 bit", "4 bit")
@@ -15,89 +16,69 @@ STEP_CACHES: Final = ("", "first block", "taylor seer")
 class Options:
     """Settings of one run; empty means the model's own."""
 
-    scheduler: str = field(
-        default="",
-        metadata={
-            "label": "Scheduler",
-            "help": "How noise is taken away, step by step. Empty: the model's own.",
-            "choices": ("", *NAMES),
-        },
+    scheduler: str = option(
+        "",
+        label="Scheduler",
+        help="How noise is taken away, step by step. Empty: the model's own.",
+        choices=("", *NAMES),
     )
-    loras: str = field(
-        default="",
-        metadata={
-            "label": "LoRAs",
-            "files": True,
-            "help": "Names from the folder for LoRAs, files, folders or Hub ids, each with a "
-            "weight, with commas between them: style:0.8, owner/name:0.5",
-        },
+    loras: str = option(
+        "",
+        label="LoRAs",
+        help="Names from the folder for LoRAs, files, folders or Hub ids, each with a "
+        "weight, with commas between them: style:0.8, owner/name:0.5",
+        files=True,
     )
-    embeddings: str = field(
-        default="",
-        metadata={
-            "label": "Embeddings",
-            "files": True,
-            "help": "Textual inversions: names from the folder for embeddings, files, folders or "
-            "Hub ids, with commas between them. Write their words in the prompt.",
-        },
+    embeddings: str = option(
+        "",
+        label="Embeddings",
+        help="Textual inversions: names from the folder for embeddings, files, folders or "
+        "Hub ids, with commas between them. Write their words in the prompt.",
+        files=True,
     )
-    config: str = field(
-        default="",
-        metadata={
-            "label": "Layout of a single file",
-            "files": True,
-            "help": "Only for a model in one .safetensors file: the folder or Hub id of a model of "
-            "the same kind. Empty: told by the file itself, and fetched once.",
-        },
+    config: str = option(
+        "",
+        label="Layout of a single file",
+        help="Only for a model in one .safetensors file: the folder or Hub id of a model of "
+        "the same kind. Empty: told by the file itself, and fetched once.",
+        files=True,
     )
-    previews: bool = field(
-        default=True,
-        metadata={
-            "label": "Live previews",
-            "help": "Show the unfinished picture. Takes at most a fiftieth of the time.",
-        },
+    previews: bool = option(
+        True,
+        label="Live previews",
+        help="Show the unfinished picture. Takes at most a fiftieth of the time.",
     )
-    offload: str = field(
-        default="",
-        metadata={
-            "label": "Offload",
-            "help": "For models that the GPU's memory cannot hold. model: one network at a time "
-            "is on the GPU, a little slower. group: a few layers at a time, much slower.",
-            "choices": OFFLOADS,
-        },
+    offload: str = option(
+        "",
+        label="Offload",
+        help="For models that the GPU's memory cannot hold. model: one network at a time "
+        "is on the GPU, a little slower. group: a few layers at a time, much slower.",
+        choices=OFFLOADS,
     )
-    quantization: str = field(
-        default="",
-        metadata={
-            "label": "Quantization",
-            "help": "Weights of 8 bit take about half the memory of 16 bit, of 4 bit a quarter. "
-            "Pictures change, those of 4 bit more.",
-            "choices": QUANTIZATIONS,
-        },
+    quantization: str = option(
+        "",
+        label="Quantization",
+        help="Weights of 8 bit take about half the memory of 16 bit, of 4 bit a quarter. "
+        "Pictures change, those of 4 bit more.",
+        choices=QUANTIZATIONS,
     )
-    compile: bool = field(
-        default=False,
-        metadata={
-            "label": "Compile",
-            "help": "torch.compile: the first run of a size takes a minute or more longer, "
-            "later ones are faster. Pictures change in last digits.",
-        },
+    compile: bool = option(
+        False,
+        label="Compile",
+        help="torch.compile: the first run of a size takes a minute or more longer, "
+        "later ones are faster. Pictures change in last digits.",
     )
-    attention: str = field(
-        default="",
-        metadata={
-            "label": "Attention kernel",
-            "help": "Which of torch's kernels computes attention. Empty: torch chooses. "
-            "Pictures change in last digits.",
-            "choices": ATTENTIONS,
-        },
+    attention: str = option(
+        "",
+        label="Attention kernel",
+        help="Which of torch's kernels computes attention. Empty: torch chooses. "
+        "Pictures change in last digits.",
+        choices=ATTENTIONS,
     )
-    step_cache: str = field(
-        default="",
-        metadata={
-            "label": "Step cache",
-            "help": "Leave out work that changes little from step to step: faster, and pictures "
-            "change a little. For FLUX, Qwen-Image and their kin.",
-            "choices": STEP_CACHES,
-        },
+    step_cache: str = option(
+        "",
+        label="Step cache",
+        help="Leave out work that changes little from step to step: faster, and pictures "
+        "change a little. For FLUX, Qwen-Image and their kin.",
+        choices=STEP_CACHES,
     )

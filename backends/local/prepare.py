@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from backends.base import Control, Loading, Model, Request, Value
 from backends.errors import BadInput
 from backends.fit import STRENGTH
-from backends.images import inputs
+from backends.images import decoding
 from backends.local import download
 from backends.local.adapters import references
 from backends.local.adapters.references import EMBEDDING, LORA, AdapterFolders
@@ -124,7 +124,7 @@ async def _start(request: Request) -> InitImage | None:
     if request.image is None:
         return None
     size = (request.width or 512, request.height or 512)
-    picture = await asyncio.to_thread(inputs.prepare_init_image, request.image, *size)
+    picture = await asyncio.to_thread(decoding.prepare_init_image, request.image, *size)
     return InitImage(picture=picture, strength=request.strength or STRENGTH)
 
 

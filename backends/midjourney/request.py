@@ -3,12 +3,13 @@
 import math
 import re
 import secrets
-from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from backends.base import Applied, Model, Request
 from backends.errors import BadInput
 from backends.fit import fit
+from backends.options import option
 
 SEEDS = 2**32
 
@@ -18,29 +19,21 @@ _LINKS = re.compile(r"<?https?://[^\s>]+>?", re.IGNORECASE)
 _NUMBERS = {"stylize": 1000, "chaos": 100}
 
 
+SPEEDS: Final = ("", "fast", "relax", "turbo")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
     """Settings of this backend alone; the form is drawn from the fields."""
 
-    stylize: int = field(
-        default=100,
-        metadata={"label": "Stylize", "help": "0 follows the prompt, 1000 is free with it."},
-    )
-    chaos: int = field(
-        default=0,
-        metadata={"label": "Chaos", "help": "0 to 100: how much the four pictures differ."},
-    )
-    raw: bool = field(
-        default=False,
-        metadata={"label": "Raw", "help": "Less of Midjourney's own taste."},
-    )
-    speed: str = field(
-        default="",
-        metadata={
-            "label": "Speed",
-            "choices": ("", "fast", "relax", "turbo"),
-            "help": "Empty leaves it to your settings at Midjourney.",
-        },
+    stylize: int = option(100, label="Stylize", help="0 follows the prompt, 1000 is free with it.")
+    chaos: int = option(0, label="Chaos", help="0 to 100: how much the four pictures differ.")
+    raw: bool = option(False, label="Raw", help="Less of Midjourney's own taste.")
+    speed: str = option(
+        "",
+        label="Speed",
+        help="Empty leaves it to your settings at Midjourney.",
+        choices=SPEEDS,
     )
 
 
@@ -115,7 +108,6 @@ def words(prompt: str) -> str:
 def _options(request: Request) -> tuple[Options, dict[str, Applied]]:
     chosen: dict[str, Any] = {}
     honoured: dict[str, Applied] = {}
-    choices = next(each for each in fields(Options) if each.name == "speed").metadata["choices"]
     for name, value in request.options.get("midjourney", {}).items():
         if value in (None, ""):
             continue
@@ -124,7 +116,7 @@ def _options(request: Request) -> tuple[Options, dict[str, Applied]]:
         elif name == "raw":
             chosen[name] = bool(value)
         elif name == "speed":
-            if value not in choices:
+            if value not in SPEEDS:
                 raise BadInput(f"speed must be fast, relax or turbo; not {value}.")
             chosen[name] = value
         else:

@@ -8,7 +8,7 @@ from backends.base import Applied, Model, Request, Value
 from backends.errors import BadInput
 from backends.fit import fit_folding_negative_prompt
 from backends.images.inputs import as_upload
-from backends.options import parse_options
+from backends.options import option, parse_options
 
 QUALITIES = ("low", "medium", "high", "xhigh", "max")
 
@@ -17,37 +17,29 @@ QUALITIES = ("low", "medium", "high", "xhigh", "max")
 class Options:
     """Settings of this backend alone; the form is drawn from the fields."""
 
-    quality: str = field(
-        default="low",
-        metadata={
-            "label": "Quality",
-            "choices": ("auto", *QUALITIES),
-            "help": "More quality takes longer and costs more. Not every model has xhigh and max.",
-        },
+    quality: str = option(
+        "low",
+        label="Quality",
+        help="More quality takes longer and costs more. Not every model has xhigh and max.",
+        choices=("auto", *QUALITIES),
     )
-    background: str = field(
-        default="auto",
-        metadata={
-            "label": "Background",
-            "choices": ("auto", "opaque", "transparent"),
-            "help": "Transparent needs PNG or WebP.",
-        },
+    background: str = option(
+        "auto",
+        label="Background",
+        help="Transparent needs PNG or WebP.",
+        choices=("auto", "opaque", "transparent"),
     )
-    output_format: str = field(
-        default="png",
-        metadata={
-            "label": "File format",
-            "choices": ("png", "jpeg", "webp"),
-            "help": "JPEG and WebP are smaller and arrive sooner.",
-        },
+    output_format: str = option(
+        "png",
+        label="File format",
+        help="JPEG and WebP are smaller and arrive sooner.",
+        choices=("png", "jpeg", "webp"),
     )
-    moderation: str = field(
-        default="auto",
-        metadata={
-            "label": "Moderation",
-            "choices": ("auto", "low"),
-            "help": "How strictly OpenAI filters; low is less restrictive.",
-        },
+    moderation: str = option(
+        "auto",
+        label="Moderation",
+        help="How strictly OpenAI filters; low is less restrictive.",
+        choices=("auto", "low"),
     )
 
 
@@ -89,11 +81,11 @@ def build_request(model: Model, request: Request) -> ApiRequest:
         note = f"quality ignored: {model.label} takes none"
         honoured["quality"] = Applied(options.quality, None, note)
     # A compatible server may know none of these: what is the default anyway is not said.
-    for option in fields(Options):
-        value = getattr(options, option.name)
-        if option.name != "quality" and value != option.default:
-            parameters[option.name] = value
-            honoured[option.name] = Applied(value, value)
+    for each in fields(Options):
+        value = getattr(options, each.name)
+        if each.name != "quality" and value != each.default:
+            parameters[each.name] = value
+            honoured[each.name] = Applied(value, value)
     image = fitted.request.image
     if image is not None and "moderation" in parameters:
         note = "moderation ignored: with a start picture there is no choice"

@@ -75,9 +75,9 @@ def _image(model: Model, data: bytes, wished: tuple[int, int] | None) -> tuple[b
     """Return the picture upright, in the wished size or its own, and that size in words."""
     from PIL.Image import Resampling
 
-    from backends.images import encoding, inputs
+    from backends.images import decoding, encoding
 
-    picture = inputs.read_image(data)
+    picture = decoding.read_image(data)
     width, height = wished or _within(model, *picture.size)
     if max(width, height) > MOST_RATIO * min(width, height):
         raise BadInput(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from backends.base import Applied, Config, Model, Request
 from backends.errors import BadInput, MissingKey
 from backends.fit import STRENGTH, fit
-from backends.options import parse_options
+from backends.options import option, parse_options
 from backends.settings import address, host_of, key
 from backends.stability.control import CONTROL, ControlRequest, build_control
 
@@ -27,21 +27,17 @@ _STYLES = (
 class Options:
     """Settings of this backend alone; the form is drawn from the fields."""
 
-    style_preset: str = field(
-        default="",
-        metadata={
-            "label": "Style",
-            "choices": ("", *_STYLES.split()),
-            "help": "Leans towards a style. Stable Diffusion 3.5 takes none.",
-        },
+    style_preset: str = option(
+        "",
+        label="Style",
+        help="Leans towards a style. Stable Diffusion 3.5 takes none.",
+        choices=("", *_STYLES.split()),
     )
-    output_format: str = field(
-        default="png",
-        metadata={
-            "label": "File format",
-            "choices": ("png", "jpeg", "webp"),
-            "help": "JPEG and WebP are smaller. Stable Diffusion 3.5 has no WebP.",
-        },
+    output_format: str = option(
+        "png",
+        label="File format",
+        help="JPEG and WebP are smaller. Stable Diffusion 3.5 has no WebP.",
+        choices=("png", "jpeg", "webp"),
     )
 
 
@@ -136,9 +132,11 @@ def build_request(model: Model, request: Request) -> ApiRequest:
 
 
 def _start(asked: Request) -> bytes:
-    from backends.images import inputs
+    from backends.images import decoding
 
-    return inputs.prepare_init_image(asked.image or b"", asked.width or 1024, asked.height or 1024)
+    return decoding.prepare_init_image(
+        asked.image or b"", asked.width or 1024, asked.height or 1024
+    )
 
 
 def _is_sd3(model: Model) -> bool:

@@ -225,7 +225,7 @@ class Runner:
             who = server or asked.label
             raise TimedOut(f"{who} does not answer. Nothing was spent: try again.") from error
         except BackendError as error:
-            raise type(error)(self._settings.hide(str(error))) from error
+            raise error.redacted(self._settings.hide) from error
 
     def warm(self, model_ids: Sequence[str]) -> None:
         """Let the backends of these models get ready in the background."""

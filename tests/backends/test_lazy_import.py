@@ -6,7 +6,7 @@ import textwrap
 
 CODE = """
     import gc, sys, weakref
-    from backends.lazy_import import bring, sweep
+    from backends.lazy_import import collect_garbage, import_once
 
     class Node:
         pass
@@ -16,17 +16,17 @@ CODE = """
         node.itself = node
         return weakref.ref(node)
 
-    sweep()
+    collect_garbage()
     assert gc.get_freeze_count() == 0, "nothing was passed over before"
     before = ring()
-    assert bring("wave") is sys.modules["wave"]
+    assert import_once("wave") is sys.modules["wave"]
     frozen = gc.get_freeze_count()
     assert frozen > 1000
-    bring("wave")
+    import_once("wave")
     assert gc.get_freeze_count() == frozen, "a package that is there changes nothing"
     gc.collect()
     assert before() is not None, "what is passed over is not looked at"
-    sweep()
+    collect_garbage()
     assert before() is None
     assert gc.get_freeze_count() > 1000
 """

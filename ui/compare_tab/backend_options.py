@@ -9,6 +9,7 @@ from gradio.blocks import Block
 from gradio.components import Component
 
 from backends.base import Request
+from backends.options import description
 from backends.registry import BACKENDS, backend_class
 
 
@@ -50,20 +51,19 @@ def beyond_the_folders(request: Request) -> str:
         spec = backend_class(backend).Options if backend in BACKENDS else None
         for field in fields(spec) if spec else ():
             value = str(values.get(field.name) or "")
-            if field.metadata.get("files") and ("/" in value or "\\" in value):
+            if description(field).files and ("/" in value or "\\" in value):
                 return (
                     f"At a public address only the files in the owner's folders can be used. Under "
-                    f"{field.metadata['label']}, write their names alone."
+                    f"{description(field).label}, write their names alone."
                 )
     return ""
 
 
 def _widget(field: "Field[object]") -> Component:
-    label = str(field.metadata.get("label", field.name.replace("_", " ")))
-    info = field.metadata.get("help")
-    default = field.default
-    if choices := field.metadata.get("choices"):
-        pairs = [(str(choice) or "model's own", choice) for choice in choices]
+    described, default = description(field), field.default
+    label, info = described.label, described.help or None
+    if described.choices:
+        pairs = [(str(choice) or "model's own", choice) for choice in described.choices]
         return gr.Dropdown(pairs, value=default, label=label, info=info)  # pyright: ignore[reportArgumentType]
     if isinstance(default, bool):
         return gr.Checkbox(default, label=label, info=info)

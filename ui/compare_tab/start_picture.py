@@ -70,9 +70,9 @@ def _nothing() -> None:
 def _opened(image: bytes) -> Any:
     """The picture as Gradio shows it; None for what is none."""
     from backends.errors import BadInput
-    from backends.images import inputs
+    from backends.images import decoding
 
     try:
-        return inputs.read_image(image, inputs.START)
+        return decoding.read_image(image, decoding.START)
     except BadInput:
         return None

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 
 from backends.base import Control, Value
 from backends.errors import BadInput
-from backends.images import encoding, inputs
+from backends.images import decoding, encoding
 from backends.local.errors import explain
 from backends.preprocessors import PREPROCESSORS, Parameter, Preprocessor
 
@@ -35,7 +35,7 @@ def _make(control: Control, width: int, height: int) -> bytes:
             f"{', '.join(PREPROCESSORS)}."
         )
     settings = _settings(preprocessor, control.parameters)
-    picture = inputs.read_image(control.image)
+    picture = decoding.read_image(control.image)
     if not preprocessor.detector:
         drawn = picture.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=2.0)
         return encoding.encode(ImageOps.invert(drawn) if preprocessor.name == "invert" else drawn)

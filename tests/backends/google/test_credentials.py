@@ -11,6 +11,7 @@ import pytest
 from backends.base import Readiness, Request, State, Status
 from backends.errors import BadInput, MissingKey, NotReady, RetiredModel, WrongKey
 from backends.google.request import Options
+from backends.options import description
 from tests.backends.google.case import KEY, MODEL, asked, backend, events
 from tests.servers.google import GoogleServer
 
@@ -96,9 +97,10 @@ async def test_requests_that_make_no_sense(
 
 
 def test_the_form_can_be_drawn_from_the_options() -> None:
-    for option in fields(Options):
-        assert option.default in option.metadata["choices"]
-        assert option.metadata["label"] and option.metadata["help"].endswith(".")
+    for field in fields(Options):
+        described = description(field)
+        assert field.default in described.choices
+        assert described.label and described.help.endswith(".")
 
 
 def test_the_package_is_imported_late() -> None:

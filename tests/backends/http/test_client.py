@@ -17,6 +17,7 @@ from backends.errors import (
     ServiceFault,
 )
 from backends.http import client as http_client
+from backends.wording import redact
 
 NOON = datetime.datetime(2026, 11, 22, 12, 0, tzinfo=datetime.UTC)
 REQUEST = httpx2.Request("POST", "https://user:secret@pictures.example:8443/v1")
@@ -67,7 +68,7 @@ def test_retry_after_counts_from_now() -> None:
     ],
 )
 def test_a_services_reason_is_cleaned(said: str, shown: str) -> None:
-    assert http_client.redact(said, "hunter2", None) == shown
+    assert redact(said, "hunter2", None) == shown
 
 
 def answering(answer: Callable[[httpx2.Request], httpx2.Response]) -> httpx2.AsyncClient:

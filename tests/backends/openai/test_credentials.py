@@ -17,6 +17,7 @@ from backends.base import (
 )
 from backends.errors import BadInput, MissingKey, NotReady, RetiredModel, WrongKey
 from backends.openai.request import Options
+from backends.options import description
 from tests.backends.openai.case import ASK, MODEL, backend, events, kinds, mocked, pictures_of
 from tests.servers import pictures
 from tests.servers.openai import OpenAIServer
@@ -142,10 +143,11 @@ async def test_an_empty_prompt_is_empty_with_a_negative_one_too(server: OpenAISe
 
 
 def test_the_form_can_be_drawn_from_the_options() -> None:
-    for option in fields(Options):
-        assert option.default in option.metadata["choices"]
-        assert option.metadata["label"]
-        assert option.metadata["help"].endswith(".")
+    for field in fields(Options):
+        described = description(field)
+        assert field.default in described.choices
+        assert described.label
+        assert described.help.endswith(".")
 
 
 def test_the_package_is_imported_late() -> None:

@@ -37,7 +37,7 @@ async def test_a_current_database_opens_without_alembic(home: Path, store: Store
     code = """
         import asyncio, sys
         from pathlib import Path
-        from compare.store import Store
+        from compare.store.store import Store
         assert not {"sqlalchemy", "alembic"} & set(sys.modules)
         store = Store(Path(sys.argv[1]))
         asyncio.run(store.open())
@@ -104,7 +104,7 @@ def test_no_room_for_a_database(home: Path):
         import asyncio, resource, sys
         from pathlib import Path
         from compare.store.errors import DiskFull
-        from compare.store import Store
+        from compare.store.store import Store
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
         try:
             asyncio.run(Store(Path(sys.argv[1])).open())
@@ -121,7 +121,7 @@ async def test_a_full_disk_loses_no_row_and_leaves_no_half_picture(home: Path, s
         import asyncio, resource, sys
         from pathlib import Path
         from compare.store.errors import DiskFull
-        from compare.store import Store
+        from compare.store.store import Store
         from tests.compare.scripted import picture
         async def main():
             store = Store(Path(sys.argv[1]))

@@ -1,0 +1,43 @@
+"""Read JSON that a server sent and nobody has checked: each function takes any value.
+
+A value of another type than expected is read as empty, zero or None, so that a malformed answer
+ends in the caller's own sentence and not in a `TypeError`.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any, cast
+
+
+def mapping(value: object) -> Mapping[str, Any]:
+    """Return `value` if it is a JSON object, an empty mapping otherwise."""
+    return cast(Mapping[str, Any], value) if isinstance(value, dict) else {}
+
+
+def items(value: object) -> list[Any]:
+    """Return `value` if it is a JSON array, an empty list otherwise."""
+    return cast(list[Any], value) if isinstance(value, list) else []
+
+
+def objects(value: object) -> list[Mapping[str, Any]]:
+    """Return the JSON objects of an array; other elements are left out."""
+    return [cast(Mapping[str, Any], each) for each in items(value) if isinstance(each, dict)]
+
+
+def text(value: object) -> str | None:
+    """Return `value` if it is a non-empty string, None otherwise."""
+    return value if isinstance(value, str) and value else None
+
+
+def number(value: object) -> float | None:
+    """Return `value` as a float if it is a finite number, None otherwise."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) else None
+
+
+def count(value: object) -> int:
+    """Return `value` if it is a whole number of zero or more, 0 otherwise."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        return 0
+    return max(value, 0)
