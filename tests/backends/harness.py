@@ -1,4 +1,4 @@
-"""A stand: one backend beside its small server, and what the server is told to do to it.
+"""A harness: one backend beside its small server, and what the server is told to do to it.
 
 The contract and the fault matrix run over every `tests/backends/*/harness.py`, so that a new
 backend meets all of it by adding one file there.
@@ -86,7 +86,7 @@ RETRY_AFTER = 60.0
 """Seconds that BUSY_FOR names: longer than any backend waits by itself."""
 
 
-class Stand(ABC):
+class Harness(ABC):
     """One backend's small server; use it with `with`.
 
     `server` is that server, for tests that know it by itself.
@@ -162,8 +162,10 @@ class Stand(ABC):
             await backend.aclose()
 
 
-def all_stands() -> dict[str, type[Stand]]:
-    """Every stand by the name of its folder."""
+def all_harnesses() -> dict[str, type[Harness]]:
+    """Every harness by the name of its folder."""
     here = Path(__file__).parent
     names = sorted(file.parent.name for file in here.glob("*/harness.py"))
-    return {name: importlib.import_module(f"tests.backends.{name}.harness").Here for name in names}
+    for name in names:
+        importlib.import_module(f"tests.backends.{name}.harness")
+    return {kind.__module__.split(".")[-2]: kind for kind in Harness.__subclasses__()}

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from backends.errors import BackendError, Forbidden, MissingKey, NotReady, Unreachable, WrongKey
-from tests.backends.harness import Stand, all_stands
+from tests.backends.harness import Harness, all_harnesses
 from tests.servers.comfyui import basic
 from tests.servers.discord import Answer
 from tests.servers.google import failing as google_failing
 from tests.servers.huggingface import Script as HuggingFaceScript
 from tests.servers.stability import failing as stability_failing
 
-STANDS = all_stands()
+HARNESSES = all_harnesses()
 Change = Callable[[Any], None]
 
 ACCEPTED = {
@@ -88,52 +88,52 @@ def name(request: pytest.FixtureRequest) -> str:
 async def test_what_is_accepted_is_said_and_nothing_was_asked_to_draw(
     name: str, home: Path
 ) -> None:
-    with STANDS[name]() as stand:
-        said = await ask(stand, home)
+    with HARNESSES[name]() as harness:
+        said = await ask(harness, home)
         assert re.fullmatch(ACCEPTED[name], said), said
-        assert stand.billable == 0 and stand.secret not in said
+        assert harness.billable == 0 and harness.secret not in said
 
 
 async def test_what_is_refused_comes_with_the_services_words(name: str, home: Path) -> None:
     change, words = REFUSED[name]
-    with STANDS[name]() as stand:
-        change(stand.server)
+    with HARNESSES[name]() as harness:
+        change(harness.server)
         with pytest.raises(WrongKey, match=words) as caught:
-            await ask(stand, home)
-        assert stand.secret not in str(caught.value)
+            await ask(harness, home)
+        assert harness.secret not in str(caught.value)
 
 
 async def test_a_service_that_is_not_there_is_said(name: str, home: Path) -> None:
-    with socket.socket() as held, STANDS[name]() as stand:
+    with socket.socket() as held, HARNESSES[name]() as harness:
         held.bind(("127.0.0.1", 0))
         nowhere = f"http://127.0.0.1:{held.getsockname()[1]}"
         with pytest.raises(Unreachable, match=r"127\.0\.0\.1") as caught:
-            await ask(stand, home, origin=nowhere)
+            await ask(harness, home, origin=nowhere)
         assert ADVICE.get(name, "") in str(caught.value)
 
 
 @pytest.mark.parametrize("name", sorted({*ACCEPTED} - {"openai", "google"}))
 async def test_what_is_not_set_is_said(name: str, home: Path) -> None:
-    with STANDS[name]() as stand:
-        unset = dict.fromkeys(stand.settings(stand.origin), "")
+    with HARNESSES[name]() as harness:
+        unset = dict.fromkeys(harness.settings(harness.origin), "")
         with pytest.raises((MissingKey, NotReady), match=r"[Ss]et "):
-            await ask(stand, home, **unset)
+            await ask(harness, home, **unset)
 
 
 async def test_a_bot_that_does_not_see_its_channel_is_told_so(home: Path) -> None:
     sentence = r"cannot see the channel 44.+MIDJOURNEY_CHANNEL"
-    with STANDS["midjourney"]() as stand, pytest.raises(Forbidden, match=sentence):
-        await ask(stand, home, MIDJOURNEY_CHANNEL="44")
+    with HARNESSES["midjourney"]() as harness, pytest.raises(Forbidden, match=sentence):
+        await ask(harness, home, MIDJOURNEY_CHANNEL="44")
 
 
 async def test_what_cannot_be_asked_for_free_says_nothing(home: Path) -> None:
-    with STANDS["craiyon"]() as stand:
-        assert await ask(stand, home) == ""
-        assert stand.billable == 0
+    with HARNESSES["craiyon"]() as harness:
+        assert await ask(harness, home) == ""
+        assert harness.billable == 0
 
 
-async def ask(stand: Stand, home: Path, *, origin: str | None = None, **settings: str) -> str:
-    backend = stand.create(home, origin=origin, **settings)
+async def ask(harness: Harness, home: Path, *, origin: str | None = None, **settings: str) -> str:
+    backend = harness.create(home, origin=origin, **settings)
     try:
         return await backend.check()
     except BackendError as error:

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from backends.errors import BackendError, Outcome, RateLimited, Unanswered
-from tests.backends.harness import EXPECTED, RETRY_AFTER, Fault, Stand, all_stands
+from tests.backends.harness import EXPECTED, RETRY_AFTER, Fault, Harness, all_harnesses
 
 CASES = [
     pytest.param(here, fault, id=f"{name}: {fault}")
-    for name, here in all_stands().items()
+    for name, here in all_harnesses().items()
     for fault in Fault
 ]
 HASTE = {"LINEUP_CONNECT_SECONDS": "0.5", "LINEUP_ANSWER_SECONDS": "1.5"}
@@ -21,20 +21,20 @@ SLOW = {Fault.NO_CONNECTION, Fault.NO_ANSWER, Fault.DRIP}
 
 
 @pytest.mark.parametrize(("kind", "fault"), CASES)
-async def test_fault(kind: type[Stand], fault: Fault, home: Path):
+async def test_fault(kind: type[Harness], fault: Fault, home: Path):
     if fault in kind.impossible:
         pytest.skip(kind.impossible[fault])
-    with kind() as stand:
-        with _place(stand, fault) as origin:
-            backend = stand.create(home, origin=origin, **(HASTE if fault in SLOW else {}))
+    with kind() as harness:
+        with _place(harness, fault) as origin:
+            backend = harness.create(home, origin=origin, **(HASTE if fault in SLOW else {}))
             with pytest.raises(BackendError) as caught:
-                await stand.draw(backend)
+                await harness.draw(backend)
         error = caught.value
         assert isinstance(error, EXPECTED[fault]), f"{type(error).__name__}: {error}"
         assert re.fullmatch(r"[A-Z].{20,}[.!?…]", str(error), re.DOTALL), str(error)
         assert "Traceback" not in str(error) and "<html" not in str(error).lower()
-        assert not stand.secret or stand.secret not in f"{error}{error!r}{error.__cause__!r}"
-        assert stand.billable <= 1, "nothing is sent again by itself"
+        assert not harness.secret or harness.secret not in f"{error}{error!r}{error.__cause__!r}"
+        assert harness.billable <= 1, "nothing is sent again by itself"
         if fault is Fault.BUSY_FOR:
             assert isinstance(error, RateLimited) and error.retry_after == RETRY_AFTER
         if isinstance(error, Unanswered):
@@ -42,7 +42,7 @@ async def test_fault(kind: type[Stand], fault: Fault, home: Path):
 
 
 @contextmanager
-def _place(stand: Stand, fault: Fault) -> Generator[str | None]:
+def _place(harness: Harness, fault: Fault) -> Generator[str | None]:
     """Where the server is said to be: a closed port, one that never accepts, or the real one."""
     match fault:
         case Fault.REFUSED_CONNECTION:
@@ -58,5 +58,5 @@ def _place(stand: Stand, fault: Fault) -> Generator[str | None]:
                     filler.connect_ex(deaf.getsockname())
                 yield f"http://127.0.0.1:{deaf.getsockname()[1]}"
         case _:
-            stand.meet(fault)
+            harness.meet(fault)
             yield None

@@ -1,6 +1,6 @@
 """Lineup with the backend of backends/README.md added to it, in a folder of its own.
 
-Nothing is done here but what that page says: one file, one line, one row, one stand.
+Nothing is done here but what that page says: one file, one line, one row, one harness.
 """
 
 import re
@@ -10,7 +10,7 @@ from pathlib import Path
 from backends.paths import PROJECT
 
 README = (PROJECT / "backends" / "README.md").read_text(encoding="utf-8")
-STAND = Path(__file__).with_name("toy_harness.py")
+HARNESS = Path(__file__).with_name("toy_harness.py")
 
 
 def block(language: str) -> str:
@@ -41,5 +41,5 @@ def grow(folder: Path) -> Path:
     harness = folder / "tests" / "backends" / "squares"
     harness.mkdir()
     (harness / "__init__.py").touch()
-    shutil.copy(STAND, harness / "harness.py")
+    shutil.copy(HARNESS, harness / "harness.py")
     return folder

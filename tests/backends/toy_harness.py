@@ -1,4 +1,4 @@
-"""The stand of the toy backend of backends/README.md, which has no server: it is watched itself."""
+"""The harness of the toy backend of backends/README.md, which has no server: it is watched itself."""
 
 import time
 from collections.abc import AsyncGenerator
@@ -10,10 +10,10 @@ from typing import Self
 from backends.base import Backend, Config, Event, Lane, Model, Ready, Request
 from backends.registry import create
 from compare.catalogue.catalogue import load
-from tests.backends.harness import Fault, Stand
+from tests.backends.harness import Fault, Harness
 
 
-class Here(Stand):
+class SquaresHarness(Harness):
     """The backend `squares`; nothing can go wrong with it."""
 
     backend = "squares"
@@ -67,10 +67,10 @@ class _Watched(Backend):
     name = "squares"
     label = "Squares"
 
-    def __init__(self, config: Config, stand: Here) -> None:
+    def __init__(self, config: Config, harness: "SquaresHarness") -> None:
         super().__init__(config)
         self._backend = create("squares", config)
-        self._stand = stand
+        self._harness = harness
 
     def ready(self, model: Model) -> Ready:
         return self._backend.ready(model)
@@ -82,8 +82,8 @@ class _Watched(Backend):
         try:
             async with aclosing(self._backend.generate(model, request)) as events:
                 yield await anext(events)
-                self._stand.begun += 1
+                self._harness.begun += 1
                 async for event in events:
                     yield event
         finally:
-            self._stand.ended = self._stand.begun
+            self._harness.ended = self._harness.begun

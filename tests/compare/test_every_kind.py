@@ -1,6 +1,6 @@
 """One prompt to a model of every kind at once, as a person asks for it on the command line.
 
-A kind is a stand of tests/backends/stands/: a new one joins by a line in `EXPECTED`.
+A kind is a harness tests/backends/*/harness.py: a new one joins by a line in `EXPECTED`.
 """
 
 import json
@@ -17,7 +17,7 @@ from typing import Any
 
 from backends.paths import PROJECT
 from compare.catalogue.catalogue import load
-from tests.backends.harness import Stand, all_stands
+from tests.backends.harness import Harness, all_harnesses
 from tests.servers.midjourney import Midjourney
 from tests.servers.openai import OpenAIServer
 from tests.servers.openai_script import Script
@@ -50,9 +50,9 @@ EXPECTED = {
 
 
 def test_every_kind_draws_at_the_same_time(home: Path) -> None:
-    with everything() as (stands, settings):
-        done = run(home, settings, stands["midjourney"].server)
-        assert all(stand.billable == 1 for stand in stands.values())
+    with everything() as (harnesses, settings):
+        done = run(home, settings, harnesses["midjourney"].server)
+        assert all(harness.billable == 1 for harness in harnesses.values())
     jobs = {job["model"]: job for job in done["jobs"]}
     assert len(jobs) == len(EXPECTED)
     for kind, expected in EXPECTED.items():
@@ -100,18 +100,18 @@ def run(home: Path, settings: dict[str, str], midjourney: Midjourney) -> dict[st
 
 
 @contextmanager
-def everything() -> Generator[tuple[dict[str, Stand], dict[str, str]]]:
-    """Start all servers; yield the stands by name, and the settings for all of them together."""
+def everything() -> Generator[tuple[dict[str, Harness], dict[str, str]]]:
+    """Start all servers; yield the harnesses by name, and the settings for all of them together."""
     with ExitStack() as stack:
         mine = stack.enter_context(OpenAIServer(Script(picture=plain())))
         settings = {"OPENAI_SERVERS": f"mine={mine.base_url}"}
-        stands: dict[str, Stand] = {}
-        for name, here in all_stands().items():
+        harnesses: dict[str, Harness] = {}
+        for name, here in all_harnesses().items():
             if name in EXPECTED:
-                stands[name] = stack.enter_context(here())
-                settings |= stands[name].settings(stands[name].origin)
-        stands["comfyui"].slow(0.1)  # it tells its seconds in whole milliseconds
-        yield stands, {**settings, "MIDJOURNEY_PASTE_SECONDS": "30"}
+                harnesses[name] = stack.enter_context(here())
+                settings |= harnesses[name].settings(harnesses[name].origin)
+        harnesses["comfyui"].slow(0.1)  # it tells its seconds in whole milliseconds
+        yield harnesses, {**settings, "MIDJOURNEY_PASTE_SECONDS": "30"}
 
 
 def test_the_models_are_those_of_the_catalogue() -> None:

@@ -10,12 +10,12 @@ from backends.base import Basis, Request
 from compare.lineup import open_lineup
 from compare.records import Cost
 from compare.settings import Settings
-from tests.backends.craiyon import harness
+from tests.backends.craiyon.harness import CraiyonHarness
 
 
 @pytest.fixture
-def stand(monkeypatch: pytest.MonkeyPatch) -> Iterator[harness.Here]:
-    with harness.Here() as here:
+def harness(monkeypatch: pytest.MonkeyPatch) -> Iterator[CraiyonHarness]:
+    with CraiyonHarness() as here:
         for name, value in here.settings(here.origin).items():
             monkeypatch.setenv(name, value)
         yield here
@@ -35,7 +35,7 @@ async def cost(jobs: int) -> list[Cost]:
 
 
 async def test_each_job_has_its_share(
-    stand: harness.Here, home: Path, monkeypatch: pytest.MonkeyPatch
+    harness: CraiyonHarness, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CRAIYON_MONTHLY_USD", "20")
     costs = await cost(3)
@@ -45,14 +45,14 @@ async def test_each_job_has_its_share(
 
 @pytest.mark.parametrize("monthly", ["", "much", "-3", "0"])
 async def test_without_its_price_the_cost_is_unknown(
-    stand: harness.Here, home: Path, monthly: str, monkeypatch: pytest.MonkeyPatch
+    harness: CraiyonHarness, home: Path, monthly: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CRAIYON_MONTHLY_USD", monthly)
     assert [each.amount for each in await cost(1)] == [None]
 
 
 async def test_without_a_subscription_nobody_pays(
-    stand: harness.Here, home: Path, monkeypatch: pytest.MonkeyPatch
+    harness: CraiyonHarness, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CRAIYON_MONTHLY_USD", "20")
     monkeypatch.setenv("CRAIYON_TOKEN", "")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import ClassVar, Self
 
 from backends.base import Basis, Model, Price, Sizes
-from tests.backends.harness import RETRY_AFTER, Fault, Stand
+from tests.backends.harness import RETRY_AFTER, Fault, Harness
 from tests.servers import pictures
 from tests.servers.a1111 import A1111Server, failing
 from tests.servers.a1111_script import Script
@@ -56,7 +56,7 @@ SCRIPTS = {
 }
 
 
-class Here(Stand):
+class A1111Harness(Harness):
     """The backend `a1111` beside a server that asks for a user and password."""
 
     backend = "a1111"

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import ClassVar, Self
 
 from backends.base import Basis, Model, Price, Sizes
-from tests.backends.harness import RETRY_AFTER, Fault, Stand
+from tests.backends.harness import RETRY_AFTER, Fault, Harness
 from tests.servers import pictures
 from tests.servers.comfyui import ComfyUIServer, basic, failing
 from tests.servers.comfyui_script import Kind, Script
@@ -46,7 +46,7 @@ SCRIPTS = {
 }
 
 
-class Here(Stand):
+class ComfyUIHarness(Harness):
     """The backend `comfyui` beside a server behind something that asks for user and password."""
 
     backend = "comfyui"

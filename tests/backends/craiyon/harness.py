@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import ClassVar, Self
 
 from backends.base import Basis, Model, Price
-from tests.backends.harness import RETRY_AFTER, Fault, Stand
+from tests.backends.harness import RETRY_AFTER, Fault, Harness
 from tests.servers import pictures
 from tests.servers.craiyon import VERSION, WALL, CraiyonServer, Script
 
@@ -39,7 +39,7 @@ SCRIPTS = {
 }
 
 
-class Here(Stand):
+class CraiyonHarness(Harness):
     """The backend `craiyon` beside a server that lets it in."""
 
     backend = "craiyon"

@@ -3,7 +3,7 @@
 from typing import Self
 
 from tests.backends.google.case import KEY, MODEL
-from tests.backends.harness import RETRY_AFTER, Fault, Stand
+from tests.backends.harness import RETRY_AFTER, Fault, Harness
 from tests.servers import pictures
 from tests.servers.google import GoogleServer, Script, error_info, failing, retry_info
 
@@ -43,7 +43,7 @@ SCRIPTS = {
 }
 
 
-class Here(Stand):
+class GoogleHarness(Harness):
     """The backend `google` beside a server that speaks its API."""
 
     backend = "google"

@@ -3,7 +3,7 @@
 from typing import Self
 
 from backends.base import Model
-from tests.backends.harness import RETRY_AFTER, Fault, Stand
+from tests.backends.harness import RETRY_AFTER, Fault, Harness
 from tests.servers import pictures
 from tests.servers.huggingface import HuggingFaceServer, Script
 
@@ -52,7 +52,7 @@ SCRIPTS = {
 }
 
 
-class Here(Stand):
+class HuggingFaceHarness(Harness):
     """The backend `huggingface` beside a server that is the Hub, the router and Fal."""
 
     backend = "huggingface"

@@ -9,7 +9,7 @@ from typing import Self
 
 from backends.base import Backend, Config, Event, Model, Queued, Request
 from backends.midjourney import Midjourney as MidjourneyBackend
-from tests.backends.harness import RETRY_AFTER, Fault, Stand
+from tests.backends.harness import RETRY_AFTER, Fault, Harness
 from tests.backends.midjourney.case import MODEL, TOKEN, settings
 from tests.servers import pictures
 from tests.servers.discord import Answer
@@ -64,7 +64,7 @@ SCRIPTS = {
 }
 
 
-class Here(Stand):
+class MidjourneyHarness(Harness):
     """The backend `midjourney` beside Discord, with Midjourney in the channel."""
 
     backend = "midjourney"

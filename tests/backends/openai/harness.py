@@ -2,7 +2,7 @@
 
 from typing import Self
 
-from tests.backends.harness import RETRY_AFTER, Fault, Stand
+from tests.backends.harness import RETRY_AFTER, Fault, Harness
 from tests.backends.openai.case import KEY, MODEL
 from tests.servers import pictures
 from tests.servers.openai import OpenAIServer
@@ -35,7 +35,7 @@ SCRIPTS = {
 }
 
 
-class Here(Stand):
+class OpenAIHarness(Harness):
     """The backend `openai` beside a server that speaks its API."""
 
     backend = "openai"

@@ -3,7 +3,7 @@
 from typing import Self
 
 from backends.base import Model, Sizes
-from tests.backends.harness import RETRY_AFTER, Fault, Stand
+from tests.backends.harness import RETRY_AFTER, Fault, Harness
 from tests.servers import pictures
 from tests.servers.stability import FILTERED, Script, StabilityServer, failing
 
@@ -41,7 +41,7 @@ SCRIPTS = {
 }
 
 
-class Here(Stand):
+class StabilityHarness(Harness):
     """The backend `stability` beside a server that speaks its API."""
 
     backend = "stability"
