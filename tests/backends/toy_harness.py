@@ -1,4 +1,4 @@
-"""The harness of the toy backend of backends/README.md, which has no server: it is watched itself."""
+"""The harness of the toy backend of backends/README.md: no server, it is watched itself."""
 
 import time
 from collections.abc import AsyncGenerator
