@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 from backends import registry
 from backends.base import Backend, Config
@@ -61,3 +62,8 @@ class Context:
             finally:
                 self._opening.cancel()
                 await asyncio.wait([self._opening])
+
+
+def map_folder(context: Context) -> Path:
+    """Return the folder of the cached control maps, which Gradio must be allowed to serve."""
+    return context.settings.home.resolve() / "maps"

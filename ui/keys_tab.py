@@ -18,8 +18,8 @@ from backends.registry import BACKENDS, backend_class
 from backends.settings import host_of
 from compare.store.errors import StoreError
 from compare.visitor_keys import is_secret, visitor_keys, visitor_may_set
-from ui.compare_tab import form
 from ui.context import Context
+from ui.events import QUICK
 
 HOURS = 12.0
 INTRO = (
@@ -73,10 +73,10 @@ class KeysTab:
                 [self._typed, box],
                 [self._typed, said],
                 trigger_mode="always_last",
-                **form.QUICK,
+                **QUICK,
             )
-        check.click(lambda: ASKING, None, said, **form.QUICK).then(
-            partial(self.check, row), self._typed, said, **form.QUICK
+        check.click(lambda: ASKING, None, said, **QUICK).then(
+            partial(self.check, row), self._typed, said, **QUICK
         )
 
     async def open(self, typed: Mapping[str, str]) -> list[str]:

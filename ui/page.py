@@ -7,10 +7,9 @@ import gradio as gr
 
 from ui import keys_tab
 from ui.board.renderer import Renderer
-from ui.compare_tab import form
-from ui.compare_tab.control_picture import map_folder
 from ui.compare_tab.tab import KEYS, RESTORE, CompareTab
-from ui.context import Context
+from ui.context import Context, map_folder
+from ui.events import QUICK
 from ui.keys_tab import KeysTab
 from ui.models_tab import ModelsTab
 from ui.server.routes import routes
@@ -36,12 +35,12 @@ def build(context: Context, renderer: Renderer) -> gr.Blocks:
                 models = ModelsTab(context)
             with gr.Tab("Keys", id="keys") as keyring:
                 held = KeysTab(context, keys)
-        opened = page.load(compare.open, None, compare.refreshed, **form.QUICK)
+        opened = page.load(compare.open, None, compare.refreshed, **QUICK)
         opened.then(None, js=RESTORE)
         page.load(None, js=KEYS)
-        front.select(compare.refresh, keys, compare.refreshed, **form.QUICK)
-        tab.select(models.open, None, models.table, **form.QUICK)
-        keyring.select(held.open, keys, held.said, **form.QUICK)
+        front.select(compare.refresh, keys, compare.refreshed, **QUICK)
+        tab.select(models.open, None, models.table, **QUICK)
+        keyring.select(held.open, keys, held.said, **QUICK)
     return page
 
 

@@ -18,8 +18,8 @@ from gradio.events import Dependency
 from backends.base import Control, Request
 from compare.lineup import Lineup
 from ui.compare_tab.control_picture import UNTOUCHED, ControlPicture, Fields
-from ui.compare_tab.form import QUICK
 from ui.context import Context
+from ui.events import QUICK
 
 MOST = 3
 LAY_OUT = "() => document.querySelector('button.lu-lay-out')?.click()"

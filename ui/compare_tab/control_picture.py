@@ -15,12 +15,11 @@ from gradio.utils import get_upload_folder
 from backends.base import Control, Value
 from backends.errors import BackendError
 from backends.local.control.maps import PREPROCESSORS, Parameter, control_map
-from ui.compare_tab.form import QUICK, BadField, control
-from ui.context import Context
+from ui.compare_tab.form import BadField, control
+from ui.context import Context, map_folder
+from ui.events import QUICK, SLOW
 
 MAP_SIDE = 512
-# A map may take a while: it waits in Gradio's queue, and its place shows that it is coming.
-SLOW: dict[str, Any] = {"queue": True, "show_progress": "minimal", "concurrency_limit": None}
 FOLLOWED = "Models that take a control picture will follow this map."
 Fields = Mapping[str, Any]
 UNTOUCHED: Fields = MappingProxyType(
@@ -156,7 +155,7 @@ class ControlPicture:
                 "control_parameters": self._parameters,
             },
             outputs=[self._map, self._said, self._remove],
-            **{**QUICK, **SLOW},
+            **SLOW,
         )
 
     async def _preview(self, **fields: Any) -> dict[Component, Any]:
@@ -236,11 +235,6 @@ def _together(**values: Value) -> dict[str, Value]:
 def _drawn(sketch: dict[str, Any] | None) -> tuple[str | None, str, *tuple[dict[str, Value], ...]]:
     """A drawing's strokes are its edges already; they only stand dark on white."""
     return sketch.get("composite") if sketch else None, "invert", *_none_yet()
-
-
-def map_folder(context: Context) -> Path:
-    """Return the folder in which maps are kept for the page."""
-    return context.settings.home.resolve() / "maps"
 
 
 async def _map(context: Context, asked: Control) -> Path:

@@ -20,12 +20,6 @@ SIZES = (OWN, "512×512", "768×768", "1024×1024", "1024×1536", "1536×1024")
 PROMPT = "a red star left of a blue ring on a white background"
 SEED = 1
 
-# Handlers that are short need no queue: their answer is one plain request away.
-QUICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-# The same, for handlers that take the whole form: its values and what they answer are plain JSON
-# already, and Gradio's own treatment of each would be a trip to another thread, fifty for a click.
-PLAIN: dict[str, Any] = {**QUICK, "preprocess": False, "postprocess": False}
-
 Widgets = dict[str, Component]
 
 

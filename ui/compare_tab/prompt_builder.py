@@ -9,8 +9,8 @@ from gradio.components import Component
 from compare.prompts.builder import Parts, compose
 from compare.prompts.template import BadVariants
 from compare.prompts.wildcards import Folder
-from ui.compare_tab.form import QUICK
 from ui.context import Context
+from ui.events import QUICK
 
 LABELS = {
     "medium": "Medium",

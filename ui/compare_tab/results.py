@@ -14,8 +14,9 @@ from compare.store.errors import StoreError
 from compare.visitor_keys import visitor_keys
 from ui.board import renderer as board
 from ui.board.renderer import Renderer
-from ui.compare_tab import cost_line, form
+from ui.compare_tab import cost_line
 from ui.context import Context
+from ui.events import QUICK
 
 MISTAKES = (OverBudget, UnknownModel, StoreError)
 
@@ -42,11 +43,11 @@ class Results:
         return {self._board: self._renderer.board(run, batch), self.id: run.id}
 
     def _wire(self, keys: gr.State) -> None:
-        retried = self._board.retry(self.retry, keys, [*self.parts, self._said], **form.QUICK)
+        retried = self._board.retry(self.retry, keys, [*self.parts, self._said], **QUICK)
         retried.then(None, js=board.ANSWERED)
-        self._board.again(self.run_again, keys, [*self.parts, self._said], **form.QUICK)
-        self._board.variant(self.variant, None, self.parts, **form.QUICK)
-        self._board.halt(self.stop_job, None, None, **form.QUICK)
+        self._board.again(self.run_again, keys, [*self.parts, self._said], **QUICK)
+        self._board.variant(self.variant, None, self.parts, **QUICK)
+        self._board.halt(self.stop_job, None, None, **QUICK)
 
     async def retry(self, keys: Mapping[str, str], event: gr.EventData) -> dict[Block, Any]:
         """Try one model of a run again; the first attempt stays in the table."""

@@ -13,9 +13,8 @@ from backends.errors import BackendError
 from compare.prompts.rewrite import ChatModel, Rewritten
 from compare.store.errors import StoreError
 from compare.visitor_keys import visitor_keys
-from ui.compare_tab.control_picture import SLOW
-from ui.compare_tab.form import QUICK
 from ui.context import Context
+from ui.events import QUICK, SLOW
 
 Shown = dict[Block, Any]
 ASKS = Markup(
@@ -58,7 +57,7 @@ class RewritePanel:
             self.ask,
             [self._original, self._model, keys],
             [self._rewritten, self._by, self._said],
-            **{**QUICK, **SLOW},
+            **SLOW,
         )
         closed = [prompt, self.record, self.line, self._panel, self._said]
         use.click(self.use, [self._original, self._rewritten, self._by], closed, **QUICK)

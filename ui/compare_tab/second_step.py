@@ -13,8 +13,8 @@ from backends.fit import STRENGTH
 from compare.catalogue.catalogue import UnknownModel
 from compare.lineup import Lineup
 from compare.records import Cost
-from ui.compare_tab.form import QUICK
 from ui.context import Context
+from ui.events import QUICK
 
 NONE = ("none", "")
 HINT = (

@@ -10,6 +10,7 @@ from gradio.components import Component
 from backends.base import Request
 from compare.lineup import Lineup
 from ui.compare_tab import form
+from ui.events import PLAIN, QUICK
 
 HINT = (
     "Models that take one draw this picture anew after the prompt: the more strength, the less is "
@@ -38,8 +39,8 @@ class StartPicture:
                 )
                 gr.HTML(HINT, elem_classes="lu-sum", apply_default_css=False)
         # Plain: the file stays as it was given, where Gradio would encode it anew.
-        self._picture.upload(_path, self._picture, self._path, **form.PLAIN)
-        self._picture.clear(_nothing, None, self._path, **form.QUICK)
+        self._picture.upload(_path, self._picture, self._path, **PLAIN)
+        self._picture.clear(_nothing, None, self._path, **QUICK)
         self.widgets: dict[str, Component] = {
             "start_picture": self._path,
             "start_strength": self._strength,

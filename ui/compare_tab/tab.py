@@ -25,6 +25,7 @@ from ui.compare_tab.second_step import SecondStepSection
 from ui.compare_tab.start_picture import StartPicture
 from ui.compare_tab.variants_row import COUNT, RECOUNT, VariantsRow
 from ui.context import Context
+from ui.events import PLAIN, QUICK
 
 MOST_SEED = 2**32 - 1
 MISTAKES = (form.BadField, BadVariants, *results.MISTAKES)
@@ -108,10 +109,10 @@ class CompareTab:
                 "told": self._several.told,
             },
             outputs=[*self.shown.parts, self.seed, self.said, *self._rewriting.shown],
-            **form.PLAIN,
+            **PLAIN,
         ).then(None, js=variants_row.ANNOUNCE)
-        self.stop.click(self.shown.stop, self.shown.id, None, **form.QUICK)
-        self.dice.click(lambda: random.randint(0, MOST_SEED), None, self.seed, **form.QUICK)
+        self.stop.click(self.shown.stop, self.shown.id, None, **QUICK)
+        self.dice.click(lambda: random.randint(0, MOST_SEED), None, self.seed, **QUICK)
         # What the price depends on; typing a prompt without variants costs no round trip.
         self.form["prompt"].change(None, self.form["prompt"], None, js=COUNT)  # pyright: ignore[reportAttributeAccessIssue]
         priced = [widget for name, widget in asked.items() if name not in _UNPRICED]
@@ -121,10 +122,10 @@ class CompareTab:
             inputs_kwargs=asked,
             outputs=told,
             trigger_mode="always_last",
-            **form.PLAIN,
+            **PLAIN,
         )
-        self._several.tell.click(self.tell, inputs_kwargs=asked, outputs=told, **form.PLAIN)
-        restored = self.restoring.click(self.restore, None, self.restorable, **form.QUICK)
+        self._several.tell.click(self.tell, inputs_kwargs=asked, outputs=told, **PLAIN)
+        restored = self.restoring.click(self.restore, None, self.restorable, **QUICK)
         self.controls.preview_after(restored)
         # On a busy machine an estimate of the untouched page may come in after what is restored.
         restored.then(None, js=RECOUNT)
