@@ -10,10 +10,9 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select, update
 
-from backends.base import Request
 from backends.errors import Outcome
 from compare.records import Job, Phase, Run, SavedPicture
-from compare.store.serialization import Row, job_from, job_row, picture_from, request_from
+from compare.store.serialization import Row, job_from, job_row, picture_from, spec_from
 from compare.store.tables import jobs, pictures, runs
 
 _MEDIAN_OF = 25
@@ -28,11 +27,10 @@ class StoredRun:
 
     def whole(self, given: Mapping[str, bytes] = MappingProxyType({})) -> Run:
         """Return the run, with the pictures of `given` (by SHA-256) back in its request."""
-        request: Request = request_from(self.run["request"], given)
         return Run(
             id=self.run["id"],
             created_at=datetime.fromisoformat(self.run["created_at"]),
-            request=request,
+            spec=spec_from(self.run["request"], given),
             jobs=self.jobs,
         )
 

@@ -25,7 +25,7 @@ from compare.store.errors import from_os
 from compare.store.files import PictureFiles, rescue
 from compare.store.process_lock import ProcessLock
 from compare.store.run_ids import beginning
-from compare.store.serialization import picture_names, request_text
+from compare.store.serialization import picture_names, spec_text
 from compare.store.writer import Writer
 
 if TYPE_CHECKING:
@@ -87,8 +87,8 @@ class Store:
         operations: list[Callable[[Connection], None]] = []
         for run in runs:
             request = run.request
-            text = request_text(
-                request,
+            text = spec_text(
+                run.spec,
                 [await self._keep(control.image) for control in request.controls],
                 None if request.image is None else await self._keep(request.image),
             )

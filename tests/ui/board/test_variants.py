@@ -8,9 +8,9 @@ import pytest
 from backends.base import Request
 from backends.errors import Outcome
 from compare.catalogue import catalogue
-from compare.records import Job, Run
+from compare.records import Job, Provenance, Run, RunSpec
 from ui.board.renderer import Renderer
-from ui.board.variants import differing, entries
+from ui.board.variants import differing_words, entries
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 
@@ -21,7 +21,7 @@ def run(number: int, prompt: str, *outcomes: Outcome | None) -> Run:
         Job(id=f"{id}-{at}", run_id=id, model=f"local/{at}", created_at=NOW, outcome=outcome)
         for at, outcome in enumerate(outcomes)
     )
-    return Run(id=id, created_at=NOW, request=Request(prompt=prompt), jobs=jobs)
+    return Run(id=id, created_at=NOW, spec=RunSpec(Request(prompt=prompt)), jobs=jobs)
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def run(number: int, prompt: str, *outcomes: Outcome | None) -> Run:
 def test_a_variant_is_called_by_what_the_others_do_not_have(
     prompts: list[str], words: list[str]
 ) -> None:
-    assert differing(prompts) == words
+    assert differing_words(prompts) == words
 
 
 def test_each_variant_says_how_it_stands() -> None:
@@ -46,7 +46,7 @@ def test_each_variant_says_how_it_stands() -> None:
         run(2, "b", Outcome.DONE, None),
         run(3, "c", Outcome.DONE, Outcome.REFUSED),
     ]
-    assert [entry.look for entry in entries(batch)] == ["done", "running", "failed"]
+    assert [entry.state for entry in entries(batch)] == ["done", "running", "failed"]
 
 
 def test_a_run_on_its_own_has_no_strip() -> None:
@@ -67,8 +67,9 @@ def test_the_board_shows_the_strip_and_marks_the_variant_that_is_shown() -> None
 
 def test_the_board_of_a_rewritten_prompt_shows_both_prompts() -> None:
     made = run(1, "a fine star", Outcome.DONE)
-    request = replace(made.request, original_prompt='a "<b>star', rewritten_by="google:g")
-    page = Renderer(catalogue.load()).board(replace(made, request=request))
+    provenance = Provenance(original_prompt='a "<b>star', rewritten_by="google:g")
+    spec = replace(made.spec, provenance=provenance)
+    page = Renderer(catalogue.load()).board(replace(made, spec=spec))
     assert "a fine star" in page
     assert "rewritten by google:g from “a &#34;&lt;b&gt;star”" in page
     assert "rewritten by" not in Renderer(catalogue.load()).board(made)
