@@ -8,8 +8,8 @@ import sys
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
-def arguments() -> argparse.Namespace:
-    """Read the command line."""
+def parse_arguments() -> argparse.Namespace:
+    """Parse the command line; on a Space, listen on all interfaces by default."""
     on_a_space = "SPACE_ID" in os.environ
     host = "0.0.0.0" if on_a_space else os.environ.get("GRADIO_SERVER_NAME", LOOPBACK[0])
     parser = argparse.ArgumentParser(prog="app.py", description="One prompt, every model.")
@@ -22,9 +22,9 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     """Build the page and serve it until interrupted."""
-    asked = arguments()
-    # What is imported and built now stays. Looking for garbage among its million objects would be
-    # a quarter of the start; `serve` begins to look once the page stands.
+    options = parse_arguments()
+    # The million objects imported and built now live as long as the process. Garbage collection
+    # among them would be a quarter of the start; `serve` enables it once the page is built.
     gc.disable()
     from compare.catalogue.user_models import load_all
     from compare.settings import Settings, SettingsError
@@ -32,7 +32,7 @@ def main() -> None:
     from ui.context import Context
     from ui.page import serve
 
-    public = asked.share or asked.host not in LOOPBACK
+    public = options.share or options.host not in LOOPBACK
     try:
         settings = Settings.read().for_visitors() if public else Settings.read()
         catalogue = load_all(settings)
@@ -42,10 +42,10 @@ def main() -> None:
     serve(
         context,
         Renderer(context.catalogue),
-        server_name=asked.host,
-        server_port=asked.port,
-        share=asked.share,
-        inbrowser=asked.open,
+        server_name=options.host,
+        server_port=options.port,
+        share=options.share,
+        inbrowser=options.open,
     )
 
 

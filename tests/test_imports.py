@@ -61,7 +61,6 @@ KNOWN = {
     "compare.catalogue.user_models imports backends.comfyui.library",
     "compare.catalogue.user_models imports backends.openai.credentials.servers",
     "compare.prompts.rewrite imports compare.runs.validation.MOST_PROMPT",
-    "ui.keys_tab imports ui.compare_tab.form",
 }
 """Imports against the rules that are still to be struck."""
 

@@ -1,8 +1,9 @@
-"""What the tabs share: the one open Lineup of this process."""
+"""The context shared by all tabs: settings, catalogue, and the one open Lineup of this process."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 from backends import registry
 from backends.base import Backend, Config
@@ -15,7 +16,11 @@ FIRST = ("miniature/diffusion", "miniature/masked")
 
 
 class Context:
-    """Opens Lineup in the server's event loop, beside the first page rather than before it."""
+    """Opens Lineup in the server's event loop, while the first page is served and not before.
+
+    `first` are the ids of the models that are chosen on a fresh page. `public` is true if people
+    other than the owner can reach the page. `create` makes a backend from its name.
+    """
 
     def __init__(
         self,
@@ -40,9 +45,9 @@ class Context:
         return await asyncio.shield(self._opening)
 
     async def visited(self) -> Lineup:
-        """Return it for a page that is looked at afresh: with the models that there are now.
+        """Return the open Lineup after adding and removing the user's models that have changed.
 
-        Raises `StoreError` as `lineup` does.
+        Called when a tab is opened. Raises `StoreError` as `lineup` does.
         """
         lineup = await self.lineup()
         await lineup.catalogue.refresh()
@@ -50,14 +55,19 @@ class Context:
 
     @asynccontextmanager
     async def lifespan(self, _app: object) -> AsyncGenerator[None, None]:
-        """Keep Lineup open as long as the server runs."""
+        """Keep Lineup open while the server runs; the server's `lifespan`."""
         async with AsyncExitStack() as stack:
             lineup = open_lineup(self.settings, catalogue=self.catalogue, create=self._create)
             self._opening = asyncio.ensure_future(stack.enter_async_context(lineup))
-            # A failure is told to whoever asks for Lineup, not to the log of a task nobody awaits.
+            # `lineup` raises a failure; this keeps asyncio from logging it as never retrieved.
             self._opening.add_done_callback(lambda task: task.cancelled() or task.exception())
             try:
                 yield
             finally:
                 self._opening.cancel()
                 await asyncio.wait([self._opening])
+
+
+def map_folder(context: Context) -> Path:
+    """Return the folder of the cached control maps, which Gradio must be allowed to serve."""
+    return context.settings.home.resolve() / "maps"

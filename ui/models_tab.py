@@ -1,4 +1,4 @@
-"""The Models tab: the whole catalogue as one table to search and sort."""
+"""The Models tab: the whole catalogue as one table that can be searched and sorted."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -26,7 +26,7 @@ COLUMNS = (
 
 
 class ModelsTab:
-    """Lays the tab out; the table is made afresh whenever the tab is opened."""
+    """Lays the tab out; the table is rendered anew whenever the tab is opened."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -34,7 +34,7 @@ class ModelsTab:
         self.table = gr.HTML("", js_on_load=script, apply_default_css=False)
 
     async def open(self) -> str:
-        """Return the table as things stand now."""
+        """Return the table's HTML with the current prices, times and readiness."""
         try:
             lineup = await self._context.visited()
         except StoreError as error:
@@ -43,7 +43,10 @@ class ModelsTab:
 
 
 def render(listed: Sequence[Line], *, wrong: str = "") -> str:
-    """Return the table as HTML, or the sentence that says what is wrong."""
+    """Return the table as HTML.
+
+    `wrong` is the sentence to show above it if the catalogue could not be listed.
+    """
     return _template().render(lines=listed, columns=COLUMNS, wrong=wrong)
 
 

@@ -1,4 +1,4 @@
-"""The page: its head and its tabs."""
+"""The page: its head, its tabs and the events between them; and the server that serves it."""
 
 import gc
 from typing import Any
@@ -7,10 +7,9 @@ import gradio as gr
 
 from ui import keys_tab
 from ui.board.renderer import Renderer
-from ui.compare_tab import form
-from ui.compare_tab.control_picture import map_folder
 from ui.compare_tab.tab import KEYS, RESTORE, CompareTab
-from ui.context import Context
+from ui.context import Context, map_folder
+from ui.events import QUICK
 from ui.keys_tab import KeysTab
 from ui.models_tab import ModelsTab
 from ui.server.routes import routes
@@ -19,9 +18,12 @@ from ui.theme import STYLESHEET, theme
 TITLE = "Lineup"
 MOTTO = "One prompt, every text-to-image model, side by side."
 
-# Gradio keeps some 1,000 objects for each visitor. At Python's usual 700 new ones between two
-# collections, 200 visitors who come at once spend a quarter of the time on looking through them.
-YOUNG = 10_000
+GC_THRESHOLD = 10_000
+"""The number of new objects that starts a garbage collection of the youngest generation.
+
+Gradio keeps about 1,000 objects for each visitor. With Python's default of 700, a quarter of the
+time that 200 simultaneous visitors take is spent in collections.
+"""
 
 
 def build(context: Context, renderer: Renderer) -> gr.Blocks:
@@ -30,31 +32,31 @@ def build(context: Context, renderer: Renderer) -> gr.Blocks:
         gr.HTML(f'<div class="lu-head"><b>{TITLE}</b><span>{MOTTO}</span></div>')
         keys = keys_tab.session()
         with gr.Tabs(elem_classes="lu-tabs"):
-            with gr.Tab("Compare", id="compare") as front:
+            with gr.Tab("Compare", id="compare") as compare_item:
                 compare = CompareTab(context, renderer, keys)
-            with gr.Tab("Models", id="models") as tab:
+            with gr.Tab("Models", id="models") as models_item:
                 models = ModelsTab(context)
-            with gr.Tab("Keys", id="keys") as keyring:
-                held = KeysTab(context, keys)
-        opened = page.load(compare.open, None, compare.refreshed, **form.QUICK)
+            with gr.Tab("Keys", id="keys") as keys_item:
+                keys_panel = KeysTab(context, keys)
+        opened = page.load(compare.open, None, compare.refreshed, **QUICK)
         opened.then(None, js=RESTORE)
         page.load(None, js=KEYS)
-        front.select(compare.refresh, keys, compare.refreshed, **form.QUICK)
-        tab.select(models.open, None, models.table, **form.QUICK)
-        keyring.select(held.open, keys, held.said, **form.QUICK)
+        compare_item.select(compare.refresh, keys, compare.refreshed, **QUICK)
+        models_item.select(models.open, None, models.table, **QUICK)
+        keys_item.select(keys_panel.open, keys, keys_panel.messages, **QUICK)
     return page
 
 
 def serve(context: Context, renderer: Renderer, **launch: Any) -> None:
     """Serve the page until interrupted; `launch` goes to Gradio's `launch`.
 
-    Every handler is short (a run goes on by itself and is followed over its own stream), so many
-    visitors share the loop; `max_threads` only bounds what Gradio itself does in threads. The
-    garbage collector passes over what has been built until now, and looks at the rest.
+    Every handler is short (a run continues by itself and is followed over its own event stream), so
+    many visitors share the event loop; `max_threads` only limits Gradio's own work in threads. All
+    objects built until now are excluded from garbage collection, which is then enabled.
     """
     page = build(context, renderer)
     gc.freeze()
-    gc.set_threshold(YOUNG)
+    gc.set_threshold(GC_THRESHOLD)
     gc.enable()
     page.launch(
         app_kwargs={"lifespan": context.lifespan, "routes": routes(context, renderer)},

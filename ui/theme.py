@@ -1,4 +1,4 @@
-"""The look: Gradio's theme with the system's fonts, and the one stylesheet."""
+"""The theme with the system's fonts, and access to the files of `assets/ui`."""
 
 from gradio import themes
 
@@ -9,7 +9,7 @@ STYLESHEET = PAGE_FILES / "lineup.css"
 
 
 def theme() -> themes.Base:
-    """Return a calm theme; no font is fetched from anywhere."""
+    """Return the theme; it fetches no font over the network."""
     return themes.Base(
         primary_hue=themes.colors.indigo,
         neutral_hue=themes.colors.zinc,

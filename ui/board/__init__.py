@@ -1,1 +1,1 @@
-"""One run as cards and a table, for every tab."""
+"""The board of one run, as cards and a table, for all tabs."""

@@ -1,7 +1,7 @@
-"""The board of one run as HTML: cards and table rows, rendered here, put in place by board.js.
+"""Render the board of one run as HTML: cards and table rows, which board.js puts in place.
 
-Pure: a `Run` or a `Job` goes in, text comes out. Jinja escapes everything that a person or a
-service wrote.
+Pure functions from a `Run` or a `Job` to text. Jinja escapes everything that a user or a service
+wrote.
 """
 
 import base64
@@ -43,7 +43,7 @@ TITLES = {
     "cancelled": "Stopped",
     "unknown": "No answer: it may have been billed",
 }
-NOT_BEGUN = "Not begun"
+NOT_STARTED = "Not begun"
 PHASES = {
     Phase.WAITING: "Waits for the first step",
     Phase.QUEUED: "Waiting for its turn",
@@ -53,26 +53,27 @@ PHASES = {
     Phase.ENDED: "Done",
 }
 
-# Once it is answered, "Try again" can be pressed again: a refusal leaves the card as it was.
-ANSWERED = """() => document.querySelectorAll('.lu-card [data-act="retry"]').forEach((button) => {
+# Enables "Try again" once a retry is answered: a refused one leaves the card as it was.
+ON_RETRIED = """() => document.querySelectorAll('.lu-card [data-act="retry"]').forEach((button) => {
   button.disabled = false;
 })"""
 
 
 def component() -> gr.HTML:
-    """Return the component that shows one run; its value is what `Renderer.board` returns."""
+    """Return the component that shows one run; its value is the HTML of `Renderer.board`."""
     return gr.HTML("", js_on_load=asset("table.js") + asset("board.js"), apply_default_css=False)
 
 
 class Renderer:
-    """Turns runs and jobs into HTML, with the catalogue's words for the models."""
+    """Renders runs and jobs as HTML, with the models' labels from the catalogue."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
         environment = Environment(
             loader=FileSystemLoader(PAGE_FILES), autoescape=select_autoescape(), trim_blocks=False
         )
-        environment.globals.update(dict[str, Any](url=url, filename=filename, seconds=seconds))
+        helpers = dict[str, Any](url=url, filename=filename, seconds=format_seconds)
+        environment.globals.update(helpers)
         self._board = environment.get_template("board.html")
         self._card = environment.get_template("card.html")
         self._row = environment.get_template("row.html")
@@ -80,7 +81,7 @@ class Renderer:
     def board(self, run: Run, batch: Sequence[Run] = ()) -> str:
         """Return the whole board: the newest job of each model as a card, every job as a row.
 
-        `batch` are the runs that were started together with this one; a strip shows them.
+        `batch` are the runs that were started together, this one included; a strip shows them.
         """
         newest = {_card_id(run, job): job for job in run.jobs}
         chains: dict[str, list[Markup]] = {}
@@ -89,8 +90,8 @@ class Renderer:
             chains.setdefault(first.model, []).append(Markup(self.card(run, job)))
         return self._board.render(
             run=run,
-            strip=entries(batch),
-            settings=settings_in_words(run.spec, self._named),
+            variants=entries(batch),
+            settings=format_settings(run.spec, self._label),
             ended=all(job.outcome is not None for job in run.jobs),
             chains=list(chains.values()),
             rows=[Markup(self.row(run, job)) for job in run.jobs],
@@ -98,7 +99,7 @@ class Renderer:
         )
 
     def update(self, run: Run, job: Job) -> Mapping[str, str]:
-        """Return what board.js needs to put one job's card and row in place."""
+        """Return the card and the row of one job, with the ids of the elements they replace."""
         return {
             "card_id": _card_id(run, job),
             "card": self.card(run, job),
@@ -108,58 +109,59 @@ class Renderer:
 
     def card(self, run: Run, job: Job) -> str:
         """Return one model's card."""
-        notes = [honour.note for honour in job.honoured.values() if honour.note]
-        width, height = run.request.width, run.request.height
+        notes = [applied.note for applied in job.honoured.values() if applied.note]
         first = job.pictures[0] if job.pictures else None
         parent = parent_of(job, run.jobs)
-        known = first or (parent.pictures[0] if parent and parent.pictures else None)
-        wide, high = (known.width, known.height) if known else (width or 1, height or 1)
-        across, down = _cells(run, job, parent)
+        sized = first or (parent.pictures[0] if parent and parent.pictures else None)
+        width = sized.width if sized else run.request.width or 1
+        height = sized.height if sized else run.request.height or 1
+        columns, rows = _grid(run, job, parent)
         then = run.spec.second_step
         return self._card.render(
-            self._words(run, job),
-            slot=_card_id(run, job),
+            self._variables(run, job),
+            element_id=_card_id(run, job),
             prompt=then.prompt or run.request.prompt if parent and then else run.request.prompt,
-            shape=f"{wide * across} / {high * down}",
-            cells=(across, down),
+            aspect_ratio=f"{width * columns} / {height * rows}",
+            grid=(columns, rows),
             preview=_data_uri(job),
             fraction=job.step / job.steps if job.step is not None and job.steps else None,
             seed=first.seed if first else None,
             notes=notes,
-            whole=_whole(parent, job),
+            both_steps=_both_steps(parent, job),
         )
 
     def row(self, run: Run, job: Job) -> str:
         """Return one job's row of the table."""
         card = _card_id(run, job)
-        tries = [other.id for other in run.jobs if _card_id(run, other) == card]
-        attempt = tries.index(job.id) + 1 if job.id in tries else len(tries) + 1
-        return self._row.render(self._words(run, job), slot=_row_id(job), attempt=attempt)
+        attempts = [other.id for other in run.jobs if _card_id(run, other) == card]
+        attempt = attempts.index(job.id) + 1 if job.id in attempts else len(attempts) + 1
+        return self._row.render(self._variables(run, job), element_id=_row_id(job), attempt=attempt)
 
     def model(self, job: Job) -> Model:
-        """Return the catalogue's entry, or a bare one where the catalogue has changed since."""
+        """Return a job's model, or one with only an id if the catalogue no longer has it."""
         try:
             return self._catalogue.find(job.model)
         except UnknownModel:
             return Model(id=job.model, label=job.model, family="", source="", provider="")
 
-    def _named(self, model_id: str) -> str:
+    def _label(self, model_id: str) -> str:
         try:
             return self._catalogue.find(model_id).label
         except UnknownModel:
             return model_id
 
-    def _words(self, run: Run, job: Job) -> dict[str, Any]:
+    def _variables(self, run: Run, job: Job) -> dict[str, Any]:
+        """Return the template variables that a job's card and row share."""
         ended, parent = job.outcome is not None, parent_of(job, run.jobs)
-        begun = parent is None or bool(parent.pictures) or not ended
+        started = parent is None or bool(parent.pictures) or not ended
         return {
             "job": job,
             "model": self.model(job),
             "parent": None if parent is None else self.model(parent),
             "waiting": job.phase is Phase.WAITING,
-            "begun": begun,
-            "look": (job.outcome or "running").replace(" ", "-"),
-            "title": _title(job) if begun else NOT_BEGUN,
+            "started": started,
+            "state": (job.outcome or "running").replace(" ", "-"),
+            "title": _title(job) if started else NOT_STARTED,
             "elapsed": max(0.0, (datetime.now(UTC) - job.created_at).total_seconds()),
             "amount": job.cost.amount if ended else None,
             "cost": format_cost(job.cost),
@@ -167,14 +169,14 @@ class Renderer:
         }
 
 
-def settings_in_words(spec: RunSpec, named: Callable[[str], str] = str) -> str:
-    """Return the settings that differ from the models' own, in one line.
+def format_settings(spec: RunSpec, label: Callable[[str], str] = str) -> str:
+    """Return the settings that differ from the models' defaults, in one line.
 
-    `named` returns what a model is called.
+    `label` returns the label of a model by its id.
     """
-    request, words = spec.request, list[str]()
+    request, parts = spec.request, list[str]()
     if request.width and request.height:
-        words.append(f"{request.width}×{request.height}")
+        parts.append(f"{request.width}×{request.height}")
     settings: Sequence[tuple[str, object]] = (
         ("seed", request.seed),
         ("steps", request.num_inference_steps),
@@ -182,20 +184,20 @@ def settings_in_words(spec: RunSpec, named: Callable[[str], str] = str) -> str:
         ("without", request.negative_prompt or None),
         ("control", " + ".join(each.preprocessor for each in request.controls) or None),
     )
-    words += [f"{name} {value}" for name, value in settings if value is not None]
+    parts += [f"{name} {value}" for name, value in settings if value is not None]
     if request.count > 1:
-        words.append(f"{request.count} pictures each")
+        parts.append(f"{request.count} pictures each")
     if request.image is not None:
-        words.append("from a start picture")
+        parts.append("from a start picture")
     if (then := spec.second_step) is not None:
         strength = "" if then.strength is None else f" at strength {then.strength:g}"
         prompt = f": “{then.prompt}”" if then.prompt else ""
-        words.append(f"then {named(then.model)}{strength}{prompt}")
-    return " · ".join(words)
+        parts.append(f"then {label(then.model)}{strength}{prompt}")
+    return " · ".join(parts)
 
 
 def url(picture: SavedPicture) -> str:
-    """Return the picture's address, relative to the page, so that any proxy's prefix works."""
+    """Return the picture's URL, relative to the page so that it works behind a proxy's prefix."""
     suffix = picture.path.rpartition(".")[2]
     return f"lineup/pictures/{picture.sha256}.{suffix}"
 
@@ -206,22 +208,22 @@ def filename(picture: SavedPicture) -> str:
     return f"lineup{seed}-{picture.sha256[:8]}.{picture.path.rpartition('.')[2]}"
 
 
-def seconds(value: float | None) -> str:
-    """Return seconds as a person reads them; a dash where they are not known."""
+def format_seconds(value: float | None) -> str:
+    """Return seconds as text, a dash if they are unknown."""
     if value is None:
         return "–"
     return f"{value:.1f} s" if value < 100 else f"{value:.0f} s"
 
 
-def _cells(run: Run, job: Job, parent: Job | None) -> tuple[int, int]:
-    """Return how many pictures stand side by side, and how many rows they make.
+def _grid(run: Run, job: Job, parent: Job | None) -> tuple[int, int]:
+    """Return the columns and rows of a card's pictures, expected ones included.
 
-    Those that are still to come have their place already.
+    Once the first picture is there, the grid has cells for all of them, so that it keeps its shape.
     """
-    awaited = run.request.count if job.outcome is None and parent is None else 1
-    number = max(len(job.pictures), awaited if job.pictures else 1)
-    across = math.ceil(math.sqrt(number))
-    return across, math.ceil(number / across)
+    expected = run.request.count if job.outcome is None and parent is None else 1
+    count = max(len(job.pictures), expected if job.pictures else 1)
+    columns = math.ceil(math.sqrt(count))
+    return columns, math.ceil(count / columns)
 
 
 def _title(job: Job) -> str:
@@ -244,16 +246,16 @@ def _data_uri(job: Job) -> str:
     return f"data:{job.preview.media_type};base64,{data}"
 
 
-def _whole(parent: Job | None, job: Job) -> str:
-    """Return what both steps took and cost together, where both have drawn."""
+def _both_steps(parent: Job | None, job: Job) -> str:
+    """Return the time and cost of both steps together, "" unless both have pictures."""
     if parent is None or not parent.pictures or not job.pictures or job.outcome is None:
         return ""
     time, cost = chain_totals(parent, job)
-    return f"{seconds(time)} · {format_cost(cost)}"
+    return f"{format_seconds(time)} · {format_cost(cost)}"
 
 
 def _card_id(run: Run, job: Job) -> str:
-    """One card for each model, and one for the second step after each."""
+    """Return the id of a job's card: one per model, and one per second step after each model."""
     parent = parent_of(job, run.jobs)
     after = "" if parent is None else f" after {parent.model}"
     return f"card {job.model}{after}".replace(" ", ":")

@@ -1,4 +1,7 @@
-"""The strip above a board: the other variants of its prompt, each a run of its own. Pure."""
+"""The strip above a board, which lists the runs of one batch: the variants of a prompt.
+
+Pure functions from runs to what board.html shows of them.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,42 +13,42 @@ from compare.records import Run
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One variant: its run, the words in which it differs, and how it stands."""
+    """One variant: its run, the prompt, the words that differ from the others, and its state."""
 
-    run: str
+    run_id: str
     prompt: str
-    words: str
-    look: str
+    label: str
+    state: str
 
 
 def entries(batch: Sequence[Run]) -> list[Entry]:
-    """Return an entry for each run of a batch; none for a run on its own."""
+    """Return an entry for each run of a batch, none for a single run."""
     if len(batch) < 2:
         return []
     prompts = [run.request.prompt for run in batch]
     return [
-        Entry(run.id, run.request.prompt, words, look(run))
-        for run, words in zip(batch, differing(prompts), strict=True)
+        Entry(run.id, run.request.prompt, label, state(run))
+        for run, label in zip(batch, differing_words(prompts), strict=True)
     ]
 
 
-def look(run: Run) -> str:
-    """Return how a run stands: running, done, or failed where a model did not draw."""
+def state(run: Run) -> str:
+    """Return "running", "done", or "failed" if a job of an ended run has no success."""
     outcomes = {job.outcome for job in run.jobs}
     if None in outcomes:
         return "running"
     return "done" if outcomes == {Outcome.DONE} else "failed"
 
 
-def differing(prompts: Sequence[str]) -> list[str]:
-    """Return of each prompt what the others do not have too, at its start and its end."""
+def differing_words(prompts: Sequence[str]) -> list[str]:
+    """Return each prompt without the words that all prompts start with and end with."""
     rows = [prompt.split() for prompt in prompts]
-    first = _shared(rows)
-    rests = [row[first:] for row in rows]
-    last = _shared([rest[::-1] for rest in rests])
-    return [" ".join(rest[: len(rest) - last]) or "–" for rest in rests]
+    start = _common_prefix(rows)
+    rests = [row[start:] for row in rows]
+    end = _common_prefix([rest[::-1] for rest in rests])
+    return [" ".join(rest[: len(rest) - end]) or "–" for rest in rests]
 
 
-def _shared(rows: Sequence[Sequence[str]]) -> int:
-    """Return how many words all rows begin with."""
+def _common_prefix(rows: Sequence[Sequence[str]]) -> int:
+    """Return the number of words that all rows start with."""
     return sum(1 for _ in takewhile(lambda words: len(set(words)) == 1, zip(*rows, strict=False)))

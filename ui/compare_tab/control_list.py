@@ -1,12 +1,14 @@
-"""The control pictures: the first is there with the page, more of them when they are asked for.
+"""The section for control pictures: the first is part of the page, more are added on request.
 
-What comes later is laid out anew whenever one of them is added, taken away, or gets another
-preprocessor. So what they hold is kept in a state, where each change of a widget puts it. A page
-hears of a state's change twice and would lay them out twice at once; a hidden button does it once.
+The additional ones are rendered anew whenever one of them is added, removed, or gets another
+preprocessor. So their values are kept in a state, which every change of a widget updates. Gradio
+reports a state's change to the page twice, which would render them twice at once; so a hidden
+button, pressed by a script, triggers the rendering once.
 """
 
 import secrets
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,122 +17,141 @@ from gradio.blocks import Block, BlockContext
 from gradio.components import Component
 from gradio.events import Dependency
 
-from backends.base import Control, Request
+from backends.base import Control
 from compare.lineup import Lineup
-from ui.compare_tab.control_picture import UNTOUCHED, ControlPicture, Fields
-from ui.compare_tab.form import QUICK
+from compare.records import RunSpec
+from ui.compare_tab.control_picture import DEFAULTS, ControlPicture, parse_control
+from ui.compare_tab.sections import Fields, Section, Updates
 from ui.context import Context
+from ui.events import QUICK
 
-MOST = 3
-LAY_OUT = "() => document.querySelector('button.lu-lay-out')?.click()"
-
-Shown = dict[Block, Any]
+MAX_CONTROLS = 3
+RENDER = "() => document.querySelector('button.lu-lay-out')?.click()"
 
 
-class ControlList:
-    """Lays the fold-out out; `widgets` has its fields by name, `shown` is what may be changed."""
+class ControlList(Section):
+    """All control pictures of the form.
+
+    `additional` is the state with the fields of all but the first. Each entry has a `key` that
+    identifies it when the list has changed meanwhile.
+    """
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self.more = gr.State([])
+        self.additional = gr.State([])
         self._first = ControlPicture(context)
-        self._lay_out = gr.Button("Lay out", visible="hidden", elem_classes="lu-lay-out")
-        gr.render(inputs=self.more, triggers=[self._lay_out.click])(self._lay_more_out)
+        self._render = gr.Button("Lay out", visible="hidden", elem_classes="lu-lay-out")
+        gr.render(inputs=self.additional, triggers=[self._render.click])(self._render_additional)
         self._add = gr.Button("Add a control", size="sm", elem_classes="lu-add")
-        self.lay_out_after(self._add.click(_added, self.more, self.kept, **QUICK))
-        self.widgets: dict[str, Component] = {**self._first.widgets, "more_controls": self.more}
+        added = self._add.click(_with_another, self.additional, self.list_outputs, **QUICK)
+        self.render_after(added)
+        self.widgets = {**self._first.widgets, "more_controls": self.additional}
 
     @property
-    def shown(self) -> list[Block]:
-        """What `standing` may change."""
-        return [*self._first.shown, *self.kept]
+    def outputs(self) -> Sequence[Block]:
+        """The components of the first control picture, and those of `list_outputs`."""
+        return [*self._first.outputs, *self.list_outputs]
 
-    def standing(self, lineup: Lineup, request: Request) -> Shown:
-        """Show the control pictures of a request; `preview_after` then makes their maps."""
-        controls = [control for control in request.controls if control.image]
+    @property
+    def list_outputs(self) -> Sequence[Block]:
+        """The state of the additional control pictures, and the button that adds another."""
+        return [self.additional, self._add]
+
+    def apply(self, spec: RunSpec, fields: Fields) -> RunSpec:
+        """Return `spec` with every control picture of the form.
+
+        Raises:
+            BadField: a weight, a start or an end is not a number.
+        """
+        additional: list[Fields] = fields.get("more_controls") or []
+        parsed = (parse_control(each) for each in (fields, *additional))
+        controls = tuple(control for control in parsed if control is not None)
+        return replace(spec, request=replace(spec.request, controls=controls))
+
+    def values_for(self, spec: RunSpec, lineup: Lineup) -> Updates:
+        """Show the control pictures of `spec`; `preview_after` then computes their maps."""
+        controls = [control for control in spec.request.controls if control.image]
         if not controls:
             return {}
-        first, *more = (_fields(lineup, control) for control in controls)
-        shown = dict(zip(self.kept, _kept(more), strict=True))
-        return {**self._first.standing(first), **shown}
+        first, *additional = (_field_values(lineup, control) for control in controls)
+        listed = dict(zip(self.list_outputs, _list_updates(additional), strict=True))
+        return {**self._first.show(first), **listed}
 
     def preview_after(self, event: Dependency) -> None:
-        """Make the first map after `event`, then lay the others out, which make theirs."""
-        self.lay_out_after(self._first.preview_after(event))
+        """Compute the first map after `event`, then render the others, which compute theirs."""
+        self.render_after(self._first.preview_after(event))
 
-    @property
-    def kept(self) -> list[Block]:
-        """The state of all but the first, and the button that adds another."""
-        return [self.more, self._add]
+    def render_after(self, event: Dependency) -> None:
+        """Render all but the first anew after `event`."""
+        event.then(None, js=RENDER)
 
-    def _lay_more_out(self, more: list[Fields]) -> None:
-        for number, fields in enumerate(more, start=2):
-            Added(self, number, fields)
-
-    def lay_out_after(self, event: Dependency) -> None:
-        """Lay all but the first out anew after `event`."""
-        event.then(None, js=LAY_OUT)
+    def _render_additional(self, additional: list[Fields]) -> None:
+        for number, fields in enumerate(additional, start=2):
+            AdditionalControl(self, number, fields)
 
 
-class Added(ControlPicture):
-    """A control picture beside the first; its place in the list is found by its `key`."""
+class AdditionalControl(ControlPicture):
+    """A control picture after the first; its `key` finds its entry in the list's state."""
 
-    LOOK = ("lu-control", "lu-added")
-    REMOVE = "Remove this control"
-    REMOVABLE = True
+    ELEM_CLASSES = ("lu-control", "lu-added")
+    REMOVE_LABEL = "Remove this control"
+    ALWAYS_REMOVABLE = True
 
     def __init__(self, controls: ControlList, number: int, fields: Fields) -> None:
         self._controls = controls
         self._key: str = fields["key"]
         super().__init__(controls.context, number, fields)
         for widget in (self._weight, self._start, self._end):
-            self._keep(widget.change, trigger_mode="always_last")
-        self.preview_after(gr.on(fn=_laid_out, **QUICK))
+            self._store(widget.change, trigger_mode="always_last")
+        self.preview_after(gr.on(fn=_rendered, **QUICK))
 
     def preview_after(self, event: Dependency) -> Dependency:
-        """Keep what it holds after `event`, and make the map anew."""
-        self._keep(event.then)
+        """Store the fields after `event`, and compute the map."""
+        self._store(event.then)
         return super().preview_after(event)
 
-    def _keep(self, when: Callable[..., Dependency], **how: Any) -> Dependency:
-        more = self._controls.more
-        inputs: dict[str, Component | BlockContext] = {**self.widgets, "more": more}
-        return when(partial(_held, self._key), inputs_kwargs=inputs, outputs=more, **how, **QUICK)
+    def _store(self, listen: Callable[..., Dependency], **options: Any) -> Dependency:
+        """Put the fields into the list's state at the event that `listen` registers for."""
+        additional = self._controls.additional
+        inputs: dict[str, Component | BlockContext] = {**self.widgets, "additional": additional}
+        update = partial(_with_fields, self._key)
+        return listen(update, inputs_kwargs=inputs, outputs=additional, **options, **QUICK)
 
-    def _treated_by(self, event: Dependency) -> None:
-        self._controls.lay_out_after(self._keep(event.then))
+    def _after_preprocessor(self, event: Dependency) -> None:
+        self._controls.render_after(self._store(event.then))
 
-    def _lay_parameters_out(self) -> None:
-        self._parameters_of(self._preprocessor.value, self._first.value)
+    def _layout_parameters(self) -> None:
+        self._render_parameters(self._preprocessor.value, self._initial_parameters.value)
 
     def _wire_removal(self) -> None:
+        controls = self._controls
         without = partial(_without, self._key)
-        kept = self._remove.click(without, self._controls.more, self._controls.kept, **QUICK)
-        self._controls.lay_out_after(kept)
+        removed = self._remove.click(without, controls.additional, controls.list_outputs, **QUICK)
+        controls.render_after(removed)
 
 
-def _kept(more: Sequence[Fields]) -> tuple[list[Fields], gr.Button]:
-    """What the state holds and whether there is room for another: `Controls.kept`."""
-    return list(more), gr.Button(visible=len(more) + 1 < MOST)
+def _list_updates(additional: Sequence[Fields]) -> tuple[list[Fields], gr.Button]:
+    """Return updates for `ControlList.list_outputs`; the button hides when the list is full."""
+    return list(additional), gr.Button(visible=len(additional) + 1 < MAX_CONTROLS)
 
 
-def _added(more: list[Fields]) -> tuple[list[Fields], gr.Button]:
-    return _kept([*more, {**UNTOUCHED, "key": secrets.token_hex(4)}])
+def _with_another(additional: list[Fields]) -> tuple[list[Fields], gr.Button]:
+    return _list_updates([*additional, {**DEFAULTS, "key": secrets.token_hex(4)}])
 
 
-def _without(key: str, more: list[Fields]) -> tuple[list[Fields], gr.Button]:
-    return _kept([each for each in more if each["key"] != key])
+def _without(key: str, additional: list[Fields]) -> tuple[list[Fields], gr.Button]:
+    return _list_updates([each for each in additional if each["key"] != key])
 
 
-def _held(key: str, *, more: list[Fields], **fields: Any) -> list[Fields]:
-    return [{**fields, "key": key} if each["key"] == key else each for each in more]
+def _with_fields(key: str, *, additional: list[Fields], **fields: Any) -> list[Fields]:
+    return [{**fields, "key": key} if each["key"] == key else each for each in additional]
 
 
-def _laid_out() -> None:
-    """It may begin with a picture, of which there is a map to make."""
+def _rendered() -> None:
+    """Do nothing; the event starts the preview of a control that is rendered with a picture."""
 
 
-def _fields(lineup: Lineup, control: Control) -> Fields:
+def _field_values(lineup: Lineup, control: Control) -> Fields:
     return {
         "key": secrets.token_hex(4),
         "control_picture": str(lineup.store.given_path(control.image)),

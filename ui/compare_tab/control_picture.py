@@ -1,29 +1,28 @@
 """A control picture: upload or draw it, choose a preprocessor, see the map before the run."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import gradio as gr
 from gradio.blocks import Block
-from gradio.components import Component
 from gradio.events import Dependency
 from gradio.utils import get_upload_folder
 
 from backends.base import Control, Value
 from backends.errors import BackendError
 from backends.local.control.maps import PREPROCESSORS, Parameter, control_map
-from ui.compare_tab.form import QUICK, BadField, control
-from ui.context import Context
+from ui.compare_tab.sections import BadField, Fields, Updates, Widgets, parse_number
+from ui.context import Context, map_folder
+from ui.events import QUICK, SLOW
 
 MAP_SIDE = 512
-# A map may take a while: it waits in Gradio's queue, and its place shows that it is coming.
-SLOW: dict[str, Any] = {"queue": True, "show_progress": "minimal", "concurrency_limit": None}
-FOLLOWED = "Models that take a control picture will follow this map."
-Fields = Mapping[str, Any]
-UNTOUCHED: Fields = MappingProxyType(
+"""The width and height of the map shown on the page, in pixels."""
+MAP_HINT = "Models that take a control picture will follow this map."
+EMPTY_HINT = "Upload a picture or draw one, and the map that the models will follow shows here."
+DEFAULTS: Fields = MappingProxyType(
     {
         "control_picture": None,
         "control_preprocessor": "canny",
@@ -33,38 +32,39 @@ UNTOUCHED: Fields = MappingProxyType(
         "control_end": 1,
     }
 )
-NOTHING = "Upload a picture or draw one, and the map that the models will follow shows here."
+"""The fields of a control picture that no one has touched yet."""
 
 
 class ControlPicture:
-    """The widgets of a control picture; `widgets` has them by the form's names.
+    """The widgets of one control picture; `widgets` maps the form's field names to them.
 
-    It begins with what `fields` holds under those names. `LOOK` are the classes of its row;
-    `REMOVE` stands on the button that takes it away, `REMOVABLE` says whether that is of use
-    without a picture.
+    `fields` are their initial values; `number` counts the control pictures of the page from 1.
+    Subclasses set `ELEM_CLASSES`, the CSS classes of the row, `REMOVE_LABEL`, the text of the
+    button that removes the picture, and `ALWAYS_REMOVABLE`, which shows that button even without
+    a picture.
     """
 
-    LOOK = ("lu-control",)
-    REMOVE = "Remove the control picture"
-    REMOVABLE = False
+    ELEM_CLASSES: Sequence[str] = ("lu-control",)
+    REMOVE_LABEL = "Remove the control picture"
+    ALWAYS_REMOVABLE = False
 
-    def __init__(self, context: Context, number: int = 1, fields: Fields = UNTOUCHED) -> None:
+    def __init__(self, context: Context, number: int = 1, fields: Fields = DEFAULTS) -> None:
         self._context = context
         self._number = number
-        fields = {**UNTOUCHED, **fields}
+        fields = {**DEFAULTS, **fields}
         self._picture = gr.State(fields["control_picture"])
         self._parameters = gr.State(fields["control_parameters"])
-        # The values that the parameters' widgets begin with.
-        self._first = gr.State(fields["control_parameters"])
-        with gr.Row(elem_classes=list(self.LOOK)):
-            # Named, so that a tab stays chosen when all this is laid out anew.
+        # The initial values of the parameters' widgets, which are rendered later.
+        self._initial_parameters = gr.State(fields["control_parameters"])
+        with gr.Row(elem_classes=list(self.ELEM_CLASSES)):
+            # The tabs have ids, so that the selection survives when they are rendered anew.
             with gr.Column(scale=3), gr.Tabs(selected="upload"):
                 self._layout_sources(fields)
             with gr.Column(scale=2):
-                self._layout_treatment(fields)
+                self._layout_settings(fields)
             with gr.Column(scale=2):
                 self._layout_map()
-        self.widgets: dict[str, Component] = {
+        self.widgets: Widgets = {
             "control_picture": self._picture,
             "control_preprocessor": self._preprocessor,
             "control_parameters": self._parameters,
@@ -75,14 +75,27 @@ class ControlPicture:
         self._wire()
 
     @property
-    def shown(self) -> list[Block]:
-        """What `standing` may change."""
-        return [self._first, *self.widgets.values()]
+    def outputs(self) -> Sequence[Block]:
+        """The components that `show` changes."""
+        return [self._initial_parameters, *self.widgets.values()]
 
-    def standing(self, fields: Fields) -> dict[Block, Any]:
-        """Show what `fields` holds; `preview_after` then makes its map."""
-        shown: dict[Block, Any] = {self.widgets[name]: fields[name] for name in self.widgets}
-        return {**shown, self._first: fields["control_parameters"]}
+    def show(self, fields: Fields) -> Updates:
+        """Show the values of `fields`; `preview_after` then computes the map."""
+        updates: Updates = {self.widgets[name]: fields[name] for name in self.widgets}
+        return {**updates, self._initial_parameters: fields["control_parameters"]}
+
+    def preview_after(self, event: Dependency) -> Dependency:
+        """Compute the map after `event`, which changed the picture, preprocessor or parameters."""
+        return event.then(
+            self._preview,
+            inputs_kwargs={
+                "control_picture": self._picture,
+                "control_preprocessor": self._preprocessor,
+                "control_parameters": self._parameters,
+            },
+            outputs=[self._map, self._message, self._remove],
+            **SLOW,
+        )
 
     def _layout_sources(self, fields: Fields) -> None:
         with gr.Tab("Upload", id="upload"):
@@ -108,89 +121,102 @@ class ControlPicture:
             )
             self._use = gr.Button("Use this drawing", size="sm")
 
-    def _layout_treatment(self, fields: Fields) -> None:
-        choices = [(words.label, name) for name, words in PREPROCESSORS.items()]
+    def _layout_settings(self, fields: Fields) -> None:
+        choices = [(preprocessor.label, name) for name, preprocessor in PREPROCESSORS.items()]
         chosen = fields["control_preprocessor"]
         self._preprocessor = gr.Dropdown(
             choices, value=chosen, label="Preprocessor", interactive=True
         )
-        self._download = _note(chosen)
-        self._own = gr.Column()
+        self._download = _download_note(chosen)
+        self._parameter_area = gr.Column()
         self._weight = _slider(2, fields["control_weight"], "Weight")
         self._start = _slider(1, fields["control_start"], "Start: fraction of the steps")
         self._end = _slider(1, fields["control_end"], "End: fraction of the steps")
 
     def _layout_map(self) -> None:
         self._map = gr.Image(label="Map", interactive=False, height=260, buttons=["fullscreen"])
-        self._said = gr.Markdown(NOTHING, elem_classes="lu-hint")
-        self._remove = gr.Button(self.REMOVE, size="sm", visible=self.REMOVABLE)
+        self._message = gr.Markdown(EMPTY_HINT, elem_classes="lu-hint")
+        self._remove = gr.Button(self.REMOVE_LABEL, size="sm", visible=self.ALWAYS_REMOVABLE)
 
     def _wire(self) -> None:
-        picture, parameters = self._picture, [self._parameters, self._first]
-        with self._own:
-            self._lay_parameters_out()
-        self.preview_after(self._upload.upload(_same, self._upload, picture, **QUICK))
-        self.preview_after(self._upload.clear(_nothing, None, picture, **QUICK))
-        treated = [picture, self._preprocessor, *parameters]
-        self._treated_by(self._use.click(_drawn, self._pad, treated, **QUICK))
-        self._preprocessor.change(_note, self._preprocessor, self._download, **QUICK)
-        # Only by hand: a run that is shown again brings its parameters with it.
-        self._treated_by(self._preprocessor.input(_none_yet, None, parameters, **QUICK))
+        picture, parameters = self._picture, [self._parameters, self._initial_parameters]
+        with self._parameter_area:
+            self._layout_parameters()
+        self.preview_after(self._upload.upload(_same_path, self._upload, picture, **QUICK))
+        self.preview_after(self._upload.clear(_no_path, None, picture, **QUICK))
+        inputs_of_map = [picture, self._preprocessor, *parameters]
+        self._after_preprocessor(self._use.click(_use_drawing, self._pad, inputs_of_map, **QUICK))
+        self._preprocessor.change(_download_note, self._preprocessor, self._download, **QUICK)
+        # `input` fires for a user's choice only: a restored run brings its parameters with it.
+        chosen = self._preprocessor.input(_default_parameters, None, parameters, **QUICK)
+        self._after_preprocessor(chosen)
         self._wire_removal()
 
     def _wire_removal(self) -> None:
         emptied = [self._picture, self._upload]
-        self.preview_after(self._remove.click(_cleared, None, emptied, **QUICK))
+        self.preview_after(self._remove.click(_no_files, None, emptied, **QUICK))
 
-    def _treated_by(self, event: Dependency) -> None:
-        """See to what follows from another preprocessor."""
+    def _after_preprocessor(self, event: Dependency) -> None:
+        """Update what depends on the preprocessor after `event`, which chose another."""
         self.preview_after(event)
 
-    def preview_after(self, event: Dependency) -> Dependency:
-        """Make the map anew after `event`: the picture or its treatment, never its weight."""
-        return event.then(
-            self._preview,
-            inputs_kwargs={
-                "control_picture": self._picture,
-                "control_preprocessor": self._preprocessor,
-                "control_parameters": self._parameters,
-            },
-            outputs=[self._map, self._said, self._remove],
-            **{**QUICK, **SLOW},
-        )
-
-    async def _preview(self, **fields: Any) -> dict[Component, Any]:
-        asked = control(fields)
-        remove = gr.Button(visible=self.REMOVABLE or asked is not None)
-        if asked is None:
-            return {self._map: None, self._said: NOTHING, self._remove: remove}
+    async def _preview(self, **fields: Any) -> Updates:
+        control = parse_control(fields)
+        remove = gr.Button(visible=self.ALWAYS_REMOVABLE or control is not None)
+        if control is None:
+            return {self._map: None, self._message: EMPTY_HINT, self._remove: remove}
         try:
-            path = await _map(self._context, asked)
+            path = await _map_file(self._context, control)
         except (BackendError, BadField) as error:
-            return {self._map: None, self._said: str(error), self._remove: remove}
-        return {self._map: str(path), self._said: FOLLOWED, self._remove: remove}
+            return {self._map: None, self._message: str(error), self._remove: remove}
+        return {self._map: str(path), self._message: MAP_HINT, self._remove: remove}
 
-    def _lay_parameters_out(self) -> None:
-        """Show the parameters of whichever preprocessor is chosen."""
-        gr.render(inputs=[self._preprocessor, self._first])(self._parameters_of)
+    def _layout_parameters(self) -> None:
+        """Render the parameters of the chosen preprocessor, again whenever another is chosen."""
+        render = gr.render(inputs=[self._preprocessor, self._initial_parameters])
+        render(self._render_parameters)
 
-    def _parameters_of(self, name: str, first: Mapping[str, Value]) -> None:
-        """Draw a preprocessor's own parameters, from its description; `first` has their values."""
-        specs = PREPROCESSORS[name].parameters
-        widgets = {spec.name: _widget(spec, first.get(spec.name)) for spec in specs}
+    def _render_parameters(self, preprocessor: str, initial: Mapping[str, Value]) -> None:
+        """Lay out a preprocessor's own parameters from its description, with `initial` values."""
+        specs = PREPROCESSORS[preprocessor].parameters
+        widgets = {spec.name: _parameter_widget(spec, initial.get(spec.name)) for spec in specs}
         for widget in widgets.values():
-            moved = widget.release if isinstance(widget, gr.Slider) else widget.input
+            changed = widget.release if isinstance(widget, gr.Slider) else widget.input
             inputs = dict[str, Block](widgets)
-            kept = moved(_together, inputs_kwargs=inputs, outputs=self._parameters, **QUICK)
-            self.preview_after(kept)
+            stored = changed(_as_mapping, inputs_kwargs=inputs, outputs=self._parameters, **QUICK)
+            self.preview_after(stored)
 
 
-def _note(name: str) -> gr.Markdown:
-    needs = PREPROCESSORS[name].download
-    return gr.Markdown(f"Downloads first: {needs}", visible=bool(needs))
+def parse_control(fields: Fields) -> Control | None:
+    """Return the control picture that `fields` describe, None if they have no picture.
+
+    Raises:
+        BadField: the weight, the start or the end is not a number.
+    """
+    path = fields.get("control_picture")
+    if not path:
+        return None
+    return Control(
+        image=Path(str(path)).read_bytes(),
+        preprocessor=str(fields.get("control_preprocessor") or "canny"),
+        parameters=dict(fields.get("control_parameters") or {}),
+        weight=_number_or(1.0, fields.get("control_weight"), "The control's weight"),
+        start=_number_or(0.0, fields.get("control_start"), "The control's start"),
+        end=_number_or(1.0, fields.get("control_end"), "The control's end"),
+    )
 
 
-def _widget(spec: Parameter, value: Value | None) -> gr.Slider | gr.Checkbox:
+def _number_or(default: float, value: object, name: str) -> float:
+    number = parse_number(value, name)
+    return default if number is None else number
+
+
+def _download_note(preprocessor: str) -> gr.Markdown:
+    download = PREPROCESSORS[preprocessor].download
+    return gr.Markdown(f"Downloads first: {download}", visible=bool(download))
+
+
+def _parameter_widget(spec: Parameter, value: Value | None) -> gr.Slider | gr.Checkbox:
     value = spec.default if value is None else value
     if isinstance(spec.default, bool):
         return gr.Checkbox(bool(value), label=spec.label, interactive=True)
@@ -204,51 +230,54 @@ def _widget(spec: Parameter, value: Value | None) -> gr.Slider | gr.Checkbox:
     )
 
 
-def _slider(most: float, value: float, label: str) -> gr.Slider:
-    return gr.Slider(0, most, value, step=0.05, label=label, interactive=True)
+def _slider(maximum: float, value: float, label: str) -> gr.Slider:
+    return gr.Slider(0, maximum, value, step=0.05, label=label, interactive=True)
 
 
 def _uploaded(path: str | None) -> str | None:
-    """What came with this visit has a name of its own to show; what a run was given has none."""
+    """Return `path` if it was uploaded in this session, when its file name is worth showing.
+
+    The picture of a stored run is named by a hash instead.
+    """
     return path if path and Path(path).is_relative_to(get_upload_folder()) else None
 
 
-def _same(path: str | None) -> str | None:
+def _same_path(path: str | None) -> str | None:
     return path
 
 
-def _nothing() -> None:
+def _no_path() -> None:
     return None
 
 
-def _cleared() -> tuple[None, None]:
+def _no_files() -> tuple[None, None]:
     return None, None
 
 
-def _none_yet() -> tuple[dict[str, Value], dict[str, Value]]:
+def _default_parameters() -> tuple[dict[str, Value], dict[str, Value]]:
     return {}, {}
 
 
-def _together(**values: Value) -> dict[str, Value]:
+def _as_mapping(**values: Value) -> dict[str, Value]:
     return values
 
 
-def _drawn(sketch: dict[str, Any] | None) -> tuple[str | None, str, *tuple[dict[str, Value], ...]]:
-    """A drawing's strokes are its edges already; they only stand dark on white."""
-    return sketch.get("composite") if sketch else None, "invert", *_none_yet()
+def _use_drawing(
+    sketch: dict[str, Any] | None,
+) -> tuple[str | None, str, *tuple[dict[str, Value], ...]]:
+    """Take the drawing as the picture, with "invert" as preprocessor.
+
+    The strokes of a drawing are its edges already; they are only dark on white.
+    """
+    return sketch.get("composite") if sketch else None, "invert", *_default_parameters()
 
 
-def map_folder(context: Context) -> Path:
-    """Return the folder in which maps are kept for the page."""
-    return context.settings.home.resolve() / "maps"
-
-
-async def _map(context: Context, asked: Control) -> Path:
-    """Return the file of the map, made once for each picture and treatment."""
-    key = repr((asked.preprocessor, sorted(asked.parameters.items()))).encode() + asked.image
-    path = map_folder(context) / f"{hashlib.sha256(key).hexdigest()}.png"
+async def _map_file(context: Context, control: Control) -> Path:
+    """Return the file of the map, computed once for each picture, preprocessor and parameters."""
+    settings = repr((control.preprocessor, sorted(control.parameters.items()))).encode()
+    path = map_folder(context) / f"{hashlib.sha256(settings + control.image).hexdigest()}.png"
     if not path.exists():
-        data = await control_map(asked, MAP_SIDE, MAP_SIDE)
+        data = await control_map(control, MAP_SIDE, MAP_SIDE)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
     return path

@@ -1,41 +1,63 @@
-"""The form: one widget per field of a `Request`, and the way from widgets to a `Request`.
+"""The settings that every backend shares, and the way from all form fields to `RunSpec`s."""
 
-Widgets travel by name (`inputs_kwargs`), never by position: a new setting is a new entry here and
-a new field there.
-"""
-
+import asyncio
+import random
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.components import Component
+from gradio.blocks import Block
 
-from backends.base import Control, Request, Value
-from compare.prompts.rewrite import recorded
+from backends.base import Request
+from compare.lineup import Lineup
+from compare.prompts.template import holds_variants
+from compare.prompts.variants import spread
+from compare.prompts.wildcards import Folder
 from compare.records import RunSpec
+from ui.compare_tab import variants_row
+from ui.compare_tab.sections import (
+    MODEL_DEFAULT,
+    BadField,
+    Fields,
+    Section,
+    Updates,
+    Widgets,
+    parse_integer,
+    parse_number,
+)
+from ui.events import QUICK
 
-OWN = "model's own"
-SIZES = (OWN, "512×512", "768×768", "1024×1024", "1024×1536", "1536×1024")
+SIZES = (MODEL_DEFAULT, "512×512", "768×768", "1024×1024", "1024×1536", "1536×1024")
 PROMPT = "a red star left of a blue ring on a white background"
 SEED = 1
-
-# Handlers that are short need no queue: their answer is one plain request away.
-QUICK: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-# The same, for handlers that take the whole form: its values and what they answer are plain JSON
-# already, and Gradio's own treatment of each would be a trip to another thread, fifty for a click.
-PLAIN: dict[str, Any] = {**QUICK, "preprocess": False, "postprocess": False}
-
-Widgets = dict[str, Component]
+MAX_SEED = 2**32 - 1
 
 
-class BadField(ValueError):
-    """A field holds something that cannot be read; the message says what to write instead."""
+async def to_specs(fields: Fields, sections: Iterable[Section], home: Path) -> Sequence[RunSpec]:
+    """Return the runs that the form asks for: one `RunSpec` per variant of the prompt.
+
+    Each section adds its fields to one spec, in the order given; the section of the prompt comes
+    before those that read it. Then the variants of the spec's prompt are expanded, with the
+    wildcard files of the data folder `home` among others.
+
+    Raises:
+        BadField: a field cannot be parsed.
+        BadVariants: the variants cannot be parsed, or there are too many.
+    """
+    spec = RunSpec(Request(prompt=""))
+    for section in sections:
+        spec = section.apply(spec, fields)
+    if not variants_row.expands(fields) or not holds_variants(spec.request.prompt):
+        return (spec,)
+    limit = variants_row.limit(fields)
+    return await asyncio.to_thread(lambda: spread(spec, Folder(home), most=limit))
 
 
 def prompt_box() -> gr.Textbox:
-    """Return the prompt's box."""
+    """Lay out the prompt's text box, which `SharedSettings` takes into the form."""
     return gr.Textbox(
         PROMPT,
         label="Prompt",
@@ -50,76 +72,100 @@ def prompt_box() -> gr.Textbox:
     )
 
 
-def settings() -> Widgets:
-    """Return the settings every backend shares, laid out in the row in which this is called."""
-    return {
-        "negative_prompt": gr.Textbox(
-            "",
-            label="Negative prompt",
-            placeholder="what should not be there",
-            max_lines=1,
-            max_length=40_000,
-            scale=3,
-        ),
-        "size": gr.Dropdown(SIZES, value=OWN, label="Size", allow_custom_value=True, scale=2),
-        "count": gr.Number(1, label="Pictures", precision=0, minimum=1, maximum=20, step=1),
-        "num_inference_steps": gr.Textbox("", label="Steps", placeholder=OWN, max_lines=1),
-        "guidance_scale": gr.Textbox("", label="Guidance", placeholder=OWN, max_lines=1),
-    }
+class SharedSettings(Section):
+    """The prompt and the settings that every backend shares, in one row of the form.
+
+    `lock` keeps the seed for the next run; without it, each run gets a random seed.
+    """
+
+    def __init__(self, prompt: gr.Textbox) -> None:
+        settings: Widgets = {
+            "negative_prompt": gr.Textbox(
+                "",
+                label="Negative prompt",
+                placeholder="what should not be there",
+                max_lines=1,
+                max_length=40_000,
+                scale=3,
+            ),
+            "size": gr.Dropdown(
+                SIZES, value=MODEL_DEFAULT, label="Size", allow_custom_value=True, scale=2
+            ),
+            "count": gr.Number(1, label="Pictures", precision=0, minimum=1, maximum=20, step=1),
+            "num_inference_steps": gr.Textbox(
+                "", label="Steps", placeholder=MODEL_DEFAULT, max_lines=1
+            ),
+            "guidance_scale": gr.Textbox(
+                "", label="Guidance", placeholder=MODEL_DEFAULT, max_lines=1
+            ),
+        }
+        with gr.Row(elem_classes="lu-seed"):
+            self.seed = gr.Number(SEED, label="Seed", precision=0, minimum=0, maximum=MAX_SEED)
+            randomize = gr.Button("⚄", elem_classes="lu-dice")
+            self.lock = gr.Checkbox(True, label="lock", container=False, elem_classes="lu-lock")
+        randomize.click(random_seed, None, self.seed, **QUICK)
+        self.widgets = {"prompt": prompt, **settings, "seed": self.seed}
+
+    @property
+    def outputs(self) -> Sequence[Block]:
+        """The widgets, and the seed's lock."""
+        return [*self.widgets.values(), self.lock]
+
+    def apply(self, spec: RunSpec, fields: Fields) -> RunSpec:
+        """Return `spec` with the prompt and the shared settings.
+
+        Raises:
+            BadField: the size or a number cannot be parsed.
+        """
+        width, height = parse_size(fields.get("size"))
+        request = replace(
+            spec.request,
+            prompt=str(fields.get("prompt") or ""),
+            negative_prompt=str(fields.get("negative_prompt") or ""),
+            width=width,
+            height=height,
+            num_inference_steps=parse_integer(fields.get("num_inference_steps"), "Steps"),
+            guidance_scale=parse_number(fields.get("guidance_scale"), "Guidance"),
+            seed=parse_integer(fields.get("seed"), "The seed"),
+            count=parse_integer(fields.get("count"), "Pictures") or 1,
+        )
+        return replace(spec, request=request)
+
+    def values_for(self, spec: RunSpec, lineup: Lineup) -> Updates:
+        """Show the settings of `spec`, and lock its seed."""
+        values = field_values(spec.request)
+        return {**{self.widgets[name]: values[name] for name in values}, self.lock: True}
 
 
-def seed() -> tuple[gr.Number, gr.Checkbox, gr.Button]:
-    """Return the seed's number, its lock, and the dice that throw another."""
-    with gr.Row(elem_classes="lu-seed"):
-        number = gr.Number(SEED, label="Seed", precision=0, minimum=0, maximum=2**32 - 1)
-        dice = gr.Button("⚄", elem_classes="lu-dice")
-        lock = gr.Checkbox(True, label="lock", container=False, elem_classes="lu-lock")
-    return number, lock, dice
-
-
-def from_request(request: Request) -> dict[str, Any]:
-    """Return the widgets' values that ask for `request`, but for its control pictures."""
-    sized = request.width and request.height
+def field_values(request: Request) -> dict[str, Any]:
+    """Return the values of the shared settings that ask for `request`, by field name."""
+    has_size = request.width and request.height
     return {
         "prompt": request.prompt,
         "negative_prompt": request.negative_prompt,
-        "size": f"{request.width}×{request.height}" if sized else OWN,
+        "size": f"{request.width}×{request.height}" if has_size else MODEL_DEFAULT,
         "count": request.count,
-        "num_inference_steps": _written(request.num_inference_steps),
-        "guidance_scale": _written(request.guidance_scale),
+        "num_inference_steps": _format_number(request.num_inference_steps),
+        "guidance_scale": _format_number(request.guidance_scale),
         "seed": request.seed,
     }
 
 
-def to_spec(fields: Mapping[str, Any]) -> RunSpec:
-    """Return the `RunSpec` that the widgets' values ask for, without its second step.
+def random_seed() -> int:
+    """Return a seed that the seed's widget accepts."""
+    return random.randint(0, MAX_SEED)
+
+
+def parse_size(value: object) -> tuple[int | None, int | None]:
+    """Return (width, height) in pixels from "512×768", "512x768" or "512 768".
+
+    Both are None for an empty field and for `MODEL_DEFAULT`.
 
     Raises:
-        BadField: a field that is no number or no size.
+        BadField: the text is no size.
     """
-    width, height = size(fields.get("size"))
-    request = Request(
-        prompt=str(fields.get("prompt") or ""),
-        negative_prompt=str(fields.get("negative_prompt") or ""),
-        width=width,
-        height=height,
-        num_inference_steps=_whole(fields.get("num_inference_steps"), "Steps"),
-        guidance_scale=_number(fields.get("guidance_scale"), "Guidance"),
-        seed=_whole(fields.get("seed"), "The seed"),
-        count=_whole(fields.get("count"), "Pictures") or 1,
-        controls=controls(fields),
-        **start(fields),
-        options=options(fields),
-    )
-    # "rewrite" is the record that rewrite_panel.py keeps; it may be out of date by now.
-    spec = RunSpec(request)
-    return recorded(spec, **fields["rewrite"]) if fields.get("rewrite") else spec
-
-
-def size(words: object) -> tuple[int | None, int | None]:
-    """Return (width, height) from "512×768", "512x768" or "512 768"; Nones for the model's own."""
-    text = str(words or "").strip()
-    if not text or text == OWN:
+    text = str(value or "").strip()
+    if not text or text == MODEL_DEFAULT:
         return None, None
     match = re.fullmatch(r"(\d{1,5})\s*(?:px)?\s*[×xX*, ]\s*(\d{1,5})\s*(?:px)?", text)
     if match is None:
@@ -127,66 +173,5 @@ def size(words: object) -> tuple[int | None, int | None]:
     return int(match[1]), int(match[2])
 
 
-def controls(fields: Mapping[str, Any]) -> tuple[Control, ...]:
-    """Return the control pictures: the one of the form itself, and what was added to it."""
-    more: list[Mapping[str, Any]] = fields.get("more_controls") or []
-    return tuple(found for each in (fields, *more) if (found := control(each)))
-
-
-def control(fields: Mapping[str, Any]) -> Control | None:
-    """Return the control picture with its settings, None where there is none."""
-    source = fields.get("control_picture")
-    if not source:
-        return None
-    return Control(
-        image=Path(str(source)).read_bytes(),
-        preprocessor=str(fields.get("control_preprocessor") or "canny"),
-        parameters=dict(fields.get("control_parameters") or {}),
-        weight=_or(_number(fields.get("control_weight"), "The control's weight"), 1.0),
-        start=_or(_number(fields.get("control_start"), "The control's start"), 0.0),
-        end=_or(_number(fields.get("control_end"), "The control's end"), 1.0),
-    )
-
-
-def start(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the picture to start from and how much of it to draw anew, where there is one."""
-    source = fields.get("start_picture")
-    if not source:
-        return {}
-    strength = _number(fields.get("start_strength"), "The strength")
-    return {"image": Path(str(source)).read_bytes(), "strength": strength}
-
-
-def options(fields: Mapping[str, Any]) -> dict[str, dict[str, Value]]:
-    """Return each backend's own options, from fields named "backend.option" or "a+b.option"."""
-    found: dict[str, dict[str, Value]] = {}
-    for name, value in fields.items():
-        backends, dot, option = name.partition(".")
-        if dot and value not in (None, ""):
-            for backend in backends.split("+"):
-                found.setdefault(backend, {})[option] = value
-    return found
-
-
-def _number(value: object, name: str) -> float | None:
-    if value is None or value == "":
-        return None
-    try:
-        return float(str(value))
-    except ValueError as error:
-        raise BadField(f"{name} must be a number.") from error
-
-
-def _whole(value: object, name: str) -> int | None:
-    number = _number(value, name)
-    if number is not None and not number.is_integer():
-        raise BadField(f"{name} must be a whole number.")
-    return None if number is None else int(number)
-
-
-def _written(value: float | None) -> str:
+def _format_number(value: float | None) -> str:
     return "" if value is None else f"{value:g}"
-
-
-def _or(value: float | None, default: float) -> float:
-    return default if value is None else value

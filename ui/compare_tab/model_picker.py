@@ -1,18 +1,19 @@
-"""The model picker: chips for what is chosen, a panel of everything grouped by family."""
+"""The model picker: chips for the chosen models, and a panel of all models grouped by family."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 
 import gradio as gr
 
 from backends.base import Model, Ready, State
+from compare.lineup import Lineup
 from ui.theme import asset
 
 
 def component(chosen: Sequence[str], *, adding: bool) -> gr.HTML:
     """Return a multiple choice of models; its value is the list of chosen ids.
 
-    `adding` lets a person add any diffusers model by its Hub id, folder or file. A subclass would
-    be neater, but Gradio writes a stub file beside each subclass of its components.
+    `adding` lets the user add any diffusers model by its Hub id, folder or file. This is no
+    subclass of `gr.HTML` because Gradio writes a stub file beside each subclass of its components.
     """
     return gr.HTML(
         list(chosen),  # pyright: ignore[reportArgumentType]  # a gr.HTML takes any JSON
@@ -25,9 +26,9 @@ def component(chosen: Sequence[str], *, adding: bool) -> gr.HTML:
     )
 
 
-def lines(models: Iterable[Model], ready: Mapping[str, Ready]) -> list[dict[str, str]]:
-    """Return what picker.js shows of each model, grouped by family and who runs it."""
-    return [_line(model, ready[model.id]) for model in models]
+def lines(lineup: Lineup) -> list[dict[str, str]]:
+    """Return the property `models`: what picker.js shows of each model of the catalogue."""
+    return [_line(model, lineup.availability.ready(model)) for model in lineup.catalogue.models]
 
 
 def _line(model: Model, ready: Ready) -> dict[str, str]:

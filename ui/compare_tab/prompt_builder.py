@@ -1,4 +1,4 @@
-"""The prompt builder: a prompt put together from its parts, with a short guide beside it."""
+"""The prompt builder: compose a prompt from its parts, with a short guide beside it."""
 
 from typing import Any
 
@@ -9,8 +9,8 @@ from gradio.components import Component
 from compare.prompts.builder import Parts, compose
 from compare.prompts.template import BadVariants
 from compare.prompts.wildcards import Folder
-from ui.compare_tab.form import QUICK
 from ui.context import Context
+from ui.events import QUICK
 
 LABELS = {
     "medium": "Medium",
@@ -34,42 +34,42 @@ two of three, <code>__lighting__</code> each line of a list; put lists of your o
 <code>wildcards</code> of Lineup's data.</p>
 </div>
 """
-NOTHING = "The prompt shows here as you fill in its parts."
+EMPTY_HINT = "The prompt shows here as you fill in its parts."
 
 
 class PromptBuilder:
-    """Lays the builder out; what it makes goes into the prompt's boxes when a person says so."""
+    """Lays the builder out; a button copies its prompt into the form's boxes."""
 
-    def __init__(self, context: Context, prompt: Component, negative: Component) -> None:
-        lists = Folder(context.settings.home)
+    def __init__(self, context: Context, prompt: Component, negative_prompt: Component) -> None:
+        wildcards = Folder(context.settings.home)
         with gr.Row(elem_classes="lu-builder"):
             with gr.Column(scale=3, min_width=300):
                 parts: dict[str, Component] = {"subject": _subject()}
                 with gr.Row(elem_classes="lu-parts"):
                     for name, label in LABELS.items():
-                        parts[name] = _part(label, _choices(lists, name))
-                self._made = gr.Textbox(
-                    label="Prompt", placeholder=NOTHING, interactive=False, lines=2, max_lines=5
+                        parts[name] = _part(label, _choices(wildcards, name))
+                self._result = gr.Textbox(
+                    label="Prompt", placeholder=EMPTY_HINT, interactive=False, lines=2, max_lines=5
                 )
                 use = gr.Button("Use this prompt", size="sm", elem_classes="lu-use")
             with gr.Column(scale=2, min_width=260):
                 gr.HTML(GUIDE, apply_default_css=False)
-        boxes = dict[str, Component | BlockContext](parts)
+        inputs = dict[str, Component | BlockContext](parts)
         gr.on(
             [part.change for part in parts.values()],  # pyright: ignore[reportAttributeAccessIssue]
-            _shown,
-            inputs_kwargs=boxes,
-            outputs=self._made,
+            _compose,
+            inputs_kwargs=inputs,
+            outputs=self._result,
             trigger_mode="always_last",
             **QUICK,
         )
-        gr.on(use.click, _used, inputs_kwargs=boxes, outputs=[prompt, negative], **QUICK)
+        gr.on(use.click, _use, inputs_kwargs=inputs, outputs=[prompt, negative_prompt], **QUICK)
 
 
-def _choices(lists: Folder, name: str) -> tuple[str, ...]:
-    """Return what is offered for a part; a list of the user's that can't be read offers nothing."""
+def _choices(wildcards: Folder, name: str) -> tuple[str, ...]:
+    """Return the choices for a part: its wildcard list, empty if that cannot be read."""
     try:
-        return lists.get(name, ())
+        return wildcards.get(name, ())
     except BadVariants:
         return ()
 
@@ -98,13 +98,13 @@ def _parts(fields: dict[str, Any]) -> Parts:
     return Parts(**{name: str(value or "") for name, value in fields.items()})
 
 
-def _shown(**fields: Any) -> str:
-    made = compose(_parts(fields))
-    without = f"\nWithout: {made.negative_prompt}" if made.negative_prompt else ""
-    return made.prompt + without
+def _compose(**fields: Any) -> str:
+    composed = compose(_parts(fields))
+    without = f"\nWithout: {composed.negative_prompt}" if composed.negative_prompt else ""
+    return composed.prompt + without
 
 
-def _used(**fields: Any) -> tuple[Any, Any]:
-    """Fill the boxes; what nothing was built for stays as it is."""
-    made = compose(_parts(fields))
-    return made.prompt or gr.skip(), made.negative_prompt or gr.skip()
+def _use(**fields: Any) -> tuple[Any, Any]:
+    """Fill the boxes of the prompts; an empty result leaves its box as it is."""
+    composed = compose(_parts(fields))
+    return composed.prompt or gr.skip(), composed.negative_prompt or gr.skip()

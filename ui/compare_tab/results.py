@@ -1,6 +1,6 @@
-"""The run that the page shows: its board, and what the board's buttons do."""
+"""The results below the form: one run's board, and the handlers of the board's buttons."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gradio as gr
@@ -14,69 +14,79 @@ from compare.store.errors import StoreError
 from compare.visitor_keys import visitor_keys
 from ui.board import renderer as board
 from ui.board.renderer import Renderer
-from ui.compare_tab import cost_line, form
+from ui.compare_tab import cost_line
+from ui.compare_tab.sections import Updates
 from ui.context import Context
+from ui.events import QUICK
 
-MISTAKES = (OverBudget, UnknownModel, StoreError)
+START_ERRORS = (OverBudget, UnknownModel, StoreError)
+"""Errors of starting a run or a retry, whose message is shown to the user."""
 
 
 class Results:
-    """Lays the board out; `parts` are what `show` fills. A refusal goes into the line `said`."""
+    """The board of the run that the page shows; `id` is a state with the run's id.
 
-    def __init__(self, context: Context, renderer: Renderer, keys: gr.State, said: gr.HTML) -> None:
+    An error of one of its buttons is shown in the component `message`.
+    """
+
+    def __init__(
+        self, context: Context, renderer: Renderer, keys: gr.State, message: gr.HTML
+    ) -> None:
         self._context = context
         self._renderer = renderer
-        self._said = said
+        self._message = message
         self._board = board.component()
         self.id = gr.State("")
         self._wire(keys)
 
     @property
-    def parts(self) -> list[Block]:
-        """What `show` fills."""
+    def outputs(self) -> Sequence[Block]:
+        """The components that `show` changes."""
         return [self._board, self.id]
 
-    async def show(self, lineup: Lineup, run: Run) -> dict[Block, Any]:
-        """Show a run, with a strip of the others that were started together with it."""
+    async def show(self, lineup: Lineup, run: Run) -> Updates:
+        """Show a run, with a strip of the other runs of its batch."""
         batch = await lineup.runner.batch(run.id)
         return {self._board: self._renderer.board(run, batch), self.id: run.id}
 
     def _wire(self, keys: gr.State) -> None:
-        retried = self._board.retry(self.retry, keys, [*self.parts, self._said], **form.QUICK)
-        retried.then(None, js=board.ANSWERED)
-        self._board.again(self.run_again, keys, [*self.parts, self._said], **form.QUICK)
-        self._board.variant(self.variant, None, self.parts, **form.QUICK)
-        self._board.halt(self.stop_job, None, None, **form.QUICK)
+        """Listen to the events that board.js triggers."""
+        outputs = [*self.outputs, self._message]
+        retried = self._board.retry(self.retry, keys, outputs, **QUICK)
+        retried.then(None, js=board.ON_RETRIED)
+        self._board.again(self.run_again, keys, outputs, **QUICK)
+        self._board.variant(self.show_variant, None, self.outputs, **QUICK)
+        self._board.halt(self.stop_job, None, None, **QUICK)
 
-    async def retry(self, keys: Mapping[str, str], event: gr.EventData) -> dict[Block, Any]:
-        """Try one model of a run again; the first attempt stays in the table."""
+    async def retry(self, keys: Mapping[str, str], event: gr.EventData) -> Updates:
+        """Retry one job of a run; the first attempt stays in the table."""
         lineup = await self._context.lineup()
-        run_id, job_id = _named(event)
+        run_id, job_id = _ids(event)
         try:
             with visitor_keys(keys):
                 await lineup.runner.retry(run_id, job_id)
-        except MISTAKES as error:
-            return {self._said: cost_line.problems({"": str(error)})}
+        except START_ERRORS as error:
+            return {self._message: cost_line.problems({"": str(error)})}
         run = await lineup.runner.get(run_id)
         return await self.show(lineup, run) if run else {}
 
-    async def run_again(self, keys: Mapping[str, str], event: gr.EventData) -> dict[Block, Any]:
-        """Start a new run with the request and the models of the one shown."""
+    async def run_again(self, keys: Mapping[str, str], event: gr.EventData) -> Updates:
+        """Start a new run with the specification and the models of the one shown."""
         lineup = await self._context.lineup()
-        run = await lineup.runner.get(_named(event)[0])
+        run = await lineup.runner.get(_ids(event)[0])
         if run is None:
             return {}
         try:
             with visitor_keys(keys):
-                begun = await lineup.runner.start(run.spec, models_of(run))
-        except MISTAKES as error:
-            return {self._said: cost_line.problems({"": str(error)})}
-        return await self.show(lineup, begun)
+                started = await lineup.runner.start(run.spec, models_of(run))
+        except START_ERRORS as error:
+            return {self._message: cost_line.problems({"": str(error)})}
+        return await self.show(lineup, started)
 
-    async def variant(self, event: gr.EventData) -> dict[Block, Any]:
+    async def show_variant(self, event: gr.EventData) -> Updates:
         """Show the board of another variant of the same prompt."""
         lineup = await self._context.lineup()
-        run = await lineup.runner.get(_named(event)[0])
+        run = await lineup.runner.get(_ids(event)[0])
         return await self.show(lineup, run) if run else {}
 
     async def stop(self, run_id: str) -> None:
@@ -85,14 +95,15 @@ class Results:
 
     async def stop_job(self, event: gr.EventData) -> None:
         """Stop one job."""
-        await (await self._context.lineup()).runner.stop(*_named(event))
+        await (await self._context.lineup()).runner.stop(*_ids(event))
 
 
 def models_of(run: Run) -> list[str]:
-    """Return the ids of the models that were chosen for a run, each once, in their order."""
+    """Return the ids of the models chosen for a run, each once, in the order of the choice."""
     return list(dict.fromkeys(job.model for job in run.jobs if job.parent is None))
 
 
-def _named(event: gr.EventData) -> tuple[str, str]:
+def _ids(event: gr.EventData) -> tuple[str, str]:
+    """Return the run's id and the job's id that board.js sent with an event."""
     data: Mapping[str, Any] = event._data or {}  # pyright: ignore[reportPrivateUsage]
     return str(data.get("run", "")), str(data.get("job", ""))

@@ -1,36 +1,36 @@
-"""The rewrite: the prompt as it was written, beside what a chat model makes of it."""
+"""The section for rewriting: the user's prompt beside a chat model's rewrite of it."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import gradio as gr
-from gradio.blocks import Block, BlockContext
+from gradio.blocks import Block
 from gradio.components import Component
 from markupsafe import Markup
 
 from backends.base import Readiness
 from backends.errors import BackendError
-from compare.prompts.rewrite import ChatModel, Rewritten
+from compare.lineup import Lineup
+from compare.prompts.rewrite import ChatModel, Rewritten, recorded
 from compare.records import RunSpec
 from compare.store.errors import StoreError
 from compare.visitor_keys import visitor_keys
-from ui.compare_tab.control_picture import SLOW
-from ui.compare_tab.form import QUICK
+from ui.compare_tab.sections import Fields, Section, Updates
 from ui.context import Context
+from ui.events import QUICK, SLOW
 
-Shown = dict[Block, Any]
-ASKS = Markup(
+COST_HINT = Markup(
     "One call to the chat model. What it costs is <b>unknown</b>: no price list of Lineup has it."
 )
-WAITS = "What the chat model makes of it shows here. Change it as you like."
-BAD = Markup('<span class="lu-bad" role="alert">{}</span>')
-FROM = Markup('<span class="lu-from">Rewritten by {} from “{}”. Rewrite shows both.</span>')
+REWRITTEN_HINT = "What the chat model makes of it shows here. Change it as you like."
+ERROR = Markup('<span class="lu-bad" role="alert">{}</span>')
+ORIGIN = Markup('<span class="lu-from">Rewritten by {} from “{}”. Rewrite shows both.</span>')
 
 
-class RewritePanel:
-    """Lays the panel out below the prompt; `record` is the rewrite that the prompt comes from.
+class RewritePanel(Section):
+    """The panel below the prompt, and the line that tells where a rewritten prompt comes from.
 
-    It holds `original`, `by` and `rewritten`, and is empty for a prompt that nobody rewrote.
+    `record` is a state with the rewrite that the prompt was made from: `original`, `by` (the chat
+    model) and `rewritten`. It is empty for a prompt that was not rewritten.
     """
 
     def __init__(
@@ -40,11 +40,11 @@ class RewritePanel:
         self._prompt = prompt
         self.record = gr.State({})
         self._by = gr.State("")
-        self.line = gr.HTML(elem_classes=["lu-sum", "lu-from-line"], apply_default_css=False)
+        self._origin = gr.HTML(elem_classes=["lu-sum", "lu-from-line"], apply_default_css=False)
         with gr.Column(visible=False, elem_classes="lu-rewrite") as self._panel:
             with gr.Row():
-                self._original = _box("Your prompt", "")
-                self._rewritten = _box("Rewritten", WAITS)
+                self._original = _text_box("Your prompt", "")
+                self._rewritten = _text_box("Rewritten", REWRITTEN_HINT)
             with gr.Row(elem_classes="lu-rewrite-row"):
                 self._model = gr.Dropdown(
                     [], label="Chat model", allow_custom_value=True, scale=2, min_width=220
@@ -52,30 +52,56 @@ class RewritePanel:
                 ask = gr.Button("Rewrite it", elem_classes="lu-ask-chat")
                 use = gr.Button("Use it", elem_classes="lu-use-it")
                 keep = gr.Button("Keep mine", elem_classes="lu-keep")
-            self._said = gr.HTML(elem_classes="lu-sum", apply_default_css=False)
-        opened = [self._panel, self._original, self._rewritten, self._model, self._said]
+            self._message = gr.HTML(elem_classes="lu-sum", apply_default_css=False)
+        self.widgets = {"rewrite": self.record}
+        opened = [self._panel, self._original, self._rewritten, self._model, self._message]
         opener.click(self.open, [prompt, self.record, keys], opened, **QUICK)
         ask.click(
-            self.ask,
+            self.rewrite,
             [self._original, self._model, keys],
-            [self._rewritten, self._by, self._said],
-            **{**QUICK, **SLOW},
+            [self._rewritten, self._by, self._message],
+            **SLOW,
         )
-        closed = [prompt, self.record, self.line, self._panel, self._said]
+        closed = [prompt, self.record, self._origin, self._panel, self._message]
         use.click(self.use, [self._original, self._rewritten, self._by], closed, **QUICK)
         keep.click(self.keep, self._original, closed, **QUICK)
 
     @property
-    def shown(self) -> list[Component | BlockContext]:
-        """What `standing` may change."""
-        return [self.record, self.line]
+    def outputs(self) -> Sequence[Block]:
+        """The record, and the line that tells of it."""
+        return [self.record, self._origin]
 
-    async def open(self, prompt: str, record: Mapping[str, str], keys: Mapping[str, str]) -> Shown:
-        """Show the panel, with the prompt as its writer wrote it and who could rewrite it."""
+    def apply(self, spec: RunSpec, fields: Fields) -> RunSpec:
+        """Return `spec` with the rewrite in its provenance.
+
+        The prompt may have become another since it was rewritten; `recorded` decides.
+        """
+        record = fields.get("rewrite")
+        return recorded(spec, **record) if record else spec
+
+    def values_for(self, spec: RunSpec, lineup: Lineup) -> Updates:
+        """Show the rewrite in the provenance of `spec`."""
+        return self.show(spec)
+
+    def show(self, spec: RunSpec, record: Mapping[str, str] | None = None) -> Updates:
+        """Show `record` if the prompt of `spec` still comes from a rewrite, otherwise clear it.
+
+        Without a `record`, it is built from the provenance of `spec`.
+        """
+        original, by = spec.provenance.original_prompt, spec.provenance.rewritten_by
+        if original is None or by is None:
+            return {self.record: {}, self._origin: ""}
+        record = record or {"original": original, "by": by, "rewritten": spec.request.prompt}
+        return {self.record: record, self._origin: _origin(record)}
+
+    async def open(
+        self, prompt: str, record: Mapping[str, str], keys: Mapping[str, str]
+    ) -> Updates:
+        """Show the panel with the original prompt and the chat models to choose from."""
         try:
             rewriter = (await self._context.lineup()).rewriter
         except StoreError as error:
-            return {self._panel: gr.Column(visible=True), self._said: BAD.format(error)}
+            return {self._panel: gr.Column(visible=True), self._message: ERROR.format(error)}
         with visitor_keys(keys):
             models = rewriter.models()
         return {
@@ -83,46 +109,42 @@ class RewritePanel:
             self._original: record.get("original") or prompt,
             self._rewritten: prompt if record else "",
             self._model: gr.Dropdown([_choice(model) for model in models], value=models[0].id),
-            self._said: _first_words(models),
+            self._message: _hint(models),
         }
 
-    async def ask(self, original: str, model: str, keys: Mapping[str, str]) -> Shown:
-        """Ask the chat model once; nothing is used before a person says so."""
+    async def rewrite(self, original: str, model: str, keys: Mapping[str, str]) -> Updates:
+        """Ask the chat model once; the prompt changes only when the user presses "Use it"."""
         try:
             rewriter = (await self._context.lineup()).rewriter
             with visitor_keys(keys):
-                made = await rewriter.rewrite(original, str(model or ""))
+                rewritten = await rewriter.rewrite(original, str(model or ""))
         except (BackendError, StoreError) as error:
-            return {self._said: BAD.format(error)}
-        return {self._rewritten: made.prompt, self._by: made.by, self._said: _told(made)}
+            return {self._message: ERROR.format(error)}
+        return {
+            self._rewritten: rewritten.prompt,
+            self._by: rewritten.by,
+            self._message: _summary(rewritten),
+        }
 
-    def use(self, original: str, rewritten: str, by: str) -> Shown:
-        """Put the rewritten prompt into the prompt's box, and remember what it was made of."""
+    def use(self, original: str, rewritten: str, by: str) -> Updates:
+        """Put the rewritten prompt into the prompt's box, and record what it was made from."""
         if not rewritten.strip() or not by:
-            return {self._said: BAD.format("Nothing is rewritten yet. Press “Rewrite it” first.")}
+            sentence = "Nothing is rewritten yet. Press “Rewrite it” first."
+            return {self._message: ERROR.format(sentence)}
         record = {"original": original, "by": by, "rewritten": rewritten}
-        closed = self._closed(record)
-        return {self._prompt: rewritten, **closed}
+        return {self._prompt: rewritten, **self._close(record)}
 
-    def keep(self, original: str) -> Shown:
-        """Put the writer's own prompt back; no rewrite is remembered."""
-        return {self._prompt: original, **self._closed({})}
+    def keep(self, original: str) -> Updates:
+        """Put the original prompt back into the prompt's box, and clear the record."""
+        return {self._prompt: original, **self._close({})}
 
-    def standing(self, spec: RunSpec, record: Mapping[str, str] | None = None) -> Shown:
-        """Show the rewrite that a prompt comes from, in place of `record`."""
-        original, by = spec.provenance.original_prompt, spec.provenance.rewritten_by
-        if original is None or by is None:
-            return {self.record: {}, self.line: ""}
-        record = record or {"original": original, "by": by, "rewritten": spec.request.prompt}
-        return {self.record: record, self.line: _line(record)}
-
-    def _closed(self, record: Mapping[str, str]) -> Shown:
-        line = _line(record) if record else ""
+    def _close(self, record: Mapping[str, str]) -> Updates:
+        origin = _origin(record) if record else ""
         hidden = gr.Column(visible=False)
-        return {self.record: record, self.line: line, self._panel: hidden, self._said: ""}
+        return {self.record: record, self._origin: origin, self._panel: hidden, self._message: ""}
 
 
-def _box(label: str, placeholder: str) -> gr.Textbox:
+def _text_box(label: str, placeholder: str) -> gr.Textbox:
     return gr.Textbox(
         "",
         label=label,
@@ -139,23 +161,19 @@ def _choice(model: ChatModel) -> tuple[str, str]:
     return (model.label if ready else f"{model.label} ({model.ready.state})", model.id)
 
 
-def _first_words(models: list[ChatModel]) -> str:
+def _hint(models: Sequence[ChatModel]) -> str:
+    """Return what a rewrite costs, or what to do if no chat model is ready."""
     first = models[0].ready
     if first.state is Readiness.READY:
-        return str(ASKS)
-    return str(
-        Markup("No chat model can be asked yet. Type a key in the Keys tab. {}").format(
-            first.sentence
-        )
-    )
+        return str(COST_HINT)
+    html = Markup("No chat model can be asked yet. Type a key in the Keys tab. {}")
+    return str(html.format(first.sentence))
 
 
-def _told(made: Rewritten) -> str:
-    words = Markup(
-        "<b>{}</b> took {:.1f} s · {}. Change it as you like, then use it or keep yours."
-    )
-    return str(words.format(made.by, made.seconds, made.cost))
+def _summary(rewritten: Rewritten) -> str:
+    html = Markup("<b>{}</b> took {:.1f} s · {}. Change it as you like, then use it or keep yours.")
+    return str(html.format(rewritten.by, rewritten.seconds, rewritten.cost))
 
 
-def _line(record: Mapping[str, str]) -> str:
-    return str(FROM.format(record["by"], record["original"]))
+def _origin(record: Mapping[str, str]) -> str:
+    return str(ORIGIN.format(record["by"], record["original"]))

@@ -1,6 +1,5 @@
-"""The Compare tab: ask once, watch every model answer, choose."""
+"""The Compare tab: its layout, and the handlers of its form."""
 
-import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,18 +16,21 @@ from compare.store.errors import StoreError
 from compare.visitor_keys import visitor_keys
 from ui.board.renderer import Renderer
 from ui.compare_tab import backend_options, cost_line, form, model_picker, results, variants_row
+from ui.compare_tab.backend_options import BackendOptions
 from ui.compare_tab.control_list import ControlList
+from ui.compare_tab.form import SharedSettings
 from ui.compare_tab.prompt_builder import PromptBuilder
 from ui.compare_tab.results import Results, models_of
 from ui.compare_tab.rewrite_panel import RewritePanel
 from ui.compare_tab.second_step import SecondStepSection
+from ui.compare_tab.sections import BadField, Fields, Section, Updates, Widgets
 from ui.compare_tab.start_picture import StartPicture
-from ui.compare_tab.variants_row import COUNT, RECOUNT, VariantsRow
+from ui.compare_tab.variants_row import VariantsRow
 from ui.context import Context
+from ui.events import PLAIN, QUICK
 
-MOST_SEED = 2**32 - 1
-MISTAKES = (form.BadField, BadVariants, *results.MISTAKES)
-Shown = dict[Block, Any]
+FORM_ERRORS = (BadField, BadVariants, *results.START_ERRORS)
+"""Errors of reading the form and of starting its runs, whose message is shown to the user."""
 
 # Ctrl/Cmd+Enter in any field presses Compare, as everywhere.
 KEYS = """() => document.addEventListener("keydown", (event) => {
@@ -39,269 +41,288 @@ KEYS = """() => document.addEventListener("keydown", (event) => {
   }
 })"""
 
-# A page whose address names a run goes on to fill itself with it, unless something is wrong.
+# Fills the page with the run that its address names, unless the page shows an error.
 RESTORE = """() => new URLSearchParams(location.search).has("run") &&
   !document.querySelector(".lu-said .lu-bad") &&
   document.querySelector("button.lu-restore")?.click()"""
 
 
 class CompareTab:
-    """Lays the tab out and answers its events; each handler calls `compare` and translates."""
+    """Lays the tab out and handles its events; each handler calls `compare` and translates.
+
+    `sections` are the parts of the form, in the order in which they are applied to a `RunSpec`.
+    `message` is the line below the form: the estimated cost, or what is wrong.
+    """
 
     def __init__(self, context: Context, renderer: Renderer, keys: gr.State) -> None:
         self._context = context
         self._renderer = renderer
         self._keys = keys
         self._layout()
+        self.sections: Sequence[Section] = (
+            self._settings,
+            self._controls,
+            self._start,
+            self._options,
+            self._rewrite,
+            self._second,
+            self._variants,
+        )
+        self.form: Widgets = {}
+        for section in self.sections:
+            self.form |= section.widgets
         self._wire()
 
     def _layout(self) -> None:
+        context = self._context
         with gr.Column(elem_classes="lu-ask"):
             with gr.Row(elem_classes="lu-top"):
                 prompt = form.prompt_box()
                 rewrite = gr.Button("Rewrite", elem_classes="lu-open-rewrite")
-                self.stop = gr.Button("Stop", elem_classes="lu-stop")
-                self.go = gr.Button("Compare  Ctrl ↵", variant="primary", elem_classes="lu-go")
-            self._rewriting = RewritePanel(self._context, self._keys, prompt, rewrite)
-            self._several = VariantsRow(self._context)
-            chosen, adding = self._context.first, not self._context.public
-            self.picker = model_picker.component(chosen, adding=adding)
+                self._stop = gr.Button("Stop", elem_classes="lu-stop")
+                self._compare = gr.Button(
+                    "Compare  Ctrl ↵", variant="primary", elem_classes="lu-go"
+                )
+            self._rewrite = RewritePanel(context, self._keys, prompt, rewrite)
+            self._variants = VariantsRow()
+            self.picker = model_picker.component(context.first, adding=not context.public)
             with gr.Row(elem_classes="lu-set"):
-                shared = form.settings()
-                self.seed, self.lock, self.dice = form.seed()
+                self._settings = SharedSettings(prompt)
             with gr.Row(elem_classes="lu-folds"):
-                with _fold("Prompt builder"):
-                    PromptBuilder(self._context, prompt, shared["negative_prompt"])
-                with _fold("Control picture"):
-                    self.controls = ControlList(self._context)
-                with _fold("Start picture"):
-                    self.start = StartPicture()
-                with _fold("Second step"):
-                    self.second = SecondStepSection(self._context)
-                with _fold("Backend options"):
-                    self.own = backend_options.build()
-            self.said = gr.HTML(elem_classes=["lu-sum", "lu-said"], apply_default_css=False)
-            self.restoring = gr.Button("Restore", visible="hidden", elem_classes="lu-restore")
-        self.shown = Results(self._context, self._renderer, self._keys, self.said)
-        self.form: form.Widgets = {
-            "prompt": prompt,
-            **shared,
-            "seed": self.seed,
-            **self.controls.widgets,
-            **self.start.widgets,
-            **self.second.widgets,
-            **self.own,
-            **self._several.widgets,
-            "rewrite": self._rewriting.record,
-        }
+                with _accordion("Prompt builder"):
+                    PromptBuilder(context, prompt, self._settings.widgets["negative_prompt"])
+                with _accordion("Control picture"):
+                    self._controls = ControlList(context)
+                with _accordion("Start picture"):
+                    self._start = StartPicture()
+                with _accordion("Second step"):
+                    self._second = SecondStepSection(context)
+                with _accordion("Backend options"):
+                    self._options = BackendOptions()
+            self.message = gr.HTML(elem_classes=["lu-sum", "lu-said"], apply_default_css=False)
+            self._restore = gr.Button("Restore", visible="hidden", elem_classes="lu-restore")
+        self.results = Results(context, self._renderer, self._keys, self.message)
 
     def _wire(self) -> None:
-        asked: dict[str, Any] = {**self.form, "models": self.picker}
-        told = [self.picker, self.said, *self._several.shown]
-        # Gradio builds each output that is left alone anew, at each click: so Compare has but few.
-        self.go.click(
+        variants, settings = self._variants, self._settings
+        inputs: dict[str, Any] = {**self.form, "models": self.picker}
+        estimated = [self.picker, self.message, *variants.count_outputs]
+        # Gradio rebuilds each output of a handler, changed or not, at each click: so Compare, whose
+        # delay is felt, has only those that it changes.
+        self._compare.click(
             self.compare,
             inputs_kwargs={
-                **asked,
-                "locked": self.lock,
+                **inputs,
+                "locked": settings.lock,
                 "keys": self._keys,
-                "told": self._several.told,
+                "announced": variants.announced,
             },
-            outputs=[*self.shown.parts, self.seed, self.said, *self._rewriting.shown],
-            **form.PLAIN,
+            outputs=[
+                *self.results.outputs,
+                settings.seed,
+                self.message,
+                *self._rewrite.outputs,
+            ],
+            **PLAIN,
         ).then(None, js=variants_row.ANNOUNCE)
-        self.stop.click(self.shown.stop, self.shown.id, None, **form.QUICK)
-        self.dice.click(lambda: random.randint(0, MOST_SEED), None, self.seed, **form.QUICK)
-        # What the price depends on; typing a prompt without variants costs no round trip.
-        self.form["prompt"].change(None, self.form["prompt"], None, js=COUNT)  # pyright: ignore[reportAttributeAccessIssue]
-        priced = [widget for name, widget in asked.items() if name not in _UNPRICED]
+        self._stop.click(self.results.stop, self.results.id, None, **QUICK)
+        # Typing a prompt without variants costs no round trip: its price is that of any other.
+        prompt = self.form["prompt"]
+        prompt.change(None, prompt, None, js=variants_row.COUNT)  # pyright: ignore[reportAttributeAccessIssue]
+        priced = [widget for name, widget in inputs.items() if name not in _UNPRICED]
         gr.on(
-            [self._several.recount.click, *(widget.change for widget in priced)],  # pyright: ignore[reportAttributeAccessIssue]
+            [variants.recount.click, *(widget.change for widget in priced)],  # pyright: ignore[reportAttributeAccessIssue]
             self.estimate,
-            inputs_kwargs=asked,
-            outputs=told,
+            inputs_kwargs=inputs,
+            outputs=estimated,
             trigger_mode="always_last",
-            **form.PLAIN,
+            **PLAIN,
         )
-        self._several.tell.click(self.tell, inputs_kwargs=asked, outputs=told, **form.PLAIN)
-        restored = self.restoring.click(self.restore, None, self.restorable, **form.QUICK)
-        self.controls.preview_after(restored)
-        # On a busy machine an estimate of the untouched page may come in after what is restored.
-        restored.then(None, js=RECOUNT)
+        variants.announce.click(self.announce, inputs_kwargs=inputs, outputs=estimated, **PLAIN)
+        restored = self._restore.click(self.restore, None, self.restorable, **QUICK)
+        self._controls.preview_after(restored)
+        # On a busy machine an estimate of the untouched page may arrive after the restored values.
+        restored.then(None, js=variants_row.RECOUNT)
+
+    @property
+    def refreshed(self) -> Sequence[Block]:
+        """The components that `open` and `refresh` may change."""
+        outputs = [block for section in self.sections for block in section.refresh_outputs]
+        return [self.picker, self.message, *outputs]
+
+    @property
+    def restorable(self) -> Sequence[Block]:
+        """The components that `restore` may change."""
+        outputs = [block for section in self.sections for block in section.outputs]
+        return [self.picker, self.message, *self.results.outputs, *outputs]
 
     async def compare(
-        self, *, models: list[str], locked: bool, keys: Mapping[str, str], told: int, **fields: Any
-    ) -> Shown:
-        """Start a run for each variant and show the first board, which follows its run by itself.
+        self,
+        *,
+        models: list[str],
+        locked: bool,
+        keys: Mapping[str, str],
+        announced: int,
+        **fields: Any,
+    ) -> Updates:
+        """Start a run for each variant and show the board of the first, which updates itself.
 
-        Several runs start only where the page has said before how many they are.
+        Several runs are started only if the page has `announced` their number before.
         """
         if not locked:
-            fields["seed"] = random.randint(0, MOST_SEED)
+            fields["seed"] = form.random_seed()
         try:
-            lineup, specs = await self._asked(fields)
-            if wrong := self._wrong(lineup, specs, models):
-                return {self.said: cost_line.problems(wrong)}
-            said = self._said(lineup, specs, models)
-            if len(specs) not in (1, told):
-                return {self.said: variants_row.UNANNOUNCED}
+            lineup, specs = await self._specs(fields)
+            if wrong := self._problems(lineup, specs, models):
+                return {self.message: cost_line.problems(wrong)}
+            estimate = self._estimate(lineup, specs, models)
+            if len(specs) not in (1, announced):
+                return {self.message: variants_row.UNANNOUNCED}
             with visitor_keys(keys):
                 runs = await lineup.runner.start_all(specs, models)
-        except MISTAKES as error:
-            return {self.said: cost_line.problems({"": str(error)})}
-        rewrite = self._rewriting.standing(specs[0], fields["rewrite"])
-        begun = {self.seed: fields["seed"], self.said: said}
-        return {**await self.shown.show(lineup, runs[0]), **rewrite, **begun}
+        except FORM_ERRORS as error:
+            return {self.message: cost_line.problems({"": str(error)})}
+        return {
+            **await self.results.show(lineup, runs[0]),
+            **self._rewrite.show(specs[0], fields["rewrite"]),
+            self._settings.seed: fields["seed"],
+            self.message: estimate,
+        }
 
-    async def estimate(self, *, models: list[str], **fields: Any) -> Shown:
-        """Show what each model and the whole run would cost, and how many variants there are."""
+    async def estimate(self, *, models: list[str], **fields: Any) -> Updates:
+        """Show the cost of each model and of the whole run, and the number of variants."""
         try:
-            lineup, specs = await self._asked(fields)
-            shown = self._priced(lineup, specs, models)
-            shown |= self._several.show(fields, len(specs))
-            wrong = self._wrong(lineup, specs, models)
-            told = {name: sentence for name, sentence in wrong.items() if name not in _TO_COME}
-            return {**shown, self.said: cost_line.problems(told)} if told else shown
+            lineup, specs = await self._specs(fields)
+            updates = self._priced(lineup, specs, models)
+            updates |= self._variants.show_count(fields, len(specs))
+            found = self._problems(lineup, specs, models)
+            wrong = {name: text for name, text in found.items() if name not in _MAY_BE_MISSING}
+            return {**updates, self.message: cost_line.problems(wrong)} if wrong else updates
         except BadVariants as error:
-            shown = self._several.show(fields, 0)
-            return {**shown, self.said: cost_line.problems({"": str(error)})}
-        except (form.BadField, UnknownModel, StoreError) as error:
-            return {self.said: cost_line.problems({"": str(error)})}
+            updates = self._variants.show_count(fields, 0)
+            return {**updates, self.message: cost_line.problems({"": str(error)})}
+        except (BadField, UnknownModel, StoreError) as error:
+            return {self.message: cost_line.problems({"": str(error)})}
 
-    async def tell(self, *, models: list[str], **fields: Any) -> Shown:
-        """Say how many runs another click starts: the last one may not have meant so many."""
-        shown = await self.estimate(models=models, **fields)
-        number = shown.get(self._several.told, 1)
-        return {**shown, self.said: variants_row.again(number, shown[self.said])}
+    async def announce(self, *, models: list[str], **fields: Any) -> Updates:
+        """Ask for another click, and say how many runs it starts."""
+        updates = await self.estimate(models=models, **fields)
+        count = updates.get(self._variants.announced, 1)
+        return {**updates, self.message: variants_row.press_again(count, updates[self.message])}
 
-    async def open(self, request: gr.Request) -> Shown:
-        """Fill a fresh page: the models as they stand now. `restore` comes after it."""
+    async def open(self, request: gr.Request) -> Updates:
+        """Fill a fresh page with the current state of the models; `restore` comes after it."""
         chosen = self._context.first
         try:
             lineup = await self._context.visited()
-            wanted, run = await _wanted(lineup, request)
+            run_id, run = await _requested_run(lineup, request)
         except StoreError as error:
-            return {self.said: cost_line.problems({"": str(error)})}
-        if not wanted:
+            return {self.message: cost_line.problems({"": str(error)})}
+        if not run_id:
             lineup.availability.warm(chosen)
-        shown = self._priced(
-            lineup, [RunSpec(Request(prompt=form.PROMPT))], chosen, models=_lines(lineup)
-        )
-        if wanted and run is None:
-            missing = f"There is no run {wanted[:40]} here. It may be kept in another data folder."
-            shown[self.said] = cost_line.problems({"run": missing})
-        return {**shown, **self.second.choices(lineup)}
+        specs = [RunSpec(Request(prompt=form.PROMPT))]
+        updates = self._priced(lineup, specs, chosen, models=model_picker.lines(lineup))
+        if run_id and run is None:
+            missing = f"There is no run {run_id[:40]} here. It may be kept in another data folder."
+            updates[self.message] = cost_line.problems({"run": missing})
+        return {**updates, **self._refreshed_sections(lineup)}
 
-    async def restore(self, request: gr.Request) -> Shown:
-        """Show the run that the address names, and fill the form with what it asked for."""
+    async def restore(self, request: gr.Request) -> Updates:
+        """Show the run that the address names, and fill the form with its specification."""
         lineup = await self._context.lineup()
-        _, run = await _wanted(lineup, request)
+        _, run = await _requested_run(lineup, request)
         if run is None:
             return {}
         chosen = models_of(run)
         lineup.availability.warm(chosen)
-        shown = self._priced(lineup, [run.spec], chosen, value=chosen)
-        return {**shown, **await self._restored(lineup, run)}
+        updates = self._priced(lineup, [run.spec], chosen, value=chosen)
+        for section in self.sections:
+            updates |= section.values_for(run.spec, lineup)
+        return {**updates, **await self.results.show(lineup, run)}
 
-    async def refresh(self, keys: Mapping[str, str]) -> Shown:
-        """Show which models are ready, with the keys that the visitor has typed meanwhile.
+    async def refresh(self, keys: Mapping[str, str]) -> Updates:
+        """Show which models are ready, with the keys that the visitor has entered meanwhile.
 
-        What is chosen is left alone: the visitor may be choosing at this very moment.
+        The choice of models is left alone: the visitor may be changing it at this moment.
         """
         try:
             lineup = await self._context.visited()
         except StoreError as error:
-            return {self.said: cost_line.problems({"": str(error)})}
+            return {self.message: cost_line.problems({"": str(error)})}
         with visitor_keys(keys):
-            return {self.picker: gr.HTML(models=_lines(lineup)), **self.second.choices(lineup)}
+            models = gr.HTML(models=model_picker.lines(lineup))
+            return {self.picker: models, **self._refreshed_sections(lineup)}
 
-    def _unlisted(self, models: list[str]) -> dict[str, str]:
-        """Say why a visitor of a public address may not name a folder or a Hub id of their own."""
-        listed = {model.id for model in self._context.catalogue.models}
-        if not self._context.public or listed.issuperset(models):
-            return {}
-        return {"models": "At a public address only the listed models can be used."}
+    def _refreshed_sections(self, lineup: Lineup) -> Updates:
+        updates: Updates = {}
+        for section in self.sections:
+            updates |= section.refresh(lineup)
+        return updates
 
-    def _beyond(self, spec: RunSpec) -> dict[str, str]:
-        said = backend_options.beyond_the_folders(spec) if self._context.public else ""
-        return {"options": said} if said else {}
-
-    async def _asked(self, fields: Mapping[str, Any]) -> tuple[Lineup, Sequence[RunSpec]]:
-        """Return what the form asks for: a spec for each variant of the prompt."""
+    async def _specs(self, fields: Fields) -> tuple[Lineup, Sequence[RunSpec]]:
+        """Return the open Lineup, and what the form asks for."""
         lineup = await self._context.lineup()
-        spec = self.second.asked(form.to_spec(fields), fields)
-        return lineup, await self._several.of(spec, fields)
+        home = self._context.settings.home
+        return lineup, await form.to_specs(fields, self.sections, home)
 
-    def _wrong(self, lineup: Lineup, specs: Sequence[RunSpec], models: list[str]) -> dict[str, str]:
-        found = [problems(spec, models, lineup.catalogue) for spec in specs]
-        then = [spec.second_step.model for spec in specs if spec.second_step]
-        return next(filter(None, found), {}) or {
-            **self._unlisted(models + then),
-            **self._beyond(specs[0]),
-        }
+    def _problems(
+        self, lineup: Lineup, specs: Sequence[RunSpec], models: Sequence[str]
+    ) -> dict[str, str]:
+        """Return a sentence for each field that keeps the runs from starting, by field name."""
+        for spec in specs:
+            if found := problems(spec, models, lineup.catalogue):
+                return found
+        second = [spec.second_step.model for spec in specs if spec.second_step]
+        return self._not_for_visitors(specs[0], [*models, *second]) if self._context.public else {}
 
-    def _said(self, lineup: Lineup, specs: Sequence[RunSpec], chosen: list[str]) -> str:
+    def _not_for_visitors(self, spec: RunSpec, models: Sequence[str]) -> dict[str, str]:
+        """Return what a visitor of a public address may not use.
+
+        These are models by their folder or Hub id, and files outside the owner's folders.
+        """
+        found: dict[str, str] = {}
+        listed = {model.id for model in self._context.catalogue.models}
+        if not listed.issuperset(models):
+            found["models"] = "At a public address only the listed models can be used."
+        if sentence := backend_options.outside_folders(spec):
+            found["options"] = sentence
+        return found
+
+    def _estimate(self, lineup: Lineup, specs: Sequence[RunSpec], chosen: Sequence[str]) -> str:
         costs = [lineup.availability.estimates(spec.request, chosen) for spec in specs]
-        return cost_line.estimate(*costs, second=self.second.expected(lineup, specs[0]))
+        return cost_line.estimate(*costs, second=self._second.expected(lineup, specs[0]))
 
     def _priced(
-        self, lineup: Lineup, specs: Sequence[RunSpec], chosen: list[str], **props: Any
-    ) -> Shown:
-        """What the chosen models cost; `props` are more of the picker's.
+        self, lineup: Lineup, specs: Sequence[RunSpec], chosen: Sequence[str], **props: Any
+    ) -> Updates:
+        """Return the estimated costs for the picker and the message; `props` go to the picker.
 
-        The choice itself is the visitor's, who may have clicked again since this was asked.
+        The picker's value is left alone: the visitor may have clicked again since the event.
         """
         known = [model.id for model in lineup.catalogue.models]
-        costs = lineup.availability.estimates(specs[0].request, list(dict.fromkeys(known + chosen)))
+        costs = lineup.availability.estimates(specs[0].request, list(dict.fromkeys([*known, *chosen])))
         return {
-            self.picker: gr.HTML(costs=cost_line.in_words(costs), **props),
-            self.said: self._said(lineup, specs, chosen),
+            self.picker: gr.HTML(costs=cost_line.format_costs(costs), **props),
+            self.message: self._estimate(lineup, specs, chosen),
         }
 
-    async def _restored(self, lineup: Lineup, run: Run) -> Shown:
-        fields = form.from_request(run.request)
-        widgets: Shown = {self.form[name]: value for name, value in fields.items()}
-        for part in (self._several, self._rewriting, self.second):
-            widgets |= part.standing(run.spec)
-        for part in (self.controls, self.start):
-            widgets |= part.standing(lineup, run.request)
-        widgets |= backend_options.standing(self.own, run.request)
-        return {**await self.shown.show(lineup, run), **widgets, self.lock: True}
 
-    @property
-    def refreshed(self) -> list[Block]:
-        """Every component that `open` and `refresh` may change."""
-        return [self.picker, self.said, self.second.model]
-
-    @property
-    def restorable(self) -> list[Block]:
-        """Every component that `restore` may fill."""
-        restored = [self.form[name] for name in form.from_request(Request(prompt=""))]
-        own = [self.picker, self.said, *self.shown.parts, self.lock, self._several.which]
-        given = [*self.controls.shown, *self.start.shown, *self.own.values()]
-        return [*own, *restored, *self._rewriting.shown, *self.second.shown, *given]
-
-
-_TO_COME = frozenset({"prompt", "models"})
-"""What may be missing while a form is filled: only Compare complains of it."""
+_MAY_BE_MISSING = frozenset({"prompt", "models"})
+"""Fields that may be empty while a form is filled in: only Compare complains."""
 
 _UNPRICED = frozenset(
     {"prompt", "negative_prompt", "seed", "rewrite"}
     | {f"then_{name}" for name in ("prompt", "strength")}
     | {f"control_{name}" for name in ("parameters", "weight", "start", "end")}
 )
+"""Fields that no price depends on."""
 
 
-def _fold(name: str) -> gr.Accordion:
-    return gr.Accordion(name, open=False, elem_classes="lu-more-settings")
+def _accordion(label: str) -> gr.Accordion:
+    return gr.Accordion(label, open=False, elem_classes="lu-more-settings")
 
 
-def _lines(lineup: Lineup) -> list[dict[str, str]]:
-    ready = {model.id: lineup.availability.ready(model) for model in lineup.catalogue.models}
-    return model_picker.lines(lineup.catalogue.models, ready)
-
-
-async def _wanted(lineup: Lineup, request: gr.Request) -> tuple[str, Run | None]:
-    """Return the run that the page's address names, its id first."""
+async def _requested_run(lineup: Lineup, request: gr.Request) -> tuple[str, Run | None]:
+    """Return the id and the run that the page's address names, ("", None) if it names none."""
     id = str(request.query_params.get("run", ""))
     return id, await lineup.runner.get(id) if id else None

@@ -1,24 +1,22 @@
-"""The row below a prompt that holds variants: how many there are, and which of them to draw."""
+"""The row below a prompt with variants: their number, and which of them to draw."""
 
-import asyncio
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
 import gradio as gr
 from gradio.blocks import Block, BlockContext
 from gradio.components import Component
 from markupsafe import Markup
 
+from compare.lineup import Lineup
 from compare.prompts.template import holds_variants
-from compare.prompts.variants import MOST, spread
-from compare.prompts.wildcards import Folder
+from compare.prompts.variants import MOST
 from compare.records import RunSpec
-from ui.context import Context
+from ui.compare_tab.sections import Fields, Section, Updates
 
 ALL, SOME, OFF = "all", "some", "off"
 CHOICES = [("each of them", ALL), ("some at random", SOME), ("as it is written", OFF)]
 
-# Typing costs no round trip, unless the prompt holds variants, or held some a moment ago.
+# Typing costs no round trip, unless the prompt holds variants, or held some at the last change.
 COUNT = r"""(text) => {
   const holds = /\{[^]*(\||\$\$)|__[^\s_]/.test(text || "");
   const held = window.lineupHeldVariants;
@@ -30,8 +28,8 @@ COUNT = r"""(text) => {
 
 RECOUNT = """() => document.querySelector("button.lu-recount")?.click()"""
 
-# A click on Compare that nobody may have known starts several runs is answered with this. The page
-# then asks for the sentence, and for all that changes with it.
+# The answer to a click on Compare that would start more runs than the page has announced. The page
+# then presses the hidden "announce" button, which brings the sentence and all that changes with it.
 UNANNOUNCED = '<span class="lu-untold"></span>'
 ANNOUNCE = """() => {
   if (!document.querySelector(".lu-untold")) return;
@@ -40,64 +38,80 @@ ANNOUNCE = """() => {
 }"""
 
 
-class VariantsRow:
-    """Lays the row out, hidden; `told` is how many runs the page has said Compare would start."""
+class VariantsRow(Section):
+    """The row, hidden until the prompt holds variants.
 
-    def __init__(self, context: Context) -> None:
-        self._home = context.settings.home
-        self.told = gr.State(1)
+    `announced` is the number of runs that the page has said Compare would start. `recount` and
+    `announce` are hidden buttons that the page's scripts press.
+    """
+
+    def __init__(self) -> None:
+        self.announced = gr.State(1)
         self.recount = gr.Button("Count the variants", visible="hidden", elem_classes="lu-recount")
-        self.tell = gr.Button("Tell", visible="hidden", elem_classes="lu-tell")
+        self.announce = gr.Button("Tell", visible="hidden", elem_classes="lu-tell")
         with gr.Row(visible=False, elem_classes="lu-several") as self._row:
             self._note = gr.HTML(elem_classes="lu-several-note", apply_default_css=False)
-            self.which = gr.Radio(CHOICES, value=ALL, show_label=False, container=False)
-            self.number = gr.Number(
+            self._which = gr.Radio(CHOICES, value=ALL, show_label=False, container=False)
+            self._limit = gr.Number(
                 4, label="How many at random", precision=0, minimum=1, maximum=MOST, visible=False
             )
-        self.widgets: dict[str, Component] = {"variants": self.which, "some": self.number}
+        self.widgets = {"variants": self._which, "some": self._limit}
 
     @property
-    def shown(self) -> list[Component | BlockContext]:
-        """What `show` may change."""
-        return [self.told, self._row, self._note, self.number]
+    def outputs(self) -> Sequence[Block]:
+        """The choice of variants."""
+        return [self._which]
 
-    async def of(self, spec: RunSpec, fields: Mapping[str, Any]) -> tuple[RunSpec, ...]:
-        """Return the specs that a form asks for, one for each variant.
+    @property
+    def count_outputs(self) -> Sequence[Component | BlockContext]:
+        """The components that `show_count` changes."""
+        return [self.announced, self._row, self._note, self._limit]
 
-        Raises:
-            BadVariants: the variants cannot be read, or there are too many.
+    def apply(self, spec: RunSpec, fields: Fields) -> RunSpec:
+        """Return `spec` unchanged: the variants are expanded once all sections are applied."""
+        return spec
+
+    def values_for(self, spec: RunSpec, lineup: Lineup) -> Updates:
+        """Choose so that the prompt of `spec` is drawn as it is: it is a variant already."""
+        return {self._which: OFF if holds_variants(spec.request.prompt) else ALL}
+
+    def show_count(self, fields: Fields, count: int) -> Updates:
+        """Show the row if the prompt holds variants, and announce that Compare starts `count`.
+
+        A `count` of 0 means that the variants cannot be parsed.
         """
-        which = fields.get("variants", ALL)
-        if which == OFF or not holds_variants(spec.request.prompt):
-            return (spec,)
-        most = int(fields.get("some") or 0) if which == SOME else None
-        return await asyncio.to_thread(lambda: spread(spec, Folder(self._home), most=most))
-
-    def show(self, fields: Mapping[str, Any], number: int) -> dict[Block, Any]:
-        """Show the row where the prompt holds variants, and say what Compare would start."""
         return {
-            self.told: number,
+            self.announced: count,
             self._row: gr.Row(visible=holds_variants(str(fields.get("prompt") or ""))),
-            self._note: _note(number),
-            self.number: gr.Number(visible=fields.get("variants") == SOME),
+            self._note: _note(count),
+            self._limit: gr.Number(visible=fields.get("variants") == SOME),
         }
 
-    def standing(self, spec: RunSpec) -> dict[Block, Any]:
-        """Choose what draws the prompt again as it was."""
-        return {self.which: OFF if holds_variants(spec.request.prompt) else ALL}
+
+def expands(fields: Fields) -> bool:
+    """Return whether variants are to be expanded at all, rather than sent as they are written."""
+    return bool(fields.get("variants", ALL) != OFF)
 
 
-def again(number: int, estimate: str) -> str:
-    """Return what to say to a click that nobody may have known starts several runs."""
-    words = Markup('<span class="lu-bad" role="alert">{} variants: press Compare again.</span> {}')
-    return str(words.format(number, Markup(estimate)))
+def limit(fields: Fields) -> int | None:
+    """Return the number of variants to choose at random, None for all of them."""
+    return int(fields.get("some") or 0) if fields.get("variants", ALL) == SOME else None
 
 
-def _note(number: int) -> str:
-    match number:
+def press_again(count: int, estimate: str) -> str:
+    """Return the HTML that asks for another click, before the line `estimate` (HTML too).
+
+    The page may not have announced yet that Compare starts `count` runs.
+    """
+    html = Markup('<span class="lu-bad" role="alert">{} variants: press Compare again.</span> {}')
+    return str(html.format(count, Markup(estimate)))
+
+
+def _note(count: int) -> str:
+    match count:
         case 0:
             return "<b>Variants</b>"
         case 1:
             return "<b>Variants</b> are drawn as they are written."
         case _:
-            return f"<b>{number} variants</b>, each a run of its own"
+            return f"<b>{count} variants</b>, each a run of its own"

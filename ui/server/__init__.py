@@ -1,1 +1,1 @@
-"""Routes of the web server beside the page."""
+"""Routes of the web server beside Gradio's own."""

@@ -1,9 +1,8 @@
-"""Three addresses beside Gradio's: a run's events as they happen, a picture's bytes as they came,
-and the way in for a picture that a person brings.
+"""Routes beside Gradio's own: a run's events, the states of its batch, stored pictures, uploads.
 
-Server-sent events and plain files, because a picture that is pushed as an address and fetched as a
-file reaches the screen sooner, and unchanged, and because a stream can be joined again after a
-reload: it starts with the present state of every job.
+Results reach the page by server-sent events and plain files rather than through Gradio. A picture
+that is sent as a URL and fetched as a file is on the screen sooner, and unchanged; and a page can
+join the stream again after a reload, because it starts with the present state of every job.
 """
 
 import json
@@ -25,13 +24,13 @@ from compare.records import Run
 from compare.runs.broadcast import UnknownRun
 from compare.runs.runner import Runner
 from ui.board.renderer import Renderer
-from ui.board.variants import look
+from ui.board.variants import state
 from ui.context import Context
 
-# A picture's name is the hash of its bytes: what was fetched once never changes.
-FOR_EVER = {"Cache-Control": "private, max-age=31536000, immutable"}
-MOST_BYTES = 50_000_000
-LIVE = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+# A picture's name is the hash of its bytes, so its contents never change.
+IMMUTABLE = {"Cache-Control": "private, max-age=31536000, immutable"}
+MAX_UPLOAD_BYTES = 50_000_000
+NO_STORE = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 def routes(context: Context, renderer: Renderer) -> list[BaseRoute]:
@@ -43,18 +42,19 @@ def routes(context: Context, renderer: Renderer) -> list[BaseRoute]:
         path = lineup.store.picture_path(sha256)
         if path is None:
             return PlainTextResponse("There is no such picture here.", status_code=404)
-        return FileResponse(path, headers=FOR_EVER)
+        return FileResponse(path, headers=IMMUTABLE)
 
-    async def hand(request: Request) -> Response:
+    async def submit_picture(request: Request) -> Response:
+        """Accept a picture that the user brings for a job that waits for one."""
         runner = (await context.lineup()).runner
         data = bytearray()
         async for part in request.stream():
             data += part
-            if len(data) > MOST_BYTES:
+            if len(data) > MAX_UPLOAD_BYTES:
                 return PlainTextResponse("That file is larger than 50 MB.", status_code=413)
-        asked = request.path_params
+        ids = request.path_params
         try:
-            await runner.submit_picture(asked["run_id"], asked["job_id"], bytes(data))
+            await runner.submit_picture(ids["run_id"], ids["job_id"], bytes(data))
         except (BackendError, UnknownRun) as error:
             return PlainTextResponse(str(error), status_code=422)
         return Response(status_code=204)
@@ -64,19 +64,21 @@ def routes(context: Context, renderer: Renderer) -> list[BaseRoute]:
         run = await runner.get(request.path_params["run_id"])
         if run is None:
             return PlainTextResponse("There is no such run here.", status_code=404)
-        return StreamingResponse(stream(runner, run), media_type="text/event-stream", headers=LIVE)
+        return StreamingResponse(
+            stream(runner, run), media_type="text/event-stream", headers=NO_STORE
+        )
 
     async def batch(request: Request) -> Response:
-        """Say how the variants of a run's prompt stand, for the strip above the board."""
+        """Return the state of each run of a batch by its id, for the strip above the board."""
         runs = await (await context.lineup()).runner.batch(request.path_params["run_id"])
-        return JSONResponse({run.id: look(run) for run in runs}, headers=LIVE)
+        return JSONResponse({run.id: state(run) for run in runs}, headers=NO_STORE)
 
     async def stream(runner: Runner, run: Run) -> AsyncGenerator[str, None]:
         async with aclosing(runner.watch(run.id)) as jobs:
             async for job in jobs:
-                # A second step's card tells of the first one too, as that stands by now.
-                now = await runner.get(run.id) or run
-                data = json.dumps(dict(renderer.update(now, job)))
+                # The card of a second step shows the first one too, so the whole run is read again.
+                current = await runner.get(run.id) or run
+                data = json.dumps(dict(renderer.update(current, job)))
                 yield f"event: job\ndata: {data}\n\n"
         yield "event: end\ndata: {}\n\n"
 
@@ -84,5 +86,5 @@ def routes(context: Context, renderer: Renderer) -> list[BaseRoute]:
         Route("/lineup/pictures/{name}", picture),
         Route("/lineup/runs/{run_id}/events", events),
         Route("/lineup/runs/{run_id}/batch", batch),
-        Route("/lineup/runs/{run_id}/jobs/{job_id}/picture", hand, methods=["POST"]),
+        Route("/lineup/runs/{run_id}/jobs/{job_id}/picture", submit_picture, methods=["POST"]),
     ]

@@ -10,7 +10,7 @@ from backends.base import Applied, Basis, Preview, Request
 from backends.errors import Outcome
 from compare.catalogue import catalogue
 from compare.records import Cost, Job, Phase, Run, RunSpec, SavedPicture, SecondStep, Timing
-from ui.board.renderer import TITLES, Renderer, settings_in_words
+from ui.board.renderer import TITLES, Renderer, format_settings
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 PICTURE = SavedPicture(
@@ -117,9 +117,9 @@ def test_what_was_not_charged_rests_on_nothing(renderer: Renderer) -> None:
 
 
 def test_settings_are_told_only_where_they_differ_from_the_models_own() -> None:
-    assert settings_in_words(RunSpec(Request(prompt="a"))) == ""
+    assert format_settings(RunSpec(Request(prompt="a"))) == ""
     asked = Request(prompt="a", width=512, height=768, seed=0, count=2, guidance_scale=3.5)
-    assert settings_in_words(RunSpec(asked)) == "512×768 · seed 0 · guidance 3.5 · 2 pictures each"
+    assert format_settings(RunSpec(asked)) == "512×768 · seed 0 · guidance 3.5 · 2 pictures each"
 
 
 def test_a_cached_picture_is_marked_and_wins_no_race(renderer: Renderer) -> None:
@@ -194,6 +194,6 @@ def test_the_same_model_twice_has_a_card_for_each_step(renderer: Renderer) -> No
 
 def test_the_settings_tell_of_the_second_step() -> None:
     asked = RunSpec(Request(prompt="a", image=b"x"), second_step=THEN)
-    assert settings_in_words(asked, str.upper) == (
+    assert format_settings(asked, str.upper) == (
         "from a start picture · then MINIATURE/MASKED at strength 0.6: “a blue star”"
     )

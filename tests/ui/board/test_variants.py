@@ -10,7 +10,7 @@ from backends.errors import Outcome
 from compare.catalogue import catalogue
 from compare.records import Job, Provenance, Run, RunSpec
 from ui.board.renderer import Renderer
-from ui.board.variants import differing, entries
+from ui.board.variants import differing_words, entries
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 
@@ -37,7 +37,7 @@ def run(number: int, prompt: str, *outcomes: Outcome | None) -> Run:
 def test_a_variant_is_called_by_what_the_others_do_not_have(
     prompts: list[str], words: list[str]
 ) -> None:
-    assert differing(prompts) == words
+    assert differing_words(prompts) == words
 
 
 def test_each_variant_says_how_it_stands() -> None:
@@ -46,7 +46,7 @@ def test_each_variant_says_how_it_stands() -> None:
         run(2, "b", Outcome.DONE, None),
         run(3, "c", Outcome.DONE, Outcome.REFUSED),
     ]
-    assert [entry.look for entry in entries(batch)] == ["done", "running", "failed"]
+    assert [entry.state for entry in entries(batch)] == ["done", "running", "failed"]
 
 
 def test_a_run_on_its_own_has_no_strip() -> None:

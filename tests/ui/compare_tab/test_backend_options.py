@@ -1,10 +1,33 @@
 """Backends' own options in the form, and which of them a visitor may fill with what."""
 
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
 import pytest
 
 from backends.base import Request
 from compare.records import RunSpec, SecondStep
-from ui.compare_tab import backend_options
+from ui.compare_tab.backend_options import BackendOptions, outside_folders
+
+SPEC = RunSpec(Request(prompt="a"))
+
+
+@pytest.fixture
+def options() -> Iterator[BackendOptions]:
+    with gr.Blocks():
+        yield BackendOptions()
+
+
+def test_options_are_sorted_by_backend_and_unset_ones_left_out(options: BackendOptions) -> None:
+    asked: dict[str, Any] = {"prompt": "a", "openai.quality": "low", "local.scheduler": ""}
+    assert options.apply(SPEC, asked).request.options == {"openai": {"quality": "low"}}
+
+
+def test_options_that_backends_share_reach_each_of_them(options: BackendOptions) -> None:
+    asked: dict[str, Any] = {"prompt": "a", "local+miniature.previews": False}
+    both = {"local": {"previews": False}, "miniature": {"previews": False}}
+    assert options.apply(SPEC, asked).request.options == both
 
 
 @pytest.mark.parametrize(
@@ -18,14 +41,14 @@ from ui.compare_tab import backend_options
 )
 def test_at_a_public_address_nobody_names_files_or_hub_ids(name: str, value: str) -> None:
     asked = {"miniature": {name: value}}
-    said = backend_options.beyond_the_folders(RunSpec(Request(prompt="a", options=asked)))
-    assert said.startswith("At a public address only the files in the owner's folders can be used.")
-    later = RunSpec(
-        Request(prompt="a"), second_step=SecondStep(model="miniature/diffusion", options=asked)
+    sentence = outside_folders(RunSpec(Request(prompt="a", options=asked)))
+    assert sentence.startswith(
+        "At a public address only the files in the owner's folders can be used."
     )
-    assert backend_options.beyond_the_folders(later) == said
+    second = SecondStep(model="miniature/diffusion", options=asked)
+    assert outside_folders(RunSpec(Request(prompt="a"), second_step=second)) == sentence
 
 
 def test_names_and_other_options_are_a_visitors_too() -> None:
     asked = {"local": {"loras": "style:0.5, other", "scheduler": "Euler"}, "gone": {"a": "b/c"}}
-    assert backend_options.beyond_the_folders(RunSpec(Request(prompt="a", options=asked))) == ""
+    assert outside_folders(RunSpec(Request(prompt="a", options=asked))) == ""

@@ -1,5 +1,6 @@
-"""The way from the form's widgets to a Request, and back."""
+"""The way from the form's fields to RunSpecs."""
 
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -7,14 +8,45 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from backends.base import Control, Request
+from backends.base import Request
+from compare.catalogue import catalogue
+from compare.prompts.template import BadVariants
 from compare.records import Provenance, RunSpec
+from compare.settings import Settings
+from ui.board.renderer import Renderer
 from ui.compare_tab import form
+from ui.compare_tab.sections import MODEL_DEFAULT, BadField
+from ui.compare_tab.tab import CompareTab
+from ui.context import Context
+
+RECORD = {"original": "a star", "by": "google:g", "rewritten": "a red star at night"}
 
 
-def test_every_setting_of_a_request_has_a_widget() -> None:
+@pytest.fixture
+def tab(home: Path) -> Iterator[CompareTab]:
+    settings = Settings(LINEUP_HOME=home)  # pyright: ignore[reportCallIssue]
+    context = Context(settings, catalogue.load())
     with gr.Blocks():
-        widgets = set(form.settings()) | {"prompt", "seed"}
+        yield CompareTab(context, Renderer(context.catalogue), gr.State({}))
+
+
+@pytest.fixture
+def settings() -> Iterator[form.SharedSettings]:
+    with gr.Blocks():
+        yield form.SharedSettings(form.prompt_box())
+
+
+def request(settings: form.SharedSettings, **values: Any) -> Request:
+    return settings.apply(RunSpec(Request(prompt="")), values).request
+
+
+async def spec(tab: CompareTab, **values: Any) -> RunSpec:
+    (only,) = await form.to_specs(values, tab.sections, Path("/nowhere"))
+    return only
+
+
+def test_every_setting_of_a_request_has_a_widget(settings: form.SharedSettings) -> None:
+    widgets = set(settings.widgets)
     sized = (widgets - {"size"}) | {"width", "height"}
     elsewhere = {"controls", "options", "image", "strength"}
     assert sized == {field.name for field in fields(Request)} - elsewhere
@@ -28,30 +60,32 @@ def test_every_setting_of_a_request_has_a_widget() -> None:
         (" 512 X 768 ", (512, 768)),
         ("512 768", (512, 768)),
         ("512, 768", (512, 768)),
-        (form.OWN, (None, None)),
+        (MODEL_DEFAULT, (None, None)),
         ("", (None, None)),
         (None, (None, None)),
     ],
 )
 def test_a_size_is_read_however_it_is_written(words: object, size: tuple[int, int]) -> None:
-    assert form.size(words) == size
+    assert form.parse_size(words) == size
 
 
 @pytest.mark.parametrize("words", ["big", "512", "512×", "-5×5", "512×512×3", "9" * 400])
 def test_a_size_that_is_none_is_told_with_an_example(words: str) -> None:
-    with pytest.raises(form.BadField, match=r"such as 512×768"):
-        form.size(words)
+    with pytest.raises(BadField, match=r"such as 512×768"):
+        form.parse_size(words)
 
 
 @pytest.mark.parametrize(
     ("name", "value"), [("seed", 1.5), ("num_inference_steps", "many"), ("guidance_scale", "high")]
 )
-def test_a_number_that_is_none_is_told(name: str, value: object) -> None:
-    with pytest.raises(form.BadField):
-        form.to_spec({"prompt": "a", name: value})
+def test_a_number_that_is_none_is_told(
+    settings: form.SharedSettings, name: str, value: object
+) -> None:
+    with pytest.raises(BadField):
+        request(settings, prompt="a", **{name: value})
 
 
-def test_what_is_restored_asks_for_the_same_again() -> None:
+def test_what_is_restored_asks_for_the_same_again(settings: form.SharedSettings) -> None:
     asked = Request(
         prompt="نجمة حمراء ⭐",
         negative_prompt="blue",
@@ -62,47 +96,50 @@ def test_what_is_restored_asks_for_the_same_again() -> None:
         seed=0,
         count=4,
     )
-    assert form.to_spec(form.from_request(asked)) == RunSpec(asked)
+    assert request(settings, **form.field_values(asked)) == asked
 
 
-def test_the_record_of_a_rewrite_goes_with_the_prompt_and_not_with_another() -> None:
-    record = {"original": "a star", "by": "google:g", "rewritten": "a red star at night"}
-    mine = form.to_spec({"prompt": "a red star, at night", "rewrite": record})
-    assert mine.provenance == Provenance(original_prompt="a star", rewritten_by="google:g")
-    other = form.to_spec({"prompt": "three cats", "rewrite": record})
-    assert other.provenance == Provenance()
-    assert form.to_spec({"prompt": "a star", "rewrite": {}}).provenance == Provenance()
-
-
-def test_control_pictures_come_from_the_form_and_from_what_was_added(tmp_path: Path) -> None:
-    for name in ("edges", "pose"):
+async def test_every_section_adds_its_fields_to_one_spec(tab: CompareTab, tmp_path: Path) -> None:
+    for name in ("edges", "start"):
         (tmp_path / name).write_bytes(name.encode())
-    added: list[dict[str, Any]] = [
-        {"key": "a", "control_picture": None, "control_weight": 2},
-        {"control_picture": str(tmp_path / "pose"), "control_preprocessor": "openpose"}
-        | {"control_parameters": {"include_hand": True}, "control_weight": 0.5}
-        | {"control_start": 0.2, "control_end": 0.8},
-    ]
-    fields = {"prompt": "a", "control_picture": str(tmp_path / "edges"), "more_controls": added}
-    pose = Control(
-        image=b"pose",
-        preprocessor="openpose",
-        parameters={"include_hand": True},
-        weight=0.5,
-        start=0.2,
-        end=0.8,
+    made = await spec(
+        tab,
+        prompt="a red star at night",
+        seed=3,
+        rewrite=RECORD,
+        control_picture=str(tmp_path / "edges"),
+        start_picture=str(tmp_path / "start"),
+        start_strength="0.5",
+        then_model="miniature/masked",
+        **{"openai.quality": "low"},
     )
-    assert form.to_spec(fields).request.controls == (Control(image=b"edges"), pose)
-    assert form.to_spec({**fields, "control_picture": None}).request.controls == (pose,)
-    assert form.to_spec({"prompt": "a", "more_controls": []}).request.controls == ()
+    assert (made.request.prompt, made.request.seed) == ("a red star at night", 3)
+    assert made.request.controls[0].image == b"edges"
+    assert (made.request.image, made.request.strength) == (b"start", 0.5)
+    assert made.request.options == {"openai": {"quality": "low"}}
+    assert made.second_step is not None and made.second_step.model == "miniature/masked"
+    assert made.provenance == Provenance(original_prompt="a star", rewritten_by="google:g")
 
 
-def test_options_are_sorted_by_backend_and_unset_ones_left_out() -> None:
-    asked: dict[str, Any] = {"prompt": "a", "openai.quality": "low", "local.scheduler": ""}
-    assert form.to_spec(asked).request.options == {"openai": {"quality": "low"}}
+async def test_a_prompt_with_variants_becomes_a_spec_for_each(tab: CompareTab, home: Path) -> None:
+    async def prompts(**values: Any) -> list[str]:
+        values = {"prompt": "a {red|blue|green} star", **values}
+        return [each.request.prompt for each in await form.to_specs(values, tab.sections, home)]
+
+    every = ["a red star", "a blue star", "a green star"]
+    assert await prompts() == await prompts(variants="all", some=1) == every
+    assert len(set(await prompts(variants="some", some=2)) & set(every)) == 2
+    assert await prompts(variants="off") == ["a {red|blue|green} star"]
+    assert await prompts(prompt="a star", variants="some", some=2) == ["a star"]
+    with pytest.raises(BadVariants):
+        await prompts(variants="some", some=0)
 
 
-def test_options_that_backends_share_reach_each_of_them() -> None:
-    asked: dict[str, Any] = {"prompt": "a", "local+miniature.previews": False}
-    both = {"local": {"previews": False}, "miniature": {"previews": False}}
-    assert form.to_spec(asked).request.options == both
+async def test_the_record_of_a_rewrite_goes_with_the_prompt_and_not_with_another(
+    tab: CompareTab,
+) -> None:
+    mine = await spec(tab, prompt="a red star, at night", rewrite=RECORD)
+    assert mine.provenance == Provenance(original_prompt="a star", rewritten_by="google:g")
+    other = await spec(tab, prompt="three cats", rewrite=RECORD)
+    assert other.provenance == Provenance()
+    assert (await spec(tab, prompt="a star", rewrite={})).provenance == Provenance()

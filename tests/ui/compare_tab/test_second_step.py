@@ -31,8 +31,7 @@ def step(settings: Settings) -> Iterator[SecondStepSection]:
 
 
 def asks(step: SecondStepSection, **fields: Any) -> SecondStep | None:
-    asked = step.asked(SPEC, {f"then_{name}": value for name, value in fields.items()})
-    return asked.second_step
+    return step.apply(SPEC, {f"then_{name}": value for name, value in fields.items()}).second_step
 
 
 def test_untouched_there_is_none(step: SecondStepSection) -> None:
@@ -54,7 +53,7 @@ def test_only_models_that_take_a_picture_are_offered_and_say_what_they_need(
     step: SecondStepSection, settings: Settings
 ) -> None:
     lineup = build(settings)
-    choices = dict[str, str]((id, label) for label, id in step.choices(lineup)[step.model].choices)
+    choices = dict[str, str]((id, label) for label, id in step.refresh(lineup)[step.model].choices)
     assert choices["miniature/diffusion"] == "Miniature diffusion"
     assert choices["openai/gpt-image-2"] == "gpt-image-2 (needs a key)"
     assert choices["a1111/current"].endswith("(not available)")
@@ -65,22 +64,23 @@ def test_only_models_that_take_a_picture_are_offered_and_say_what_they_need(
     assert needing == sorted(needing)
 
 
-def test_what_is_restored_asks_for_the_same_again(step: SecondStepSection) -> None:
-    then = SecondStep(model="miniature/masked", prompt="a wolf", strength=0.25)
-    standing = step.standing(replace(SPEC, second_step=then))
-    fields = {name: standing[widget] for name, widget in step.widgets.items()}
-    assert step.asked(SPEC, fields).second_step == then
-    cleared = step.standing(SPEC)
-    fields = {name: cleared[widget] for name, widget in step.widgets.items()}
-    assert step.asked(SPEC, fields).second_step is None
+def test_what_is_restored_asks_for_the_same_again(
+    step: SecondStepSection, settings: Settings
+) -> None:
+    lineup = build(settings)
+    second = SecondStep(model="miniature/masked", prompt="a wolf", strength=0.25)
+    for asked in (second, None):
+        values = step.values_for(replace(SPEC, second_step=asked), lineup)
+        fields = {name: values[widget] for name, widget in step.widgets.items()}
+        assert step.apply(SPEC, fields).second_step == asked
 
 
 def test_its_price_is_that_of_one_picture(step: SecondStepSection, settings: Settings) -> None:
     lineup = build(settings)
     assert step.expected(lineup, SPEC) is None
     second = SecondStep(model="stability/sd3.5-medium")
-    told = step.expected(lineup, RunSpec(Request(prompt="a fox", count=3), second_step=second))
-    assert told is not None and told[0] == "Stable Diffusion 3.5 Medium"
-    assert str(told[1].high) == "0.035"
+    expected = step.expected(lineup, RunSpec(Request(prompt="a fox", count=3), second_step=second))
+    assert expected is not None and expected[0] == "Stable Diffusion 3.5 Medium"
+    assert str(expected[1].high) == "0.035"
     unknown = step.expected(lineup, replace(SPEC, second_step=SecondStep(model="no/such")))
     assert unknown is not None and unknown[1].high is None
