@@ -50,38 +50,16 @@ class Control:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SecondStep:
-    """A second step: `model` goes on from the picture that was drawn.
-
-    An empty `prompt` is the same prompt; `strength` is the request's `strength` for this step,
-    and `options` come on top of the request's own.
-    """
-
-    model: str
-    prompt: str = ""
-    strength: float | None = None
-    options: Mapping[str, Mapping[str, Value]] = field(
-        default_factory=dict[str, Mapping[str, Value]]
-    )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
-    """What the user asked for, in words that every backend shares. None means "the model's own".
+    """The parameters of one generation, shared by all backends. None means the model's default.
 
-    `image` is a picture to start from instead of noise, as the user or another model gave it;
-    `strength` says how much of it is drawn anew, from 0.01 to 1. All of `controls` steer at once,
-    each as long and as strongly as it says. `then` is for whoever runs the
-    backends; none of them sees it.
+    `image` is an encoded picture to start from instead of noise (image-to-image); `strength` is
+    the fraction of it that is drawn anew, from 0.01 to 1. All `controls` apply at once, each with
+    its own weight and range of steps. `options` maps a backend's name to its own options.
     """
 
     prompt: str
     negative_prompt: str = ""
-    template: str | None = None
-    """The prompt with variants that `prompt` is one of; for the record, no backend reads it."""
-    original_prompt: str | None = None
-    """What a person wrote before a chat model, `rewritten_by`, rewrote it; for the record too."""
-    rewritten_by: str | None = None
     width: int | None = None
     height: int | None = None
     num_inference_steps: int | None = None
@@ -94,7 +72,6 @@ class Request:
     options: Mapping[str, Mapping[str, Value]] = field(
         default_factory=dict[str, Mapping[str, Value]]
     )
-    then: SecondStep | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,12 @@ drop all but the newest of each.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
 
-from backends.base import Applied, Basis, Preview, Request
+from backends.base import Applied, Basis, Preview, Request, Value
 from backends.errors import Outcome
 
 
@@ -105,10 +105,54 @@ class Job:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SecondStep:
+    """A second generation by `model`, which starts from each picture of the first one.
+
+    An empty `prompt` stands for the run's own prompt; `strength` is the request's `strength` for
+    this step, and `options` override the request's own.
+    """
+
+    model: str
+    prompt: str = ""
+    strength: float | None = None
+    options: Mapping[str, Mapping[str, Value]] = field(
+        default_factory=dict[str, Mapping[str, Value]]
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Provenance:
+    """How the prompt of a run came about; recorded with the run and sent to no backend.
+
+    `template` is the prompt with variants that the prompt was expanded from. `original_prompt`
+    is the text before the chat model `rewritten_by` rewrote it.
+    """
+
+    template: str | None = None
+    original_prompt: str | None = None
+    rewritten_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpec:
+    """The specification of a run: the request, its second step, and the prompt's provenance."""
+
+    request: Request
+    _: KW_ONLY
+    second_step: SecondStep | None = None
+    provenance: Provenance = field(default_factory=Provenance)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
     """One request sent to several models; jobs in the order in which the models were chosen."""
 
     id: str
     created_at: datetime
-    request: Request
+    spec: RunSpec
     jobs: tuple[Job, ...]
+
+    @property
+    def request(self) -> Request:
+        """The request that every first job sends."""
+        return self.spec.request

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from backends.base import Control, Request, SecondStep, Value
+from backends.base import Control, Value
 from compare.prompts.template import BadVariants
 from compare.prompts.variants import spread
 from compare.prompts.wildcards import Folder
+from compare.records import RunSpec, SecondStep
 
 Setting = TypeVar("Setting")
 
@@ -33,14 +34,14 @@ def size(word: str | None) -> tuple[int | None, int | None]:
         raise BadArgument(f"The size {word!r} must look like 1024x768.") from None
 
 
-def variants(word: str | None, request: Request, home: Path) -> tuple[Request, ...]:
-    """Return the requests that a prompt with variants stands for: all, or a number of them."""
+def variants(word: str | None, spec: RunSpec, home: Path) -> tuple[RunSpec, ...]:
+    """Return a spec for each variant of the prompt: for all, or for a random number of them."""
     if word is None:
-        return (request,)
+        return (spec,)
     if word != "all" and not word.isdecimal():
         raise BadArgument(f"The variants {word!r} must be all, or how many of them at random.")
     try:
-        return spread(request, Folder(home), most=None if word == "all" else int(word))
+        return spread(spec, Folder(home), most=None if word == "all" else int(word))
     except BadVariants as error:
         raise BadArgument(str(error)) from None
 

@@ -15,7 +15,7 @@ from compare.catalogue.toml_reader import CatalogueError
 from compare.cli import arguments, output
 from compare.lineup import Lineup, build, open_lineup
 from compare.prompts.template import holds_variants
-from compare.records import Job, Run
+from compare.records import Job, Run, RunSpec
 from compare.runs.budget import OverBudget
 from compare.runs.runner import Runner
 from compare.runs.second_step import parent_of
@@ -109,14 +109,14 @@ def run(
             image=arguments.start_picture(image),
             strength=strength,
             options=arguments.options(option or ()),
-            then=arguments.second_step(
-                then, prompt=then_prompt, strength=strength, own=then_option or ()
-            ),
+        )
+        second_step = arguments.second_step(
+            then, prompt=then_prompt, strength=strength, own=then_option or ()
         )
     except arguments.BadArgument as error:
         _give_up(str(error))
     asking = Asking(models or [], variants, rewrite)
-    finished, interrupted = _do(_run(request, asking, as_json))
+    finished, interrupted = _do(_run(RunSpec(request, second_step=second_step), asking, as_json))
     if interrupted:
         raise typer.Exit(INTERRUPTED)
     if any(job.outcome is not Outcome.DONE for run in finished for job in run.jobs):
@@ -172,18 +172,18 @@ class Asking:
     rewrite: str | None
 
 
-async def _run(request: Request, asking: Asking, as_json: bool) -> tuple[list[Run], bool]:
+async def _run(spec: RunSpec, asking: Asking, as_json: bool) -> tuple[list[Run], bool]:
     lineup = build(_settings())
     try:
-        requests = _requests(lineup, request, asking)  # what is wrong is told before money is spent
+        specs = _specs(lineup, spec, asking)  # what is wrong is told before money is spent
         await lineup.open()
         if asking.rewrite is not None:
-            rewritten = await lineup.rewriter.rewrite(request.prompt, asking.rewrite)
+            rewritten = await lineup.rewriter.rewrite(spec.request.prompt, asking.rewrite)
             output.rewritten(rewritten)
-            requests = _requests(lineup, rewritten.of(request), asking)
-        if asking.variants is None and holds_variants(requests[0].prompt):
+            specs = _specs(lineup, rewritten.apply(spec), asking)
+        if asking.variants is None and holds_variants(specs[0].request.prompt):
             typer.echo("The prompt is drawn as it is; --variants all draws each variant.", err=True)
-        begun = await lineup.runner.start_all(requests, asking.models)
+        begun = await lineup.runner.start_all(specs, asking.models)
         interrupted = await _follow(lineup, begun)
         finished = [await lineup.runner.get(run.id) or run for run in begun]
     finally:
@@ -192,15 +192,15 @@ async def _run(request: Request, asking: Asking, as_json: bool) -> tuple[list[Ru
     return finished, interrupted
 
 
-def _requests(lineup: Lineup, request: Request, asking: Asking) -> tuple[Request, ...]:
-    """Return a request for each variant, or give up with what is wrong."""
-    requests = arguments.variants(asking.variants, request, lineup.settings.home)
+def _specs(lineup: Lineup, spec: RunSpec, asking: Asking) -> tuple[RunSpec, ...]:
+    """Return a spec for each variant, or exit with the problems of the request."""
+    specs = arguments.variants(asking.variants, spec, lineup.settings.home)
     wrong: dict[str, str] = {}
-    for each in requests:
+    for each in specs:
         wrong |= problems(each, asking.models, lineup.catalogue)
     if wrong:
         _give_up("\n".join(wrong.values()))
-    return requests
+    return specs
 
 
 async def _follow(lineup: Lineup, begun: Sequence[Run]) -> bool:

@@ -125,14 +125,9 @@ def runs(runs: Sequence[Run], home: Path, *, as_json: bool) -> None:
 
 def _asked(run: Run) -> dict[str, str]:
     """Return the prompt where it is not the one that was typed, and what it was made of."""
-    request = run.request
-    made_of = {
-        "template": request.template,
-        "original_prompt": request.original_prompt,
-        "rewritten_by": request.rewritten_by,
-    }
-    known = {name: words for name, words in made_of.items() if words is not None}
-    return {"prompt": request.prompt, **known} if known else {}
+    provenance = dataclasses.asdict(run.spec.provenance)
+    known = {name: text for name, text in provenance.items() if text is not None}
+    return {"prompt": run.request.prompt, **known} if known else {}
 
 
 def _jobs(run: Run, home: Path) -> list[dict[str, Any]]:
@@ -210,7 +205,10 @@ def _job(job: Job, home: Path) -> dict[str, Any]:
         "message": job.message,
         "timing": _plain(job.timing),
         "cost": _plain(job.cost),
-        "honoured": _plain(job.honoured),
+        "honoured": {
+            name: {"asked": each.requested, "used": each.used, "note": each.note}
+            for name, each in job.honoured.items()
+        },
         "pictures": [
             {"path": str(home / picture.path), **{name: getattr(picture, name) for name in kept}}
             for picture in job.pictures

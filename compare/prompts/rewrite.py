@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from backends import chat
-from backends.base import Config, Readiness, Ready, Request
+from backends.base import Config, Readiness, Ready
 from backends.chat import CHATS, Chat
 from backends.errors import BackendError, BadInput, MissingKey, ServiceFault
 from backends.registry import backend_class
+from compare.records import RunSpec
 from compare.runs.validation import MOST_PROMPT
 from compare.settings import Settings
 from compare.visitor_keys import typed_key
@@ -41,11 +42,10 @@ class Rewritten:
     seconds: float
     usage: Mapping[str, int]
 
-    def of(self, request: Request) -> Request:
-        """Return `request` with this prompt in place of the original, and the record of both."""
-        return replace(
-            request, prompt=self.prompt, original_prompt=self.original, rewritten_by=self.by
-        )
+    def apply(self, spec: RunSpec) -> RunSpec:
+        """Return `spec` with the rewritten prompt, and with the original in its provenance."""
+        request = replace(spec.request, prompt=self.prompt)
+        return _with_rewrite(replace(spec, request=request), self.original, self.by)
 
     @property
     def cost(self) -> str:
@@ -139,18 +139,23 @@ class Rewriter:
         return self._chats[name]
 
 
-def recorded(request: Request, original: str, by: str, rewritten: str) -> Request:
-    """Return `request` with the record of its rewrite, unless it has become another prompt.
+def recorded(spec: RunSpec, original: str, by: str, rewritten: str) -> RunSpec:
+    """Return `spec` with the rewrite in its provenance, unless its prompt has become another.
 
     A person may work on a rewritten prompt before it is drawn; what shares less than half of its
     letters, by threes, with the rewritten one is no rewrite any more.
     """
     if not by or not original:
-        return request
-    threes = _threes(request.prompt)
+        return spec
+    threes = _threes(spec.request.prompt)
     if 2 * len(threes & _threes(rewritten)) < len(threes):
-        return request
-    return replace(request, original_prompt=original, rewritten_by=by)
+        return spec
+    return _with_rewrite(spec, original, by)
+
+
+def _with_rewrite(spec: RunSpec, original: str, by: str) -> RunSpec:
+    provenance = replace(spec.provenance, original_prompt=original, rewritten_by=by)
+    return replace(spec, provenance=provenance)
 
 
 def _threes(text: str) -> set[str]:

@@ -16,8 +16,8 @@ from random import Random
 from threading import Lock
 from typing import Any
 
-from backends.base import Request
 from compare.prompts.template import BadVariants, Choice, Part, Row, Wildcard, read, ways
+from compare.records import RunSpec
 
 MOST = 24
 """How many prompts are made of one at most: each is a run of its own, and may cost money."""
@@ -68,21 +68,23 @@ def _drawn(
     return tuple(dict.fromkeys([*script.some(written, most, seed), *prompts]))[:most]
 
 
-def spread(
-    request: Request, wildcards: Wildcards, *, most: int | None = None
-) -> tuple[Request, ...]:
-    """Return a request for each variant of the prompt, the same in everything else.
+def spread(spec: RunSpec, wildcards: Wildcards, *, most: int | None = None) -> tuple[RunSpec, ...]:
+    """Return a spec for each variant of the prompt, with everything else the same.
 
-    Each remembers the prompt as it was written; a request without variants is left as it is.
+    Each records the prompt's template; a spec without variants is returned unchanged.
 
     Raises:
         BadVariants: the variants cannot be read, or there are more than `MOST`.
     """
-    text = request.prompt
-    prompts = expand(text, wildcards, most=most, seed=request.seed or 0)
+    text = spec.request.prompt
+    prompts = expand(text, wildcards, most=most, seed=spec.request.seed or 0)
     if prompts == (text,):
-        return (request,)
-    return tuple(replace(request, prompt=prompt, template=text) for prompt in prompts)
+        return (spec,)
+    provenance = replace(spec.provenance, template=text)
+    return tuple(
+        replace(spec, request=replace(spec.request, prompt=prompt), provenance=provenance)
+        for prompt in prompts
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ class ActiveRun:
         self._run = run
         self._places = len(run.jobs)
         self._busy = 0
-        self.request = run.request
+        self.spec = run.spec
         self.tasks: list[JobTask] = []
         self.updates: Broadcast[str, Job] = Broadcast()
         for job in run.jobs:

@@ -17,7 +17,7 @@ from backends.concurrency import Throttle
 from backends.errors import BackendError, TimedOut, Unanswered
 from compare import pricing
 from compare.catalogue.catalogue import Catalogue, status_on, status_sentence
-from compare.records import Cost, Job, Run
+from compare.records import Cost, Job, Run, RunSpec
 from compare.runs import second_step
 from compare.runs.active_run import ActiveRun
 from compare.runs.broadcast import UnknownRun, follow
@@ -66,17 +66,17 @@ class Runner:
         """Learn from the store how long each model usually takes."""
         self._seconds = await self._store.medians()
 
-    async def start(self, request: Request, model_ids: Sequence[str]) -> Run:
+    async def start(self, spec: RunSpec, model_ids: Sequence[str]) -> Run:
         """Begin a run. Its jobs are in the store when this returns, and go on by themselves.
 
         Raises: as `start_all` does.
         """
-        return (await self.start_all([request], model_ids))[0]
+        return (await self.start_all([spec], model_ids))[0]
 
     async def start_all(
-        self, requests: Sequence[Request], model_ids: Sequence[str]
+        self, specs: Sequence[RunSpec], model_ids: Sequence[str]
     ) -> tuple[Run, ...]:
-        """Begin a run for each request, all of them or none; they are a batch from now on.
+        """Begin a run for each spec, all of them or none; they are a batch from now on.
 
         Raises:
             ValueError: no model is named.
@@ -88,9 +88,9 @@ class Runner:
             raise ValueError("Choose at least one model.")
         models = [self.model(id) for id in model_ids]
         if (most := self._settings.daily_budget) is not None:
-            costs = [cost for request in requests for cost in self.expected(request, model_ids)]
+            costs = [cost for spec in specs for cost in self.expected(spec, model_ids)]
             await check(self._store, most, costs)
-        return await self._unstoppable(self._start(requests, models))
+        return await self._unstoppable(self._start(specs, models))
 
     async def batch(self, run_id: str) -> tuple[Run, ...]:
         """Return the runs that were started together with this one, as they stand now."""
@@ -121,7 +121,7 @@ class Runner:
         if before is not None and not before.pictures:
             raise ValueError("The first step made no picture. Try that one again.")
         if (most := self._settings.daily_budget) is not None:
-            costs = self.expected(run.request, [old.model])
+            costs = self.expected(run.spec, [old.model])
             await check(self._store, most, costs if old.parent is None else costs[1:])
         return await self._unstoppable(self._retry(run_id, old))
 
@@ -187,13 +187,12 @@ class Runner:
         """Return what `request` is expected to cost on each model."""
         return {id: self._estimate(self.model(id), request) for id in model_ids}
 
-    def expected(self, request: Request, model_ids: Sequence[str]) -> list[Cost]:
-        """Return what each job of `request` is expected to cost, second steps included."""
-        costs = [self._estimate(self.model(id), second_step.first(request)) for id in model_ids]
-        if (then := request.then) is not None:
-            costs += [self._estimate(self.model(then.model), second_step.second(request))] * len(
-                costs
-            )
+    def expected(self, spec: RunSpec, model_ids: Sequence[str]) -> list[Cost]:
+        """Return what each job of `spec` is expected to cost, second steps included."""
+        costs = [self._estimate(self.model(id), spec.request) for id in model_ids]
+        if (then := spec.second_step) is not None:
+            request = second_step.second_request(spec)
+            costs += [self._estimate(self.model(then.model), request)] * len(costs)
         return costs
 
     def typical_seconds(self, model_id: str) -> float | None:
@@ -242,10 +241,10 @@ class Runner:
             await backend.aclose()
         self._backends.clear()
 
-    async def _start(self, requests: Sequence[Request], models: Sequence[Model]) -> tuple[Run, ...]:
+    async def _start(self, specs: Sequence[RunSpec], models: Sequence[Model]) -> tuple[Run, ...]:
         runs = [
-            self._new_run(run_id, request, models)
-            for run_id, request in zip(new_ids(len(requests)), requests, strict=True)
+            self._new_run(run_id, spec, models)
+            for run_id, spec in zip(new_ids(len(specs)), specs, strict=True)
         ]
         begun = [ActiveRun(run) for run in runs]
         works = [[self._work(live, job) for job in live.run.jobs] for live in begun]
@@ -256,21 +255,22 @@ class Runner:
                 self._begin(live, work)
         return tuple(live.run for live in begun)
 
-    def _new_run(self, run_id: str, request: Request, models: Sequence[Model]) -> Run:
-        now, then = datetime.now(UTC), request.then and self.model(request.then.model)
+    def _new_run(self, run_id: str, spec: RunSpec, models: Sequence[Model]) -> Run:
+        now = datetime.now(UTC)
+        then = self.model(spec.second_step.model) if spec.second_step else None
         steps = second_step.steps(run_id, models, then)
-        jobs = tuple(second_step.new_job(step, request, now, self._estimate) for step in steps)
-        return Run(id=run_id, created_at=now, request=request, jobs=jobs)
+        jobs = tuple(second_step.new_job(step, spec, now, self._estimate) for step in steps)
+        return Run(id=run_id, created_at=now, spec=spec, jobs=jobs)
 
     async def _retry(self, run_id: str, old: Job) -> Job:
         live = await self._rejoin(run_id)
         live.join()
         try:
-            now, model, then = datetime.now(UTC), self.model(old.model), live.request.then
+            now, model, then = datetime.now(UTC), self.model(old.model), live.spec.second_step
             follows = None if then is None or old.parent else self.model(then.model)
             place = live.take_places(1 if follows is None else 2)
             steps = second_step.steps(run_id, [model], follows, first=place, parent=old.parent)
-            jobs = [second_step.new_job(step, live.request, now, self._estimate) for step in steps]
+            jobs = [second_step.new_job(step, live.spec, now, self._estimate) for step in steps]
             await self._store.add_jobs(jobs, place)
             for job in jobs:
                 live.publish(job, True)
@@ -297,7 +297,7 @@ class Runner:
     def _work(self, live: ActiveRun, job: Job, *, anyway: bool = False) -> JobTask:
         model = self.model(job.model)
         if job.parent is None:
-            return JobTask(job, model, second_step.first(live.request), self._place, live.publish)
+            return JobTask(job, model, live.spec.request, self._place, live.publish)
         first = second_step.parent_of(job, live.run.jobs)
         before = FirstStep(
             label=self.model(first.model).label if first else "The first step",
@@ -305,9 +305,8 @@ class Runner:
             picture=self._store.picture,
             anyway=anyway,
         )
-        return JobTask(
-            job, model, second_step.second(live.request), self._place, live.publish, before
-        )
+        request = second_step.second_request(live.spec)
+        return JobTask(job, model, request, self._place, live.publish, before)
 
     def _begin(self, live: ActiveRun, work: JobTask) -> None:
         live.join()

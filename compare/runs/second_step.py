@@ -1,7 +1,7 @@
 """The second step of a run: another model goes on from the picture that the first one drew. Pure.
 
 Both steps are jobs of one run, there from its beginning; the second names the first as its parent
-and waits for it. What it is asked for is the run's own request, changed as `Request.then` says.
+and waits for it. Its request is the run's own request, changed as `RunSpec.second_step` says.
 """
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -11,7 +11,7 @@ from datetime import datetime
 from backends.base import Model, Request
 from backends.errors import BackendError, Outcome
 from compare.pricing import combine
-from compare.records import Cost, Job, Phase
+from compare.records import Cost, Job, Phase, RunSpec
 
 
 class FirstStepFailed(BackendError):
@@ -49,18 +49,13 @@ class FirstStep:
         return replace(request, image=image)
 
 
-def first(request: Request) -> Request:
-    """Return what the first models are asked for."""
-    return replace(request, then=None)
-
-
-def second(request: Request) -> Request:
-    """Return what the second model is asked for; empty bytes hold the place of its picture.
+def second_request(spec: RunSpec) -> Request:
+    """Return the request of the second step; its `image` is empty until the first step is done.
 
     Raises:
-        ValueError: the request has no second step.
+        ValueError: the run has no second step.
     """
-    then = request.then
+    request, then = spec.request, spec.second_step
     if then is None:
         raise ValueError("This run has no second step.")
     options = {
@@ -75,7 +70,6 @@ def second(request: Request) -> Request:
         controls=(),
         count=1,
         options=options,
-        then=None,
     )
 
 
@@ -114,10 +108,10 @@ def steps(
 
 
 def new_job(
-    step: Step, request: Request, now: datetime, estimate: Callable[[Model, Request], Cost]
+    step: Step, spec: RunSpec, now: datetime, estimate: Callable[[Model, Request], Cost]
 ) -> Job:
     """Return the job of a step, as it stands before anything has happened."""
-    asked = first(request) if step.parent is None else second(request)
+    request = spec.request if step.parent is None else second_request(spec)
     return Job(
         id=step.id,
         run_id=step.run_id,
@@ -125,7 +119,7 @@ def new_job(
         created_at=now,
         parent=step.parent,
         phase=Phase.QUEUED if step.parent is None else Phase.WAITING,
-        cost=estimate(step.model, asked),
+        cost=estimate(step.model, request),
     )
 
 

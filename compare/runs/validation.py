@@ -6,9 +6,10 @@ its backend fits the request and says what it changed. Pure.
 
 from collections.abc import Sequence
 
-from backends.base import Control, Request, SecondStep
+from backends.base import Control
 from backends.fit import LEAST_STRENGTH
 from compare.catalogue.catalogue import Catalogue, UnknownModel
+from compare.records import RunSpec, SecondStep
 
 MOST_PROMPT = 32_000
 STEPS = (1, 500)
@@ -21,8 +22,9 @@ STRENGTH = (LEAST_STRENGTH, 1.0)
 MOST_CONTROLS = 8
 
 
-def problems(request: Request, model_ids: Sequence[str], catalogue: Catalogue) -> dict[str, str]:
+def problems(spec: RunSpec, model_ids: Sequence[str], catalogue: Catalogue) -> dict[str, str]:
     """Return a sentence for each field that needs another value, empty when all is well."""
+    request, then = spec.request, spec.second_step
     found = {
         "prompt": _prompt(request.prompt, "prompt"),
         "negative_prompt": _text(request.negative_prompt, "negative prompt"),
@@ -36,7 +38,7 @@ def problems(request: Request, model_ids: Sequence[str], catalogue: Catalogue) -
         "controls": _controls(request.controls),
         "image": _image(request.image),
         "strength": _within("The strength", request.strength, STRENGTH),
-        "then": _then(request.then, catalogue) if request.then else "",
+        "then": _then(then, catalogue) if then else "",
     }
     return {field: sentence for field, sentence in found.items() if sentence}
 

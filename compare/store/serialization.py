@@ -7,26 +7,38 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from backends.base import Applied, Basis, Control, Request, SecondStep
+from backends.base import Applied, Basis, Control, Request
 from backends.errors import Outcome
-from compare.records import Cost, Job, Phase, SavedPicture, Timing
+from compare.records import (
+    Cost,
+    Job,
+    Phase,
+    Provenance,
+    RunSpec,
+    SavedPicture,
+    SecondStep,
+    Timing,
+)
 
 Row = Mapping[Any, Any]
 
 
-def request_text(request: Request, controls: Sequence[str], image: str | None) -> str:
-    """Return `request` as JSON, with the bytes of its pictures replaced by their SHA-256.
+def spec_text(spec: RunSpec, controls: Sequence[str], image: str | None) -> str:
+    """Return `spec` as one flat JSON object, its pictures' bytes replaced by their SHA-256.
 
-    `controls` has those of its control pictures, `image` that of its start picture.
+    `controls` has the hashes of the control pictures, `image` that of the start picture. The keys
+    and their order are those of the first version, in which they were fields of one record.
     """
-    fields = _fields(request) | {"image": image}
+    request = _fields(spec.request)
+    fields = {name: request.pop(name) for name in ("prompt", "negative_prompt")}
+    fields |= _fields(spec.provenance) | request | {"image": image, "then": None}
     fields["controls"] = [
         {name: value for name, value in _fields(control).items() if name != "image"}
         | {"sha256": sha256}
-        for control, sha256 in zip(request.controls, controls, strict=True)
+        for control, sha256 in zip(spec.request.controls, controls, strict=True)
     ]
-    if request.then is not None:
-        fields["then"] = _fields(request.then)
+    if spec.second_step is not None:
+        fields["then"] = _fields(spec.second_step)
     # Options may be any Mapping; JSON wants a dict.
     return json.dumps(fields, ensure_ascii=False, default=dict)
 
@@ -38,8 +50,8 @@ def picture_names(text: str) -> frozenset[str]:
     return frozenset([control["sha256"] for control in fields["controls"]] + [image] * bool(image))
 
 
-def request_from(text: str, given: Mapping[str, bytes] = MappingProxyType({})) -> Request:
-    """Return a kept request; `given` has the pictures that were given with it by their SHA-256.
+def spec_from(text: str, given: Mapping[str, bytes] = MappingProxyType({})) -> RunSpec:
+    """Return a kept spec; `given` has the pictures that were given with it by their SHA-256.
 
     A picture that is not there is empty.
     """
@@ -50,9 +62,11 @@ def request_from(text: str, given: Mapping[str, bytes] = MappingProxyType({})) -
     )
     if image := fields.get("image"):
         fields["image"] = given.get(image, b"")
-    if then := fields.get("then"):
-        fields["then"] = SecondStep(**then)
-    return Request(**fields)
+    then = fields.pop("then", None)
+    names = (field.name for field in dataclasses.fields(Provenance))
+    provenance = Provenance(**{name: fields.pop(name, None) for name in names})
+    second_step = SecondStep(**then) if then else None
+    return RunSpec(Request(**fields), second_step=second_step, provenance=provenance)
 
 
 def job_row(job: Job) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from compare.store.errors import from_os
 from compare.store.files import PictureFiles, save_to_temp
 from compare.store.process_lock import ProcessLock
 from compare.store.recovery import recover
-from compare.store.serialization import picture_names, request_text
+from compare.store.serialization import picture_names, spec_text
 from compare.store.writer import Writer
 
 if TYPE_CHECKING:
@@ -83,8 +83,8 @@ class Store:
         rows: list[tuple[Run, str]] = []
         for run in runs:
             request = run.request
-            text = request_text(
-                request,
+            text = spec_text(
+                run.spec,
                 [await self._save_input(control.image) for control in request.controls],
                 None if request.image is None else await self._save_input(request.image),
             )

@@ -26,6 +26,7 @@ from backends.base import Config, Model, Picture, Request
 from backends.openai import OpenAI
 from compare.catalogue.catalogue import Catalogue
 from compare.lineup import open_lineup
+from compare.records import RunSpec
 from compare.settings import Settings
 from tests.bench.report import Line, show
 
@@ -106,7 +107,9 @@ async def runner(base_url: str, count: int, folder: Path, partials: int = 0) -> 
     os.environ.update(LINEUP_HOME=str(folder), OPENAI_BASE_URL=base_url)
     async with open_lineup(Settings.read(), catalogue=models) as lineup:
         began = time.perf_counter()
-        run = await lineup.runner.start(Request(prompt="many"), [m.id for m in models.models])
+        run = await lineup.runner.start(
+            RunSpec(Request(prompt="many")), [m.id for m in models.models]
+        )
         slowest = {job.id: 0.0 for job in run.jobs}
         async for job in lineup.runner.watch(run.id):
             if job.outcome is not None:

@@ -30,6 +30,7 @@ from backends.google import Google
 from backends.openai import OpenAI
 from compare.catalogue.catalogue import Catalogue
 from compare.lineup import open_lineup
+from compare.records import RunSpec
 from compare.settings import Settings
 from tests.bench.report import Line, show
 from tests.servers.pictures import noise
@@ -120,7 +121,7 @@ async def lineup(openai_url: str, google_url: str, count: int) -> Measured:
         async with open_lineup(Settings.read(), catalogue=models, create=create) as opened:
 
             async def draw(ids: list[str]) -> None:
-                run = await opened.runner.start(Request(prompt="many"), ids)
+                run = await opened.runner.start(RunSpec(Request(prompt="many")), ids)
                 async for job in opened.runner.watch(run.id):
                     assert job.outcome in (None, "done"), job.message
 

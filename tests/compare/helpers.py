@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import replace
+from typing import Any
 
 from backends.base import (
     Event,
@@ -12,13 +13,18 @@ from backends.base import (
     Request,
     Sending,
 )
-from compare.records import Job, Phase, Run
+from compare.records import Job, Phase, Run, RunSpec
 from tests.compare.scripted import World, picture
 
-REQUEST = Request(prompt="a fox")
+SPEC = RunSpec(Request(prompt="a fox"))
 Events = AsyncGenerator[Event, None]
 NO = "select raise(fail, 'no')"
 """What a trigger does that lets nothing be written down."""
+
+
+def changed(spec: RunSpec, **fields: Any) -> RunSpec:
+    """Return `spec` with other values in its request."""
+    return replace(spec, request=replace(spec.request, **fields))
 
 
 async def good(request: Request) -> Events:
@@ -55,10 +61,10 @@ async def until(world: World, run: Run, phase: Phase) -> Job:
     raise AssertionError(f"never {phase}")
 
 
-async def only(world: World, request: Request = REQUEST) -> Job:
+async def only(world: World, spec: RunSpec = SPEC) -> Job:
     """Run the world's only model to its end, and hold the store to what the runner says."""
     (name,) = world.scripts
-    run = await finish(world, await world.runner.start(request, [f"test/{name}"]))
+    run = await finish(world, await world.runner.start(spec, [f"test/{name}"]))
     (job,) = run.jobs
     stored = await world.store.run(run.id)
     assert stored is not None and stored.jobs == (replace(job, preview=None),)

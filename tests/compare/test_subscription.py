@@ -8,7 +8,7 @@ import pytest
 
 from backends.base import Basis, Request
 from compare.lineup import open_lineup
-from compare.records import Cost
+from compare.records import Cost, RunSpec
 from compare.settings import Settings
 from tests.backends.craiyon.harness import CraiyonHarness
 
@@ -26,7 +26,7 @@ async def cost(jobs: int) -> list[Cost]:
     found: list[Cost] = []
     async with open_lineup(Settings.read()) as lineup:
         for _ in range(jobs):
-            run = await lineup.runner.start(Request(prompt="a lighthouse"), ["craiyon/v3"])
+            run = await lineup.runner.start(RunSpec(Request(prompt="a lighthouse")), ["craiyon/v3"])
             async for job in lineup.runner.watch(run.id):
                 if job.outcome is not None:
                     assert job.outcome == "done" and len(job.pictures) == 9, job.message

@@ -14,10 +14,10 @@ import gradio as gr
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 from markupsafe import Markup
 
-from backends.base import Model, Request
+from backends.base import Model
 from compare.catalogue.catalogue import Catalogue, UnknownModel
 from compare.pricing import format_cost
-from compare.records import Job, Phase, Run, SavedPicture
+from compare.records import Job, Phase, Run, RunSpec, SavedPicture
 from compare.runs.second_step import chain_totals, parent_of
 from ui.board.variants import entries
 from ui.theme import PAGE_FILES, asset
@@ -90,7 +90,7 @@ class Renderer:
         return self._board.render(
             run=run,
             strip=entries(batch),
-            settings=settings_in_words(run.request, self._named),
+            settings=settings_in_words(run.spec, self._named),
             ended=all(job.outcome is not None for job in run.jobs),
             chains=list(chains.values()),
             rows=[Markup(self.row(run, job)) for job in run.jobs],
@@ -115,7 +115,7 @@ class Renderer:
         known = first or (parent.pictures[0] if parent and parent.pictures else None)
         wide, high = (known.width, known.height) if known else (width or 1, height or 1)
         across, down = _cells(run, job, parent)
-        then = run.request.then
+        then = run.spec.second_step
         return self._card.render(
             self._words(run, job),
             slot=_card_id(run, job),
@@ -167,12 +167,12 @@ class Renderer:
         }
 
 
-def settings_in_words(request: Request, named: Callable[[str], str] = str) -> str:
+def settings_in_words(spec: RunSpec, named: Callable[[str], str] = str) -> str:
     """Return the settings that differ from the models' own, in one line.
 
     `named` returns what a model is called.
     """
-    words: list[str] = []
+    request, words = spec.request, list[str]()
     if request.width and request.height:
         words.append(f"{request.width}×{request.height}")
     settings: Sequence[tuple[str, object]] = (
@@ -187,7 +187,7 @@ def settings_in_words(request: Request, named: Callable[[str], str] = str) -> st
         words.append(f"{request.count} pictures each")
     if request.image is not None:
         words.append("from a start picture")
-    if (then := request.then) is not None:
+    if (then := spec.second_step) is not None:
         strength = "" if then.strength is None else f" at strength {then.strength:g}"
         prompt = f": “{then.prompt}”" if then.prompt else ""
         words.append(f"then {named(then.model)}{strength}{prompt}")

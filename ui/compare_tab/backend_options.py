@@ -11,6 +11,7 @@ from gradio.components import Component
 from backends.base import Request
 from backends.options import description
 from backends.registry import BACKENDS, backend_class
+from compare.records import RunSpec
 
 
 def build() -> dict[str, Component]:
@@ -41,15 +42,16 @@ def standing(widgets: Mapping[str, Component], request: Request) -> dict[Block, 
     return found
 
 
-def beyond_the_folders(request: Request) -> str:
-    """Say which option of `request` names a file or a Hub id, "" where none does.
+def beyond_the_folders(spec: RunSpec) -> str:
+    """Say which option of `spec` names a file or a Hub id, "" where none does.
 
     At a public address these are not a visitor's to name; the files of the owner's folders are.
     """
-    steps = (request.options, request.then.options if request.then else {})
+    then = spec.second_step
+    steps = (spec.request.options, then.options if then else {})
     for backend, values in (item for options in steps for item in options.items()):
-        spec = backend_class(backend).Options if backend in BACKENDS else None
-        for field in fields(spec) if spec else ():
+        kind = backend_class(backend).Options if backend in BACKENDS else None
+        for field in fields(kind) if kind else ():
             value = str(values.get(field.name) or "")
             if description(field).files and ("/" in value or "\\" in value):
                 return (

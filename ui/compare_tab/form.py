@@ -14,6 +14,7 @@ from gradio.components import Component
 
 from backends.base import Control, Request, Value
 from compare.prompts.rewrite import recorded
+from compare.records import RunSpec
 
 OWN = "model's own"
 SIZES = (OWN, "512×512", "768×768", "1024×1024", "1024×1536", "1536×1024")
@@ -90,8 +91,8 @@ def from_request(request: Request) -> dict[str, Any]:
     }
 
 
-def to_request(fields: Mapping[str, Any]) -> Request:
-    """Return the `Request` that the widgets' values ask for.
+def to_spec(fields: Mapping[str, Any]) -> RunSpec:
+    """Return the `RunSpec` that the widgets' values ask for, without its second step.
 
     Raises:
         BadField: a field that is no number or no size.
@@ -111,7 +112,8 @@ def to_request(fields: Mapping[str, Any]) -> Request:
         options=options(fields),
     )
     # "rewrite" is the record that rewrite_panel.py keeps; it may be out of date by now.
-    return recorded(request, **fields["rewrite"]) if fields.get("rewrite") else request
+    spec = RunSpec(request)
+    return recorded(spec, **fields["rewrite"]) if fields.get("rewrite") else spec
 
 
 def size(words: object) -> tuple[int | None, int | None]:

@@ -68,7 +68,7 @@ class Results:
             return {}
         try:
             with visitor_keys(keys):
-                begun = await lineup.runner.start(run.request, models_of(run))
+                begun = await lineup.runner.start(run.spec, models_of(run))
         except MISTAKES as error:
             return {self._said: cost_line.problems({"": str(error)})}
         return await self.show(lineup, begun)

@@ -8,9 +8,10 @@ from gradio.blocks import Block, BlockContext
 from gradio.components import Component
 from markupsafe import Markup
 
-from backends.base import Readiness, Request
+from backends.base import Readiness
 from backends.errors import BackendError
 from compare.prompts.rewrite import ChatModel, Rewritten
+from compare.records import RunSpec
 from compare.store.errors import StoreError
 from compare.visitor_keys import visitor_keys
 from ui.compare_tab.control_picture import SLOW
@@ -107,15 +108,12 @@ class RewritePanel:
         """Put the writer's own prompt back; no rewrite is remembered."""
         return {self._prompt: original, **self._closed({})}
 
-    def standing(self, request: Request, record: Mapping[str, str] | None = None) -> Shown:
-        """Show the rewrite that a request comes from, in place of `record`."""
-        if request.original_prompt is None or request.rewritten_by is None:
+    def standing(self, spec: RunSpec, record: Mapping[str, str] | None = None) -> Shown:
+        """Show the rewrite that a prompt comes from, in place of `record`."""
+        original, by = spec.provenance.original_prompt, spec.provenance.rewritten_by
+        if original is None or by is None:
             return {self.record: {}, self.line: ""}
-        record = record or {
-            "original": request.original_prompt,
-            "by": request.rewritten_by,
-            "rewritten": request.prompt,
-        }
+        record = record or {"original": original, "by": by, "rewritten": spec.request.prompt}
         return {self.record: record, self.line: _line(record)}
 
     def _closed(self, record: Mapping[str, str]) -> Shown:

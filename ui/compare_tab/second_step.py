@@ -8,11 +8,11 @@ import gradio as gr
 from gradio.blocks import Block
 from gradio.components import Component
 
-from backends.base import Model, Readiness, Request, SecondStep, State
+from backends.base import Model, Readiness, State
 from backends.fit import STRENGTH
 from compare.catalogue.catalogue import UnknownModel
 from compare.lineup import Lineup
-from compare.records import Cost
+from compare.records import Cost, RunSpec, SecondStep
 from ui.compare_tab.form import QUICK
 from ui.context import Context
 
@@ -62,15 +62,15 @@ class SecondStepSection:
         """What `standing` and `choices` may change."""
         return list(self.widgets.values())
 
-    def asked(self, request: Request, fields: Mapping[str, Any]) -> Request:
-        """Return `request` with the second step that the fields ask for, if any."""
+    def asked(self, spec: RunSpec, fields: Mapping[str, Any]) -> RunSpec:
+        """Return `spec` with the second step that the fields ask for, if any."""
         id = str(fields.get("then_model") or "").strip()
         if not id:
-            return request
+            return spec
         strength = float(fields.get("then_strength") or STRENGTH)
         prompt = str(fields.get("then_prompt") or "").strip()
         taken = strength if self._takes_strength(id) else None
-        return replace(request, then=SecondStep(model=id, prompt=prompt, strength=taken))
+        return replace(spec, second_step=SecondStep(model=id, prompt=prompt, strength=taken))
 
     def choices(self, lineup: Lineup) -> dict[Block, Any]:
         """Say of each model what it still needs, those that need nothing first."""
@@ -79,22 +79,22 @@ class SecondStepSection:
         named = [(_named(model, state), model.id) for state, model in found]
         return {self.model: gr.Dropdown(choices=[NONE, *named])}
 
-    def standing(self, request: Request) -> dict[Block, Any]:
-        """Show the second step of a request."""
-        then = request.then or SecondStep(model="")
+    def standing(self, spec: RunSpec) -> dict[Block, Any]:
+        """Show the second step of a run."""
+        then = spec.second_step or SecondStep(model="")
         return {
             self.model: then.model,
             self._prompt: then.prompt,
             self._strength: STRENGTH if then.strength is None else then.strength,
         }
 
-    def expected(self, lineup: Lineup, request: Request) -> tuple[str, Cost] | None:
+    def expected(self, lineup: Lineup, spec: RunSpec) -> tuple[str, Cost] | None:
         """Return what the second model is called, and what one of its pictures should cost."""
-        if request.then is None:
+        if spec.second_step is None:
             return None
-        id = request.then.model
+        id = spec.second_step.model
         try:
-            return self._catalogue.find(id).label, lineup.runner.expected(request, [id])[-1]
+            return self._catalogue.find(id).label, lineup.runner.expected(spec, [id])[-1]
         except UnknownModel:
             return id, Cost()
 

@@ -11,7 +11,7 @@ from backends.base import Request
 from compare.catalogue.catalogue import UnknownModel
 from compare.lineup import Lineup
 from compare.prompts.template import BadVariants
-from compare.records import Run
+from compare.records import Run, RunSpec
 from compare.runs.validation import problems
 from compare.store.errors import StoreError
 from compare.visitor_keys import visitor_keys
@@ -139,27 +139,27 @@ class CompareTab:
         if not locked:
             fields["seed"] = random.randint(0, MOST_SEED)
         try:
-            lineup, requests = await self._asked(fields)
-            if wrong := self._wrong(lineup, requests, models):
+            lineup, specs = await self._asked(fields)
+            if wrong := self._wrong(lineup, specs, models):
                 return {self.said: cost_line.problems(wrong)}
-            said = self._said(lineup, requests, models)
-            if len(requests) not in (1, told):
+            said = self._said(lineup, specs, models)
+            if len(specs) not in (1, told):
                 return {self.said: variants_row.UNANNOUNCED}
             with visitor_keys(keys):
-                runs = await lineup.runner.start_all(requests, models)
+                runs = await lineup.runner.start_all(specs, models)
         except MISTAKES as error:
             return {self.said: cost_line.problems({"": str(error)})}
-        rewrite = self._rewriting.standing(requests[0], fields["rewrite"])
+        rewrite = self._rewriting.standing(specs[0], fields["rewrite"])
         begun = {self.seed: fields["seed"], self.said: said}
         return {**await self.shown.show(lineup, runs[0]), **rewrite, **begun}
 
     async def estimate(self, *, models: list[str], **fields: Any) -> Shown:
         """Show what each model and the whole run would cost, and how many variants there are."""
         try:
-            lineup, requests = await self._asked(fields)
-            shown = self._priced(lineup, requests, models)
-            shown |= self._several.show(fields, len(requests))
-            wrong = self._wrong(lineup, requests, models)
+            lineup, specs = await self._asked(fields)
+            shown = self._priced(lineup, specs, models)
+            shown |= self._several.show(fields, len(specs))
+            wrong = self._wrong(lineup, specs, models)
             told = {name: sentence for name, sentence in wrong.items() if name not in _TO_COME}
             return {**shown, self.said: cost_line.problems(told)} if told else shown
         except BadVariants as error:
@@ -184,7 +184,9 @@ class CompareTab:
             return {self.said: cost_line.problems({"": str(error)})}
         if not wanted:
             lineup.runner.warm(chosen)
-        shown = self._priced(lineup, [Request(prompt=form.PROMPT)], chosen, models=_lines(lineup))
+        shown = self._priced(
+            lineup, [RunSpec(Request(prompt=form.PROMPT))], chosen, models=_lines(lineup)
+        )
         if wanted and run is None:
             missing = f"There is no run {wanted[:40]} here. It may be kept in another data folder."
             shown[self.said] = cost_line.problems({"run": missing})
@@ -198,7 +200,7 @@ class CompareTab:
             return {}
         chosen = models_of(run)
         lineup.runner.warm(chosen)
-        shown = self._priced(lineup, [run.request], chosen, value=chosen)
+        shown = self._priced(lineup, [run.spec], chosen, value=chosen)
         return {**shown, **await self._restored(lineup, run)}
 
     async def refresh(self, keys: Mapping[str, str]) -> Shown:
@@ -220,49 +222,47 @@ class CompareTab:
             return {}
         return {"models": "At a public address only the listed models can be used."}
 
-    def _beyond(self, request: Request) -> dict[str, str]:
-        said = backend_options.beyond_the_folders(request) if self._context.public else ""
+    def _beyond(self, spec: RunSpec) -> dict[str, str]:
+        said = backend_options.beyond_the_folders(spec) if self._context.public else ""
         return {"options": said} if said else {}
 
-    async def _asked(self, fields: Mapping[str, Any]) -> tuple[Lineup, Sequence[Request]]:
-        """Return what the form asks for: a request for each variant of the prompt."""
+    async def _asked(self, fields: Mapping[str, Any]) -> tuple[Lineup, Sequence[RunSpec]]:
+        """Return what the form asks for: a spec for each variant of the prompt."""
         lineup = await self._context.lineup()
-        request = self.second.asked(form.to_request(fields), fields)
-        return lineup, await self._several.of(request, fields)
+        spec = self.second.asked(form.to_spec(fields), fields)
+        return lineup, await self._several.of(spec, fields)
 
-    def _wrong(
-        self, lineup: Lineup, requests: Sequence[Request], models: list[str]
-    ) -> dict[str, str]:
-        found = [problems(request, models, lineup.catalogue) for request in requests]
-        then = [request.then.model for request in requests if request.then]
+    def _wrong(self, lineup: Lineup, specs: Sequence[RunSpec], models: list[str]) -> dict[str, str]:
+        found = [problems(spec, models, lineup.catalogue) for spec in specs]
+        then = [spec.second_step.model for spec in specs if spec.second_step]
         return next(filter(None, found), {}) or {
             **self._unlisted(models + then),
-            **self._beyond(requests[0]),
+            **self._beyond(specs[0]),
         }
 
-    def _said(self, lineup: Lineup, requests: Sequence[Request], chosen: list[str]) -> str:
-        costs = [lineup.runner.estimates(request, chosen) for request in requests]
-        return cost_line.estimate(*costs, second=self.second.expected(lineup, requests[0]))
+    def _said(self, lineup: Lineup, specs: Sequence[RunSpec], chosen: list[str]) -> str:
+        costs = [lineup.runner.estimates(spec.request, chosen) for spec in specs]
+        return cost_line.estimate(*costs, second=self.second.expected(lineup, specs[0]))
 
     def _priced(
-        self, lineup: Lineup, requests: Sequence[Request], chosen: list[str], **props: Any
+        self, lineup: Lineup, specs: Sequence[RunSpec], chosen: list[str], **props: Any
     ) -> Shown:
         """What the chosen models cost; `props` are more of the picker's.
 
         The choice itself is the visitor's, who may have clicked again since this was asked.
         """
         known = [model.id for model in lineup.catalogue.models]
-        costs = lineup.runner.estimates(requests[0], list(dict.fromkeys(known + chosen)))
+        costs = lineup.runner.estimates(specs[0].request, list(dict.fromkeys(known + chosen)))
         return {
             self.picker: gr.HTML(costs=cost_line.in_words(costs), **props),
-            self.said: self._said(lineup, requests, chosen),
+            self.said: self._said(lineup, specs, chosen),
         }
 
     async def _restored(self, lineup: Lineup, run: Run) -> Shown:
         fields = form.from_request(run.request)
         widgets: Shown = {self.form[name]: value for name, value in fields.items()}
         for part in (self._several, self._rewriting, self.second):
-            widgets |= part.standing(run.request)
+            widgets |= part.standing(run.spec)
         for part in (self.controls, self.start):
             widgets |= part.standing(lineup, run.request)
         widgets |= backend_options.standing(self.own, run.request)

@@ -9,10 +9,10 @@ from gradio.blocks import Block, BlockContext
 from gradio.components import Component
 from markupsafe import Markup
 
-from backends.base import Request
 from compare.prompts.template import holds_variants
 from compare.prompts.variants import MOST, spread
 from compare.prompts.wildcards import Folder
+from compare.records import RunSpec
 from ui.context import Context
 
 ALL, SOME, OFF = "all", "some", "off"
@@ -61,17 +61,17 @@ class VariantsRow:
         """What `show` may change."""
         return [self.told, self._row, self._note, self.number]
 
-    async def of(self, request: Request, fields: Mapping[str, Any]) -> tuple[Request, ...]:
-        """Return the requests that a form asks for, one for each variant.
+    async def of(self, spec: RunSpec, fields: Mapping[str, Any]) -> tuple[RunSpec, ...]:
+        """Return the specs that a form asks for, one for each variant.
 
         Raises:
             BadVariants: the variants cannot be read, or there are too many.
         """
         which = fields.get("variants", ALL)
-        if which == OFF or not holds_variants(request.prompt):
-            return (request,)
+        if which == OFF or not holds_variants(spec.request.prompt):
+            return (spec,)
         most = int(fields.get("some") or 0) if which == SOME else None
-        return await asyncio.to_thread(lambda: spread(request, Folder(self._home), most=most))
+        return await asyncio.to_thread(lambda: spread(spec, Folder(self._home), most=most))
 
     def show(self, fields: Mapping[str, Any], number: int) -> dict[Block, Any]:
         """Show the row where the prompt holds variants, and say what Compare would start."""
@@ -82,9 +82,9 @@ class VariantsRow:
             self.number: gr.Number(visible=fields.get("variants") == SOME),
         }
 
-    def standing(self, request: Request) -> dict[Block, Any]:
-        """Choose what draws the request again as it was."""
-        return {self.which: OFF if holds_variants(request.prompt) else ALL}
+    def standing(self, spec: RunSpec) -> dict[Block, Any]:
+        """Choose what draws the prompt again as it was."""
+        return {self.which: OFF if holds_variants(spec.request.prompt) else ALL}
 
 
 def again(number: int, estimate: str) -> str:

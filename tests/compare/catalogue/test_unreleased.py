@@ -8,6 +8,7 @@ from backends.base import Readiness, Request, State
 from backends.errors import Outcome
 from compare.catalogue.listing import lines
 from compare.lineup import build
+from compare.records import RunSpec
 from compare.settings import Settings
 
 UNRELEASED = {
@@ -37,7 +38,7 @@ async def test_it_cannot_be_run_and_says_why(id: str, home: Path, monkeypatch: p
     lineup = build(Settings.read())
     await lineup.open()
     try:
-        run = await lineup.runner.start(Request(prompt="a lighthouse"), [id])
+        run = await lineup.runner.start(RunSpec(Request(prompt="a lighthouse")), [id])
         (job,) = [job async for job in lineup.runner.watch(run.id) if job.outcome is not None]
     finally:
         await lineup.aclose()

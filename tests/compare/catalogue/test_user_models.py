@@ -10,6 +10,7 @@ from backends.paths import PROJECT
 from compare.catalogue.listing import lines
 from compare.catalogue.user_models import load_all
 from compare.lineup import build
+from compare.records import RunSpec
 from compare.runs.validation import problems
 from compare.settings import Settings, SettingsError
 
@@ -21,7 +22,9 @@ async def test_listed_models_have_a_line_each(monkeypatch: pytest.MonkeyPatch) -
     lineup = build(Settings())
     try:
         listed = lines(lineup.catalogue, lineup.runner)
-        wrong = problems(Request(prompt="a lighthouse"), ["openai@there/new"], lineup.catalogue)
+        wrong = problems(
+            RunSpec(Request(prompt="a lighthouse")), ["openai@there/new"], lineup.catalogue
+        )
     finally:
         await lineup.aclose()
     own = [line for line in listed if line.model.server]

@@ -11,6 +11,7 @@ from backends.base import Request
 from compare.catalogue.catalogue import Catalogue
 from compare.catalogue.user_models import load_all
 from compare.lineup import build
+from compare.records import RunSpec
 from compare.runs.validation import problems
 from compare.settings import Settings
 from tests.backends.comfyui.case import keep, workflow
@@ -41,7 +42,7 @@ def test_each_workflow_is_a_model(home: Path) -> None:
     assert mine.defaults == {"num_inference_steps": 12}
     assert plain.supports == frozenset() and plain.sizes.only_native
     assert "has no place for the prompt" in catalogue.find("comfyui/broken").note
-    assert problems(Request(prompt="a lighthouse"), ["comfyui/mine"], catalogue) == {}
+    assert problems(RunSpec(Request(prompt="a lighthouse")), ["comfyui/mine"], catalogue) == {}
 
 
 def test_without_a_folder_nothing_is_added(home: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from backends.base import Readiness, Request
 from backends.errors import BackendError, BadInput, MissingKey, ServiceFault
 from compare.prompts.rewrite import Rewriter, Rewritten, recorded
+from compare.records import Provenance, RunSpec
 from compare.settings import Settings
 from compare.visitor_keys import visitor_keys
 from tests.compare.conftest import Build
@@ -141,22 +142,24 @@ async def test_a_key_that_a_service_repeats_is_hidden(
 async def test_a_run_keeps_what_was_written_and_who_rewrote_it(build: Build) -> None:
     rewritten = Rewritten(prompt=REWRITTEN, original="a star", by=MODEL, seconds=1.0, usage={})
     world = await build(good=good)
-    run = await world.runner.start(rewritten.of(Request(prompt="a star")), ["test/good"])
+    run = await world.runner.start(
+        rewritten.apply(RunSpec(Request(prompt="a star"))), ["test/good"]
+    )
     await finish(world, run)
     kept = await world.store.run(run.id)
     assert kept is not None
-    request = kept.request
-    assert (request.prompt, request.original_prompt) == (REWRITTEN, "a star")
-    assert request.rewritten_by == MODEL
+    assert kept.request.prompt == REWRITTEN
+    assert kept.spec.provenance == Provenance(original_prompt="a star", rewritten_by=MODEL)
 
 
 def test_a_record_holds_through_small_changes_and_not_for_another_prompt() -> None:
-    mine = Request(prompt=f"{REWRITTEN}, at night")
+    mine = RunSpec(Request(prompt=f"{REWRITTEN}, at night"))
     assert recorded(mine, "a star", MODEL, REWRITTEN) == replace(
-        mine, original_prompt="a star", rewritten_by=MODEL
+        mine, provenance=Provenance(original_prompt="a star", rewritten_by=MODEL)
     )
-    other = Request(prompt="three cats on a red sofa")
+    other = RunSpec(Request(prompt="three cats on a red sofa"))
     assert recorded(other, "a star", MODEL, REWRITTEN) == other
-    star = Request(prompt="一颗红色的星星在蓝色圆环旁边，白色背景")
-    assert recorded(star, "星星", MODEL, f"{star.prompt}，扁平").original_prompt == "星星"
+    star = RunSpec(Request(prompt="一颗红色的星星在蓝色圆环旁边，白色背景"))
+    same = recorded(star, "星星", MODEL, f"{star.request.prompt}，扁平")
+    assert same.provenance.original_prompt == "星星"
     assert recorded(mine, "", "", "") == mine

@@ -9,32 +9,33 @@ import pytest
 from backends.base import Request, Sending
 from backends.errors import Outcome
 from compare.prompts.variants import spread
+from compare.records import RunSpec
 from compare.runs.budget import OverBudget
 from compare.store.errors import StoreError
 from compare.store.run_ids import beginning, new_ids
 from tests.compare.conftest import Build
 from tests.compare.helpers import Events, finish, good
 
-ASKED = spread(Request(prompt="a {red|blue|green} fox", seed=7), {})
+SPECS = spread(RunSpec(Request(prompt="a {red|blue|green} fox", seed=7)), {})
 
 
 async def test_each_variant_is_a_run_of_its_own_in_the_store(build: Build, home: Path) -> None:
     world = await build(good=good)
-    runs = await world.runner.start_all(ASKED, ["test/good"])
+    runs = await world.runner.start_all(SPECS, ["test/good"])
     for run in runs:
         await finish(world, run)
     kept = [await world.store.run(run.id) for run in runs]
     assert [run.request.prompt for run in kept if run] == ["a red fox", "a blue fox", "a green fox"]
-    assert all(run and run.request.template == "a {red|blue|green} fox" for run in kept)
+    assert all(run and run.spec.provenance.template == "a {red|blue|green} fox" for run in kept)
     assert all(run and run.request.seed == 7 for run in kept)
     assert all(job.outcome is Outcome.DONE for run in kept if run for job in run.jobs)
 
 
 async def test_each_of_them_leads_to_all_of_them_in_order(build: Build) -> None:
     world = await build(good=good)
-    many = spread(Request(prompt="{a|b|c}{d|e|f|g}"), {})
+    many = spread(RunSpec(Request(prompt="{a|b|c}{d|e|f|g}")), {})
     runs = await world.runner.start_all(many, ["test/good"])
-    alone = await world.runner.start(Request(prompt="a cat"), ["test/good"])
+    alone = await world.runner.start(RunSpec(Request(prompt="a cat")), ["test/good"])
     ids = [run.id for run in runs]
     assert len(ids) == 12
     assert [run.id for run in await world.runner.batch(ids[10])] == ids
@@ -51,8 +52,8 @@ async def test_stopping_a_batch_stops_every_run_of_it_and_no_other(build: Build)
         yield Sending()
 
     world = await build(waits=waits)
-    runs = await world.runner.start_all(ASKED, ["test/waits"])
-    other = await world.runner.start(ASKED[0], ["test/waits"])
+    runs = await world.runner.start_all(SPECS, ["test/waits"])
+    other = await world.runner.start(SPECS[0], ["test/waits"])
     await world.runner.stop_batch(runs[1].id)
     stopped = await world.runner.batch(runs[0].id)
     assert [job.outcome for run in stopped for job in run.jobs] == [Outcome.CANCELLED] * 3
@@ -66,9 +67,9 @@ async def test_a_budget_holds_for_all_of_them_together(
     monkeypatch.setenv("LINEUP_DAILY_BUDGET", "0.05")
     world = await build(good=good)  # 0.02 a picture
     with pytest.raises(OverBudget, match=r"up to \$0\.06"):
-        await world.runner.start_all(ASKED, ["test/good"])
+        await world.runner.start_all(SPECS, ["test/good"])
     assert await world.store.recent() == ()
-    assert len(await world.runner.start_all(ASKED[:2], ["test/good"])) == 2
+    assert len(await world.runner.start_all(SPECS[:2], ["test/good"])) == 2
 
 
 async def test_none_is_begun_where_one_cannot_be_written_down(build: Build, home: Path) -> None:
@@ -86,7 +87,7 @@ async def test_none_is_begun_where_one_cannot_be_written_down(build: Build, home
             "begin select raise(abort, 'no green'); end"
         )
     with pytest.raises(StoreError):
-        await world.runner.start_all(ASKED, ["test/notes"])
+        await world.runner.start_all(SPECS, ["test/notes"])
     assert await world.store.recent() == ()
     assert drawn == []
 

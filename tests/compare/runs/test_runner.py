@@ -21,13 +21,13 @@ from backends.base import (
 from backends.errors import Outcome
 from compare.records import Phase
 from tests.compare.conftest import Build
-from tests.compare.helpers import REQUEST, Events, finish, good, only, sent_forever, until
+from tests.compare.helpers import SPEC, Events, finish, good, only, sent_forever, until
 from tests.compare.scripted import World, picture
 
 
 async def test_a_run_from_start_to_end(build: Build):
     world = await build(a=good, b=good)
-    run = await world.runner.start(REQUEST, ["test/b", "test/a"])
+    run = await world.runner.start(SPEC, ["test/b", "test/a"])
     assert [job.model for job in run.jobs] == ["test/b", "test/a"]
     assert await world.store.run(run.id) is not None  # written before `start` returns
     ended = await finish(world, run)
@@ -55,7 +55,7 @@ async def test_sent_is_on_disk_before_the_request_leaves(build: Build, home: Pat
 
 async def test_a_picture_is_on_disk_before_anybody_hears_of_it(build: Build):
     world = await build(a=good)
-    run = await world.runner.start(REQUEST, ["test/a"])
+    run = await world.runner.start(SPEC, ["test/a"])
     heard = 0
     async for job in world.runner.watch(run.id):
         for saved in job.pictures:
@@ -110,7 +110,7 @@ async def test_waiting_for_the_lane_is_queued(build: Build):
         yield picture()
 
     world = await build(width=1, a=brief)
-    run = await finish(world, await world.runner.start(REQUEST, ["test/a"] * 3))
+    run = await finish(world, await world.runner.start(SPEC, ["test/a"] * 3))
     queued = [job.timing.queued or 0.0 for job in run.jobs]
     assert queued[0] < queued[1] < queued[2]
     assert queued[1] >= 0.1 and queued[2] >= 0.2
@@ -125,7 +125,7 @@ async def test_a_run_outlives_its_watchers(build: Build):
         yield picture()
 
     world = await build(a=waits)
-    run = await world.runner.start(REQUEST, ["test/a"])
+    run = await world.runner.start(SPEC, ["test/a"])
     async with aclosing(world.runner.watch(run.id)) as jobs:
         await anext(jobs)
     go.set()
@@ -137,7 +137,7 @@ async def test_a_run_outlives_its_watchers(build: Build):
 
 async def test_a_caller_that_leaves_during_start_does_not_leave_half_a_run(build: Build):
     world = await build(a=good)
-    starting = asyncio.create_task(world.runner.start(REQUEST, ["test/a"]))
+    starting = asyncio.create_task(world.runner.start(SPEC, ["test/a"]))
     await asyncio.sleep(0)
     starting.cancel()
     await asyncio.gather(starting, return_exceptions=True)
@@ -158,7 +158,7 @@ async def test_quick_news_is_thinned_but_the_last_look_arrives(build: Build):
         yield picture()
 
     world = await build(a=quick)
-    run = await world.runner.start(REQUEST, ["test/a"])
+    run = await world.runner.start(SPEC, ["test/a"])
     seen = [job async for job in world.runner.watch(run.id)]
     assert len(seen) < 20
     assert [job.step for job in seen if job.step][-1] == 500
@@ -174,7 +174,7 @@ async def test_another_process_can_follow_the_run(build: Build, home: Path):
         yield picture()
 
     world = await build(a=waits)
-    run = await world.runner.start(REQUEST, ["test/a"])
+    run = await world.runner.start(SPEC, ["test/a"])
     await until(world, run, Phase.SENT)
     other = World(home, {"a": waits}, world.runner.model("test/a").price)
     await other.open()
@@ -189,13 +189,13 @@ async def test_another_process_can_follow_the_run(build: Build, home: Path):
 
 async def test_estimates_and_readiness(build: Build):
     world = await build(a=good)
-    assert world.runner.estimates(REQUEST, ["test/a"])["test/a"].low == Decimal("0.02")
+    assert world.runner.estimates(SPEC.request, ["test/a"])["test/a"].low == Decimal("0.02")
     assert world.runner.ready(world.runner.model("test/a")).state is Readiness.READY
 
 
 async def test_closing_ends_everything(build: Build):
     world = await build(a=sent_forever)
-    run = await world.runner.start(REQUEST, ["test/a"])
+    run = await world.runner.start(SPEC, ["test/a"])
     await until(world, run, Phase.SENT)
     await world.runner.aclose()
     stored = await world.store.run(run.id)
@@ -213,7 +213,7 @@ async def test_a_command_for_a_person_stands_until_the_next_thing_happens(build:
 
     pasted = asyncio.Event()
     world = await build(asks=asks)
-    run = await world.runner.start(REQUEST, ["test/asks"])
+    run = await world.runner.start(SPEC, ["test/asks"])
     commands: list[str] = []
     async for job in world.runner.watch(run.id):
         if job.command and not pasted.is_set():

@@ -18,7 +18,7 @@ from backends.errors import BadInput, Outcome, Refused, ServiceFault, TimedOut, 
 from compare.catalogue.catalogue import UnknownModel
 from compare.runs.broadcast import UnknownRun
 from tests.compare.conftest import Build
-from tests.compare.helpers import NO, REQUEST, Events, finish, good, only, sent_forever
+from tests.compare.helpers import NO, SPEC, Events, finish, good, only, sent_forever
 from tests.compare.scripted import picture
 
 
@@ -41,7 +41,7 @@ async def test_errors_are_one_red_card(
         raise error
 
     world = await build(a=fails, b=good)
-    run = await finish(world, await world.runner.start(REQUEST, ["test/a", "test/b"]))
+    run = await finish(world, await world.runner.start(SPEC, ["test/a", "test/b"]))
     failed, fine = run.jobs
     assert (failed.outcome, failed.message) == (outcome, "No.")
     assert failed.cost.amount == amount
@@ -87,13 +87,13 @@ async def test_a_full_disk_costs_one_card_and_no_picture(
     build: Build, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     world = await build(a=good, b=sent_forever)
-    run = await world.runner.start(REQUEST, ["test/b"])
+    run = await world.runner.start(SPEC, ["test/b"])
     rescued = tmp_path / "elsewhere"
     rescued.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(rescued))
     shutil.rmtree(home / "incoming")
     (home / "incoming").write_bytes(b"no folder, so nothing can be written there")
-    second = await finish(world, await world.runner.start(REQUEST, ["test/a"]))
+    second = await finish(world, await world.runner.start(SPEC, ["test/a"]))
     (job,) = second.jobs
     (file,) = rescued.iterdir()
     assert file.read_bytes() == picture("a fox").data
@@ -117,7 +117,7 @@ async def test_nothing_is_sent_when_it_cannot_be_written_down(build: Build, home
         yield picture()
 
     world = await build(a=leaves)
-    run = await finish(world, await world.runner.start(REQUEST, ["test/a"]))
+    run = await finish(world, await world.runner.start(SPEC, ["test/a"]))
     (job,) = run.jobs
     assert job.outcome is Outcome.FAILED and job.cost.amount == 0
     assert not left
@@ -127,9 +127,9 @@ async def test_nothing_is_sent_when_it_cannot_be_written_down(build: Build, home
 async def test_nothing_is_written_for_a_model_that_is_not_there(build: Build):
     world = await build(a=good)
     with pytest.raises(UnknownModel):
-        await world.runner.start(REQUEST, ["test/a", "test/z"])
+        await world.runner.start(SPEC, ["test/a", "test/z"])
     with pytest.raises(ValueError):
-        await world.runner.start(REQUEST, [])
+        await world.runner.start(SPEC, [])
     assert await world.store.recent() == ()
     with pytest.raises(UnknownRun):
         await anext(world.runner.watch("nothing"))

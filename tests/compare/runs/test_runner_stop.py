@@ -2,7 +2,6 @@
 
 import asyncio
 import sqlite3
-from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -20,13 +19,23 @@ from compare.runs.broadcast import UnknownRun
 from compare.runs.outcome import STOPPED_FREE, STOPPED_SENT
 from compare.store.errors import StoreError
 from tests.compare.conftest import FREE, Build
-from tests.compare.helpers import NO, REQUEST, Events, finish, forever, good, sent_forever, until
+from tests.compare.helpers import (
+    NO,
+    SPEC,
+    Events,
+    changed,
+    finish,
+    forever,
+    good,
+    sent_forever,
+    until,
+)
 from tests.compare.scripted import picture
 
 
 async def test_stop_before_sending_is_free(build: Build):
     world = await build(width=1, a=forever, b=good)
-    run = await world.runner.start(REQUEST, ["test/a", "test/b"])
+    run = await world.runner.start(SPEC, ["test/a", "test/b"])
     await until(world, run, Phase.GENERATING)
     await world.runner.stop(run.id)
     ended = await world.runner.get(run.id)
@@ -39,7 +48,7 @@ async def test_stop_before_sending_is_free(build: Build):
 
 async def test_stop_after_sending_is_unknown(build: Build):
     world = await build(a=sent_forever)
-    run = await world.runner.start(REQUEST, ["test/a"])
+    run = await world.runner.start(SPEC, ["test/a"])
     await until(world, run, Phase.SENT)
     await world.runner.stop(run.id)
     ended = await world.store.run(run.id)
@@ -52,7 +61,7 @@ async def test_stop_after_sending_is_unknown(build: Build):
 
 async def test_stop_of_free_work_is_just_stopped(build: Build):
     world = await build(price=FREE, a=forever)
-    run = await world.runner.start(REQUEST, ["test/a"])
+    run = await world.runner.start(SPEC, ["test/a"])
     await until(world, run, Phase.GENERATING)
     await world.runner.stop(run.id)
     ended = await world.runner.get(run.id)
@@ -68,7 +77,7 @@ async def test_stop_of_one_job_leaves_the_others(build: Build):
         yield picture()
 
     world = await build(a=forever, b=waits)
-    run = await world.runner.start(REQUEST, ["test/a", "test/b"])
+    run = await world.runner.start(SPEC, ["test/a", "test/b"])
     await world.runner.stop(run.id, run.jobs[0].id)
     go.set()
     ended = await finish(world, run)
@@ -85,7 +94,7 @@ async def test_stop_keeps_a_picture_that_is_being_written(build: Build):
         await asyncio.sleep(3600)
 
     world = await build(a=two)
-    run = await world.runner.start(REQUEST, ["test/a"])
+    run = await world.runner.start(SPEC, ["test/a"])
     await at_it.wait()
     await asyncio.sleep(0)
     await world.runner.stop(run.id)
@@ -110,8 +119,8 @@ async def test_retry_is_a_new_job_in_the_same_run(build: Build):
         yield picture()
 
     world = await build(a=second_time)
-    request = replace(REQUEST, controls=(Control(image=b"map"),))
-    run = await finish(world, await world.runner.start(request, ["test/a"]))
+    spec = changed(SPEC, controls=(Control(image=b"map"),))
+    run = await finish(world, await world.runner.start(spec, ["test/a"]))
     job = await world.runner.retry(run.id, run.jobs[0].id)
     assert job.run_id == run.id and job.id != run.jobs[0].id
     ended = await finish(world, run)
@@ -127,7 +136,7 @@ async def test_many_retries_at_once_are_as_many_jobs(build: Build):
         raise ServiceFault("Not now.")
 
     world = await build(a=fails)
-    run = await finish(world, await world.runner.start(REQUEST, ["test/a"]))
+    run = await finish(world, await world.runner.start(SPEC, ["test/a"]))
     again = await asyncio.gather(*(world.runner.retry(run.id, run.jobs[0].id) for _ in range(10)))
     assert len({job.id for job in again}) == 10
     ended = await finish(world, run)
@@ -137,7 +146,7 @@ async def test_many_retries_at_once_are_as_many_jobs(build: Build):
 
 async def test_a_retry_that_cannot_be_written_down_is_not_begun(build: Build, home: Path):
     world = await build(a=good)
-    run = await finish(world, await world.runner.start(REQUEST, ["test/a"]))
+    run = await finish(world, await world.runner.start(SPEC, ["test/a"]))
     with sqlite3.connect(home / "lineup.db") as other:
         other.execute(f"create trigger no before insert on jobs begin {NO}; end")
     other.close()
@@ -148,6 +157,6 @@ async def test_a_retry_that_cannot_be_written_down_is_not_begun(build: Build, ho
 
 async def test_retry_of_what_is_under_way_is_refused(build: Build):
     world = await build(a=forever)
-    run = await world.runner.start(REQUEST, ["test/a"])
+    run = await world.runner.start(SPEC, ["test/a"])
     with pytest.raises(ValueError, match="under way"):
         await world.runner.retry(run.id, run.jobs[0].id)

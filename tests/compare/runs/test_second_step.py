@@ -8,15 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from backends.base import Control, Progress, Receipt, Request, SecondStep, Sending
+from backends.base import Control, Progress, Receipt, Request, Sending
 from backends.errors import Outcome, ServiceFault
-from compare.records import Job, Phase, Run
+from compare.records import Job, Phase, Run, RunSpec, SecondStep
 from compare.runs.budget import OverBudget
 from tests.compare.conftest import FREE, Build
-from tests.compare.helpers import Events, finish, good
+from tests.compare.helpers import Events, changed, finish, good
 from tests.compare.scripted import Script, World, picture
 
-REQUEST = Request(prompt="a fox", then=SecondStep(model="test/then", prompt="a wolf", strength=0.4))
+SPEC = RunSpec(
+    Request(prompt="a fox"),
+    second_step=SecondStep(model="test/then", prompt="a wolf", strength=0.4),
+)
 
 
 class Second:
@@ -51,8 +54,8 @@ def held(gate: asyncio.Event, *, sent: bool = False) -> Script:
     return script
 
 
-async def chained(world: World, *models: str, request: Request = REQUEST) -> Run:
-    return await finish(world, await world.runner.start(request, [f"test/{m}" for m in models]))
+async def chained(world: World, *models: str, spec: RunSpec = SPEC) -> Run:
+    return await finish(world, await world.runner.start(spec, [f"test/{m}" for m in models]))
 
 
 async def until(world: World, run: Run, position: int, phase: Phase) -> Job:
@@ -78,18 +81,18 @@ async def test_every_model_is_followed_by_the_second_one(build: Build):
     assert [job.outcome for job in run.jobs] == [Outcome.DONE] * 4
     for asked in second.asked:
         assert (asked.image, asked.prompt) == (picture("a fox").data, "a wolf")
-        assert (asked.strength, asked.count, asked.then) == (0.4, 1, None)
+        assert (asked.strength, asked.count) == (0.4, 1)
     assert await world.store.run(run.id) == run
-    again = await world.runner.start(run.request, ["test/a"])
-    assert again.request.then == REQUEST.then
+    again = await world.runner.start(run.spec, ["test/a"])
+    assert again.spec.second_step == SPEC.second_step
 
 
 async def test_the_first_models_know_nothing_of_it(build: Build):
     first = Second()
     world = await build(a=first, then=Second())
-    own = replace(REQUEST, image=b"mine", strength=0.9)
-    await chained(world, "a", request=own)
-    assert first.asked == [replace(own, then=None)]
+    own = changed(SPEC, image=b"mine", strength=0.9)
+    await chained(world, "a", spec=own)
+    assert first.asked == [own.request]
 
 
 async def test_an_empty_prompt_is_the_same_and_options_come_on_top(build: Build):
@@ -98,10 +101,8 @@ async def test_an_empty_prompt_is_the_same_and_options_come_on_top(build: Build)
     control = Control(image=b"lines")
     options = {"test": {"x": 1, "y": 1}}
     then = SecondStep(model="test/then", options={"test": {"y": 2}, "other": {"z": 3}})
-    asked = Request(
-        prompt="a fox", seed=3, count=4, controls=(control,), options=options, then=then
-    )
-    await chained(world, "a", request=asked)
+    asked = Request(prompt="a fox", seed=3, count=4, controls=(control,), options=options)
+    await chained(world, "a", spec=RunSpec(asked, second_step=then))
     (got,) = second.asked
     assert (got.prompt, got.seed, got.count, got.controls) == ("a fox", 3, 1, ())
     assert got.options == {"test": {"x": 1, "y": 2}, "other": {"z": 3}}
@@ -111,7 +112,7 @@ async def test_an_empty_prompt_is_the_same_and_options_come_on_top(build: Build)
 async def test_it_begins_at_once_and_does_not_wait_for_the_other_models(build: Build):
     gate = asyncio.Event()
     world = await build(fast=good, slow=held(gate), then=Second())
-    run = await world.runner.start(REQUEST, ["test/slow", "test/fast"])
+    run = await world.runner.start(SPEC, ["test/slow", "test/fast"])
     assert [job.phase for job in run.jobs][1::2] == [Phase.WAITING] * 2
     done = await until(world, run, 3, Phase.ENDED)
     assert done.outcome is Outcome.DONE
@@ -125,7 +126,7 @@ async def test_it_begins_at_once_and_does_not_wait_for_the_other_models(build: B
 async def test_waiting_for_the_first_step_is_not_the_seconds_time(build: Build):
     gate = asyncio.Event()
     world = await build(a=held(gate), then=Second())
-    run = await world.runner.start(REQUEST, ["test/a"])
+    run = await world.runner.start(SPEC, ["test/a"])
     await until(world, run, 0, Phase.GENERATING)
     await asyncio.sleep(0.3)
     gate.set()
@@ -179,7 +180,7 @@ async def test_a_first_step_that_is_tried_again_is_followed_again(build: Build):
 async def test_stop_ends_what_has_not_begun_for_free(build: Build):
     second = Second()
     world = await build(a=held(asyncio.Event(), sent=True), then=second)
-    run = await world.runner.start(REQUEST, ["test/a"])
+    run = await world.runner.start(SPEC, ["test/a"])
     await until(world, run, 0, Phase.GENERATING)
     await world.runner.stop(run.id)
     first, left = (await finish(world, run)).jobs
@@ -190,7 +191,7 @@ async def test_stop_ends_what_has_not_begun_for_free(build: Build):
 async def test_stopping_the_second_step_lets_the_first_go_on(build: Build):
     gate = asyncio.Event()
     world = await build(a=held(gate), then=Second())
-    run = await world.runner.start(REQUEST, ["test/a"])
+    run = await world.runner.start(SPEC, ["test/a"])
     await until(world, run, 0, Phase.GENERATING)
     await world.runner.stop(run.id, run.jobs[1].id)
     gate.set()
@@ -206,7 +207,7 @@ async def test_a_first_step_that_was_stopped_is_followed_only_when_somebody_says
 
     second = Second()
     world = await build(a=two, then=second)
-    run = await world.runner.start(replace(REQUEST, count=2), ["test/a"])
+    run = await world.runner.start(changed(SPEC, count=2), ["test/a"])
     async with asyncio.timeout(10):
         async for job in world.runner.watch(run.id):
             if job.pictures:
@@ -234,7 +235,7 @@ async def test_a_picture_that_is_gone_from_disk(build: Build):
 
 async def test_both_steps_are_in_the_estimate(build: Build):
     world = await build(a=good, b=good, then=Second())
-    costs = world.runner.expected(replace(REQUEST, count=3), ["test/a", "test/b"])
+    costs = world.runner.expected(changed(SPEC, count=3), ["test/a", "test/b"])
     assert sorted(cost.high or 0 for cost in costs) == [
         Decimal(n) for n in ("0.02", "0.02", "0.06", "0.06")
     ]
@@ -245,10 +246,10 @@ async def test_both_steps_count_against_the_day(build: Build, monkeypatch: pytes
     gate = asyncio.Event()
     world = await build(a=held(gate), then=Second())
     with pytest.raises(OverBudget, match=r"up to \$0\.08"):
-        await world.runner.start(REQUEST, ["test/a", "test/a"])
-    run = await world.runner.start(REQUEST, ["test/a"])
+        await world.runner.start(SPEC, ["test/a", "test/a"])
+    run = await world.runner.start(SPEC, ["test/a"])
     with pytest.raises(OverBudget, match=r"\$0\.04 of today's"):
-        await world.runner.start(replace(REQUEST, then=None), ["test/a"])
+        await world.runner.start(replace(SPEC, second_step=None), ["test/a"])
     gate.set()
     await finish(world, run)
 
@@ -267,10 +268,10 @@ async def test_another_try_must_fit_into_the_day_too(build: Build, monkeypatch: 
 
 async def test_what_was_given_comes_back_with_the_run(build: Build, home: Path):
     world = await build(a=good, then=Second(), price=FREE)
-    request = replace(REQUEST, image=b"mine", controls=(Control(image=b"lines"),))
-    run = await chained(world, "a", request=request)
+    spec = changed(SPEC, image=b"mine", controls=(Control(image=b"lines"),))
+    run = await chained(world, "a", spec=spec)
     stored = await world.store.run(run.id)
-    assert stored is not None and stored.request == request
+    assert stored is not None and stored.spec == spec
     assert b"mine" not in (home / "lineup.db").read_bytes()
 
 
@@ -283,5 +284,5 @@ async def test_no_picture_is_in_the_log_or_in_a_repr(
 
     caplog.set_level(logging.DEBUG)
     world = await build(a=good, then=breaks)
-    await chained(world, "a", request=replace(REQUEST, image=b"very-private"))
+    await chained(world, "a", spec=changed(SPEC, image=b"very-private"))
     assert "very-private" not in caplog.text and "IDAT" not in caplog.text

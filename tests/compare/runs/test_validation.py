@@ -1,15 +1,18 @@
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from backends.base import Control, Request, SecondStep
+from backends.base import Control, Request
 from compare.catalogue.catalogue import load
+from compare.records import RunSpec, SecondStep
 from compare.runs.validation import problems
+from tests.compare.helpers import changed
 
 CATALOGUE = load()
-GOOD = Request(prompt="a fox", controls=(Control(image=b"x"),))
+GOOD = RunSpec(Request(prompt="a fox", controls=(Control(image=b"x"),)))
 MODELS = ["local/sdxl"]
 
 
@@ -17,7 +20,7 @@ MODELS = ["local/sdxl"]
     "prompt", ["🦊🎨", "שועל אדום", "a\u202eb", "x" * 20_000, "line\nbreak", "  padded  "]
 )
 def test_every_writing_is_fine(prompt: str):
-    assert problems(replace(GOOD, prompt=prompt), MODELS, CATALOGUE) == {}
+    assert problems(changed(GOOD, prompt=prompt), MODELS, CATALOGUE) == {}
 
 
 @pytest.mark.parametrize(
@@ -49,31 +52,43 @@ def test_every_writing_is_fine(prompt: str):
         ("image", b""),
         ("strength", 0.0),
         ("strength", 1.01),
-        ("then", SecondStep(model="nonsense/x")),
-        ("then", SecondStep(model="openai/dall-e-2")),
-        ("then", SecondStep(model="local/sdxl", strength=1.5)),
-        ("then", SecondStep(model="local/sdxl", prompt="x" * 32_001)),
     ],
 )
 def test_each_problem_stands_at_its_field(field: str, value: Any):
-    found = problems(replace(GOOD, **{field: value}), MODELS, CATALOGUE)
+    only_about(field, problems(changed(GOOD, **{field: value}), MODELS, CATALOGUE))
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        SecondStep(model="nonsense/x"),
+        SecondStep(model="openai/dall-e-2"),
+        SecondStep(model="local/sdxl", strength=1.5),
+        SecondStep(model="local/sdxl", prompt="x" * 32_001),
+    ],
+)
+def test_a_problem_of_the_second_step_stands_at_it(second: SecondStep):
+    only_about("then", problems(replace(GOOD, second_step=second), MODELS, CATALOGUE))
+
+
+def only_about(field: str, found: Mapping[str, str]) -> None:
     assert list(found) == [field]
     assert found[field].endswith(".") and len(found[field]) < 200
 
 
 def test_of_several_controls_the_bad_one_is_named():
     controls = (Control(image=b"x"), Control(image=b"x", weight=3.0))
-    found = problems(replace(GOOD, controls=controls), MODELS, CATALOGUE)
+    found = problems(changed(GOOD, controls=controls), MODELS, CATALOGUE)
     assert found == {"controls": "The weight of control picture 2 must be between 0.0 and 2.0."}
 
 
 def test_a_second_step_that_can_go_on_from_a_picture_is_fine():
     then = SecondStep(model="miniature/masked", strength=1.0)
-    assert problems(replace(GOOD, then=then), MODELS, CATALOGUE) == {}
+    assert problems(replace(GOOD, second_step=then), MODELS, CATALOGUE) == {}
 
 
 def test_edges_are_inside():
-    request = replace(
+    spec = changed(
         GOOD,
         num_inference_steps=500,
         count=20,
@@ -82,7 +97,7 @@ def test_edges_are_inside():
         guidance_scale=0,
         seed=2**32 - 1,
     )
-    assert problems(request, MODELS, CATALOGUE) == {}
+    assert problems(spec, MODELS, CATALOGUE) == {}
 
 
 def test_models():

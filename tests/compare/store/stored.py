@@ -7,16 +7,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from backends.base import Request
-from compare.records import Job, Run
+from compare.records import Job, Run, RunSpec
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
 
-def new_run(id: str = "r1", *, jobs: int = 1, request: Request | None = None) -> Run:
+def new_run(id: str = "r1", *, jobs: int = 1, spec: RunSpec | None = None) -> Run:
     return Run(
         id=id,
         created_at=NOW,
-        request=request or Request(prompt="a fox"),
+        spec=spec or RunSpec(Request(prompt="a fox")),
         jobs=tuple(
             Job(id=f"{id}-{number}", run_id=id, model=f"test/{number}", created_at=NOW)
             for number in range(jobs)

@@ -6,7 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from backends.base import Control, Request
-from compare.records import Timing
+from compare.records import RunSpec, Timing
 from compare.store.store import Store
 
 
@@ -50,7 +50,7 @@ async def test_a_database_of_the_first_revision_keeps_its_jobs(home: Path):
     run = await store.run("r")
     assert run is not None
     assert run.jobs[0].timing == Timing(total=3.5)
-    assert run.jobs[0].parent is None and run.request == Request(prompt="a")
+    assert run.jobs[0].parent is None and run.spec == RunSpec(Request(prompt="a"))
     await store.close()
 
 
@@ -83,7 +83,7 @@ async def test_runs_that_had_one_control_picture_or_none_still_open(home: Path):
         start=0.1,
         end=0.9,
     )
-    assert run.request == Request(prompt="נר", controls=(control,))
-    assert plain.request == Request(prompt="b")
+    assert run.spec == RunSpec(Request(prompt="נר", controls=(control,)))
+    assert plain.spec == RunSpec(Request(prompt="b"))
     assert [run.request.prompt for run in await store.recent(5)] == ["b", "נר"]
     await store.close()

@@ -8,9 +8,9 @@ from decimal import Decimal
 from hashlib import sha256
 from pathlib import Path
 
-from backends.base import Applied, Basis, Control, Request, SecondStep
+from backends.base import Applied, Basis, Control, Request
 from backends.errors import Outcome
-from compare.records import Cost, Phase, Timing
+from compare.records import Cost, Phase, RunSpec, SecondStep, Timing
 from compare.store.errors import StoreError
 from compare.store.recovery import BETWEEN, NOT_BEGUN, NOT_SENT, SENT
 from compare.store.store import Store
@@ -49,9 +49,9 @@ async def test_everything_comes_back_as_it_was(home: Path, store: Store):
         image=b"a start",
         strength=0.25,
         options={"openai": {"quality": "high", "n": 1, "x": None, "y": True}},
-        then=SecondStep(model="m/b", prompt="🐺", strength=0.5, options={"local": {"x": 1}}),
     )
-    run = new_run(request=request)
+    second = SecondStep(model="m/b", prompt="🐺", strength=0.5, options={"local": {"x": 1}})
+    run = new_run(spec=RunSpec(request, second_step=second))
     await store.add_run(run)
     saved = await store.add_picture("r1-0", picture("a", seed=2**40), position=0)
     job = replace(
@@ -157,7 +157,7 @@ async def test_medians_are_of_finished_jobs_only(store: Store):
 
 async def test_a_lost_control_picture_does_not_lose_the_run(home: Path, store: Store):
     request = Request(prompt="x", controls=(Control(image=b"map"),), image=b"start")
-    await store.add_run(new_run(request=request))
+    await store.add_run(new_run(spec=RunSpec(request)))
     for file in (home / "controls").iterdir():
         file.unlink()
     run = await store.run("r1")

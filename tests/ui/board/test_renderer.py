@@ -6,10 +6,10 @@ from decimal import Decimal
 
 import pytest
 
-from backends.base import Applied, Basis, Preview, Request, SecondStep
+from backends.base import Applied, Basis, Preview, Request
 from backends.errors import Outcome
 from compare.catalogue import catalogue
-from compare.records import Cost, Job, Phase, Run, SavedPicture, Timing
+from compare.records import Cost, Job, Phase, Run, RunSpec, SavedPicture, SecondStep, Timing
 from ui.board.renderer import TITLES, Renderer, settings_in_words
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -34,7 +34,7 @@ DONE = replace(
 
 
 def run(*jobs: Job, prompt: str = "a red star") -> Run:
-    return Run(id="r1", created_at=NOW, request=Request(prompt=prompt), jobs=jobs)
+    return Run(id="r1", created_at=NOW, spec=RunSpec(Request(prompt=prompt)), jobs=jobs)
 
 
 @pytest.fixture(scope="module")
@@ -117,9 +117,9 @@ def test_what_was_not_charged_rests_on_nothing(renderer: Renderer) -> None:
 
 
 def test_settings_are_told_only_where_they_differ_from_the_models_own() -> None:
-    assert settings_in_words(Request(prompt="a")) == ""
+    assert settings_in_words(RunSpec(Request(prompt="a"))) == ""
     asked = Request(prompt="a", width=512, height=768, seed=0, count=2, guidance_scale=3.5)
-    assert settings_in_words(asked) == "512×768 · seed 0 · guidance 3.5 · 2 pictures each"
+    assert settings_in_words(RunSpec(asked)) == "512×768 · seed 0 · guidance 3.5 · 2 pictures each"
 
 
 def test_a_cached_picture_is_marked_and_wins_no_race(renderer: Renderer) -> None:
@@ -145,7 +145,7 @@ THEN = SecondStep(model="miniature/masked", prompt="a blue star", strength=0.6)
 
 
 def chain(*jobs: Job) -> Run:
-    return replace(run(*jobs), request=Request(prompt="a red star", then=THEN))
+    return replace(run(*jobs), spec=RunSpec(Request(prompt="a red star"), second_step=THEN))
 
 
 def test_a_second_step_stands_with_the_first_and_says_what_both_took(renderer: Renderer) -> None:
@@ -193,7 +193,7 @@ def test_the_same_model_twice_has_a_card_for_each_step(renderer: Renderer) -> No
 
 
 def test_the_settings_tell_of_the_second_step() -> None:
-    asked = Request(prompt="a", image=b"x", then=THEN)
+    asked = RunSpec(Request(prompt="a", image=b"x"), second_step=THEN)
     assert settings_in_words(asked, str.upper) == (
         "from a start picture · then MINIATURE/MASKED at strength 0.6: “a blue star”"
     )

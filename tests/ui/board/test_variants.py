@@ -8,7 +8,7 @@ import pytest
 from backends.base import Request
 from backends.errors import Outcome
 from compare.catalogue import catalogue
-from compare.records import Job, Run
+from compare.records import Job, Provenance, Run, RunSpec
 from ui.board.renderer import Renderer
 from ui.board.variants import differing, entries
 
@@ -21,7 +21,7 @@ def run(number: int, prompt: str, *outcomes: Outcome | None) -> Run:
         Job(id=f"{id}-{at}", run_id=id, model=f"local/{at}", created_at=NOW, outcome=outcome)
         for at, outcome in enumerate(outcomes)
     )
-    return Run(id=id, created_at=NOW, request=Request(prompt=prompt), jobs=jobs)
+    return Run(id=id, created_at=NOW, spec=RunSpec(Request(prompt=prompt)), jobs=jobs)
 
 
 @pytest.mark.parametrize(
@@ -67,8 +67,9 @@ def test_the_board_shows_the_strip_and_marks_the_variant_that_is_shown() -> None
 
 def test_the_board_of_a_rewritten_prompt_shows_both_prompts() -> None:
     made = run(1, "a fine star", Outcome.DONE)
-    request = replace(made.request, original_prompt='a "<b>star', rewritten_by="google:g")
-    page = Renderer(catalogue.load()).board(replace(made, request=request))
+    provenance = Provenance(original_prompt='a "<b>star', rewritten_by="google:g")
+    spec = replace(made.spec, provenance=provenance)
+    page = Renderer(catalogue.load()).board(replace(made, spec=spec))
     assert "a fine star" in page
     assert "rewritten by google:g from “a &#34;&lt;b&gt;star”" in page
     assert "rewritten by" not in Renderer(catalogue.load()).board(made)

@@ -8,6 +8,7 @@ import gradio as gr
 import pytest
 
 from backends.base import Control, Request
+from compare.records import Provenance, RunSpec
 from ui.compare_tab import form
 
 
@@ -15,8 +16,7 @@ def test_every_setting_of_a_request_has_a_widget() -> None:
     with gr.Blocks():
         widgets = set(form.settings()) | {"prompt", "seed"}
     sized = (widgets - {"size"}) | {"width", "height"}
-    elsewhere = {"controls", "options"} | {"template", "original_prompt", "rewritten_by"}
-    elsewhere |= {"then"} | {"image", "strength"}  # the last two: on the command line only
+    elsewhere = {"controls", "options", "image", "strength"}
     assert sized == {field.name for field in fields(Request)} - elsewhere
 
 
@@ -48,7 +48,7 @@ def test_a_size_that_is_none_is_told_with_an_example(words: str) -> None:
 )
 def test_a_number_that_is_none_is_told(name: str, value: object) -> None:
     with pytest.raises(form.BadField):
-        form.to_request({"prompt": "a", name: value})
+        form.to_spec({"prompt": "a", name: value})
 
 
 def test_what_is_restored_asks_for_the_same_again() -> None:
@@ -62,15 +62,16 @@ def test_what_is_restored_asks_for_the_same_again() -> None:
         seed=0,
         count=4,
     )
-    assert form.to_request(form.from_request(asked)) == asked
+    assert form.to_spec(form.from_request(asked)) == RunSpec(asked)
 
 
 def test_the_record_of_a_rewrite_goes_with_the_prompt_and_not_with_another() -> None:
     record = {"original": "a star", "by": "google:g", "rewritten": "a red star at night"}
-    mine = form.to_request({"prompt": "a red star, at night", "rewrite": record})
-    assert (mine.original_prompt, mine.rewritten_by) == ("a star", "google:g")
-    assert form.to_request({"prompt": "three cats", "rewrite": record}).original_prompt is None
-    assert form.to_request({"prompt": "a star", "rewrite": {}}).original_prompt is None
+    mine = form.to_spec({"prompt": "a red star, at night", "rewrite": record})
+    assert mine.provenance == Provenance(original_prompt="a star", rewritten_by="google:g")
+    other = form.to_spec({"prompt": "three cats", "rewrite": record})
+    assert other.provenance == Provenance()
+    assert form.to_spec({"prompt": "a star", "rewrite": {}}).provenance == Provenance()
 
 
 def test_control_pictures_come_from_the_form_and_from_what_was_added(tmp_path: Path) -> None:
@@ -91,17 +92,17 @@ def test_control_pictures_come_from_the_form_and_from_what_was_added(tmp_path: P
         start=0.2,
         end=0.8,
     )
-    assert form.to_request(fields).controls == (Control(image=b"edges"), pose)
-    assert form.to_request({**fields, "control_picture": None}).controls == (pose,)
-    assert form.to_request({"prompt": "a", "more_controls": []}).controls == ()
+    assert form.to_spec(fields).request.controls == (Control(image=b"edges"), pose)
+    assert form.to_spec({**fields, "control_picture": None}).request.controls == (pose,)
+    assert form.to_spec({"prompt": "a", "more_controls": []}).request.controls == ()
 
 
 def test_options_are_sorted_by_backend_and_unset_ones_left_out() -> None:
     asked: dict[str, Any] = {"prompt": "a", "openai.quality": "low", "local.scheduler": ""}
-    assert form.to_request(asked).options == {"openai": {"quality": "low"}}
+    assert form.to_spec(asked).request.options == {"openai": {"quality": "low"}}
 
 
 def test_options_that_backends_share_reach_each_of_them() -> None:
     asked: dict[str, Any] = {"prompt": "a", "local+miniature.previews": False}
     both = {"local": {"previews": False}, "miniature": {"previews": False}}
-    assert form.to_request(asked).options == both
+    assert form.to_spec(asked).request.options == both

@@ -1,20 +1,22 @@
 """The second step's fields: which models are offered, and what they ask for."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import pytest
 
-from backends.base import Request, SecondStep
+from backends.base import Request
 from compare.catalogue import catalogue
 from compare.lineup import build
+from compare.records import RunSpec, SecondStep
 from compare.settings import Settings
 from ui.compare_tab.second_step import SecondStepSection
 from ui.context import Context
 
-ASKED = Request(prompt="a fox")
+SPEC = RunSpec(Request(prompt="a fox"))
 
 
 @pytest.fixture
@@ -29,7 +31,8 @@ def step(settings: Settings) -> Iterator[SecondStepSection]:
 
 
 def asks(step: SecondStepSection, **fields: Any) -> SecondStep | None:
-    return step.asked(ASKED, {f"then_{name}": value for name, value in fields.items()}).then
+    asked = step.asked(SPEC, {f"then_{name}": value for name, value in fields.items()})
+    return asked.second_step
 
 
 def test_untouched_there_is_none(step: SecondStepSection) -> None:
@@ -64,21 +67,20 @@ def test_only_models_that_take_a_picture_are_offered_and_say_what_they_need(
 
 def test_what_is_restored_asks_for_the_same_again(step: SecondStepSection) -> None:
     then = SecondStep(model="miniature/masked", prompt="a wolf", strength=0.25)
-    standing = step.standing(Request(prompt="a fox", then=then))
+    standing = step.standing(replace(SPEC, second_step=then))
     fields = {name: standing[widget] for name, widget in step.widgets.items()}
-    assert step.asked(ASKED, fields).then == then
-    cleared = step.standing(ASKED)
+    assert step.asked(SPEC, fields).second_step == then
+    cleared = step.standing(SPEC)
     fields = {name: cleared[widget] for name, widget in step.widgets.items()}
-    assert step.asked(ASKED, fields).then is None
+    assert step.asked(SPEC, fields).second_step is None
 
 
 def test_its_price_is_that_of_one_picture(step: SecondStepSection, settings: Settings) -> None:
     lineup = build(settings)
-    assert step.expected(lineup, ASKED) is None
-    told = step.expected(
-        lineup, Request(prompt="a fox", count=3, then=SecondStep(model="stability/sd3.5-medium"))
-    )
+    assert step.expected(lineup, SPEC) is None
+    second = SecondStep(model="stability/sd3.5-medium")
+    told = step.expected(lineup, RunSpec(Request(prompt="a fox", count=3), second_step=second))
     assert told is not None and told[0] == "Stable Diffusion 3.5 Medium"
     assert str(told[1].high) == "0.035"
-    unknown = step.expected(lineup, Request(prompt="a fox", then=SecondStep(model="no/such")))
+    unknown = step.expected(lineup, replace(SPEC, second_step=SecondStep(model="no/such")))
     assert unknown is not None and unknown[1].high is None

@@ -28,6 +28,7 @@ from backends.base import (
 from backends.errors import Outcome, Refused
 from backends.images.validation import check
 from compare.catalogue.catalogue import Catalogue
+from compare.records import RunSpec
 from compare.settings import Settings
 from ui.board.renderer import Renderer
 from ui.context import Context
@@ -94,8 +95,8 @@ async def client(context: Context) -> AsyncIterator[httpx2.AsyncClient]:
 async def drawn(context: Context) -> str:
     """Run both models to the end and return the run's id."""
     runner = (await context.lineup()).runner
-    request = Request(prompt="a square", seed=7)
-    run = await runner.start(request, ["painter/good", "painter/prim"])
+    spec = RunSpec(Request(prompt="a square", seed=7))
+    run = await runner.start(spec, ["painter/good", "painter/prim"])
     async for _ in runner.watch(run.id):
         pass
     return run.id
@@ -123,8 +124,8 @@ async def test_the_variants_of_a_prompt_say_how_each_of_them_stands(
     context: Context, client: httpx2.AsyncClient
 ) -> None:
     runner = (await context.lineup()).runner
-    requests = [Request(prompt="a red square"), Request(prompt="a blue square")]
-    runs = await runner.start_all(requests, ["painter/good"])
+    specs = [RunSpec(Request(prompt=f"a {colour} square")) for colour in ("red", "blue")]
+    runs = await runner.start_all(specs, ["painter/good"])
     for run in runs:
         async for _ in runner.watch(run.id):
             pass
@@ -148,7 +149,7 @@ async def test_a_picture_is_served_byte_for_byte_and_for_ever(
 
 async def test_a_person_brings_a_picture(context: Context, client: httpx2.AsyncClient) -> None:
     runner = (await context.lineup()).runner
-    run = await runner.start(Request(prompt="a square"), ["painter/person"])
+    run = await runner.start(RunSpec(Request(prompt="a square")), ["painter/person"])
     address = f"/lineup/runs/{run.id}/jobs/{run.jobs[0].id}/picture"
     async with aclosing(runner.watch(run.id)) as jobs:
         job = await anext(job async for job in jobs if job.by_hand)
