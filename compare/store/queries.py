@@ -18,7 +18,7 @@ from compare.store.serialization import (
     job_from_row,
     job_row,
     picture_from_row,
-    spec_from,
+    spec_from_json,
 )
 from compare.store.tables import jobs, pictures, runs
 
@@ -39,7 +39,7 @@ class StoredRun:
         return Run(
             id=self.row["id"],
             created_at=self.row["created_at"],
-            spec=spec_from(self.row["request"], inputs),
+            spec=spec_from_json(self.row["request"], inputs),
             jobs=self.jobs,
         )
 

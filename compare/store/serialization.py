@@ -23,7 +23,7 @@ from compare.records import (
 Row = Mapping[Any, Any]
 
 
-def spec_text(spec: RunSpec, controls: Sequence[str], image: str | None) -> str:
+def spec_to_json(spec: RunSpec, controls: Sequence[str], image: str | None) -> str:
     """Return `spec` as one flat JSON object, its pictures' bytes replaced by their SHA-256.
 
     `controls` has the hashes of the control pictures, `image` that of the start picture. The keys
@@ -43,25 +43,25 @@ def spec_text(spec: RunSpec, controls: Sequence[str], image: str | None) -> str:
     return json.dumps(fields, ensure_ascii=False, default=dict)
 
 
-def picture_names(text: str) -> frozenset[str]:
-    """Return the SHA-256 of each picture that was given with a request."""
+def input_hashes(text: str) -> frozenset[str]:
+    """Return the SHA-256 of each input picture of a spec in JSON."""
     fields = json.loads(text)
     image = fields.get("image")
     return frozenset([control["sha256"] for control in fields["controls"]] + [image] * bool(image))
 
 
-def spec_from(text: str, given: Mapping[str, bytes] = MappingProxyType({})) -> RunSpec:
-    """Return a kept spec; `given` has the pictures that were given with it by their SHA-256.
+def spec_from_json(text: str, inputs: Mapping[str, bytes] = MappingProxyType({})) -> RunSpec:
+    """Return the spec of its JSON; `inputs` has the bytes of its input pictures by SHA-256.
 
-    A picture that is not there is empty.
+    A picture that is missing from `inputs` is empty.
     """
     fields = json.loads(text)
     fields["controls"] = tuple(
-        Control(image=given.get(control.pop("sha256"), b""), **control)
+        Control(image=inputs.get(control.pop("sha256"), b""), **control)
         for control in fields["controls"]
     )
     if image := fields.get("image"):
-        fields["image"] = given.get(image, b"")
+        fields["image"] = inputs.get(image, b"")
     then = fields.pop("then", None)
     names = (field.name for field in dataclasses.fields(Provenance))
     provenance = Provenance(**{name: fields.pop(name, None) for name in names})

@@ -26,7 +26,7 @@ from compare.store.errors import from_os
 from compare.store.files import PictureFiles, save_to_temp
 from compare.store.process_lock import ProcessLock
 from compare.store.recovery import recover
-from compare.store.serialization import picture_names, spec_text
+from compare.store.serialization import input_hashes, spec_to_json
 from compare.store.writer import Writer
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Store:
         rows: list[tuple[Run, str]] = []
         for run in runs:
             request = run.request
-            text = spec_text(
+            text = spec_to_json(
                 run.spec,
                 [await self._save_input(control.image) for control in request.controls],
                 None if request.image is None else await self._save_input(request.image),
@@ -158,7 +158,7 @@ class Store:
         """Return the file of a picture; this blocks, but only for one look into one folder."""
         return self._pictures.path(sha256)
 
-    def given_path(self, image: bytes) -> Path:
+    def input_path(self, image: bytes) -> Path:
         """Return the file in which an input picture of a run is stored."""
         return self._pictures.input_path(image)
 
@@ -167,7 +167,7 @@ class Store:
         return await self._off_loop(self._pictures.save_input, image)
 
     async def _with_inputs(self, stored: "StoredRun") -> Run:
-        names = picture_names(stored.row["request"])
+        names = input_hashes(stored.row["request"])
         inputs = {name: await self._off_loop(self._pictures.read_input, name) for name in names}
         return stored.to_run(inputs)
 

@@ -55,7 +55,7 @@ class StartPicture:
         if not request.image:
             return {}
         strength = "" if request.strength is None else f"{request.strength:g}"
-        path = str(lineup.store.given_path(request.image))
+        path = str(lineup.store.input_path(request.image))
         return {self._path: path, self._strength: strength, self._picture: _opened(request.image)}
 
 
