@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from functools import partial
+from secrets import token_hex
 from typing import Any, TypeVar
 
 from backends.base import Model
@@ -23,7 +24,6 @@ from compare.runs.job_task import JobContext, JobTask
 from compare.runs.lanes import Lanes
 from compare.runs.second_step import FirstStep
 from compare.settings import Settings
-from compare.store.run_ids import new_ids
 from compare.store.store import Store
 
 Result = TypeVar("Result")
@@ -171,7 +171,7 @@ class Runner:
     async def _start(self, specs: Sequence[RunSpec], models: Sequence[Model]) -> tuple[Run, ...]:
         runs = [
             self._new_run(run_id, spec, models)
-            for run_id, spec in zip(new_ids(len(specs)), specs, strict=True)
+            for run_id, spec in zip(new_run_ids(len(specs)), specs, strict=True)
         ]
         begun = [ActiveRun(run) for run in runs]
         works = [[self._work(live, job) for job in live.run.jobs] for live in begun]
@@ -269,3 +269,9 @@ class Runner:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return await asyncio.shield(task)
+
+
+def new_run_ids(number: int) -> list[str]:
+    """Return the ids of `number` new runs; those of a batch differ in the number at their end."""
+    token = token_hex(8)
+    return [token] if number == 1 else [f"{token}v{each}" for each in range(1, number + 1)]

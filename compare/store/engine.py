@@ -1,83 +1,75 @@
-"""Open the database at the present revision, or say why not.
+"""Open the database at the newest revision and run transactions on it.
 
-Alembic takes half a second to import, so it is only asked when the revision is not the newest.
-A database whose revision is not known here comes from a newer Lineup and is left alone.
+Whatever differs between databases (connection, locks, error codes) is in a module of its own:
+`compare/store/sqlite.py`. Alembic takes half a second to import, so it is imported only if the
+revision is not the newest. A database whose revision is not in `REVISIONS` was written by a newer
+version of Lineup and is left alone.
 """
 
-import sqlite3
-import time
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
-from sqlalchemy.pool import StaticPool
+from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy.exc import DBAPIError
 
 from backends.paths import PROJECT
-from compare.store.errors import newer_database
+from compare.store import sqlite
+from compare.store.errors import from_os, newer_database
 
-REVISIONS = ("0001", "0002", "0003", "0004")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005")
 MIGRATIONS = PROJECT / "compare" / "store" / "migrations"
-FILE = "lineup.db"
-WAIT = 30.0
-"""How long, in seconds, another process's hold on the database is waited out."""
 
 
-def open_engine(home: Path) -> Engine:
-    """Return the engine of the database in `home`, made or migrated as needed.
+class Database:
+    """The open database of one data folder."""
 
-    Raises:
-        NewerDatabase: a later version of Lineup wrote it.
-    """
-    engine = create_engine(
-        f"sqlite:///{home / FILE}",
-        # One connection, used by one thread at a time (see compare/store/writer.py).
-        poolclass=StaticPool,
-        connect_args={"check_same_thread": False, "timeout": WAIT},
-    )
-    event.listen(engine, "connect", _prepare)
-    try:
-        with engine.connect() as connection:
-            revision = _revision(connection)
-            if revision is not None and revision not in REVISIONS:
-                raise newer_database(home)
-            if revision != REVISIONS[-1]:
-                connection.rollback()
-                _migrate(connection)
-    except BaseException:
-        engine.dispose()
-        raise
-    return engine
+    def __init__(self, home: Path) -> None:
+        """Open the database in `home`; create or migrate it as needed.
 
-
-def _prepare(raw: Any, _: object) -> None:
-    """Set up a fresh connection.
-
-    Write-ahead logging lets the app and the command line read while one of them writes. FULL
-    makes every commit reach the disk: what is committed here is money and finished pictures,
-    and live progress is never written at all.
-    """
-    _keep_a_log_ahead(raw)
-    for pragma in ("synchronous = FULL", "foreign_keys = ON"):
-        raw.execute(f"PRAGMA {pragma}")
-
-
-def _keep_a_log_ahead(raw: Any) -> None:
-    """Turn write-ahead logging on, however many processes turn it on at once.
-
-    SQLite does not wait here: two connections that both read and both want to write the file's
-    header would wait for each other, so one is told "busy" at once, whatever its timeout
-    (https://sqlite.org/c3ref/busy_handler.html). It asks again; the other is done in milliseconds.
-    """
-    patience = time.monotonic() + WAIT
-    while True:
+        Raises:
+            NewerDatabase: a later version of Lineup wrote it.
+            StoreError: it cannot be opened; the sentence says why.
+        """
+        self._home = home
+        self._engine: Engine = sqlite.create(home)
         try:
-            raw.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError as error:
-            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
-            if not busy or time.monotonic() > patience:
-                raise
-            time.sleep(0.01)
+            with self._explained(), self._engine.connect() as connection:
+                self._update(connection)
+        except BaseException:
+            self._engine.dispose()
+            raise
+
+    @contextmanager
+    def transaction(self) -> Generator[Connection]:
+        """Run a block in a transaction: commit at its end, roll back if it raises.
+
+        Raises:
+            StoreError: instead of any error of the driver.
+        """
+        with self._explained(), self._engine.begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _explained(self) -> Generator[None]:
+        try:
+            yield
+        except DBAPIError as error:
+            raise sqlite.explain(error.orig, self._home) from error
+        except OSError as error:
+            raise from_os(error, self._home) from error
+
+    def _update(self, connection: Connection) -> None:
+        revision = _revision(connection)
+        if revision is not None and revision not in REVISIONS:
+            raise newer_database(self._home)
+        if revision != REVISIONS[-1]:
+            connection.rollback()
+            _migrate(connection)
 
 
 def _revision(connection: Connection) -> str | None:
@@ -87,11 +79,11 @@ def _revision(connection: Connection) -> str | None:
 
 
 def _migrate(connection: Connection) -> None:
-    """Bring the tables up to date, all of it or nothing.
+    """Bring the tables to the newest revision in one transaction.
 
-    The lock is taken first: another process may have migrated while this one waited for it.
+    The lock comes first: another process may have migrated while this one waited for it.
     """
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    sqlite.begin_migration(connection)
     if _revision(connection) == REVISIONS[-1]:
         return
     from alembic import command

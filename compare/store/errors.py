@@ -1,21 +1,20 @@
-"""What can go wrong with the place where Lineup keeps things.
+"""The errors of the store.
 
     StoreError
     ├── ReadOnly        the data folder cannot be written
-    ├── DiskFull        no room left
-    ├── NewerDatabase   written by a later version of Lineup
-    └── Damaged         not a database, or one that is broken
+    ├── DiskFull        the disk has no room left
+    ├── NewerDatabase   a later version of Lineup wrote the database
+    └── Damaged         the file is not a database, or a broken one
 
-Every message is a sentence for a person: what happened, then what to do.
+Every message is a sentence for users: what happened, then what to do.
 """
 
 import errno
-import sqlite3
 from pathlib import Path
 
 
 class StoreError(Exception):
-    """The store cannot do what was asked; `str(error)` is the sentence to show."""
+    """The store cannot be used; `str(error)` is the sentence to show."""
 
 
 class ReadOnly(StoreError):
@@ -23,15 +22,15 @@ class ReadOnly(StoreError):
 
 
 class DiskFull(StoreError):
-    """There is no room left."""
+    """The disk has no room left."""
 
 
 class NewerDatabase(StoreError):
-    """The database was written by a later version of Lineup."""
+    """A later version of Lineup wrote the database."""
 
 
 class Damaged(StoreError):
-    """The database file is not one, or is broken."""
+    """The database file is not a database, or a broken one."""
 
 
 def read_only(home: Path) -> ReadOnly:
@@ -43,12 +42,12 @@ def read_only(home: Path) -> ReadOnly:
 
 
 def disk_full(home: Path) -> DiskFull:
-    """Return the error for a disk without room."""
+    """Return the error for a full disk."""
     return DiskFull(f"The disk that holds {home} is full. Free some space, then try again.")
 
 
 def newer_database(home: Path) -> NewerDatabase:
-    """Return the error for a database from the future."""
+    """Return the error for a database whose revision is not known here."""
     return NewerDatabase(
         f"The database in {home} was written by a newer version of Lineup. Update Lineup, "
         "or name another folder in LINEUP_HOME. Nothing was changed."
@@ -56,7 +55,7 @@ def newer_database(home: Path) -> NewerDatabase:
 
 
 def from_os(error: OSError, home: Path) -> StoreError:
-    """Put an error of the file system into a sentence."""
+    """Return the error to raise for an error of the file system."""
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
             return disk_full(home)
@@ -65,25 +64,3 @@ def from_os(error: OSError, home: Path) -> StoreError:
         case _:
             reason = error.strerror or type(error).__name__
             return StoreError(f"Lineup cannot use its data folder {home}: {reason}.")
-
-
-def from_sqlite(error: BaseException | None, home: Path) -> StoreError:
-    """Put an error of the database into a sentence."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    match code:
-        case sqlite3.SQLITE_FULL | sqlite3.SQLITE_IOERR:
-            # SQLite reports a write past a quota or a file-size limit as an I/O error.
-            return disk_full(home)
-        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
-            return read_only(home)
-        case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT:
-            return Damaged(
-                f"The file lineup.db in {home} is damaged or not a database. Move it away "
-                "and Lineup starts a new one; the pictures beside it stay."
-            )
-        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            return StoreError(
-                f"Another program holds the database in {home}. Close it, then try again."
-            )
-        case _:
-            return StoreError(f"The database in {home} could not be used: {error}.")

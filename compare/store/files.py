@@ -1,9 +1,10 @@
-"""Finished pictures on disk, byte for byte, each under the SHA-256 of its bytes.
+"""Picture files: finished pictures and input pictures, unchanged, named by their SHA-256.
 
-A picture goes two steps. First its bytes are written to `incoming/` under a name that says whose
-they are, and made to reach the disk. Once the database knows of the picture, the file moves to
-`pictures/ab/abcd....png`. So whenever Lineup is killed, a picture whose bytes are complete can be
-given to its job at the next start: by the database, or by the name it has in `incoming/`.
+A finished picture is stored in two steps. First its bytes are written to `incoming/` and synced
+to the disk, under a name that holds its job, position, size and seed. Once the database has its
+row, the file moves to `pictures/ab/abcd....png`. So a picture whose bytes are complete is never
+lost, whenever Lineup is killed: at the next start either the database or the file's name in
+`incoming/` tells which job it belongs to.
 """
 
 import hashlib
@@ -30,7 +31,7 @@ _PART = ".part"
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A complete picture that has not yet moved to its place."""
+    """A complete picture in `incoming/`, which has not moved to `pictures/` yet."""
 
     job_id: str
     position: int
@@ -41,22 +42,22 @@ class Incoming:
 class PictureFiles:
     """The folders `incoming`, `pictures` and `controls` in `home`. All methods block.
 
-    `controls` holds what people gave: control pictures and pictures to start from.
+    `controls` holds the input pictures of runs: control pictures and start pictures.
     """
 
     def __init__(self, home: Path) -> None:
         self.home = home
         self._incoming = home / "incoming"
         self._pictures = home / "pictures"
-        self._controls = home / "controls"
+        self._inputs = home / "controls"
 
     def prepare(self) -> None:
-        """Make the folders."""
-        for folder in (self._incoming, self._pictures, self._controls):
+        """Create the folders."""
+        for folder in (self._incoming, self._pictures, self._inputs):
             folder.mkdir(parents=True, exist_ok=True)
 
     def receive(self, job_id: str, position: int, picture: Picture) -> Incoming:
-        """Write a picture's bytes where a crash cannot lose them."""
+        """Write a finished picture to `incoming/`, synced to the disk."""
         seed = "" if picture.seed is None else str(picture.seed)
         extension = _extension(picture.media_type)
         size = f"{picture.width}x{picture.height}"
@@ -64,16 +65,16 @@ class PictureFiles:
         _write(file, picture.data)
         return Incoming(job_id, position, file, _saved(picture))
 
-    def settle(self, incoming: Incoming) -> None:
-        """Move a picture that the database knows to its place."""
-        place = self.home / incoming.picture.path
-        place.parent.mkdir(exist_ok=True)
-        incoming.file.replace(place)
+    def accept(self, incoming: Incoming) -> None:
+        """Move a picture whose row is in the database from `incoming/` to `pictures/`."""
+        target = self.home / incoming.picture.path
+        target.parent.mkdir(exist_ok=True)
+        incoming.file.replace(target)
 
-    def left_over(self, job_ids: frozenset[str]) -> Iterator[Incoming]:
-        """Find the complete pictures of some jobs that were under way when a process ended.
+    def left_behind(self, job_ids: frozenset[str]) -> Iterator[Incoming]:
+        """Yield the complete pictures in `incoming/` of jobs whose process ended.
 
-        What was not complete is removed.
+        Incomplete files of these jobs are removed.
         """
         for file in sorted(self._incoming.iterdir()):
             job_id, _, rest = file.name.partition(".")
@@ -94,36 +95,39 @@ class PictureFiles:
             yield Incoming(job_id, int(position), file, _saved(picture))
 
     def path(self, sha256: str) -> Path | None:
-        """Return the file of the picture with this SHA-256."""
+        """Return the file of the finished picture with this SHA-256, None if there is none."""
         folder = self._pictures / sha256[:2]
         if not (len(sha256) == 64 and sha256.isalnum()):
             return None
         return next((file for file in folder.glob(f"{sha256}.*")), None)
 
-    def drawn(self, sha256: str) -> bytes | None:
-        """Return the bytes of a finished picture, None where it is gone."""
+    def read(self, sha256: str) -> bytes | None:
+        """Return the bytes of a finished picture, None if its file is missing."""
         file = self.path(sha256)
         return file.read_bytes() if file is not None else None
 
-    def keep_given(self, image: bytes) -> str:
-        """Keep the bytes of a picture that was given and return their SHA-256."""
-        file = self.given_path(image)
+    def save_input(self, image: bytes) -> str:
+        """Store an input picture and return its SHA-256."""
+        file = self.input_path(image)
         if not file.exists():
             _write(file, image)
         return file.name
 
-    def given_path(self, image: bytes) -> Path:
-        """Return the file of a picture that was given, kept or not: its name is its SHA-256."""
-        return self._controls / hashlib.sha256(image).hexdigest()
+    def input_path(self, image: bytes) -> Path:
+        """Return the file of an input picture, whether stored or not; its name is its SHA-256."""
+        return self._inputs / hashlib.sha256(image).hexdigest()
 
-    def given(self, sha256: str) -> bytes:
-        """Return a picture that was given, empty where it is gone."""
-        file = self._controls / sha256
+    def read_input(self, sha256: str) -> bytes:
+        """Return the bytes of an input picture, empty if its file is missing."""
+        file = self._inputs / sha256
         return file.read_bytes() if file.is_file() else b""
 
 
-def rescue(picture: Picture) -> Path | None:
-    """Write a picture to the system's temporary folder: the last resort when there is no room."""
+def save_to_temp(picture: Picture) -> Path | None:
+    """Write a picture to the system's temporary folder, None if that fails as well.
+
+    This is the last resort when the data folder has no room.
+    """
     name = f"lineup-{hashlib.sha256(picture.data).hexdigest()[:16]}"
     file = Path(tempfile.gettempdir()) / f"{name}.{_extension(picture.media_type)}"
     try:
@@ -134,7 +138,7 @@ def rescue(picture: Picture) -> Path | None:
 
 
 def _write(file: Path, data: bytes) -> None:
-    """Write a file so that its name only ever stands for the whole of it."""
+    """Write a file atomically: under its name there is never a part of the data."""
     part = file.with_name(file.name + _PART)
     try:
         with part.open("wb") as stream:

@@ -1,8 +1,9 @@
-"""Which process a job belongs to, and whether that process still lives.
+"""Tell which process a job belongs to, and whether that process still runs.
 
 The app and the command line may share one data folder. Each process holds a lock on a file of its
-own in `owners/` for as long as it lives; the system lets go of it however the process ends. So a
-job whose owner's lock can be taken is an orphan, and nobody touches the jobs of a living process.
+own in `owners/` while it runs; the operating system releases the lock however the process ends.
+So a job is orphaned if the lock of its owner can be taken, and the jobs of a running process are
+never touched.
 """
 
 import contextlib
@@ -14,20 +15,20 @@ from filelock import FileLock, Timeout
 
 
 class ProcessLock:
-    """The running process, as the owner of jobs."""
+    """The lock of the running process; `id` names the process as the owner of its jobs."""
 
     def __init__(self, home: Path) -> None:
         self.id = secrets.token_hex(8)
         self._file = _file(home, self.id)
         self._lock = FileLock(self._file, thread_local=False)
 
-    def begin(self) -> None:
-        """Take the lock that says "alive"."""
+    def acquire(self) -> None:
+        """Take the lock, which marks the process as running."""
         self._file.parent.mkdir(parents=True, exist_ok=True)
         self._lock.acquire(timeout=0)
 
-    def end(self) -> None:
-        """Let go of it and leave nothing behind."""
+    def release(self) -> None:
+        """Release the lock and remove its file."""
         if self._lock.is_locked:
             self._lock.release()
             self._file.unlink(missing_ok=True)
@@ -35,7 +36,10 @@ class ProcessLock:
 
 @contextlib.contextmanager
 def take_over(home: Path, owner_id: str) -> Generator[bool]:
-    """Take the place of a dead owner; False when it lives, or somebody else is at it."""
+    """Hold the lock of a dead process during a block, and remove its file in the end.
+
+    Yield False if the process still runs or another one is taking over.
+    """
     file = _file(home, owner_id)
     lock = FileLock(file, thread_local=False)
     try:

@@ -1,10 +1,9 @@
-"""Between records and rows: requests and mappings as JSON, amounts as text, times as ISO 8601."""
+"""Convert records to rows of `compare/store/tables.py` and back; requests and mappings are JSON."""
 
 import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, datetime
-from decimal import Decimal
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -24,7 +23,7 @@ from compare.records import (
 Row = Mapping[Any, Any]
 
 
-def spec_text(spec: RunSpec, controls: Sequence[str], image: str | None) -> str:
+def spec_to_json(spec: RunSpec, controls: Sequence[str], image: str | None) -> str:
     """Return `spec` as one flat JSON object, its pictures' bytes replaced by their SHA-256.
 
     `controls` has the hashes of the control pictures, `image` that of the start picture. The keys
@@ -44,25 +43,25 @@ def spec_text(spec: RunSpec, controls: Sequence[str], image: str | None) -> str:
     return json.dumps(fields, ensure_ascii=False, default=dict)
 
 
-def picture_names(text: str) -> frozenset[str]:
-    """Return the SHA-256 of each picture that was given with a request."""
+def input_hashes(text: str) -> frozenset[str]:
+    """Return the SHA-256 of each input picture of a spec in JSON."""
     fields = json.loads(text)
     image = fields.get("image")
     return frozenset([control["sha256"] for control in fields["controls"]] + [image] * bool(image))
 
 
-def spec_from(text: str, given: Mapping[str, bytes] = MappingProxyType({})) -> RunSpec:
-    """Return a kept spec; `given` has the pictures that were given with it by their SHA-256.
+def spec_from_json(text: str, inputs: Mapping[str, bytes] = MappingProxyType({})) -> RunSpec:
+    """Return the spec of its JSON; `inputs` has the bytes of its input pictures by SHA-256.
 
-    A picture that is not there is empty.
+    A picture that is missing from `inputs` is empty.
     """
     fields = json.loads(text)
     fields["controls"] = tuple(
-        Control(image=given.get(control.pop("sha256"), b""), **control)
+        Control(image=inputs.get(control.pop("sha256"), b""), **control)
         for control in fields["controls"]
     )
     if image := fields.get("image"):
-        fields["image"] = given.get(image, b"")
+        fields["image"] = inputs.get(image, b"")
     then = fields.pop("then", None)
     names = (field.name for field in dataclasses.fields(Provenance))
     provenance = Provenance(**{name: fields.pop(name, None) for name in names})
@@ -71,25 +70,20 @@ def spec_from(text: str, given: Mapping[str, bytes] = MappingProxyType({})) -> R
 
 
 def job_row(job: Job) -> dict[str, Any]:
-    """Return what is kept of `job`, without its pictures, position and owner."""
-    timing = {field.name: getattr(job.timing, field.name) for field in dataclasses.fields(Timing)}
+    """Return the row of `job`, without its position and owner."""
     return {
         "id": job.id,
         "run_id": job.run_id,
         "model": job.model,
+        "backend": _backend(job.model),
         "parent": job.parent,
-        "created_at": job.created_at.isoformat(),
-        "started_at": job.started_at.isoformat() if job.started_at else None,
-        "sent_at": job.sent_at.isoformat() if job.sent_at else None,
+        "created_at": job.created_at,
+        "started_at": job.started_at,
+        "sent_at": job.sent_at,
         "outcome": job.outcome,
         "message": job.message,
-        **timing,
-        "amount": _text(job.cost.amount),
-        "low": _text(job.cost.low),
-        "high": _text(job.cost.high),
-        "basis": job.cost.basis,
-        "priced_on": job.cost.priced_on.isoformat() if job.cost.priced_on else None,
-        "source": job.cost.source,
+        **_fields(job.timing),
+        **_fields(job.cost),
         "honoured": json.dumps(
             {name: [each.requested, each.used, each.note] for name, each in job.honoured.items()},
             ensure_ascii=False,
@@ -97,54 +91,44 @@ def job_row(job: Job) -> dict[str, Any]:
     }
 
 
-def job_from(row: Row, pictures: Iterable[SavedPicture]) -> Job:
-    """Return the job of a row."""
+def job_from_row(row: Row, pictures: Iterable[SavedPicture]) -> Job:
+    """Return the job of a row, in the last phase that the row tells of."""
     outcome = Outcome(row["outcome"]) if row["outcome"] else None
     unsent = Phase.WAITING if row["parent"] else Phase.QUEUED
     under_way = Phase.SENT if row["sent_at"] else unsent
+    cost = Cost(**_values(Cost, row))
     return Job(
         id=row["id"],
         run_id=row["run_id"],
         model=row["model"],
         parent=row["parent"],
-        created_at=datetime.fromisoformat(row["created_at"]),
+        created_at=row["created_at"],
         phase=Phase.ENDED if outcome else under_way,
         outcome=outcome,
         message=row["message"],
-        started_at=_time(row["started_at"]),
-        sent_at=_time(row["sent_at"]),
-        timing=Timing(**{field.name: row[field.name] for field in dataclasses.fields(Timing)}),
-        cost=Cost(
-            amount=_amount(row["amount"]),
-            low=_amount(row["low"]),
-            high=_amount(row["high"]),
-            basis=Basis(row["basis"]) if row["basis"] else None,
-            priced_on=date.fromisoformat(row["priced_on"]) if row["priced_on"] else None,
-            source=row["source"],
-        ),
+        started_at=row["started_at"],
+        sent_at=row["sent_at"],
+        timing=Timing(**_values(Timing, row)),
+        cost=replace(cost, basis=Basis(cost.basis)) if cost.basis else cost,
         honoured={name: Applied(*each) for name, each in json.loads(row["honoured"]).items()},
         pictures=tuple(pictures),
     )
 
 
-def picture_from(row: Row) -> SavedPicture:
+def picture_from_row(row: Row) -> SavedPicture:
     """Return the picture of a row."""
-    return SavedPicture(
-        **{field.name: row[field.name] for field in dataclasses.fields(SavedPicture)}
-    )
+    return SavedPicture(**_values(SavedPicture, row))
+
+
+def _backend(model_id: str) -> str:
+    """Return the provider in a model's id: "openai" for "openai/x" and "openai@server/x"."""
+    return model_id.partition("/")[0].partition("@")[0]
 
 
 def _fields(record: Any) -> dict[str, Any]:
     return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
 
 
-def _text(amount: Decimal | None) -> str | None:
-    return None if amount is None else f"{amount:f}"
-
-
-def _amount(text: str | None) -> Decimal | None:
-    return None if text is None else Decimal(text)
-
-
-def _time(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
+def _values(kind: type[Any], row: Row) -> dict[str, Any]:
+    """Return the columns of a row that are fields of the dataclass `kind`."""
+    return {field.name: row[field.name] for field in dataclasses.fields(kind)}

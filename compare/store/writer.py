@@ -1,125 +1,132 @@
-"""All the database's work, in one thread, many operations to a commit.
+"""Run all database work in one thread and commit many queries together.
 
-A commit waits for the disk, and the disk takes as long for sixty marks as for one. So whatever
-has been asked for while the last commit was under way goes into the next one together. Each
-caller still waits until its own operation is on disk.
+A commit waits for the disk, which takes as long for sixty rows as for one. So all queries that
+were submitted while the last commit was under way share the next transaction. Each caller still
+waits until its own query is committed.
 
-An operation is a function of a connection and nothing else. When a batch fails it is rolled back
-and each operation is run again alone, so that a fault reaches the one who caused it and no other.
+A query is a function whose first parameter is the connection, and it has no effect but on the
+database. If a shared transaction fails it is rolled back and each query is run again in a
+transaction of its own, so that an error reaches the caller that caused it and no other.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
-from compare.store.errors import StoreError, from_os, from_sqlite
+from compare.store.errors import StoreError
 
-if TYPE_CHECKING:  # SQLAlchemy takes a third of a second to import; the writer's thread does it.
-    from sqlalchemy import Connection, Engine
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
+    from compare.store.engine import Database
+
+P = ParamSpec("P")
 Result = TypeVar("Result")
 
 
+def _import_queries():
+    """Import the queries, and with them SQLAlchemy, late: that takes a third of a second."""
+    from compare.store import queries
+
+    return queries
+
+
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    operation: "Callable[[Connection], Any]"
-    answer: Future[Any] = field(default_factory=Future[Any])
+class _Submitted:
+    query: "Callable[[Connection], Any]"
+    result: Future[Any] = field(default_factory=Future[Any])
 
 
 class Writer:
-    """The one thread that touches the database in `home`."""
+    """The one thread that uses the database in `home`, for reading as well."""
 
     def __init__(self, home: Path) -> None:
         self._home = home
-        self._asked: deque[_Asked] = deque()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="lineup-database")
-        self._engine: Engine | None = None
-        self._fault: StoreError | None = None
+        self._submitted: deque[_Submitted] = deque()
+        self._thread = ThreadPoolExecutor(
+            1, thread_name_prefix="lineup-database", initializer=_import_queries
+        )
+        self._database: Database | None = None
+        self._open_error: StoreError | None = None
+
+    @property
+    def queries(self):
+        """The module whose functions `do` takes; the writer's thread imports it when it starts."""
+        return _import_queries()
 
     async def open(self) -> None:
-        """Make, migrate or just open the database; what was asked before this waits for it.
+        """Create, migrate or just open the database; queries submitted meanwhile wait for it.
 
         Raises:
-            StoreError: it cannot be opened; every later operation raises the same.
+            StoreError: it cannot be opened; every later query raises the same error.
         """
         await asyncio.wrap_future(self._thread.submit(self._open))
 
-    async def do(self, operation: "Callable[[Connection], Result]") -> Result:
-        """Run `operation` in a transaction and return its result once it is committed.
+    async def do(
+        self,
+        query: "Callable[Concatenate[Connection, P], Result]",
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> Result:
+        """Run `query(connection, *args, **kwargs)` and return its result once it is committed.
 
-        A caller that is cancelled meanwhile does not undo it: what was asked for is done.
+        Cancelling the caller does not undo a query that was submitted: it is still run.
 
         Raises:
-            StoreError: the database cannot do it.
+            StoreError: the database cannot run it.
         """
-        asked = _Asked(operation)
-        self._asked.append(asked)
-        self._thread.submit(self._drain)
-        return await asyncio.shield(asyncio.wrap_future(asked.answer))
+        submitted = _Submitted(lambda connection: query(connection, *args, **kwargs))
+        self._submitted.append(submitted)
+        self._thread.submit(self._run_submitted)
+        return await asyncio.shield(asyncio.wrap_future(submitted.result))
 
     async def close(self) -> None:
-        """Finish what was asked for and let go of the file."""
+        """Run what is still submitted and close the database."""
         await asyncio.wrap_future(self._thread.submit(self._close))
         self._thread.shutdown(wait=False)
 
     def _open(self) -> None:
+        from compare.store.engine import Database
+
         try:
-            self._engine = _open_engine(self._home)
-        except StoreError as fault:
-            self._fault = fault
+            self._database = Database(self._home)
+        except StoreError as error:
+            self._open_error = error
             raise
 
     def _close(self) -> None:
-        self._drain()
-        if self._engine is not None:
-            self._engine.dispose()
-            self._engine = None
+        self._run_submitted()
+        if self._database is not None:
+            self._database.close()
+            self._database = None
 
-    def _drain(self) -> None:
-        batch: list[_Asked] = []
-        while self._asked:
-            batch.append(self._asked.popleft())
-        if batch and not self._commit(batch):
-            for asked in batch:
-                self._commit([asked])
+    def _run_submitted(self) -> None:
+        batch: list[_Submitted] = []
+        while self._submitted:
+            batch.append(self._submitted.popleft())
+        if batch and not self._run(batch):
+            for submitted in batch:
+                self._run([submitted])
 
-    def _commit(self, batch: list[_Asked]) -> bool:
-        """Run `batch` in one transaction; False when it failed and can be taken apart."""
+    def _run(self, batch: Sequence[_Submitted]) -> bool:
+        """Run `batch` in one transaction; return False if it failed and can be split."""
         try:
-            results = self._run(batch)
+            results = self._transact(batch)
         except Exception as error:
             if len(batch) > 1:
                 return False
-            batch[0].answer.set_exception(error)
+            batch[0].result.set_exception(error)
             return True
-        for asked, result in zip(batch, results, strict=True):
-            asked.answer.set_result(result)
+        for submitted, result in zip(batch, results, strict=True):
+            submitted.result.set_result(result)
         return True
 
-    def _run(self, batch: list[_Asked]) -> list[Any]:
-        if self._engine is None:
-            raise self._fault or StoreError("The store is not open.")
-        from sqlalchemy.exc import DBAPIError
-
-        try:
-            with self._engine.begin() as connection:
-                return [asked.operation(connection) for asked in batch]
-        except DBAPIError as error:
-            raise from_sqlite(error.orig, self._home) from error
-
-
-def _open_engine(home: Path) -> "Engine":
-    from sqlalchemy.exc import DBAPIError
-
-    from compare.store.engine import open_engine
-
-    try:
-        return open_engine(home)
-    except DBAPIError as error:
-        raise from_sqlite(error.orig, home) from error
-    except OSError as error:
-        raise from_os(error, home) from error
+    def _transact(self, batch: Sequence[_Submitted]) -> list[Any]:
+        if self._database is None:
+            raise self._open_error or StoreError("The store is not open.")
+        with self._database.transaction() as connection:
+            return [submitted.query(connection) for submitted in batch]

@@ -154,7 +154,7 @@ def _rendered() -> None:
 def _field_values(lineup: Lineup, control: Control) -> Fields:
     return {
         "key": secrets.token_hex(4),
-        "control_picture": str(lineup.store.given_path(control.image)),
+        "control_picture": str(lineup.store.input_path(control.image)),
         "control_preprocessor": control.preprocessor,
         "control_parameters": dict(control.parameters),
         "control_weight": control.weight,

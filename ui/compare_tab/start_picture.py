@@ -68,7 +68,7 @@ class StartPicture(Section):
         if not image:
             return {}
         return {
-            self._path: str(lineup.store.given_path(image)),
+            self._path: str(lineup.store.input_path(image)),
             self._strength: "" if strength is None else f"{strength:g}",
             self._picture: _decode(image),
         }

@@ -11,8 +11,8 @@ from backends.errors import Outcome
 from compare.prompts.variants import spread
 from compare.records import RunSpec
 from compare.runs.budget import OverBudget
+from compare.runs.runner import new_run_ids
 from compare.store.errors import StoreError
-from compare.store.run_ids import beginning, new_ids
 from tests.compare.conftest import Build
 from tests.compare.helpers import Events, finish, good
 
@@ -93,8 +93,9 @@ async def test_none_is_begun_where_one_cannot_be_written_down(build: Build, home
 
 
 def test_ids_of_a_batch_begin_alike_and_others_do_not() -> None:
-    ids = new_ids(3)
-    assert len(set(ids)) == 3 and len({beginning(id) for id in ids}) == 1
-    (alone,) = new_ids(1)
-    assert beginning(alone) is None
+    ids = new_run_ids(3)
+    beginnings = {id.partition("v")[0] for id in ids}
+    assert len(beginnings) == 1 and [id.partition("v")[2] for id in ids] == ["1", "2", "3"]
+    (alone,) = new_run_ids(1)
+    assert "v" not in alone
     assert not ids[0].startswith(alone)
