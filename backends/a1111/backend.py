@@ -31,9 +31,9 @@ from backends.base import (
     Sending,
 )
 from backends.errors import BackendError, NotReady
+from backends.hosted import readiness
 from backends.http.client import ClientPool
 from backends.images.previews import Previews
-from backends.readiness import readiness
 from backends.settings import host_of
 from backends.wording import list_models
 

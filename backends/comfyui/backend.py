@@ -37,9 +37,9 @@ from backends.comfyui.request import ApiRequest, Options, build_request, server_
 from backends.comfyui.websocket import Socket
 from backends.errors import BackendError, NotReady
 from backends.fit import record_actual
+from backends.hosted import readiness
 from backends.http.client import ClientPool, Timeouts
 from backends.images.previews import Previews
-from backends.readiness import readiness
 from backends.settings import host_of
 from backends.wording import list_models
 

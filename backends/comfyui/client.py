@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from backends.errors import BadInput, ServiceFault
 from backends.http.self_hosted import SelfHostedClient
 from backends.images.inputs import of_size
-from backends.images.validation import MOST_BYTES
+from backends.images.validation import MAX_BYTES
 from backends.wording import nearest
 
 if TYPE_CHECKING:
@@ -86,8 +86,8 @@ async def _limited(response: "httpx2.Response", lost: str) -> bytes:
     data = bytearray()
     async for piece in response.aiter_bytes():
         data += piece
-        if len(data) > MOST_BYTES:
-            raise ServiceFault(f"{lost}: it has more than {MOST_BYTES / 1e6:.0f} MB.")
+        if len(data) > MAX_BYTES:
+            raise ServiceFault(f"{lost}: it has more than {MAX_BYTES / 1e6:.0f} MB.")
     return bytes(data)
 
 

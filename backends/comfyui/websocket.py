@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from backends.http.client import Timeouts
 from backends.http.self_hosted import SelfHostedServer
-from backends.images.validation import MOST_BYTES
+from backends.images.validation import MAX_BYTES
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
@@ -80,7 +80,7 @@ class Socket:
                 close_timeout=GOODBYE,
                 # Loading a model may keep the server from answering for minutes.
                 ping_timeout=None,
-                max_size=MOST_BYTES,
+                max_size=MAX_BYTES,
                 max_queue=MOST_WAITING,
                 logger=log,
             )
