@@ -48,6 +48,12 @@ class Loaded:
     ignored: dict[str, Applied] = field(default_factory=dict[str, Applied])
 
 
+def move(device: Device, loaded: Loaded, in_ram: bool) -> None:
+    """Move a model from `device` to RAM (`in_ram`), or back to `device`."""
+    loaded.model.to("cpu" if in_ram else device.name)
+    loaded.embeddings.clear()  # tensors on the device
+
+
 def component_parameters(recipe: ModelSpec, device: Device) -> tuple[Mapping[str, int], int]:
     """The numbers that each part's weights are, by the files, and the bytes of one when loaded.
 

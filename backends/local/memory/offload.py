@@ -18,7 +18,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import torch
 from torch import nn
@@ -28,9 +28,6 @@ from backends.errors import BadInput, MissingPackage
 from backends.local.job import ModelSpec
 from backends.local.memory.devices import Device
 from backends.local.options import OFFLOADS, QUANTIZATIONS
-
-if TYPE_CHECKING:
-    from backends.local.loading import Loaded
 
 PACKAGES: Final = 'Install the extra for it: pip install -e ".[quantized]"'
 _UNPACKED: Final = ("vae", "vqvae", "movq", "safety_checker", "image_encoder")
@@ -144,12 +141,6 @@ def release(pipeline: Any, recipe: ModelSpec) -> None:
     """After a run, finished or not: what was on the device for it goes back to RAM."""
     if recipe.offload == "model" and hasattr(pipeline, "maybe_free_model_hooks"):
         pipeline.maybe_free_model_hooks()
-
-
-def move(device: Device, loaded: "Loaded", away: bool) -> None:
-    """Take a model from the device into RAM, or back."""
-    loaded.model.to("cpu" if away else device.name)
-    loaded.embeddings.clear()  # they lie on the device
 
 
 def parts_of(pipeline: Any) -> dict[str, nn.Module]:
