@@ -5,6 +5,8 @@ import gc
 import os
 import sys
 
+from backends.threads import set_wait_policy
+
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -23,6 +25,7 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     """Build the page and serve it until interrupted."""
     asked = arguments()
+    set_wait_policy()
     # What is imported and built now stays. Looking for garbage among its million objects would be
     # a quarter of the start; `serve` begins to look once the page stands.
     gc.disable()
