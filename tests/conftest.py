@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from backends.threads import set_wait_policy
 from tests.servers.openai import OpenAIServer
 
 OFFLINE = {
@@ -55,6 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
         if upper.endswith(SECRET_ENDINGS) or upper.startswith(OURS) or upper in PROXIES:
             del os.environ[name]
     os.environ.update(OFFLINE)
+    set_wait_policy()
     guard = pytest.MonkeyPatch()
     config.add_cleanup(guard.undo)
     for name in ("connect", "connect_ex"):

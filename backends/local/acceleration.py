@@ -9,7 +9,8 @@ nothing for flash attention. It is chosen for the whole process (torch keeps it 
 devices at work, the other ones' pictures may differ in last digits too.
 """
 
-from collections.abc import Generator
+import os
+from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from backends.local.job import LocalJob
 from backends.local.memory.devices import Device
 from backends.local.memory.offload import denoisers
 from backends.local.options import ATTENTIONS, STEP_CACHES
+from backends.threads import available_cores, is_user_choice, thread_count
 
 _KERNELS: Final = {
     "flash": SDPBackend.FLASH_ATTENTION,
@@ -35,6 +37,7 @@ _HAS: Final = {"cuda": frozenset(_KERNELS), "cpu": {"flash", "math"}, "mps": {"m
 # The relative change of the first block's output below which the others are left out; the value
 # that diffusers' guide recommends for quality.
 _THRESHOLD: Final = 0.05
+_INITIAL_THREADS: Final = torch.get_num_threads()
 
 
 def compiled(pipeline: Any, label: str) -> dict[str, Applied]:
@@ -73,6 +76,31 @@ def acceleration(pipeline: Any, work: LocalJob, device: Device) -> Generator[dic
                 )
             ignored |= stack.enter_context(_cached(pipeline, work.step_cache, label))
         yield ignored
+
+
+@contextmanager
+def processor_threads(
+    parameters: int,
+    device: Device,
+    *,
+    initial: int = _INITIAL_THREADS,
+    environment: Mapping[str, str] = os.environ,
+) -> Generator[None]:
+    """Compute with as many processor threads as suit a model of so many parameters, for one run.
+
+    Nothing changes where the user chose their number, of which torch has `initial` at first, or
+    where the model is not on the processor.
+    """
+    if device.kind != "cpu" or is_user_choice(initial, environment):
+        yield
+        return
+    cores = available_cores()
+    torch.set_num_threads(thread_count(parameters, cores))
+    try:
+        yield
+    finally:
+        # New threads of the process begin with what was set last, in whatever thread.
+        torch.set_num_threads(min(initial, cores))
 
 
 @contextmanager

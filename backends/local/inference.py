@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from backends.base import Applied, Event, Loading, Picture, Receipt
 from backends.errors import BadInput, OutOfMemory, Refused
-from backends.local.acceleration import acceleration
+from backends.local.acceleration import acceleration, processor_threads
 from backends.local.adapters.lora import apply_loras
 from backends.local.adapters.references import state
 from backends.local.adapters.textual_inversion import textual_inversions
@@ -19,10 +19,15 @@ from backends.local.errors import lost_its_device, ran_out_of_memory
 from backends.local.families.pipeline_call import PipelineCall
 from backends.local.job import LocalJob, ModelSpec
 from backends.local.loading import Loaded, component_parameters, load_controlnet, load_pipeline
-from backends.local.memory.advice import advice
 from backends.local.memory.cache import ModelCache
 from backends.local.memory.devices import Device, free
-from backends.local.memory.offload import footprint, release, supported_spec, without_offload_hooks
+from backends.local.memory.offload import (
+    advice,
+    footprint,
+    release,
+    supported_spec,
+    without_offload_hooks,
+)
 from backends.local.schedulers import make_scheduler
 from backends.local.text.embedding_cache import cached_prompt_embeddings
 from backends.local.text.truncation import truncated_prompts
@@ -99,6 +104,7 @@ class _Inference:
         label, worn = self._work.spec.label, state(self._work.loras, self._work.embeddings)
         try:
             with (
+                processor_threads(loaded.parameters, self._place.device),
                 acceleration(pipeline, self._work, self._place.device) as ignored,
                 textual_inversions(pipeline, self._work.embeddings, label) as known,
                 cached_prompt_embeddings(pipeline, loaded.embeddings, worn),

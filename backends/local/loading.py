@@ -27,7 +27,7 @@ from backends.local.job import ModelSpec
 from backends.local.library_logs import silence_libraries
 from backends.local.memory.cache import CacheEntry
 from backends.local.memory.devices import Device
-from backends.local.memory.offload import place, weight
+from backends.local.memory.offload import parts_of, place, weight
 from backends.local.text.embedding_cache import EmbeddingCache
 from backends.local.weights.headers import count_parameters
 from backends.local.weights.sources import SHARED, layout_beside, variant_in, whole
@@ -42,10 +42,17 @@ class Loaded:
 
     model: Any
     scheduler: Any = None
+    parameters: int = 0
     look: LatentPreview | None = None
     family: Family = field(default_factory=Family)
     embeddings: EmbeddingCache = field(default_factory=EmbeddingCache)
     ignored: dict[str, Applied] = field(default_factory=dict[str, Applied])
+
+
+def move(device: Device, loaded: Loaded, in_ram: bool) -> None:
+    """Move a model from `device` to RAM (`in_ram`), or back to `device`."""
+    loaded.model.to("cpu" if in_ram else device.name)
+    loaded.embeddings.clear()  # tensors on the device
 
 
 def component_parameters(recipe: ModelSpec, device: Device) -> tuple[Mapping[str, int], int]:
@@ -104,7 +111,14 @@ def load_pipeline(recipe: ModelSpec, device: Device) -> CacheEntry[Loaded]:
     )  # before its decoder moves
     lies, unplaced = place(pipeline, recipe, device)
     look = look or family.latent_preview(pipeline, folder)
-    loaded = Loaded(pipeline, pipeline.scheduler, look, family, ignored=ignored | unplaced)
+    loaded = Loaded(
+        pipeline,
+        pipeline.scheduler,
+        sum(each.numel() for part in parts_of(pipeline).values() for each in part.parameters()),
+        look,
+        family,
+        ignored=ignored | unplaced,
+    )
     return CacheEntry(loaded, lies.size, lies.waiting, lies.passing)
 
 

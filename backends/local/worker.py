@@ -36,7 +36,7 @@ class DeviceWorker:
     def place(self) -> "DeviceContext":
         """The device and its memory. Imports torch: for the worker, not for the event loop."""
         from backends.local.inference import DeviceContext
-        from backends.local.memory.offload import move
+        from backends.local.loading import move
 
         chosen = devices.choose(self._wanted, self._budgets)
         return DeviceContext(

@@ -6,6 +6,7 @@ import json
 import sys
 
 from backends.miniatures.world import scene
+from backends.threads import set_wait_policy
 
 NAMES = ("diffusion", "masked", "discrete", "autoregressive", "cascade", "canny", "clip")
 FAMILIES = ("diffusion", "masked", "discrete", "autoregressive", "cascade")
@@ -98,4 +99,5 @@ def _score_all(count: int, *, as_json: bool) -> None:
 
 
 if __name__ == "__main__":
+    set_wait_policy()
     sys.exit(main())

@@ -10,6 +10,8 @@ Packing keeps linear layers in 8 bit (LLM.int8, https://arxiv.org/abs/2208.07339
 https://arxiv.org/abs/2305.14314), through bitsandbytes. The layers are exchanged here, after
 loading, for two reasons: diffusers itself takes bitsandbytes only where there is a GPU, and a
 single file goes the same way as a folder.
+
+What to say when a model does not fit: what would, with numbers.
 """
 
 import importlib
@@ -18,7 +20,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import torch
 from torch import nn
@@ -28,9 +30,6 @@ from backends.errors import BadInput, MissingPackage
 from backends.local.job import ModelSpec
 from backends.local.memory.devices import Device
 from backends.local.options import OFFLOADS, QUANTIZATIONS
-
-if TYPE_CHECKING:
-    from backends.local.loading import Loaded
 
 PACKAGES: Final = 'Install the extra for it: pip install -e ".[quantized]"'
 _UNPACKED: Final = ("vae", "vqvae", "movq", "safety_checker", "image_encoder")
@@ -146,12 +145,6 @@ def release(pipeline: Any, recipe: ModelSpec) -> None:
         pipeline.maybe_free_model_hooks()
 
 
-def move(device: Device, loaded: "Loaded", away: bool) -> None:
-    """Take a model from the device into RAM, or back."""
-    loaded.model.to("cpu" if away else device.name)
-    loaded.embeddings.clear()  # they lie on the device
-
-
 def parts_of(pipeline: Any) -> dict[str, nn.Module]:
     """The networks of a pipeline by name."""
     return {name: part for name, part in pipeline.components.items() if isinstance(part, nn.Module)}
@@ -211,3 +204,49 @@ def _pack(module: nn.Module, *, four: bool) -> None:
 
 def _known(choices: tuple[str, ...]) -> str:
     return ", ".join(f"'{choice}'" if choice else "empty" for choice in choices)
+
+
+_GIGABYTE: Final = 1_000_000_000
+
+
+def advice(
+    recipe: ModelSpec,
+    device: Device,
+    counts: Mapping[str, int],
+    itemsize: int,
+    size: tuple[int, int],
+) -> str:
+    """The sentences for the card of `recipe`, which ran out of memory on `device` all alone.
+
+    `counts` are the numbers that the weights of each part are, `itemsize` the bytes of one as
+    they would be loaded, and `size` the picture's width and height.
+    """
+    needs = footprint(counts, recipe, itemsize).drawing
+    helps: list[str] = []
+    if needs < device.total:
+        width, height = (side // 16 * 8 for side in size)
+        helps.append(f"a smaller picture, such as {width}x{height}")
+    for quantization in QUANTIZATIONS[1:]:
+        takes = footprint(counts, replace(recipe, quantization=quantization), itemsize).drawing
+        if takes < min(needs, device.total):
+            helps.append(f"quantization to {quantization} ({_gigabytes(takes)} of weights)")
+    for offload in OFFLOADS[1:]:
+        lighter = footprint(counts, replace(recipe, offload=offload), itemsize)
+        if device.ram is None or lighter.drawing >= min(needs, device.total):
+            continue
+        there = _gigabytes(lighter.drawing) if lighter.drawing else "hardly any"
+        helps.append(f"offload '{offload}' ({there} of weights on the device at a time)")
+    helps.append("a smaller model")
+    takes = f"take {_gigabytes(needs)} of {_gigabytes(device.total)}"
+    return (
+        f"{recipe.label} does not fit into this machine's memory, not even alone and one picture "
+        f"at a time: its weights {takes}. What would help: {_listed(helps)}."
+    )
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / _GIGABYTE:,.1f} GB" if size >= _GIGABYTE // 10 else "less than 0.1 GB"
+
+
+def _listed(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"

@@ -17,8 +17,8 @@ from backends.base import Config, Control, Model, Picture, Receipt, Request
 from backends.errors import BadInput, MissingPackage, OutOfMemory
 from backends.local import Local
 from backends.local.job import ModelSpec
-from backends.local.memory.advice import advice
 from backends.local.memory.devices import Budgets, Device
+from backends.local.memory.offload import advice
 from backends.local.weights.headers import count_parameters
 from backends.local.worker import device_worker
 from tests.backends.local.test_inference import events_of, pixels
