@@ -66,7 +66,7 @@ BACKGROUND_FRAMES: Final = (
 
 def write(
     scene: Scene,
-    dice: random.Random,
+    rng: random.Random,
     *,
     vague: float = 0.03,
     loose: float = 0.08,
@@ -77,58 +77,58 @@ def write(
     Each shape word is left out with probability `vague`, the relation of a pair with probability
     `loose`. A `full` caption names sizes, position and background whatever they are.
     """
-    article = dice.choices(("a", "the", ""), (0.84, 0.08, 0.08))[0]
+    article = rng.choices(("a", "the", ""), (0.84, 0.08, 0.08))[0]
     if scene.number > 1:
-        alike = _noun(scene.things[0], "", dice, vague, full)
-        phrases = [f"{dice.choice(NUMBER_WORDS[scene.number])} {plural(alike)}"]
+        alike = _noun(scene.things[0], "", rng, vague, full)
+        phrases = [f"{rng.choice(NUMBER_WORDS[scene.number])} {plural(alike)}"]
     else:
-        phrases = [_noun(thing, article, dice, vague, full) for thing in scene.things]
+        phrases = [_noun(thing, article, rng, vague, full) for thing in scene.things]
     if scene.relation is not None:
         first, second = phrases
         relation = scene.relation
-        if dice.random() < 0.5:
+        if rng.random() < 0.5:
             first, second, relation = second, first, INVERSE[relation]
-        words = LOOSE_WORDS[scene.relation] if dice.random() < loose else RELATION_WORDS[relation]
-        sentence = f"{first} {dice.choice(words)} {second}"
+        words = LOOSE_WORDS[scene.relation] if rng.random() < loose else RELATION_WORDS[relation]
+        sentence = f"{first} {rng.choice(words)} {second}"
     else:
         (sentence,) = phrases
-        if scene.position is not None and (full or dice.random() < 0.65):
-            place = _place(scene.position, dice)
-            sentence = f"{place} {sentence}" if dice.random() < 0.08 else f"{sentence} {place}"
+        if scene.position is not None and (full or rng.random() < 0.65):
+            place = _place(scene.position, rng)
+            sentence = f"{place} {sentence}" if rng.random() < 0.08 else f"{sentence} {place}"
     told = full or scene.texture or scene.background != scene.default_background
-    if told or dice.random() < 0.5:
-        background = dice.choice(BACKGROUND_FRAMES).format(_ground(scene, dice))
+    if told or rng.random() < 0.5:
+        background = rng.choice(BACKGROUND_FRAMES).format(_ground(scene, rng))
         background = background.replace(" a o", " an o")
         sentence = sentence + ("" if background.startswith(",") else " ") + background
-    if article and dice.random() < 0.3:
+    if article and rng.random() < 0.3:
         openings = OPENINGS if scene.number == 1 else OPENINGS_OF_SEVERAL
-        sentence = f"{dice.choice(openings)} {sentence}"
-    return sentence + ("." if dice.random() < 0.08 else "")
+        sentence = f"{rng.choice(openings)} {sentence}"
+    return sentence + ("." if rng.random() < 0.08 else "")
 
 
-def _noun(thing: Thing, article: str, dice: random.Random, vague: float, full: bool) -> str:
+def _noun(thing: Thing, article: str, rng: random.Random, vague: float, full: bool) -> str:
     words: list[str] = []
-    if full or dice.random() < 0.5:
-        words.append(dice.choice(SIZE_WORDS[thing.size]))
-    words.append(_colour(thing.colour, dice))
+    if full or rng.random() < 0.5:
+        words.append(rng.choice(SIZE_WORDS[thing.size]))
+    words.append(_colour(thing.colour, rng))
     if thing.outlined:
-        words.insert(len(words) - (dice.random() < 0.8), dice.choice(OUTLINE_WORDS))
+        words.insert(len(words) - (rng.random() < 0.8), rng.choice(OUTLINE_WORDS))
     shapes = SHAPE_WORDS.get(thing.shape, (thing.shape,))
-    words.append(dice.choice(VAGUE_WORDS if dice.random() < vague else shapes))
+    words.append(rng.choice(VAGUE_WORDS if rng.random() < vague else shapes))
     if article == "a" and words[0][0] in "aeiou":
         article = "an"
     return " ".join(filter(None, (article, *words)))
 
 
-def _colour(colour: str, dice: random.Random) -> str:
-    return dice.choice(COLOUR_WORDS.get(colour, (colour,)))
+def _colour(colour: str, rng: random.Random) -> str:
+    return rng.choice(COLOUR_WORDS.get(colour, (colour,)))
 
 
-def _ground(scene: Scene, dice: random.Random) -> str:
+def _ground(scene: Scene, rng: random.Random) -> str:
     """The background's colour and texture, in either order."""
-    words = [_colour(scene.background, dice)]
+    words = [_colour(scene.background, rng)]
     if scene.texture:
-        words.insert(dice.random() < 0.2, dice.choice(TEXTURE_WORDS[scene.texture]))
+        words.insert(rng.random() < 0.2, rng.choice(TEXTURE_WORDS[scene.texture]))
     return " ".join(words)
 
 
@@ -137,10 +137,10 @@ def plural(noun: str) -> str:
     return noun + ("es" if noun.endswith("s") else "s")
 
 
-def _place(position: str, dice: random.Random) -> str:
+def _place(position: str, rng: random.Random) -> str:
     if position in PLACES:
-        return dice.choice(PLACES[position])
-    return dice.choice(CORNER_FRAMES).format(position)
+        return rng.choice(PLACES[position])
+    return rng.choice(CORNER_FRAMES).format(position)
 
 
 def words() -> tuple[str, ...]:

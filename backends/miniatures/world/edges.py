@@ -45,28 +45,28 @@ def _near(mask: Mask, within: int) -> Mask:
     return cv2.dilate(mask.astype(np.uint8), kernel) > 0
 
 
-def as_brought(scene: Scene, dice: random.Random) -> Image.Image:
+def as_brought(scene: Scene, rng: random.Random) -> Image.Image:
     """The edges of a scene as one user or another would bring them: RGB, SIDE x SIDE.
 
     They are the things'; a textured background is left to the prompt.
     """
     scene = replace(scene, texture=None)
-    kind = dice.random()
+    kind = rng.random()
     if kind < 0.1:
-        return _sketch(scene, dice)
+        return _sketch(scene, rng)
     if kind < 0.3:
         # Detectors work at 512 pixels, and the pipeline scales their thin lines down.
         large = draw(scene).resize((4 * SIDE, 4 * SIDE), Image.Resampling.BICUBIC)
         return canny(large).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
     edges = canny(draw(scene))
     if kind < 0.5:
-        side = dice.choice((2, 3))
+        side = rng.choice((2, 3))
         kernel = np.ones((side, side), np.uint8)
         return Image.fromarray(cv2.dilate(np.asarray(edges), kernel))
     return edges
 
 
-def _sketch(scene: Scene, dice: random.Random) -> Image.Image:
+def _sketch(scene: Scene, rng: random.Random) -> Image.Image:
     """The outlines drawn by a slightly shaky hand."""
     canvas = Image.new("RGB", (SIDE, SIDE))
     pen = ImageDraw.Draw(canvas)
@@ -74,10 +74,10 @@ def _sketch(scene: Scene, dice: random.Random) -> Image.Image:
         for loop in outline(thing.shape):
             points = [
                 (
-                    thing.x + x * thing.radius + dice.uniform(-0.7, 0.7),
-                    thing.y + y * thing.radius + dice.uniform(-0.7, 0.7),
+                    thing.x + x * thing.radius + rng.uniform(-0.7, 0.7),
+                    thing.y + y * thing.radius + rng.uniform(-0.7, 0.7),
                 )
                 for x, y in loop
             ]
-            pen.line([*points, points[0]], fill="white", width=dice.choice((1, 2, 3)))
+            pen.line([*points, points[0]], fill="white", width=rng.choice((1, 2, 3)))
     return canvas

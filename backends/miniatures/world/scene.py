@@ -166,30 +166,30 @@ def _places(radius: float) -> list[int]:
     return [at for at in range(0, SIDE, GRID) if low <= at <= high]
 
 
-def _single(dice: random.Random) -> Scene:
-    shape, size = dice.choice(SHAPES), dice.choice(tuple(SIZES))
-    colour, radius = dice.choice(tuple(COLOURS)), SIZES[size]
+def _single(rng: random.Random) -> Scene:
+    shape, size = rng.choice(SHAPES), rng.choice(tuple(SIZES))
+    colour, radius = rng.choice(tuple(COLOURS)), SIZES[size]
     places = _places(radius)
-    position = dice.choice(tuple(POSITIONS)) if dice.random() < 0.8 else None
+    position = rng.choice(tuple(POSITIONS)) if rng.random() < 0.8 else None
     if position is None:
-        x, y = dice.choices(places, k=2)
+        x, y = rng.choices(places, k=2)
     else:
         wanted = (SIDE / 2 + CELL * cell for cell in POSITIONS[position])
         x, y = (
             min(places, key=lambda at: abs(at - goal))
-            for goal in (at + dice.choice((-GRID, 0, 0, GRID)) for at in wanted)
+            for goal in (at + rng.choice((-GRID, 0, 0, GRID)) for at in wanted)
         )
     things = (Thing(shape, colour, size, x, y, radius),)
-    return Scene(_background(things, dice), things, position=position)
+    return Scene(_background(things, rng), things, position=position)
 
 
-def _pair(dice: random.Random) -> Scene:
+def _pair(rng: random.Random) -> Scene:
     looks = [(shape, colour) for shape in SHAPES for colour in COLOURS]
-    (shape_a, colour_a), (shape_b, colour_b) = dice.sample(looks, 2)
-    size_a, size_b = dice.choices(tuple(SIZES), k=2)
+    (shape_a, colour_a), (shape_b, colour_b) = rng.sample(looks, 2)
+    size_a, size_b = rng.choices(tuple(SIZES), k=2)
     a, b = SIZES[size_a], SIZES[size_b]
     # Along the axis of the relation they lie apart, but not far; across it they are level.
-    along_a, along_b = dice.choice(
+    along_a, along_b = rng.choice(
         [
             (first, second)
             for first in _places(a)
@@ -197,8 +197,8 @@ def _pair(dice: random.Random) -> Scene:
             if _apart(first + a, second - b) and second - first < a + b + 40
         ]
     )
-    level = dice.choice([at for at in _places(max(a, b)) if abs(at - SIDE / 2) < 28])
-    relation = dice.choice(("left of", "above"))
+    level = rng.choice([at for at in _places(max(a, b)) if abs(at - SIDE / 2) < 28])
+    relation = rng.choice(("left of", "above"))
     if relation == "left of":
         places = ((along_a, level), (along_b, level))
     else:
@@ -207,23 +207,23 @@ def _pair(dice: random.Random) -> Scene:
         Thing(shape_a, colour_a, size_a, *places[0], a),
         Thing(shape_b, colour_b, size_b, *places[1], b),
     )
-    return Scene(_background(things, dice), things, relation=relation)
+    return Scene(_background(things, rng), things, relation=relation)
 
 
-def _group(dice: random.Random) -> Scene:
-    shape, size = dice.choice(SHAPES), dice.choice(tuple(SIZES))
-    colour, radius = dice.choice(tuple(COLOURS)), SIZES[size]
-    places = spots(radius, dice.choice(GROUPS), dice)
+def _group(rng: random.Random) -> Scene:
+    shape, size = rng.choice(SHAPES), rng.choice(tuple(SIZES))
+    colour, radius = rng.choice(tuple(COLOURS)), SIZES[size]
+    places = spots(radius, rng.choice(GROUPS), rng)
     things = tuple(Thing(shape, colour, size, x, y, radius) for x, y in places)
-    return Scene(_background(things, dice), things)
+    return Scene(_background(things, rng), things)
 
 
-def spots(radius: float, number: int, dice: random.Random) -> list[tuple[int, int]]:
+def spots(radius: float, number: int, rng: random.Random) -> list[tuple[int, int]]:
     """Where `number` (up to 4) things of this radius may lie, each in a quarter of its own."""
     low = [at for at in _places(radius) if at + radius + 1 < SIDE / 2]
     high = [at for at in _places(radius) if at - radius - 1 >= SIDE / 2]
-    quarters = dice.sample([(x, y) for y in (low, high) for x in (low, high)], number)
-    return [(dice.choice(xs), dice.choice(ys)) for xs, ys in quarters]
+    quarters = rng.sample([(x, y) for y in (low, high) for x in (low, high)], number)
+    return [(rng.choice(xs), rng.choice(ys)) for xs, ys in quarters]
 
 
 def _apart(end: float, start: float) -> bool:
@@ -231,30 +231,30 @@ def _apart(end: float, start: float) -> bool:
     return (end + 1) // TOKEN < (start - 1) // TOKEN
 
 
-def _background(things: tuple[Thing, ...], dice: random.Random) -> str:
+def _background(things: tuple[Thing, ...], rng: random.Random) -> str:
     taken = {thing.colour for thing in things}
     plain = "grey" if "white" in taken else "white"
-    if plain not in taken and dice.random() < 0.4:
+    if plain not in taken and rng.random() < 0.4:
         return plain
-    return dice.choice([colour for colour in COLOURS if colour not in taken])
+    return rng.choice([colour for colour in COLOURS if colour not in taken])
 
 
-def _textured(dice: random.Random) -> Scene:
-    scene = dice.choices((_single, _pair, _group), (0.45, 0.35, 0.2))[0](dice)
+def _textured(rng: random.Random) -> Scene:
+    scene = rng.choices((_single, _pair, _group), (0.45, 0.35, 0.2))[0](rng)
     colours = {thing.colour for thing in scene.things}
     fitting = [ground for ground in COLOURS if all(clear(colour, ground) for colour in colours)]
-    return replace(scene, background=dice.choice(fitting), texture=dice.choice(TEXTURES))
+    return replace(scene, background=rng.choice(fitting), texture=rng.choice(TEXTURES))
 
 
-def _outlined(dice: random.Random) -> Scene:
-    make = dice.choices((_single, _pair, _group), (0.45, 0.35, 0.2))[0]
+def _outlined(rng: random.Random) -> Scene:
+    make = rng.choices((_single, _pair, _group), (0.45, 0.35, 0.2))[0]
     while True:
-        scene = make(dice)
+        scene = make(rng)
         fit = [index for index, thing in enumerate(scene.things) if _may_be_outlined(thing)]
         if scene.relation is None:
             chosen = fit if len(fit) == len(scene.things) else []
         else:
-            chosen = dice.sample(fit, dice.randint(1, len(fit))) if fit else []
+            chosen = rng.sample(fit, rng.randint(1, len(fit))) if fit else []
         if chosen:
             things = enumerate(scene.things)
             changed = (replace(thing, outlined=index in chosen) for index, thing in things)
@@ -275,26 +275,24 @@ def clear(colour: str, background: str) -> bool:
     return float(from_tones(found, first, other)) >= CLEAR
 
 
-def loosened(scene: Scene, dice: random.Random) -> Scene:
+def loosened(scene: Scene, rng: random.Random) -> Scene:
     """The scene as a hand would place it: off the grid, and somewhat larger or smaller."""
-    return replace(scene, things=tuple(_loose(thing, dice) for thing in scene.things))
+    return replace(scene, things=tuple(_loose(thing, rng) for thing in scene.things))
 
 
-def _loose(thing: Thing, dice: random.Random) -> Thing:
-    radius = thing.radius * dice.uniform(0.85, 1.15)
+def _loose(thing: Thing, rng: random.Random) -> Thing:
+    radius = thing.radius * rng.uniform(0.85, 1.15)
     low, high = radius + MARGIN, SIDE - radius - MARGIN
-    x, y = (
-        min(max(at + dice.uniform(-GRID / 2, GRID / 2), low), high) for at in (thing.x, thing.y)
-    )
+    x, y = (min(max(at + rng.uniform(-GRID / 2, GRID / 2), low), high) for at in (thing.x, thing.y))
     return replace(thing, x=x, y=y, radius=radius)
 
 
-def sample(dice: random.Random, *, kind: str | None = None, held_out_only: bool = False) -> Scene:
+def sample(rng: random.Random, *, kind: str | None = None, held_out_only: bool = False) -> Scene:
     """A random scene, of one of `KINDS` or any; never a held-out one unless only those."""
     make = {"single": _single, "pair": _pair, "group": _group}
     make |= {"textured": _textured, "outlined": _outlined}
     while True:
-        chosen = kind or dice.choices(tuple(KINDS), tuple(KINDS.values()))[0]
-        scene = make[chosen](dice)
+        chosen = kind or rng.choices(tuple(KINDS), tuple(KINDS.values()))[0]
+        scene = make[chosen](rng)
         if held_out(scene) == held_out_only:
             return scene

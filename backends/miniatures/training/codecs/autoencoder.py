@@ -21,7 +21,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from backends.miniatures.training.loop.precision import fast_type
-from backends.miniatures.training.loop.trainer import Trainee, log, run_stage
+from backends.miniatures.training.loop.trainer import Trainer, log, run_stage
 from backends.miniatures.world import scene as world
 
 LATENT_CHANNELS: Final = 8
@@ -76,7 +76,7 @@ def to_tensor(pictures: list[Any]) -> torch.Tensor:
 
 
 def batch(
-    scenes: list[world.Scene], dice: random.Random, *, whole: bool
+    scenes: list[world.Scene], rng: random.Random, *, whole: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Pictures of n scenes, whole or crops around a thing, and their backgrounds' colours.
 
@@ -87,9 +87,9 @@ def batch(
     for scene in scenes:
         picture = world.draw(scene)
         if not whole:
-            thing = dice.choice(scene.things)
+            thing = rng.choice(scene.things)
             left, top = (
-                min(max(int(at - CROP / 2 + dice.uniform(-22, 22)), 0), world.SIDE - CROP)
+                min(max(int(at - CROP / 2 + rng.uniform(-22, 22)), 0), world.SIDE - CROP)
                 for at in (thing.x, thing.y)
             )
             picture = picture.crop((left, top, left + CROP, top + CROP))
@@ -112,7 +112,7 @@ def cell_colours(pictures: torch.Tensor, backgrounds: torch.Tensor) -> torch.Ten
     return torch.cat([cells.mean(4), cells.gather(4, pixel)[..., 0]], 1)
 
 
-class Tutor(nn.Module):
+class ColourProbe(nn.Module):
     """Reads `cell_colours` off the latents, in training only.
 
     Without it colours take by far the longest to learn: GroupNorm hides a flat area's absolute
@@ -131,12 +131,12 @@ class Tutor(nn.Module):
         return F.mse_loss(read, wanted) + 0.3 * F.l1_loss(read, wanted)
 
 
-class Lesson(nn.Module):
+class AutoencoderWithProbe(nn.Module):
     """What trains together: an autoencoder and its tutor."""
 
     def __init__(self, pupil: AutoencoderKL) -> None:
         super().__init__()
-        self.pupil, self.tutor = pupil, Tutor()
+        self.pupil, self.tutor = pupil, ColourProbe()
 
     def forward(
         self, wanted: torch.Tensor, colours: torch.Tensor
@@ -170,23 +170,23 @@ def picture_loss(
 
 def train() -> AutoencoderKL:
     """Train (or resume, or just load) the autoencoder; latents come out standardised."""
-    trainee = Trainee(Lesson(build()), rate=2e-3, decay=0.0, average=0.998)
-    lesson, dice = cast(Lesson, trainee.fast), random.Random()
+    trainer = Trainer(AutoencoderWithProbe(build()), rate=2e-3, decay=0.0, average=0.998)
+    model, rng = cast(AutoencoderWithProbe, trainer.fast), random.Random()
 
     def loss(step: int) -> torch.Tensor:
         whole = step > (1 - WHOLE_SHARE) * STEPS
-        scenes = [world.sample(dice) for _ in range(4 if whole else 16)]
-        wanted, backgrounds = batch(scenes, dice, whole=whole)
-        return lesson(wanted, cell_colours(wanted, backgrounds))[0]
+        scenes = [world.sample(rng) for _ in range(4 if whole else 16)]
+        wanted, backgrounds = batch(scenes, rng, whole=whole)
+        return model(wanted, cell_colours(wanted, backgrounds))[0]
 
-    run_stage("autoencoder", trainee, STEPS, loss)
-    autoencoder = cast(Lesson, trainee.average).pupil.eval()
+    run_stage("autoencoder", trainer, STEPS, loss)
+    autoencoder = cast(AutoencoderWithProbe, trainer.average).pupil.eval()
     standardise(autoencoder)
     return autoencoder
 
 
 def widen(
-    known: AutoencoderKL, draw: Callable[[int], list[world.Scene]], dice: random.Random
+    known: AutoencoderKL, draw: Callable[[int], list[world.Scene]], rng: random.Random
 ) -> AutoencoderKL:
     """Go on with scenes that `draw` gives; pictures that were drawn well keep their latents.
 
@@ -199,23 +199,25 @@ def widen(
         return (decode(before, latents).float() - wanted).abs().mean((1, 2, 3)) < GOOD
 
     with torch.no_grad():
-        seen, _ = batch(draw(64), dice, whole=True)
+        seen, _ = batch(draw(64), rng, whole=True)
         if good(seen, means(before, seen.to(fast_type()))).float().mean() > ENOUGH:
             return known
-    trainee = Trainee(Lesson(copy.deepcopy(known)), rate=1e-3, decay=0.0, average=0.998)
+    trainer = Trainer(
+        AutoencoderWithProbe(copy.deepcopy(known)), rate=1e-3, decay=0.0, average=0.998
+    )
 
     def loss(step: int) -> torch.Tensor:
         whole = step > (1 - WHOLE_SHARE) * WIDER_STEPS
-        wanted, backgrounds = batch(draw(4 if whole else 16), dice, whole=whole)
+        wanted, backgrounds = batch(draw(4 if whole else 16), rng, whole=whole)
         with torch.no_grad():
             then = means(before, wanted.to(fast_type()))
             stays = good(wanted, then)
-        error, now = trainee.fast(wanted, cell_colours(wanted, backgrounds))
+        error, now = trainer.fast(wanted, cell_colours(wanted, backgrounds))
         moved = (now - then).float().square().mean((1, 2, 3)) * stays
         return error + 2 * moved.mean()
 
-    run_stage("autoencoder-widened", trainee, WIDER_STEPS, loss)
-    return cast(Lesson, trainee.average).pupil.eval()
+    run_stage("autoencoder-widened", trainer, WIDER_STEPS, loss)
+    return cast(AutoencoderWithProbe, trainer.average).pupil.eval()
 
 
 @torch.no_grad()
@@ -224,8 +226,8 @@ def standardise(autoencoder: AutoencoderKL) -> None:
 
     After this a `scaling_factor` of 1 is right, and plain diffusers code decodes correctly.
     """
-    dice = random.Random(7)
-    pictures = to_tensor([world.draw(world.sample(dice)) for _ in range(256)])
+    rng = random.Random(7)
+    pictures = to_tensor([world.draw(world.sample(rng)) for _ in range(256)])
     latents = torch.cat([means(autoencoder, part) for part in pictures.split(32)])
     mean, deviation = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
     log(f"latent means {mean.tolist()} deviations {deviation.tolist()}")

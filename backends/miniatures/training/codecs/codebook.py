@@ -8,7 +8,7 @@ lists the world's patches. One learned the usual way (VQGAN, arXiv 2012.09841) w
 gave flat background a hundred codes that all decode alike, chosen by what else is in the picture,
 and a masked model can't predict a coin toss. Cells of 8x8 were tried too: four times as many tokens
 are filled in at each step, none knowing of the others, and shapes came out torn. What is learned
-here is what turns tokens into pixels and pixels into tokens: the halves of an ordinary `VQModel`.
+here is what balanced_kinds tokens into pixels and pixels into tokens: the halves of an ordinary `VQModel`.
 """
 
 # diffusers fills its top level lazily, which type checkers take for private.
@@ -31,7 +31,7 @@ from backends.miniatures.training.codecs import decoder, patches
 from backends.miniatures.training.codecs.autoencoder import to_tensor
 from backends.miniatures.training.loop import dataset
 from backends.miniatures.training.loop.precision import fast_type
-from backends.miniatures.training.loop.trainer import Trainee, forget, run_stage
+from backends.miniatures.training.loop.trainer import Trainer, forget, run_stage
 from backends.miniatures.world import scene as world
 from backends.miniatures.world.scene import TOKEN
 from backends.miniatures.world.textures import CELLS as KINDS
@@ -280,18 +280,18 @@ class Half(nn.Module):
 def train_encoder(model: VQModel, name: str, steps: int = ENCODER_STEPS) -> None:
     """From pixels to codes, so that the nearest code is the right token; in place."""
     half = Half(model)
-    trainee = Trainee(half, rate=2e-3, decay=0.0, average=0.995, matrices="encoder.")
-    dice = random.Random()
+    trainer = Trainer(half, rate=2e-3, decay=0.0, average=0.995, matrices="encoder.")
+    rng = random.Random()
 
     def loss(_: int) -> torch.Tensor:
-        scenes = [world.sample(dice) for _ in range(BATCH)]
+        scenes = [world.sample(rng) for _ in range(BATCH)]
         pictures: list[Any] = [world.draw(scene) for scene in scenes]
-        read = trainee.fast(((to_tensor(pictures) + 1) / 2).to(fast_type())).float()
+        read = trainer.fast(((to_tensor(pictures) + 1) / 2).to(fast_type())).float()
         wanted = torch.stack([of(scene) for scene in scenes])
         error = (read - lookup(wanted)).square().mean()
         judged = ~empty(wanted, scenes) | (torch.rand(wanted.shape) < SEEN)
         far = torch.cdist(read.permute(0, 2, 3, 1)[judged], codebook()).square()
         return error + F.cross_entropy(-SHARPNESS * far, wanted[judged])
 
-    run_stage(name, trainee, steps, loss)
-    half.load_state_dict(cast(Half, trainee.average).state_dict())
+    run_stage(name, trainer, steps, loss)
+    half.load_state_dict(cast(Half, trainer.average).state_dict())

@@ -20,7 +20,7 @@ from transformers.models.janus.modeling_janus import JanusVQVAE
 from backends.miniatures.training.codecs.autoencoder import picture_loss, to_tensor
 from backends.miniatures.training.loop import dataset
 from backends.miniatures.training.loop.precision import fast_type
-from backends.miniatures.training.loop.trainer import WORKSHOP, Trainee, run_stage
+from backends.miniatures.training.loop.trainer import CHECKPOINTS, Trainer, run_stage
 from backends.miniatures.world import scene as world
 
 STEPS: Final = 1500
@@ -72,43 +72,43 @@ class Plan:
 def train(plan: Plan, whole: Coder, codes: torch.Tensor, lookup: Lookup) -> None:
     """Train (or resume, or just load) the decoder of `whole`, in place."""
     half = Half(whole).requires_grad_(True)  # frozen where another part learned
-    trainee = Trainee(half, rate=RATE, decay=0.0, average=0.995, matrices="decoder.")
-    scenes, dice = dataset.scenes(len(codes)), random.Random()
+    trainer = Trainer(half, rate=RATE, decay=0.0, average=0.995, matrices="decoder.")
+    scenes, rng = dataset.scenes(len(codes)), random.Random()
 
     def loss(step: int) -> torch.Tensor:
         full = step >= (1 - plan.whole_share) * plan.steps
-        chosen = dice.choices(range(len(codes)), k=plan.batch if full else 20)
+        chosen = rng.choices(range(len(codes)), k=plan.batch if full else 20)
         pictures: list[Any] = [world.draw(scenes[index]) for index in chosen]
         wanted, given = to_tensor(pictures), lookup(codes[chosen])
         weight = dataset.importance([scenes[index] for index in chosen], world.SIDE, EMPHASIS)
         if not full:
-            corners = [_window(scenes[index], plan, dice) for index in chosen]
+            corners = [_window(scenes[index], plan, rng) for index in chosen]
             given = _crop(given, corners, plan.window)
             wanted, weight = (
                 _crop(batch, corners, plan.window, plan.depth) for batch in (wanted, weight)
             )
         given = given + plan.noise * torch.rand(len(given), 1, 1, 1) * torch.randn_like(given)
-        drawn = trainee.fast(given.to(fast_type())).float()
+        drawn = trainer.fast(given.to(fast_type())).float()
         return picture_loss(drawn * 2 - 1 if plan.unit else drawn, wanted, weight)
 
-    run_stage(plan.name, trainee, plan.steps, loss)
+    run_stage(plan.name, trainer, plan.steps, loss)
     refresh(plan.name, whole)
 
 
 def refresh(name: str, whole: Coder) -> None:
     """Put the decoder trained so far into `whole`, if there is one."""
-    path = WORKSHOP / f"{name}.pt"
+    path = CHECKPOINTS / f"{name}.pt"
     if path.exists():
         state = cast("dict[str, Any]", torch.load(path, weights_only=True))
         Half(whole).load_state_dict(state["average"])
 
 
-def _window(scene: world.Scene, plan: Plan, dice: random.Random) -> tuple[int, int]:
+def _window(scene: world.Scene, plan: Plan, rng: random.Random) -> tuple[int, int]:
     """The corner, in latent pixels, of a window on one of the things."""
     depth, half = plan.depth, plan.window / 2
-    thing, most = dice.choice(scene.things), world.SIDE // depth - plan.window
+    thing, most = rng.choice(scene.things), world.SIDE // depth - plan.window
     left, top = (
-        min(max(int((at + dice.uniform(-20, 20)) / depth - half + 0.5), 0), most)
+        min(max(int((at + rng.uniform(-20, 20)) / depth - half + 0.5), 0), most)
         for at in (thing.x, thing.y)
     )
     return left, top

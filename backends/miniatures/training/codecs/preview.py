@@ -19,8 +19,8 @@ def fit(autoencoder: AutoencoderKL) -> dict[str, list[list[float]] | list[float]
     Gives {"weight": 8 rows of 3, "bias": 3 numbers}; a preview is `latents @ weight + bias` per
     latent pixel, each of which stands for 8x8 pixels.
     """
-    dice = random.Random(11)
-    pictures = to_tensor([scene.draw(scene.sample(dice)) for _ in range(256)])
+    rng = random.Random(11)
+    pictures = to_tensor([scene.draw(scene.sample(rng)) for _ in range(256)])
     codes = torch.cat([means(autoencoder, part) for part in pictures.split(32)])
     inputs = codes.permute(0, 2, 3, 1).flatten(0, 2)
     colours = torch.nn.functional.avg_pool2d(pictures, 8).permute(0, 2, 3, 1).flatten(0, 2)

@@ -33,7 +33,7 @@ def drawer(name: str) -> tuple[Drawer, list[torch.nn.Module]]:
         return _cascade()
     pipe = control_pipeline() if name == "canny" else _pipeline(name)
     setting = SETTINGS[name]
-    dice = torch.Generator().manual_seed(SEED)
+    rng = torch.Generator().manual_seed(SEED)
 
     def draw(prompts: list[str], control: list[Image.Image]) -> list[Image.Image]:
         extra: dict[str, Any] = {"image": control} if control else {}
@@ -43,7 +43,7 @@ def drawer(name: str) -> tuple[Drawer, list[torch.nn.Module]]:
             prompts,
             num_inference_steps=setting.steps,
             guidance_scale=setting.guidance,
-            generator=dice,
+            generator=rng,
             **extra,
         ).images
 
@@ -79,11 +79,11 @@ def _cascade() -> tuple[Drawer, list[torch.nn.Module]]:
     """Both stages, the prompt read once; the second takes half as many steps, as IF's defaults."""
     base, upper = _pipeline("cascade"), _pipeline("cascade_super")
     setting = SETTINGS["cascade"]
-    dice = torch.Generator().manual_seed(SEED)
+    rng = torch.Generator().manual_seed(SEED)
 
     def draw(prompts: list[str], _: list[Image.Image]) -> list[Image.Image]:
         wanted, unwanted = base.encode_prompt(prompts, do_classifier_free_guidance=True)
-        told = {"prompt_embeds": wanted, "negative_prompt_embeds": unwanted, "generator": dice}
+        told = {"prompt_embeds": wanted, "negative_prompt_embeds": unwanted, "generator": rng}
         small = base(
             num_inference_steps=setting.steps,
             guidance_scale=setting.guidance,
@@ -104,7 +104,7 @@ def _tokens_in_a_row() -> tuple[Drawer, list[torch.nn.Module]]:
     folder, setting = str(MINIATURES / "autoregressive"), SETTINGS["autoregressive"]
     model = cast(Any, JanusForConditionalGeneration.from_pretrained(folder)).eval()
     reader = cast(Any, JanusProcessor.from_pretrained(folder))
-    torch.manual_seed(SEED)  # transformers throws the one dice that everybody shares
+    torch.manual_seed(SEED)  # transformers throws the one rng that everybody shares
 
     def draw(prompts: list[str], _: list[Image.Image]) -> list[Image.Image]:
         told = reader(text=prompts, generation_mode="image", padding=True, return_tensors="pt")

@@ -105,8 +105,8 @@ def score_all(count: int) -> Iterator[Score]:
 
 def held_out_scenes(count: int, kind: str) -> list[world.Scene]:
     """The scenes of one of `world.KINDS` that every model is scored on."""
-    dice = random.Random(SEED)
-    return [world.sample(dice, kind=kind, held_out_only=True) for _ in range(count)]
+    rng = random.Random(SEED)
+    return [world.sample(rng, kind=kind, held_out_only=True) for _ in range(count)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +121,9 @@ class _Case:
 
 def _prompts(scenes: list[world.Scene]) -> list[str]:
     """A caption for each; every other one names everything."""
-    dice = random.Random(SEED)
+    rng = random.Random(SEED)
     return [
-        captions.write(scene, dice, vague=0, loose=0, full=index % 2 == 0)
+        captions.write(scene, rng, vague=0, loose=0, full=index % 2 == 0)
         for index, scene in enumerate(scenes)
     ]
 
@@ -147,10 +147,10 @@ def _score_clip(count: int) -> Score:
     from backends.miniatures.training.models.clip import judge as clip
     from backends.miniatures.training.models.clip import neighbour
 
-    dice = random.Random(SEED)
+    rng = random.Random(SEED)
     scenes = held_out_scenes(count, "pair")
     pictures, sentences = [world.draw(scene) for scene in scenes], _prompts(scenes)
-    others = _prompts([neighbour(scene, dice) for scene in scenes])
+    others = _prompts([neighbour(scene, rng) for scene in scenes])
     size = _start("clip", parameters(clip()), lambda prompts, _: _looked_at(prompts))
     own = clip().cosines(pictures, sentences)
     for index, row in enumerate(own):
@@ -179,8 +179,8 @@ def _score_control(count: int) -> Score:
     for scene, follows, picture in _steered(draw, scenes):
         _add(result.categories, "edges", follows)
         _add(result.categories, "colour with control", judge(look(picture), scene).colours)
-    dice = random.Random(SEED)
-    for _, follows, _ in _steered(draw, [world.loosened(scene, dice) for scene in scenes]):
+    rng = random.Random(SEED)
+    for _, follows, _ in _steered(draw, [world.loosened(scene, rng) for scene in scenes]):
         _add(result.categories, "edges off the grid", follows)
     return result
 
@@ -189,11 +189,11 @@ def _steered(
     draw: Drawer, scenes: list[world.Scene]
 ) -> Iterator[tuple[world.Scene, bool, Image.Image]]:
     """Scene, whether its edges were followed, and what was drawn."""
-    dice = random.Random(SEED)
+    rng = random.Random(SEED)
     for start in range(0, len(scenes), BATCH):
         part = scenes[start : start + BATCH]
         given = [canny(world.draw(scene)) for scene in part]
-        prompts = [captions.write(scene, dice, vague=0, loose=0) for scene in part]
+        prompts = [captions.write(scene, rng, vague=0, loose=0) for scene in part]
         for scene, edges, picture in zip(part, given, draw(prompts, given), strict=True):
             yield scene, agreement(canny(picture), edges) >= EDGES_FOLLOWED, picture
 

@@ -14,13 +14,13 @@ from torch import nn
 from torch.nn import functional as F
 
 from backends.miniatures.training.codecs import codebook
-from backends.miniatures.training.finetuning.curriculum import Lesson
+from backends.miniatures.training.finetuning.curriculum import Curriculum
 from backends.miniatures.training.loop import dataset
 from backends.miniatures.training.loop.precision import fast_type
 from backends.miniatures.training.loop.trainer import (
-    WORKSHOP,
+    CHECKPOINTS,
     Stage,
-    Trainee,
+    Trainer,
     forget,
     run_stage,
     save,
@@ -49,18 +49,18 @@ def grown(saved: nn.Module, larger: Model) -> Model:
     return larger
 
 
-def lesson(model: nn.Module, stage: Stage, new: str = world.NEW) -> Lesson:
+def start_curriculum(model: nn.Module, stage: Stage, new: str = world.NEW) -> Curriculum:
     """What is learned from here on, in this stage, if `model` is what there was before.
 
     That is kept beside the checkpoints: whoever goes on after a break finds folders that have been
     exported since, and is still told what was said before the first step.
     """
-    copied, path = copy.deepcopy(model), WORKSHOP / f"{stage.name}-before.pt"
+    copied, path = copy.deepcopy(model), CHECKPOINTS / f"{stage.name}-before.pt"
     if path.exists():
         copied.load_state_dict(cast("dict[str, Any]", torch.load(path, weights_only=True)))
     else:
         save(path, copied.state_dict())
-    return Lesson(copied.to(fast_type()).requires_grad_(False), new)
+    return Curriculum(copied.to(fast_type()).requires_grad_(False), new)
 
 
 def asking(stage: Stage) -> Stage:
@@ -77,17 +77,17 @@ def asked(encoder: Model, read: Read, stage: Stage, *, new: str = world.NEW) -> 
     """A copy of an encoder that can tell what is new, and says the same of everything else."""
     width = read(encoder, ["a circle"])[0].shape[1]
     pupil = nn.ModuleDict({"encoder": copy.deepcopy(encoder), "questions": clip.Questions(width)})
-    trainee = Trainee(pupil.requires_grad_(True), rate=stage.rate)
-    fast = cast(nn.ModuleDict, trainee.fast)
+    trainer = Trainer(pupil.requires_grad_(True), rate=stage.rate)
+    fast = cast(nn.ModuleDict, trainer.fast)
     # The fused kernel's backward pass is slow on processors at this size.
     cast(Any, fast["encoder"]).set_attn_implementation("eager")
     before = copy.deepcopy(fast["encoder"]).requires_grad_(False)
-    lesson = Lesson(before, new)
+    curriculum = Curriculum(before, new)
 
     def loss(_: int) -> torch.Tensor:
-        scenes = lesson.scenes(BATCH)
-        old = ~lesson.is_new(scenes)
-        sentences = [dataset.caption(scene, lesson.dice) for scene in scenes]
+        scenes = curriculum.scenes(BATCH)
+        old = ~curriculum.is_new(scenes)
+        sentences = [dataset.caption(scene, curriculum.rng) for scene in scenes]
         states = read(fast["encoder"], sentences)
         with torch.no_grad():
             known = read(before, sentences)
@@ -99,8 +99,8 @@ def asked(encoder: Model, read: Read, stage: Stage, *, new: str = world.NEW) -> 
         )
         return fast["questions"](states[0][told], wanted[told]) + KEPT / 2 * drift
 
-    run_stage(stage.name, trainee, stage.steps, loss)
-    return cast(Model, cast(nn.ModuleDict, trainee.average)["encoder"]).eval()
+    run_stage(stage.name, trainer, stage.steps, loss)
+    return cast(Model, cast(nn.ModuleDict, trainer.average)["encoder"]).eval()
 
 
 def by_clip(tokenizer: Any, pooled: str) -> Read:

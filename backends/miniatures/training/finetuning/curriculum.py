@@ -25,33 +25,33 @@ class Pictures:
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
+class Curriculum:
     """What a model learns from: the world, or, with what it was before, what is new in the world.
 
-    `before` is in `fast_type()` and learns nothing; it is asked as the learner is. `in_turns` asks
-    for scenes in turns without one, too. `new` is one of `world.KINDS`.
+    `before` is in `fast_type()` and learns nothing; it is asked as the learner is. `balanced` asks
+    for scenes in balanced_kinds without one, too. `new` is one of `world.KINDS`.
     """
 
     before: nn.Module | None = None
     new: str = world.NEW
-    in_turns: bool = False
-    dice: random.Random = field(default_factory=random.Random)
+    balanced: bool = False
+    rng: random.Random = field(default_factory=random.Random)
 
     def scenes(self, size: int) -> list[world.Scene]:
-        """Scenes as they come, or in turns."""
-        if self.before is None and not self.in_turns:
-            return [world.sample(self.dice) for _ in range(size)]
-        kinds = itertools.islice(itertools.cycle(turns(self.new)), size)
-        return [world.sample(self.dice, kind=kind) for kind in kinds]
+        """Scenes as they come, or in balanced_kinds."""
+        if self.before is None and not self.balanced:
+            return [world.sample(self.rng) for _ in range(size)]
+        kinds = itertools.islice(itertools.cycle(balanced_kinds(self.new)), size)
+        return [world.sample(self.rng, kind=kind) for kind in kinds]
 
     def batches(self, codes: torch.Tensor, scenes: list[world.Scene]) -> dataset.Batches:
         """The same of scenes whose codes are known."""
         if self.before is None:
-            return dataset.Batches(codes, scenes, self.dice)
+            return dataset.Batches(codes, scenes, self.rng)
         known = [kind(scene) for scene in scenes]
         pools = {each: [at for at, one in enumerate(known) if one == each] for each in world.KINDS}
-        in_turns = tuple(pools[each] for each in turns(self.new))
-        return dataset.Batches(codes, scenes, self.dice, in_turns)
+        balanced = tuple(pools[each] for each in balanced_kinds(self.new))
+        return dataset.Batches(codes, scenes, self.rng, balanced)
 
     def is_new(self, scenes: list[world.Scene]) -> torch.Tensor:
         """Which scenes (n,) are of the new kind."""
@@ -93,8 +93,8 @@ class Lesson:
         return F.cross_entropy(now, thought, reduction="none")
 
 
-def turns(new: str) -> tuple[str, ...]:
-    """Kinds of scenes in turns: every second one is new, and of what is known nothing is rare.
+def balanced_kinds(new: str) -> tuple[str, ...]:
+    """Kinds of scenes in balanced_kinds: every second one is new, and of what is known nothing is rare.
 
     Of scenes as they come in the world, textures were forgotten when outlines were learned; of as
     many of each kind, pairs were.
@@ -113,9 +113,9 @@ def kind(scene: world.Scene) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Tools:
+class TrainingContext:
     """What a model is trained with, beside itself."""
 
     tokenizer: Any
     stage: Stage
-    lesson: Lesson = field(default_factory=Lesson)
+    curriculum: Curriculum = field(default_factory=Curriculum)

@@ -1,6 +1,6 @@
 """Practice: a miniature draws, its pictures are judged by rule, and it learns from right and wrong.
 
-What is learned by looking at pictures is what is likely; that one thing is asked for and two were
+What is learned by looking at pictures is what is token_log_probabilities; that one thing is asked for and two were
 drawn is told by nobody. Here it is, by negative-aware fine-tuning (arXiv 2505.18116 for words,
 2509.16117 for diffusion): what the model says now, mixed with what it said before, is drawn
 towards right pictures, and its mirror image about what it said before towards wrong ones. No
@@ -21,7 +21,7 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
-from backends.miniatures.training.loop.trainer import Stage, Trainee, forget, log, run_stage
+from backends.miniatures.training.loop.trainer import Stage, Trainer, forget, log, run_stage
 from backends.miniatures.world import captions
 from backends.miniatures.world import scene as world
 from backends.miniatures.world.adherence import fulfils
@@ -47,12 +47,12 @@ MIXED: Final = 0.5
 KINDS: Final = {"single": 0.15, "pair": 0.2, "group": 0.25, "textured": 0.25, "outlined": 0.15}
 """What is drawn, and how often: what is hard oftener than in the world."""
 
-Draw: TypeAlias = Callable[[list[str]], tuple[torch.Tensor, list[Image.Image]]]
+Sampler: TypeAlias = Callable[[list[str]], tuple[torch.Tensor, list[Image.Image]]]
 """From sentences to the codes (n, ...) that are drawn for them, and their pictures."""
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class Sample:
     """A picture that was drawn: its sentence, its code, and how good it is among its prompt's.
 
     Merit goes from 0 (wrong) to 1 (right).
@@ -60,27 +60,27 @@ class Drawn:
 
     sentence: str
     code: torch.Tensor
-    merit: float
+    advantage: float
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Sentences (n), codes (n, ...), merits (n,)."""
+    """Sentences (n), codes (n, ...), advantages (n,)."""
 
     sentences: list[str]
     codes: torch.Tensor
-    merits: torch.Tensor
+    advantages: torch.Tensor
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class RewardTask:
     """What a family practises: how a model of it draws, and how far it is off.
 
-    `artist` is given the model that draws, once; its weights change afterwards. `loss` is given
+    `make_sampler` is given the model that draws, once; its weights change afterwards. `loss` is given
     the model that learns, the one that draws, and what was drawn.
     """
 
-    artist: Callable[[nn.Module], Draw]
+    make_sampler: Callable[[nn.Module], Sampler]
     loss: Callable[[nn.Module, nn.Module, Batch], torch.Tensor]
 
 
@@ -94,23 +94,23 @@ class Prompt:
     sentence: str
 
 
-def prompt(dice: random.Random) -> Prompt:
+def prompt(rng: random.Random) -> Prompt:
     """A training scene, and a caption that leaves out neither shapes nor the relation."""
-    kind, full = dice.choices(tuple(KINDS), tuple(KINDS.values()))[0], dice.random() < 0.5
-    scene = world.sample(dice, kind=kind)
-    return Prompt(kind, scene, full, captions.write(scene, dice, vague=0, loose=0, full=full))
+    kind, full = rng.choices(tuple(KINDS), tuple(KINDS.values()))[0], rng.random() < 0.5
+    scene = world.sample(rng, kind=kind)
+    return Prompt(kind, scene, full, captions.write(scene, rng, vague=0, loose=0, full=full))
 
 
 class Practice:
     """Rounds of drawing between steps of learning: `loss` is what `run_stage` takes."""
 
     def __init__(
-        self, subject: Subject, learner: nn.Module, ask: Callable[[random.Random], Prompt] = prompt
+        self, task: RewardTask, learner: nn.Module, ask: Callable[[random.Random], Prompt] = prompt
     ) -> None:
-        self._subject, self._learner, self._ask = subject, learner, ask
+        self._subject, self._learner, self._ask = task, learner, ask
         self._before: nn.Module | None = None
-        self._draw: Draw | None = None
-        self._memory: deque[Drawn] = deque(maxlen=KEPT)
+        self._draw: Sampler | None = None
+        self._memory: deque[Sample] = deque(maxlen=KEPT)
         self._shares = defaultdict[str, deque[float]](lambda: deque(maxlen=60))
         self._dice = random.Random()
 
@@ -119,8 +119,8 @@ class Practice:
         before = self._prepared(step)
         chosen = self._dice.sample(self._memory, BATCH)
         codes = torch.stack([one.code for one in chosen])
-        merits = torch.tensor([one.merit for one in chosen])
-        batch = Batch([one.sentence for one in chosen], codes, merits)
+        advantages = torch.tensor([one.advantage for one in chosen])
+        batch = Batch([one.sentence for one in chosen], codes, advantages)
         return self._subject.loss(self._learner, before, batch)
 
     def _prepared(self, step: int) -> nn.Module:
@@ -128,7 +128,7 @@ class Practice:
         # Made at the first step, when a checkpoint has been read, and not before.
         if self._before is None or self._draw is None:
             self._before = copy.deepcopy(self._learner).requires_grad_(False).eval()
-            self._draw = self._subject.artist(self._before)
+            self._draw = self._subject.make_sampler(self._before)
             self._begin(self._draw)
         elif step % EVERY == 0:
             with torch.no_grad():
@@ -141,7 +141,7 @@ class Practice:
             log(f"drawn right, in the last rounds: {shares}")
         return self._before
 
-    def _begin(self, draw: Draw) -> None:
+    def _begin(self, draw: Sampler) -> None:
         for _ in range(PATIENCE):
             self._round(draw)
             if len(self._memory) >= FEWEST:
@@ -151,7 +151,7 @@ class Practice:
             "right each time, or wrong each time. Train it further if it draws nothing right."
         )
 
-    def _round(self, draw: Draw) -> None:
+    def _round(self, draw: Sampler) -> None:
         asked = [self._ask(self._dice) for _ in range(PROMPTS)]
         with torch.no_grad():
             codes, pictures = draw([one.sentence for one in asked for _ in range(TRIES)])
@@ -159,12 +159,12 @@ class Practice:
             own = slice(index * TRIES, (index + 1) * TRIES)
             right = [fulfils(look(picture), one.scene, one.full) for picture in pictures[own]]
             self._shares[one.kind].append(sum(right) / TRIES)
-            drawn = zip(codes[own], merits(right), strict=True)
+            drawn = zip(codes[own], advantages(right), strict=True)
             if any(right) and not all(right):  # of others nothing is to be learned
-                self._memory.extend(Drawn(one.sentence, code.clone(), m) for code, m in drawn)
+                self._memory.extend(Sample(one.sentence, code.clone(), m) for code, m in drawn)
 
 
-def merits(right: list[bool]) -> list[float]:
+def advantages(right: list[bool]) -> list[float]:
     """From 0 to 1, how good each is among its prompt's: by standard deviations from their mean.
 
     Half way between where a picture is as good as the others, as in 2509.16117.
@@ -177,43 +177,46 @@ def merits(right: list[bool]) -> list[float]:
 
 
 @dataclass(frozen=True, slots=True)
-class Velocities:
+class VelocityObjective:
     """Practice for models that predict v: `velocity` maps a model, noisy codes, times, sentences.
 
-    `kept` is the schedule's share of the signal at each time. Three fifths of the times are
+    `alphas_cumprod` is the schedule's share of the signal_scale at each time. Three fifths of the times are
     `late` or later: there it is decided what there is to see.
     """
 
     velocity: Callable[[nn.Module, torch.Tensor, torch.Tensor, list[str]], torch.Tensor]
-    kept: torch.Tensor
+    alphas_cumprod: torch.Tensor
     late: float
 
     def loss(self, learner: nn.Module, before: nn.Module, batch: Batch) -> torch.Tensor:
-        """How far both mixtures are off, each weighed by the picture's merit."""
+        """How far both mixtures are off, each weighed by the picture's advantage."""
         clean = batch.codes.float()
         times = self._times(len(clean))
-        signal = self.kept[times].sqrt()[:, None, None, None]
-        grain = (1 - self.kept[times]).sqrt()[:, None, None, None]
+        signal_scale = self.alphas_cumprod[times].sqrt()[:, None, None, None]
+        noise_scale = (1 - self.alphas_cumprod[times]).sqrt()[:, None, None, None]
         noise = torch.randn_like(clean)
-        noisy, wanted = signal * clean + grain * noise, signal * noise - grain * clean
+        noisy, wanted = (
+            signal_scale * clean + noise_scale * noise,
+            signal_scale * noise - noise_scale * clean,
+        )
         now = self.velocity(learner, noisy, times, batch.sentences)
         with torch.no_grad():
             then = self.velocity(before, noisy, times, batch.sentences)
-        return velocity_loss(now - wanted, then - wanted, batch.merits)
+        return velocity_loss(now - wanted, then - wanted, batch.advantages)
 
     def _times(self, count: int) -> torch.Tensor:
-        steps, chance = len(self.kept), torch.rand(count)
+        steps, chance = len(self.alphas_cumprod), torch.rand(count)
         first = torch.where(torch.rand(count) < 0.6, self.late, 0.2)
         return ((first + chance * (1 - first)) * steps).long().clamp_max(steps - 1)
 
 
-def velocity_loss(now: torch.Tensor, then: torch.Tensor, merits: torch.Tensor) -> torch.Tensor:
-    """From the errors (n, ...) of what is said now and was said then, and merits (n,).
+def velocity_loss(now: torch.Tensor, then: torch.Tensor, advantages: torch.Tensor) -> torch.Tensor:
+    """From the errors (n, ...) of what is said now and was said then, and advantages (n,).
 
     Each picture's squared error is divided by its size, so that hard times do not outweigh others.
     """
     right, wrong = MIXED * now + (1 - MIXED) * then, (1 + MIXED) * then - MIXED * now
-    return (merits * _relative(right) + (1 - merits) * _relative(wrong)).mean() / MIXED
+    return (advantages * _relative(right) + (1 - advantages) * _relative(wrong)).mean() / MIXED
 
 
 def _relative(error: torch.Tensor) -> torch.Tensor:
@@ -221,26 +224,26 @@ def _relative(error: torch.Tensor) -> torch.Tensor:
     return squared / size.clamp_min(1e-4)
 
 
-def likely(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+def token_log_probabilities(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
     """The log-probabilities (n,) of the tokens that are wanted, from logits (n, tokens)."""
     return -F.cross_entropy(logits.float(), wanted, reduction="none")
 
 
-def token_loss(now: torch.Tensor, then: torch.Tensor, merits: torch.Tensor) -> torch.Tensor:
-    """From the log-probabilities (n,) of drawn tokens now and then, and merits (n,) of theirs."""
+def token_loss(now: torch.Tensor, then: torch.Tensor, advantages: torch.Tensor) -> torch.Tensor:
+    """From the log-probabilities (n,) of drawn tokens now and then, and advantages (n,) of theirs."""
     ratio = (now - then).exp()
     right, wrong = 1 - MIXED + MIXED * ratio, 1 + MIXED - MIXED * ratio
-    terms = merits * right.log() + (1 - merits) * wrong.clamp_min(0.05).log()
+    terms = advantages * right.log() + (1 - advantages) * wrong.clamp_min(0.05).log()
     return -terms.sum() / MIXED
 
 
-def trainee_of(model: nn.Module, rate: float) -> Trainee:
+def build_trainer(model: nn.Module, rate: float) -> Trainer:
     """For practice: without decay, and an average over few steps."""
-    return Trainee(model, rate=rate, decay=0.0, average=0.99)
+    return Trainer(model, rate=rate, decay=0.0, average=0.99)
 
 
-def practise(subject: Subject, trainee: Trainee, stage: Stage, save: Callable[[], None]) -> None:
+def practise(task: RewardTask, trainer: Trainer, stage: Stage, save: Callable[[], None]) -> None:
     """Practise for a stage's steps, resumed from its checkpoint; `save` exports, now and then."""
-    loss = Practice(subject, trainee.fast).loss
-    run_stage(stage.name, trainee, stage.steps, loss, look=save)
+    loss = Practice(task, trainer.fast).loss
+    run_stage(stage.name, trainer, stage.steps, loss, look=save)
     forget(stage.name)

@@ -8,7 +8,7 @@ from typing import Any, Final, cast
 import torch
 
 from backends.miniatures.training.codecs.autoencoder import to_tensor
-from backends.miniatures.training.loop.trainer import WORKSHOP, log, save
+from backends.miniatures.training.loop.trainer import CHECKPOINTS, log, save
 from backends.miniatures.world import captions
 from backends.miniatures.world import scene as world
 
@@ -20,14 +20,14 @@ DROPPED: Final = 0.1
 
 def scenes(count: int = COUNT, seed: int = SEED) -> list[world.Scene]:
     """The training scenes, always the same ones; none is held out."""
-    dice = random.Random(seed)
-    return [world.sample(dice) for _ in range(count)]
+    rng = random.Random(seed)
+    return [world.sample(rng) for _ in range(count)]
 
 
 def loose_scenes(count: int, seed: int = SEED + 1) -> list[world.Scene]:
     """More of them, off the grid, as people draw control pictures; always the same ones."""
-    dice = random.Random(seed)
-    return [world.loosened(world.sample(dice), dice) for _ in range(count)]
+    rng = random.Random(seed)
+    return [world.loosened(world.sample(rng), rng) for _ in range(count)]
 
 
 TEXTURED: Final = 0.3
@@ -39,7 +39,7 @@ def encoded(
     name: str, encode: Callable[[torch.Tensor], torch.Tensor], everything: list[world.Scene]
 ) -> torch.Tensor:
     """The code of every one of these scenes, cached as `name`; `encode` maps (n, 3, SIDE, SIDE)."""
-    path = WORKSHOP / f"{name}.pt"
+    path = CHECKPOINTS / f"{name}.pt"
     if path.exists():
         return cast(torch.Tensor, torch.load(path, weights_only=True))
     parts = list[torch.Tensor]()
@@ -73,26 +73,26 @@ def importance(scenes: list[world.Scene], side: int = 16, emphasis: float = 5) -
     return weight / weight.mean()
 
 
-def caption(scene: world.Scene, dice: random.Random) -> str:
+def caption(scene: world.Scene, rng: random.Random) -> str:
     """A sentence about the scene, now and then an empty one."""
-    return "" if dice.random() < DROPPED else captions.write(scene, dice)
+    return "" if rng.random() < DROPPED else captions.write(scene, rng)
 
 
 @dataclass(slots=True)
 class Batches:
     """Random batches of codes with freshly written captions.
 
-    `pools` are the numbers of the scenes that are drawn from in turns; without any, all are one.
+    `pools` are the numbers of the scenes that are drawn from in balanced_kinds; without any, all are one.
     """
 
     codes: torch.Tensor
     scenes: list[world.Scene]
-    dice: random.Random
+    rng: random.Random
     pools: tuple[list[int], ...] = ()
 
     def draw(self, size: int) -> tuple[torch.Tensor, list[str], list[world.Scene]]:
         """Codes (size, ...), a caption of each, some of them empty, and their scenes."""
         pools = self.pools or (range(len(self.codes)),)
-        chosen = [self.dice.choice(pools[index % len(pools)]) for index in range(size)]
+        chosen = [self.rng.choice(pools[index % len(pools)]) for index in range(size)]
         drawn = [self.scenes[index] for index in chosen]
-        return self.codes[chosen], [caption(scene, self.dice) for scene in drawn], drawn
+        return self.codes[chosen], [caption(scene, self.rng) for scene in drawn], drawn

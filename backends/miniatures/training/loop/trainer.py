@@ -22,7 +22,7 @@ from torch import nn
 from backends.miniatures.training.loop.muon import Muon
 from backends.miniatures.training.loop.precision import fast_type
 
-WORKSHOP: Final = Path("data/training")
+CHECKPOINTS: Final = Path("data/training")
 """Checkpoints and caches, kept out of git; one may delete it at any time."""
 
 CHECKPOINT_SECONDS: Final = 90.0
@@ -37,10 +37,10 @@ class Stage:
     rate: float
 
 
-class Trainee:
+class Trainer:
     """A model under training: `masters` in fp32, `fast` in `fast_type()`, `average` for export.
 
-    Parameters whose name starts with `gentle[0]` learn at `gentle[1]` times the rate; the weight
+    Parameters whose name starts with `slow_group[0]` learn at `slow_group[1]` times the rate; the weight
     matrices of what `matrices` names learn by Muon, everything else by AdamW.
     """
 
@@ -51,7 +51,7 @@ class Trainee:
         rate: float,
         decay: float = 0.01,
         average: float = 0.999,
-        gentle: tuple[str, float] = ("", 1.0),
+        slow_group: tuple[str, float] = ("", 1.0),
         matrices: str | None = None,
     ) -> None:
         self.masters = model.float()
@@ -67,7 +67,7 @@ class Trainee:
             )
             if ours.requires_grad
         ]
-        self.optimizers = _optimizers(self.masters, rate, decay, gentle, matrices)
+        self.optimizers = _optimizers(self.masters, rate, decay, slow_group, matrices)
         self._rates = [
             [float(group["lr"]) for group in optimizer.param_groups]
             for optimizer in self.optimizers
@@ -116,22 +116,22 @@ class Trainee:
 
 
 def _optimizers(
-    model: nn.Module, rate: float, decay: float, gentle: tuple[str, float], matrices: str | None
+    model: nn.Module, rate: float, decay: float, slow_group: tuple[str, float], matrices: str | None
 ) -> list[torch.optim.Optimizer]:
-    """AdamW for a plain and a gentle group, and Muon for the matrices in the middle of a model."""
+    """AdamW for a plain and a slow_group group, and Muon for the matrices in the middle of a model."""
     plain: list[nn.Parameter] = []
     slow: list[nn.Parameter] = []
     square: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        if gentle[0] and name.startswith(gentle[0]):
+        if slow_group[0] and name.startswith(slow_group[0]):
             slow.append(parameter)
         elif matrices is not None and name.startswith(matrices) and _is_inner(name, parameter):
             square.append(parameter)
         else:
             plain.append(parameter)
-    groups = [{"params": plain, "lr": rate}, {"params": slow, "lr": rate * gentle[1]}]
+    groups = [{"params": plain, "lr": rate}, {"params": slow, "lr": rate * slow_group[1]}]
     adam = torch.optim.AdamW(
         [group for group in groups if group["params"]],
         betas=(0.9, 0.99),
@@ -160,7 +160,7 @@ def _schedule(step: int, share_done: float) -> float:
 
 def run_stage(
     name: str,
-    trainee: Trainee,
+    trainer: Trainer,
     steps: int,
     loss: Callable[[int], torch.Tensor],
     *,
@@ -173,32 +173,32 @@ def run_stage(
     is where a stage exports and judges what it has.
     """
     keep_memory()
-    path = WORKSHOP / f"{name}.pt"
+    path = CHECKPOINTS / f"{name}.pt"
     asked_to_stop: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, _: asked_to_stop.append(number))
     if path.exists():
-        trainee.restore(cast("dict[str, Any]", torch.load(path, weights_only=True)))
+        trainer.restore(cast("dict[str, Any]", torch.load(path, weights_only=True)))
     started = saved = looked = time.monotonic()
-    first, smooth = trainee.step_number, 0.0
-    while trainee.step_number < steps:
-        step = trainee.step_number
-        value = trainee.update(loss(step), step / steps)
+    first, smooth = trainer.step_number, 0.0
+    while trainer.step_number < steps:
+        step = trainer.step_number
+        value = trainer.update(loss(step), step / steps)
         smooth = value if step == first else 0.98 * smooth + 0.02 * value
         now = time.monotonic()
         if step % 50 == 0:
             pace = (now - started) / (step - first + 1)
             log(f"{name} {step}/{steps} loss {smooth:.4f} {pace:.3f} s/step")
         if asked_to_stop or now - saved > CHECKPOINT_SECONDS:
-            save(path, trainee.state())
+            save(path, trainer.state())
             saved = now
         if asked_to_stop:
-            sys.exit(f"{name}: stopped at step {trainee.step_number}, to be gone on with")
+            sys.exit(f"{name}: stopped at step {trainer.step_number}, to be gone on with")
         if look is not None and now - looked > every:
             look()
             looked = time.monotonic()
     signal.signal(signal.SIGTERM, before)
-    if trainee.step_number > first:
-        save(path, trainee.state())
+    if trainer.step_number > first:
+        save(path, trainer.state())
         if look is not None:
             look()
 
@@ -231,7 +231,7 @@ def save(path: Path, value: object) -> None:
 def forget(*stages: str) -> None:
     """Delete the checkpoints of stages that are done, so that the next refinement starts anew."""
     for name in stages:
-        (WORKSHOP / f"{name}.pt").unlink(missing_ok=True)
+        (CHECKPOINTS / f"{name}.pt").unlink(missing_ok=True)
 
 
 def log(line: str) -> None:

@@ -29,10 +29,10 @@ from transformers import (
 from backends.miniatures.training.codecs import codebook, decoder, patches
 from backends.miniatures.training.codecs.factored_embedding import Factors, first_table
 from backends.miniatures.training.finetuning import continual, reward
-from backends.miniatures.training.finetuning.curriculum import Pictures, Tools
+from backends.miniatures.training.finetuning.curriculum import Pictures, TrainingContext
 from backends.miniatures.training.loop import dataset
 from backends.miniatures.training.loop.export import Together, export
-from backends.miniatures.training.loop.trainer import Stage, Trainee, forget, run_stage
+from backends.miniatures.training.loop.trainer import Stage, Trainer, forget, run_stage
 from backends.miniatures.training.text import bpe
 from backends.miniatures.world import captions
 from backends.miniatures.world import scene as world
@@ -46,7 +46,7 @@ WIDTH: Final = 160
 LAYERS: Final = 6
 GUIDANCE: Final = 1.2
 TEMPERATURE: Final = 0.6
-"""Of the dice. At 1 a seldom token that fits no neighbour is thrown once in some pictures."""
+"""Of the rng. At 1 a seldom token that fits no neighbour is thrown once in some pictures."""
 CHANNELS: Final = 64
 """Of the decoder's layers. Its norms make 32 groups of them, two channels each, so that a flat
 picture's colour is nearly normalised away: see `codes`."""
@@ -140,7 +140,7 @@ def codes() -> torch.Tensor:
 
 
 def processor(tokenizer: PreTrainedTokenizerFast) -> JanusProcessor:
-    """What turns prompts into tokens and what is drawn into pictures."""
+    """What balanced_kinds prompts into tokens and what is drawn into pictures."""
     images = JanusImageProcessor(
         size={"height": world.SIDE, "width": world.SIDE},
         image_mean=[0.5, 0.5, 0.5],
@@ -150,7 +150,7 @@ def processor(tokenizer: PreTrainedTokenizerFast) -> JanusProcessor:
     return JanusProcessor(images, tokenizer, chat_template=TEMPLATE, num_image_tokens=count)
 
 
-class Writer(nn.Module):
+class TokenModel(nn.Module):
     """What trains: the language model and what ties picture tokens to it."""
 
     def __init__(self, model: JanusForConditionalGeneration) -> None:
@@ -199,19 +199,21 @@ class Writer(nn.Module):
 
 
 def train() -> None:
-    """The decoder, then the writer, each resumed from its checkpoint; exports as it goes."""
+    """The decoder, then the token_model, each resumed from its checkpoint; exports as it goes."""
     tokenizer = bpe.build()
     model = build(tokenizer)
     train_decoder(model, "autoregressive-decoder", DECODER_STEPS)
-    train_writer(Writer(model), Tools(tokenizer, Stage("autoregressive", STEPS, RATE)))
+    train_token_model(
+        TokenModel(model), TrainingContext(tokenizer, Stage("autoregressive", STEPS, RATE))
+    )
 
 
 def refine(steps: int) -> None:
-    """Go on from the committed weights: the writer for `steps` steps, then the decoder."""
+    """Go on from the committed weights: the token_model for `steps` steps, then the decoder."""
     saved = JanusForConditionalGeneration.from_pretrained(str(FOLDER), dtype=torch.float32)
     reader = JanusProcessor.from_pretrained(str(FOLDER))
     stage = Stage("autoregressive-refined", steps, RATE / 2)
-    average = train_writer(Writer(saved), Tools(reader.tokenizer, stage))
+    average = train_token_model(TokenModel(saved), TrainingContext(reader.tokenizer, stage))
     train_decoder(average.model, "autoregressive-decoder-refined", DECODER_STEPS // 2)
     save(average, reader.tokenizer)
     forget(stage.name, "autoregressive-decoder-refined")
@@ -224,8 +226,8 @@ def widen(steps: int, new: str = world.NEW) -> None:
     model = continual.grown(saved, build(tokenizer))
     model.model.vqmodel.quantize.embedding.weight.data = codes()
     stage = Stage("autoregressive-widened", steps, RATE / 3)
-    lesson = continual.lesson(Writer(copy.deepcopy(model)), stage, new)
-    average = train_writer(Writer(model), Tools(tokenizer, stage, lesson))
+    curriculum = continual.start_curriculum(TokenModel(copy.deepcopy(model)), stage, new)
+    average = train_token_model(TokenModel(model), TrainingContext(tokenizer, stage, curriculum))
     train_decoder(average.model, "autoregressive-decoder-widened", DECODER_STEPS)
     save(average, tokenizer)
     forget("autoregressive-decoder-widened")
@@ -233,21 +235,21 @@ def widen(steps: int, new: str = world.NEW) -> None:
 
 
 def practise(steps: int) -> None:
-    """Go on from the committed weights: the writer draws, is judged, and learns from it."""
+    """Go on from the committed weights: the token_model draws, is judged, and learns from it."""
     saved = JanusForConditionalGeneration.from_pretrained(str(FOLDER), dtype=torch.float32)
     tokenizer = JanusProcessor.from_pretrained(str(FOLDER)).tokenizer
     stage = Stage("autoregressive-practice", steps, 5e-5)
-    trainee = reward.trainee_of(Writer(saved), stage.rate)
-    fast, average = cast(Writer, trainee.fast), cast(Writer, trainee.average)
+    trainer = reward.build_trainer(TokenModel(saved), stage.rate)
+    fast, average = cast(TokenModel, trainer.fast), cast(TokenModel, trainer.average)
     fast.model.set_attn_implementation("eager")
     read = bpe.Prompts(tokenizer)
 
     def told(sentences: list[str]) -> tuple[torch.Tensor, ...]:
         return read(sentences, [False] * len(sentences))
 
-    def artist(before: nn.Module) -> reward.Draw:
+    def make_sampler(before: nn.Module) -> reward.Sampler:
         def draw(sentences: list[str]) -> tuple[torch.Tensor, list[Image.Image]]:
-            drawn = written(cast(Writer, before), *told(sentences))
+            drawn = written(cast(TokenModel, before), *told(sentences))
             return drawn, [codebook.shown(codes.view(codebook.CELLS, -1)) for codes in drawn]
 
         return draw
@@ -255,23 +257,23 @@ def practise(steps: int) -> None:
     def loss(learner: nn.Module, before: nn.Module, batch: reward.Batch) -> torch.Tensor:
         given = *told(batch.sentences), batch.codes, torch.ones_like(batch.codes).bool()
         wanted = batch.codes.flatten()
-        now = reward.likely(learner(*given) / TEMPERATURE, wanted)
+        now = reward.token_log_probabilities(learner(*given) / TEMPERATURE, wanted)
         with torch.no_grad():
-            then = reward.likely(before(*given) / TEMPERATURE, wanted)
-        merits = batch.merits.repeat_interleave(batch.codes.shape[1])
-        return reward.token_loss(now, then, merits) / len(batch.codes)
+            then = reward.token_log_probabilities(before(*given) / TEMPERATURE, wanted)
+        advantages = batch.advantages.repeat_interleave(batch.codes.shape[1])
+        return reward.token_loss(now, then, advantages) / len(batch.codes)
 
-    subject = reward.Subject(artist, loss)
-    reward.practise(subject, trainee, stage, lambda: save(average, tokenizer))
+    task = reward.RewardTask(make_sampler, loss)
+    reward.practise(task, trainer, stage, lambda: save(average, tokenizer))
 
 
 @torch.no_grad()
-def written(writer: Writer, numbers: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def written(token_model: TokenModel, numbers: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Codes (n, 64) for prompts' numbers and mask (n, length), one after the other, unguided.
 
-    As `generate` draws without guidance; the writer's tables are by their factors here.
+    As `generate` draws without guidance; the token_model's tables are by their factors here.
     """
-    core, memory = writer.model.model, DynamicCache()
+    core, memory = token_model.model.model, DynamicCache()
     given, places = core.language_model.embed_tokens(numbers), (mask.cumsum(1) - 1).clamp_min(0)
     codes = list[torch.Tensor]()
     for _ in range(codebook.CELLS**2):
@@ -284,14 +286,14 @@ def written(writer: Writer, numbers: torch.Tensor, mask: torch.Tensor) -> torch.
         ).last_hidden_state[:, -1]
         chances = (core.generation_head(states).float() / TEMPERATURE).softmax(-1)
         codes.append(torch.multinomial(chances, 1))
-        given = writer.model.prepare_embeddings_for_image_generation(codes[-1])
+        given = token_model.model.prepare_embeddings_for_image_generation(codes[-1])
         mask, places = torch.cat([mask, mask.new_ones(len(mask), 1)], 1), places[:, -1:] + 1
     return torch.cat(codes, 1)
 
 
-def save(writer: Writer, tokenizer: PreTrainedTokenizerFast) -> None:
+def save(token_model: TokenModel, tokenizer: PreTrainedTokenizerFast) -> None:
     """Export the folder."""
-    export(Together(writer.whole(), processor(tokenizer)), FOLDER)
+    export(Together(token_model.whole(), processor(tokenizer)), FOLDER)
 
 
 def train_decoder(model: JanusForConditionalGeneration, name: str, steps: int) -> None:
@@ -302,27 +304,27 @@ def train_decoder(model: JanusForConditionalGeneration, name: str, steps: int) -
     decoder.train(plan, vq, drawn, cast(decoder.Lookup, vq.quantize.get_codebook_entry))
 
 
-def train_writer(writer: Writer, tools: Tools) -> Writer:
+def train_token_model(token_model: TokenModel, context: TrainingContext) -> TokenModel:
     """The language model over captions and pictures; gives its averaged weights."""
-    stage, lesson = tools.stage, tools.lesson
-    trainee = Trainee(writer, rate=stage.rate, matrices="model.model.language_model.layers.")
-    fast = cast(Writer, trainee.fast)
+    stage, curriculum = context.stage, context.curriculum
+    trainer = Trainer(token_model, rate=stage.rate, matrices="model.model.language_model.layers.")
+    fast = cast(TokenModel, trainer.fast)
     fast.model.set_attn_implementation("eager")
-    read = bpe.Prompts(tools.tokenizer)
+    read = bpe.Prompts(context.tokenizer)
 
     def loss(_: int) -> torch.Tensor:
-        scenes = lesson.scenes(BATCH)
+        scenes = curriculum.scenes(BATCH)
         whole = torch.stack([codebook.of(scene) for scene in scenes]).flatten(1)
         empty = codebook.empty(whole, scenes)
         judged = ~empty | (torch.rand(whole.shape) < SEEN)
-        blank = [lesson.dice.random() < dataset.DROPPED for _ in scenes]
-        told = read([captions.write(scene, lesson.dice) for scene in scenes], blank)
-        error = lesson.token_errors(fast, (*told, whole, judged), Pictures(scenes, whole))
+        blank = [curriculum.rng.random() < dataset.DROPPED for _ in scenes]
+        told = read([captions.write(scene, curriculum.rng) for scene in scenes], blank)
+        error = curriculum.token_errors(fast, (*told, whole, judged), Pictures(scenes, whole))
         # A thing's tokens count no more than their share: what is drawn is sampled from this, and
         # things would begin too often.
         weight = torch.where(empty, 1 / SEEN, 1.0)[judged]
         return (error * weight).sum() / whole.numel()
 
-    average = cast(Writer, trainee.average)
-    run_stage(stage.name, trainee, stage.steps, loss, look=lambda: save(average, tools.tokenizer))
+    average = cast(TokenModel, trainer.average)
+    run_stage(stage.name, trainer, stage.steps, loss, look=lambda: save(average, context.tokenizer))
     return average

@@ -34,11 +34,11 @@ from transformers import T5EncoderModel, T5Tokenizer
 from backends.miniatures.defaults import SETTINGS
 from backends.miniatures.training.codecs.autoencoder import to_tensor
 from backends.miniatures.training.finetuning import continual, reward
-from backends.miniatures.training.finetuning.curriculum import Lesson, Tools
+from backends.miniatures.training.finetuning.curriculum import Curriculum, TrainingContext
 from backends.miniatures.training.loop import dataset
 from backends.miniatures.training.loop.export import export
 from backends.miniatures.training.loop.precision import at_border, fast_type
-from backends.miniatures.training.loop.trainer import Stage, Trainee, forget, run_stage
+from backends.miniatures.training.loop.trainer import Stage, Trainer, forget, run_stage
 from backends.miniatures.training.text import t5
 from backends.miniatures.world import scene as world
 from backends.paths import MINIATURES
@@ -93,7 +93,7 @@ def _unet(
 
 
 def scheduler() -> DPMSolverMultistepScheduler:
-    """DPM-Solver++ (arXiv 2211.01095), from a signal-to-noise ratio of zero on."""
+    """DPM-Solver++ (arXiv 2211.01095), from a signal_scale-to-noise ratio of zero on."""
     return DPMSolverMultistepScheduler(
         beta_schedule="squaredcos_cap_v2",
         prediction_type="v_prediction",
@@ -107,7 +107,7 @@ def noising() -> DDPMScheduler:
     return DDPMScheduler(beta_schedule="linear", beta_start=1e-4, beta_end=2.5e-3)
 
 
-class Painter(nn.Module):
+class PixelDenoiser(nn.Module):
     """What trains of a stage: its U-Net; the text encoder stays as it is."""
 
     def __init__(self, unet: UNet2DConditionModel, encoder: T5EncoderModel) -> None:
@@ -126,9 +126,11 @@ class Painter(nn.Module):
 def train() -> None:
     """The text encoder and both stages, each resumed from its checkpoint; exports as it goes."""
     tokenizer, encoder = t5.pretrain("cascade-text")
-    tools = Tools(tokenizer, Stage("cascade-super", SUPER_STEPS, 1e-3))
-    train_super(Painter(build_super(), encoder), tools)
-    train_base(Painter(build(), encoder), Tools(tokenizer, Stage("cascade", STEPS, 1e-3)))
+    context = TrainingContext(tokenizer, Stage("cascade-super", SUPER_STEPS, 1e-3))
+    train_super(PixelDenoiser(build_super(), encoder), context)
+    train_base(
+        PixelDenoiser(build(), encoder), TrainingContext(tokenizer, Stage("cascade", STEPS, 1e-3))
+    )
 
 
 def refine(steps: int) -> None:
@@ -136,8 +138,12 @@ def refine(steps: int) -> None:
     base = cast(Any, IFPipeline).from_pretrained(str(FOLDER))
     upper = cast(Any, IFSuperResolutionPipeline).from_pretrained(str(SUPER_FOLDER))
     stages = Stage("cascade-refined", steps, 5e-4), Stage("cascade-super-refined", steps // 4, 5e-4)
-    train_super(Painter(upper.unet, base.text_encoder), Tools(base.tokenizer, stages[1]))
-    train_base(Painter(base.unet, base.text_encoder), Tools(base.tokenizer, stages[0]))
+    train_super(
+        PixelDenoiser(upper.unet, base.text_encoder), TrainingContext(base.tokenizer, stages[1])
+    )
+    train_base(
+        PixelDenoiser(base.unet, base.text_encoder), TrainingContext(base.tokenizer, stages[0])
+    )
     forget(*(stage.name for stage in stages))
 
 
@@ -151,11 +157,11 @@ def widen(steps: int, new: str = world.NEW) -> None:
     upper = cast(Any, IFSuperResolutionPipeline).from_pretrained(str(SUPER_FOLDER))
     known, tokenizer = base.text_encoder, base.tokenizer
     stages = Stage("cascade-widened", steps, 4e-4), Stage("cascade-super-widened", steps // 4, 4e-4)
-    lesson = continual.lesson(Painter(base.unet, known), stages[0], new)
+    curriculum = continual.start_curriculum(PixelDenoiser(base.unet, known), stages[0], new)
     encoder = continual.asked(known, t5.read_by(tokenizer), continual.asking(stages[0]), new=new)
-    train_base(Painter(base.unet, encoder), Tools(tokenizer, stages[0], lesson))
-    shown = Lesson(new=new, in_turns=True)
-    train_super(Painter(upper.unet, encoder), Tools(tokenizer, stages[1], shown))
+    train_base(PixelDenoiser(base.unet, encoder), TrainingContext(tokenizer, stages[0], curriculum))
+    shown = Curriculum(new=new, balanced=True)
+    train_super(PixelDenoiser(upper.unet, encoder), TrainingContext(tokenizer, stages[1], shown))
     forget(stages[1].name)
     continual.done(stages[0])
 
@@ -166,8 +172,8 @@ def practise(steps: int) -> None:
     upper = cast(Any, IFSuperResolutionPipeline).from_pretrained(str(SUPER_FOLDER))
     at_border(upper.unet.to(fast_type()))
     stage = Stage("cascade-practice", steps, 5e-5)
-    trainee = reward.trainee_of(Painter(base.unet, base.text_encoder), stage.rate)
-    cast(Painter, trainee.fast).unet.set_attn_processor(AttnProcessor())
+    trainer = reward.build_trainer(PixelDenoiser(base.unet, base.text_encoder), stage.rate)
+    cast(PixelDenoiser, trainer.fast).unet.set_attn_processor(AttnProcessor())
     words = t5.Sentences(base.tokenizer)
 
     def velocity(
@@ -175,25 +181,25 @@ def practise(steps: int) -> None:
     ) -> torch.Tensor:
         return model(noisy, times, words(sentences))
 
-    def artist(before: nn.Module) -> reward.Draw:
-        parts = {**base.components, "unet": at_border(cast(Painter, before).unet)}
+    def make_sampler(before: nn.Module) -> reward.Sampler:
+        parts = {**base.components, "unet": at_border(cast(PixelDenoiser, before).unet)}
         drawing = cast(Any, IFPipeline)(**parts, requires_safety_checker=False)
         return _drawn_by(drawing, upper)
 
-    lesson = reward.Velocities(velocity, scheduler().alphas_cumprod, late=0.5)
-    average = cast(Painter, trainee.average)
+    objective = reward.VelocityObjective(velocity, scheduler().alphas_cumprod, late=0.5)
+    average = cast(PixelDenoiser, trainer.average)
 
     def save() -> None:
         export(_pipeline(average, base.tokenizer, FOLDER), FOLDER)
 
-    reward.practise(reward.Subject(artist, lesson.loss), trainee, stage, save)
+    reward.practise(reward.RewardTask(make_sampler, objective.loss), trainer, stage, save)
 
 
 HURRIED: Final = 4
 """Steps of the second stage while practising: what there is to see is there by then."""
 
 
-def _drawn_by(base: Any, upper: Any) -> reward.Draw:
+def _drawn_by(base: Any, upper: Any) -> reward.Sampler:
     """Both pipelines, without guidance; beside the pictures it gives the first one's small ones."""
     for pipe in (base, upper):
         pipe.set_progress_bar_config(disable=True)
@@ -208,31 +214,31 @@ def _drawn_by(base: Any, upper: Any) -> reward.Draw:
     return draw
 
 
-def train_base(painter: Painter, tools: Tools) -> None:
+def train_base(denoiser: PixelDenoiser, context: TrainingContext) -> None:
     """From noise and a prompt to 32x32 pixels."""
-    kept = scheduler().alphas_cumprod
+    alphas_cumprod = scheduler().alphas_cumprod
 
     def case(scenes: list[world.Scene], _: int) -> tuple[torch.Tensor, dict[str, Any]]:
         return shrunk(pictures_of(scenes)), {}
 
-    _train(painter, tools, FOLDER, _Task(case, kept, BATCH, SIDE))
+    _train(denoiser, context, FOLDER, _Task(case, alphas_cumprod, BATCH, SIDE))
 
 
-def train_super(painter: Painter, tools: Tools) -> None:
+def train_super(denoiser: PixelDenoiser, context: TrainingContext) -> None:
     """From noise, a prompt and a noisy small picture to 128x128 pixels, mostly by crops."""
-    kept, dice, noises = scheduler().alphas_cumprod, random.Random(), noising()
+    alphas_cumprod, rng, noises = scheduler().alphas_cumprod, random.Random(), noising()
 
     def case(scenes: list[world.Scene], step: int) -> tuple[torch.Tensor, dict[str, Any]]:
         whole = pictures_of(scenes)
         small = F.interpolate(shrunk(whole), whole.shape[2:], **UPSCALING)
         levels = torch.randint(NOISE, (len(whole),))
         small = noises.add_noise(small, torch.randn_like(small), cast(Any, levels))
-        if step < (1 - WHOLE_SHARE) * tools.stage.steps:
-            corners = [_corner(scene, dice) for scene in scenes]
+        if step < (1 - WHOLE_SHARE) * context.stage.steps:
+            corners = [_corner(scene, rng) for scene in scenes]
             whole, small = (_crop(batch, corners) for batch in (whole, small))
         return whole, {"beside": small, "class_labels": levels}
 
-    _train(painter, tools, SUPER_FOLDER, _Task(case, kept, BATCH // 2, world.SIDE))
+    _train(denoiser, context, SUPER_FOLDER, _Task(case, alphas_cumprod, BATCH // 2, world.SIDE))
 
 
 UPSCALING: Final[dict[str, Any]] = {"mode": "bilinear", "align_corners": True}
@@ -249,11 +255,11 @@ def shrunk(pictures: torch.Tensor) -> torch.Tensor:
     return F.avg_pool2d(pictures, world.SIDE // SIDE)
 
 
-def _corner(scene: world.Scene, dice: random.Random) -> tuple[int, int]:
+def _corner(scene: world.Scene, rng: random.Random) -> tuple[int, int]:
     """The corner (x, y) of a crop on one of the things, in pixels."""
-    thing = dice.choice(scene.things)
+    thing = rng.choice(scene.things)
     x, y = (
-        min(max(int(at - CROP / 2 + dice.uniform(-24, 24)), 0), world.SIDE - CROP)
+        min(max(int(at - CROP / 2 + rng.uniform(-24, 24)), 0), world.SIDE - CROP)
         for at in (thing.x, thing.y)
     )
     return x, y
@@ -270,49 +276,49 @@ class _Task:
     """What a stage learns: `case` draws clean pictures and what the U-Net is given beside noise."""
 
     case: Callable[[list[world.Scene], int], tuple[torch.Tensor, dict[str, Any]]]
-    kept: torch.Tensor
+    alphas_cumprod: torch.Tensor
     batch: int
     side: int
 
 
-def _train(painter: Painter, tools: Tools, folder: Path, task: _Task) -> None:
-    trainee = Trainee(painter, rate=tools.stage.rate, matrices="unet.")
-    fast = cast(Painter, trainee.fast)
+def _train(denoiser: PixelDenoiser, context: TrainingContext, folder: Path, task: _Task) -> None:
+    trainer = Trainer(denoiser, rate=context.stage.rate, matrices="unet.")
+    fast = cast(PixelDenoiser, trainer.fast)
     # Written-out attention: on processors the fused kernel's backward pass is far slower.
     fast.unet.set_attn_processor(AttnProcessor())
-    words = t5.Sentences(tools.tokenizer)
+    words = t5.Sentences(context.tokenizer)
 
     def loss(step: int) -> torch.Tensor:
-        scenes = tools.lesson.scenes(task.batch)
+        scenes = context.curriculum.scenes(task.batch)
         clean, given = task.case(scenes, step)
-        told = words([dataset.caption(scene, tools.lesson.dice) for scene in scenes])
-        times = torch.randint(len(task.kept), (len(clean),))
-        signal = task.kept[times].sqrt()[:, None, None, None]
-        grain = (1 - task.kept[times]).sqrt()[:, None, None, None]
+        told = words([dataset.caption(scene, context.curriculum.rng) for scene in scenes])
+        times = torch.randint(len(task.alphas_cumprod), (len(clean),))
+        signal_scale = task.alphas_cumprod[times].sqrt()[:, None, None, None]
+        noise_scale = (1 - task.alphas_cumprod[times]).sqrt()[:, None, None, None]
         noise = torch.randn_like(clean)
-        noisy = signal * clean + grain * noise
+        noisy = signal_scale * clean + noise_scale * noise
         beside = given.pop("beside", None)
         shown = noisy if beside is None else torch.cat([noisy, beside], 1)
 
-        def said(model: Painter, rows: torch.Tensor) -> torch.Tensor:
+        def said(model: PixelDenoiser, rows: torch.Tensor) -> torch.Tensor:
             more = {name: value[rows] for name, value in given.items()}
             return model(shown[rows], times[rows], tuple(part[rows] for part in told), **more)
 
-        wanted = tools.lesson.target(signal * noise - grain * clean, scenes, said)
+        wanted = context.curriculum.target(signal_scale * noise - noise_scale * clean, scenes, said)
         error = (fast(shown, times, told, **given) - wanted).square()
         if clean.shape[-1] == task.side:  # no crops, which are on things anyway
             error = error * dataset.importance(scenes, task.side, EMPHASIS)
         return error.mean()
 
-    average = cast(Painter, trainee.average)
+    average = cast(PixelDenoiser, trainer.average)
 
     def look() -> None:
-        export(_pipeline(average, tools.tokenizer, folder), folder)
+        export(_pipeline(average, context.tokenizer, folder), folder)
 
-    run_stage(tools.stage.name, trainee, tools.stage.steps, loss, look=look)
+    run_stage(context.stage.name, trainer, context.stage.steps, loss, look=look)
 
 
-def _pipeline(painter: Painter, tokenizer: T5Tokenizer, folder: Path) -> Any:
+def _pipeline(denoiser: PixelDenoiser, tokenizer: T5Tokenizer, folder: Path) -> Any:
     """A stage as the pipeline that everybody knows; the second is given the first's embeddings."""
     rest: dict[str, Any] = {
         "safety_checker": None,
@@ -321,7 +327,9 @@ def _pipeline(painter: Painter, tokenizer: T5Tokenizer, folder: Path) -> Any:
         "requires_safety_checker": False,
     }
     if folder == FOLDER:
-        return IFPipeline(tokenizer, painter.encoder, painter.unet, cast(Any, scheduler()), **rest)
+        return IFPipeline(
+            tokenizer, denoiser.encoder, denoiser.unet, cast(Any, scheduler()), **rest
+        )
     return IFSuperResolutionPipeline(
-        cast(Any, None), cast(Any, None), painter.unet, cast(Any, scheduler()), noising(), **rest
+        cast(Any, None), cast(Any, None), denoiser.unet, cast(Any, scheduler()), noising(), **rest
     )

@@ -25,7 +25,7 @@ from transformers import (
 
 from backends.miniatures.training.codecs.autoencoder import to_tensor
 from backends.miniatures.training.loop.export import Together, export
-from backends.miniatures.training.loop.trainer import Stage, Trainee, forget, run_stage
+from backends.miniatures.training.loop.trainer import Stage, Trainer, forget, run_stage
 from backends.miniatures.training.text import clip
 from backends.miniatures.world import captions
 from backends.miniatures.world import scene as world
@@ -64,38 +64,38 @@ def build(reader: CLIPTextModelWithProjection) -> CLIPModel:
     return model
 
 
-def neighbour(scene: Scene, dice: random.Random) -> Scene:
+def neighbour(scene: Scene, rng: random.Random) -> Scene:
     """A scene that differs in one word, or of a pair in which thing has which look.
 
     Of a group another number is as near as another look; where its things lie, no caption says.
     """
-    if scene.texture and dice.random() < 0.4:
-        return replace(scene, texture=dice.choice([t for t in TEXTURES if t != scene.texture]))
-    if any(thing.outlined for thing in scene.things) and dice.random() < 0.4:
+    if scene.texture and rng.random() < 0.4:
+        return replace(scene, texture=rng.choice([t for t in TEXTURES if t != scene.texture]))
+    if any(thing.outlined for thing in scene.things) and rng.random() < 0.4:
         return replace(scene, things=tuple(replace(t, outlined=False) for t in scene.things))
     if scene.number > 1:
-        return _other_group(scene, dice)
-    if scene.relation and dice.random() < 0.6:
+        return _other_group(scene, rng)
+    if scene.relation and rng.random() < 0.6:
         first, second = scene.things
         outlined = first.outlined or second.outlined  # which not all shapes can be
-        field = "colour" if outlined else dice.choice(("colour", "shape"))
+        field = "colour" if outlined else rng.choice(("colour", "shape"))
         if getattr(first, field) != getattr(second, field):
             swapped = (_with(first, field, second), _with(second, field, first))
             return replace(scene, things=swapped)
-    index = dice.randrange(len(scene.things))
-    changed = _changed(scene.things[index], scene, dice)
+    index = rng.randrange(len(scene.things))
+    changed = _changed(scene.things[index], scene, rng)
     return replace(
         scene, things=tuple(changed if i == index else t for i, t in enumerate(scene.things))
     )
 
 
-def _other_group(scene: Scene, dice: random.Random) -> Scene:
+def _other_group(scene: Scene, rng: random.Random) -> Scene:
     first = scene.things[0]
-    if dice.random() < 0.6:
+    if rng.random() < 0.6:
         numbers = [number for number in world.GROUPS if number != scene.number]
-        spots = world.spots(first.radius, dice.choice(numbers), dice)
+        spots = world.spots(first.radius, rng.choice(numbers), rng)
         return replace(scene, things=tuple(replace(first, x=x, y=y) for x, y in spots))
-    changed = _changed(first, scene, dice)
+    changed = _changed(first, scene, rng)
     look = {"shape": changed.shape, "colour": changed.colour}
     return replace(scene, things=tuple(replace(each, **look) for each in scene.things))
 
@@ -104,15 +104,15 @@ def _with(thing: Thing, field: str, other: Thing) -> Thing:
     return replace(thing, **{field: getattr(other, field)})
 
 
-def _changed(thing: Thing, scene: Scene, dice: random.Random) -> Thing:
-    if dice.random() < 0.5:
+def _changed(thing: Thing, scene: Scene, rng: random.Random) -> Thing:
+    if rng.random() < 0.5:
         shapes = HOLLOW if thing.outlined else SHAPES
-        return replace(thing, shape=dice.choice([s for s in shapes if s != thing.shape]))
+        return replace(thing, shape=rng.choice([s for s in shapes if s != thing.shape]))
     taken = {scene.background, *(each.colour for each in scene.things)}
     free = [colour for colour in world.COLOURS if colour not in taken]
     if scene.texture:
         free = [colour for colour in free if world.clear(colour, scene.background)]
-    return replace(thing, colour=dice.choice(free))
+    return replace(thing, colour=rng.choice(free))
 
 
 def eyes() -> CLIPImageProcessor:
@@ -142,18 +142,18 @@ def refine(steps: int) -> None:
 
 def train_pair(model: CLIPModel, tokenizer: CLIPTokenizer, stage: Stage) -> None:
     """Both encoders, the text side gently: it has learned to read already."""
-    trainee = Trainee(
-        model, rate=stage.rate, gentle=("text_model.", 0.3), matrices="vision_model.encoder."
+    trainer = Trainer(
+        model, rate=stage.rate, slow_group=("text_model.", 0.3), matrices="vision_model.encoder."
     )
-    fast = cast(CLIPModel, trainee.fast)
+    fast = cast(CLIPModel, trainer.fast)
     fast.set_attn_implementation("eager")
-    read, dice = clip.Tokens(tokenizer), random.Random()
+    read, rng = clip.Tokens(tokenizer), random.Random()
 
     def loss(_: int) -> torch.Tensor:
-        scenes = [world.sample(dice) for _ in range(PAIRS)]
-        scenes += [neighbour(scene, dice) for scene in scenes]
+        scenes = [world.sample(rng) for _ in range(PAIRS)]
+        scenes += [neighbour(scene, rng) for scene in scenes]
         pictures: list[Any] = [world.draw(scene) for scene in scenes]
-        sentences = [captions.write(scene, dice, vague=0, loose=0) for scene in scenes]
+        sentences = [captions.write(scene, rng, vague=0, loose=0) for scene in scenes]
         numbers = read(sentences)
         told = fast(
             input_ids=numbers,
@@ -163,10 +163,10 @@ def train_pair(model: CLIPModel, tokenizer: CLIPTokenizer, stage: Stage) -> None
         )
         return told.loss
 
-    average = cast(CLIPModel, trainee.average)
+    average = cast(CLIPModel, trainer.average)
     run_stage(
         stage.name,
-        trainee,
+        trainer,
         stage.steps,
         loss,
         look=lambda: export(Together(average, tokenizer, eyes()), FOLDER),

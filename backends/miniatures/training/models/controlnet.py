@@ -20,8 +20,8 @@ from backends.miniatures.training.codecs.autoencoder import to_tensor
 from backends.miniatures.training.loop import dataset
 from backends.miniatures.training.loop.export import export
 from backends.miniatures.training.loop.precision import fast_type
-from backends.miniatures.training.loop.trainer import Stage, Trainee, forget, run_stage
-from backends.miniatures.training.models.diffusion import FOLDER as PAINTER
+from backends.miniatures.training.loop.trainer import Stage, Trainer, forget, run_stage
+from backends.miniatures.training.models.diffusion import FOLDER as DIFFUSION_FOLDER
 from backends.miniatures.training.models.diffusion import (
     late_times,
     latents,
@@ -41,55 +41,55 @@ LOOSE: Final = dataset.COUNT // 2
 FOLDER: Final = MINIATURES / "canny"
 
 
-def build(painter: StableDiffusionPipeline) -> ControlNetModel:
+def build(base: StableDiffusionPipeline) -> ControlNetModel:
     """A ControlNet that starts as a copy of the U-Net's encoder and changes nothing yet."""
     return ControlNetModel.from_unet(
-        painter.unet, conditioning_embedding_out_channels=(16, 32, 48, 64)
+        base.unet, conditioning_embedding_out_channels=(16, 32, 48, 64)
     )
 
 
 def train() -> None:
     """Train (or resume) the ControlNet for the exported diffusion miniature."""
-    painter = StableDiffusionPipeline.from_pretrained(str(PAINTER))
-    _train(painter, build(painter), Stage("canny", STEPS, rate=1e-3))
+    base = StableDiffusionPipeline.from_pretrained(str(DIFFUSION_FOLDER))
+    _train(base, build(base), Stage("canny", STEPS, rate=1e-3))
 
 
 def refine(steps: int) -> None:
     """Go on from the committed weights for `steps` more steps, for the U-Net as it is now."""
-    painter = StableDiffusionPipeline.from_pretrained(str(PAINTER))
+    base = StableDiffusionPipeline.from_pretrained(str(DIFFUSION_FOLDER))
     control = ControlNetModel.from_pretrained(str(FOLDER))
-    _train(painter, control, Stage("canny-refined", steps, rate=7e-4))
+    _train(base, control, Stage("canny-refined", steps, rate=7e-4))
     forget("canny-refined")
 
 
-def _train(painter: StableDiffusionPipeline, control: ControlNetModel, stage: Stage) -> None:
-    trainee = Trainee(control, rate=stage.rate)
-    fast = cast(ControlNetModel, trainee.fast)
+def _train(base: StableDiffusionPipeline, control: ControlNetModel, stage: Stage) -> None:
+    trainer = Trainer(control, rate=stage.rate)
+    fast = cast(ControlNetModel, trainer.fast)
     plain_attention(fast)
     loose = dataset.loose_scenes(LOOSE)
     scenes = dataset.scenes() + loose
-    codes = torch.cat([latents(painter.vae), latents(painter.vae, "loose-latents", loose)])
-    tokens = clip.Tokens(cast(CLIPTokenizer, painter.tokenizer))
-    encoder = painter.text_encoder.to(fast_type()).requires_grad_(False)
-    unet = painter.unet.to(fast_type()).requires_grad_(False)
+    codes = torch.cat([latents(base.vae), latents(base.vae, "loose-latents", loose)])
+    tokens = clip.Tokens(cast(CLIPTokenizer, base.tokenizer))
+    encoder = base.text_encoder.to(fast_type()).requires_grad_(False)
+    unet = base.unet.to(fast_type()).requires_grad_(False)
     plain_attention(unet)
-    kept = scheduler().alphas_cumprod
-    dice = random.Random()
+    alphas_cumprod = scheduler().alphas_cumprod
+    rng = random.Random()
 
     def sentence(scene: world.Scene) -> str:
-        if dice.random() < dataset.DROPPED:
+        if rng.random() < dataset.DROPPED:
             return ""
-        return captions.write(scene, dice, vague=VAGUE)
+        return captions.write(scene, rng, vague=VAGUE)
 
     def loss(_: int) -> torch.Tensor:
-        chosen = dice.choices(range(len(codes)), k=BATCH)
+        chosen = rng.choices(range(len(codes)), k=BATCH)
         clean = codes[chosen].float()
-        edges = to_tensor([as_brought(scenes[index], dice) for index in chosen]) / 2 + 0.5
-        times = late_times(BATCH, len(kept))
-        signal = kept[times].sqrt()[:, None, None, None]
-        grain = (1 - kept[times]).sqrt()[:, None, None, None]
+        edges = to_tensor([as_brought(scenes[index], rng) for index in chosen]) / 2 + 0.5
+        times = late_times(BATCH, len(alphas_cumprod))
+        signal_scale = alphas_cumprod[times].sqrt()[:, None, None, None]
+        noise_scale = (1 - alphas_cumprod[times]).sqrt()[:, None, None, None]
         noise = torch.randn_like(clean)
-        noisy = (signal * clean + grain * noise).to(fast_type())
+        noisy = (signal_scale * clean + noise_scale * noise).to(fast_type())
         with torch.no_grad():
             states = encoder(tokens([sentence(scenes[index]) for index in chosen]))
         read = states.last_hidden_state
@@ -103,10 +103,10 @@ def _train(painter: StableDiffusionPipeline, control: ControlNetModel, stage: St
             down_block_additional_residuals=down,
             mid_block_additional_residual=mid,
         ).sample
-        error = (drawn.float() - (signal * noise - grain * clean)).square()
+        error = (drawn.float() - (signal_scale * noise - noise_scale * clean)).square()
         return (error * dataset.importance([scenes[index] for index in chosen])).mean()
 
     def look() -> None:
-        export(trainee.average, FOLDER)
+        export(trainer.average, FOLDER)
 
-    run_stage(stage.name, trainee, stage.steps, loss, look=look)
+    run_stage(stage.name, trainer, stage.steps, loss, look=look)

@@ -31,11 +31,11 @@ from backends.miniatures.training.codecs import autoencoder as kl
 from backends.miniatures.training.codecs import decoder
 from backends.miniatures.training.codecs.preview import fit
 from backends.miniatures.training.finetuning import continual, reward
-from backends.miniatures.training.finetuning.curriculum import Tools
+from backends.miniatures.training.finetuning.curriculum import TrainingContext
 from backends.miniatures.training.loop import dataset
 from backends.miniatures.training.loop.export import export, without_projection
 from backends.miniatures.training.loop.precision import at_border, fast_type
-from backends.miniatures.training.loop.trainer import WORKSHOP, Stage, Trainee, forget, run_stage
+from backends.miniatures.training.loop.trainer import CHECKPOINTS, Stage, Trainer, forget, run_stage
 from backends.miniatures.training.text import clip
 from backends.miniatures.world import scene as world
 from backends.paths import MINIATURES
@@ -68,7 +68,7 @@ def build() -> UNet2DConditionModel:
 
 
 def scheduler() -> DPMSolverMultistepScheduler:
-    """DPM-Solver++ in its random form (arXiv 2211.01095), from a signal-to-noise ratio of zero on.
+    """DPM-Solver++ in its random form (arXiv 2211.01095), from a signal_scale-to-noise ratio of zero on.
 
     Fresh noise at every step lets a picture take back a thing too many: of 24 pictures of things
     alike 6 had the right number with it and 3 without (DDIM, guidance 1.5).
@@ -84,7 +84,7 @@ def scheduler() -> DPMSolverMultistepScheduler:
     )
 
 
-class Painter(nn.Module):
+class LatentDenoiser(nn.Module):
     """What trains together: the U-Net, its text encoder and the questions that this is asked."""
 
     def __init__(self, unet: UNet2DConditionModel, encoder: CLIPTextModel) -> None:
@@ -113,14 +113,14 @@ def plain_attention(unet: nn.Module) -> None:
 
 
 def pipeline(
-    painter: Painter, autoencoder: AutoencoderKL, tokenizer: CLIPTokenizer
+    denoiser: LatentDenoiser, autoencoder: AutoencoderKL, tokenizer: CLIPTokenizer
 ) -> StableDiffusionPipeline:
     """The parts as the pipeline that everybody knows."""
     return StableDiffusionPipeline(
         vae=autoencoder,
-        text_encoder=painter.encoder,
+        text_encoder=denoiser.encoder,
         tokenizer=tokenizer,
-        unet=painter.unet,
+        unet=denoiser.unet,
         scheduler=cast(Any, scheduler()),
         safety_checker=None,  # pyright: ignore[reportArgumentType]
         feature_extractor=None,  # pyright: ignore[reportArgumentType]
@@ -142,22 +142,22 @@ def latents(
 
 def train() -> None:
     """All stages, each resumed from its checkpoint; exports as it goes."""
-    tokenizer, reader = clip.pretrain(WORKSHOP / "tokenizer")
+    tokenizer, reader = clip.pretrain(CHECKPOINTS / "tokenizer")
     autoencoder = kl.train()
     codes = latents(autoencoder)
     train_decoder(autoencoder, codes)
     stage = Stage("diffusion", STEPS, rate=1e-3)
-    painter = Painter(build(), without_projection(reader))
-    train_painter(painter, autoencoder, Tools(tokenizer, stage))
+    denoiser = LatentDenoiser(build(), without_projection(reader))
+    train_denoiser(denoiser, autoencoder, TrainingContext(tokenizer, stage))
 
 
 def refine(steps: int) -> None:
     """Go on from the committed weights: the U-Net for `steps` more steps, then the decoder."""
     saved = StableDiffusionPipeline.from_pretrained(str(FOLDER))
     tokenizer = cast(CLIPTokenizer, saved.tokenizer)
-    painter = Painter(saved.unet, cast(CLIPTextModel, saved.text_encoder))
+    denoiser = LatentDenoiser(saved.unet, cast(CLIPTextModel, saved.text_encoder))
     stage = Stage("diffusion-refined", steps, rate=7e-4)
-    average = train_painter(painter, saved.vae, Tools(tokenizer, stage))
+    average = train_denoiser(denoiser, saved.vae, TrainingContext(tokenizer, stage))
     train_decoder(saved.vae, latents(saved.vae), "decoder-refined")
     save(average, saved.vae, tokenizer)
     forget("diffusion-refined", "decoder-refined")
@@ -168,12 +168,12 @@ def widen(steps: int, new: str = world.NEW) -> None:
     saved = StableDiffusionPipeline.from_pretrained(str(FOLDER))
     tokenizer, known = cast(CLIPTokenizer, saved.tokenizer), cast(CLIPTextModel, saved.text_encoder)
     stage = Stage("diffusion-widened", steps, rate=4e-4)
-    lesson = continual.lesson(Painter(saved.unet, known), stage, new)
+    curriculum = continual.start_curriculum(LatentDenoiser(saved.unet, known), stage, new)
     read = continual.by_clip(tokenizer, "pooler_output")
     encoder = continual.asked(known, read, continual.asking(stage), new=new)
-    vae = kl.widen(saved.vae, lesson.scenes, lesson.dice)
-    painter = Painter(saved.unet, encoder.requires_grad_(False))
-    average = train_painter(painter, vae, Tools(tokenizer, stage, lesson))
+    vae = kl.widen(saved.vae, curriculum.scenes, curriculum.rng)
+    denoiser = LatentDenoiser(saved.unet, encoder.requires_grad_(False))
+    average = train_denoiser(denoiser, vae, TrainingContext(tokenizer, stage, curriculum))
     train_decoder(vae, latents(vae, "latents-widened"), "decoder-widened")
     save(average, vae, tokenizer)
     forget("autoencoder-widened", "latents-widened", "decoder-widened", *MOVED)
@@ -184,12 +184,12 @@ def practise(steps: int) -> None:
     """Go on from the committed weights: the U-Net draws, is judged, and learns from it."""
     saved = StableDiffusionPipeline.from_pretrained(str(FOLDER))
     tokenizer = cast(CLIPTokenizer, saved.tokenizer)
-    painter = Painter(saved.unet, cast(CLIPTextModel, saved.text_encoder))
-    painter.encoder.requires_grad_(False)
-    painter.questions.requires_grad_(False)
+    denoiser = LatentDenoiser(saved.unet, cast(CLIPTextModel, saved.text_encoder))
+    denoiser.encoder.requires_grad_(False)
+    denoiser.questions.requires_grad_(False)
     stage = Stage("diffusion-practice", steps, 5e-5)
-    trainee = reward.trainee_of(painter, stage.rate)
-    plain_attention(cast(Painter, trainee.fast).unet)
+    trainer = reward.build_trainer(denoiser, stage.rate)
+    plain_attention(cast(LatentDenoiser, trainer.fast).unet)
     words = clip.Tokens(tokenizer)
 
     def velocity(
@@ -197,15 +197,18 @@ def practise(steps: int) -> None:
     ) -> torch.Tensor:
         return model(noisy.to(fast_type()), times, words(sentences))[0].float()
 
-    def artist(before: nn.Module) -> reward.Draw:
-        return _drawn_by(saved, at_border(cast(Painter, before).unet))
+    def make_sampler(before: nn.Module) -> reward.Sampler:
+        return _drawn_by(saved, at_border(cast(LatentDenoiser, before).unet))
 
-    lesson = reward.Velocities(velocity, scheduler().alphas_cumprod, late=0.6)
-    average, subject = cast(Painter, trainee.average), reward.Subject(artist, lesson.loss)
-    reward.practise(subject, trainee, stage, lambda: save(average, saved.vae, tokenizer))
+    objective = reward.VelocityObjective(velocity, scheduler().alphas_cumprod, late=0.6)
+    average, task = (
+        cast(LatentDenoiser, trainer.average),
+        reward.RewardTask(make_sampler, objective.loss),
+    )
+    reward.practise(task, trainer, stage, lambda: save(average, saved.vae, tokenizer))
 
 
-def _drawn_by(pipe: StableDiffusionPipeline, unet: UNet2DConditionModel) -> reward.Draw:
+def _drawn_by(pipe: StableDiffusionPipeline, unet: UNet2DConditionModel) -> reward.Sampler:
     """The pipeline with this U-Net, without guidance; beside pictures it gives their latents."""
     parts = {**pipe.components, "unet": unet}
     drawing = cast(Any, StableDiffusionPipeline)(**parts, requires_safety_checker=False)
@@ -229,10 +232,10 @@ def _drawn_by(pipe: StableDiffusionPipeline, unet: UNet2DConditionModel) -> rewa
     return draw
 
 
-def save(painter: Painter, autoencoder: AutoencoderKL, tokenizer: CLIPTokenizer) -> None:
+def save(denoiser: LatentDenoiser, autoencoder: AutoencoderKL, tokenizer: CLIPTokenizer) -> None:
     """Export the pipeline, with what previews need."""
     preview = json.dumps(fit(autoencoder)) + "\n"
-    export(pipeline(painter, autoencoder, tokenizer), FOLDER, {"preview.json": preview})
+    export(pipeline(denoiser, autoencoder, tokenizer), FOLDER, {"preview.json": preview})
 
 
 def train_decoder(autoencoder: AutoencoderKL, codes: torch.Tensor, name: str = "decoder") -> None:
@@ -241,41 +244,45 @@ def train_decoder(autoencoder: AutoencoderKL, codes: torch.Tensor, name: str = "
     decoder.train(plan, autoencoder, codes, lambda chosen: chosen.float())
 
 
-def train_painter(painter: Painter, autoencoder: AutoencoderKL, tools: Tools) -> Painter:
+def train_denoiser(
+    denoiser: LatentDenoiser, autoencoder: AutoencoderKL, context: TrainingContext
+) -> LatentDenoiser:
     """The U-Net and its text encoder; gives their averaged weights."""
-    stage, lesson = tools.stage, tools.lesson
-    codes = latents(autoencoder, "latents" if lesson.before is None else "latents-widened")
-    trainee = Trainee(painter, rate=stage.rate, gentle=("encoder.", 0.3), matrices="unet.")
-    fast = cast(Painter, trainee.fast)
+    stage, curriculum = context.stage, context.curriculum
+    codes = latents(autoencoder, "latents" if curriculum.before is None else "latents-widened")
+    trainer = Trainer(denoiser, rate=stage.rate, slow_group=("encoder.", 0.3), matrices="unet.")
+    fast = cast(LatentDenoiser, trainer.fast)
     plain_attention(fast.unet)
     fast.encoder.set_attn_implementation("eager")
-    batches = lesson.batches(codes, dataset.scenes(len(codes)))
-    tokens, kept = clip.Tokens(tools.tokenizer), scheduler().alphas_cumprod
+    batches = curriculum.batches(codes, dataset.scenes(len(codes)))
+    tokens, alphas_cumprod = clip.Tokens(context.tokenizer), scheduler().alphas_cumprod
 
     def loss(_: int) -> torch.Tensor:
         clean, sentences, scenes = batches.draw(BATCH)
         clean = clean.float()
-        times = late_times(len(clean), len(kept))
-        signal = kept[times].sqrt()[:, None, None, None]
-        grain = (1 - kept[times]).sqrt()[:, None, None, None]
+        times = late_times(len(clean), len(alphas_cumprod))
+        signal_scale = alphas_cumprod[times].sqrt()[:, None, None, None]
+        noise_scale = (1 - alphas_cumprod[times]).sqrt()[:, None, None, None]
         noise = torch.randn_like(clean)
-        noisy = (signal * clean + grain * noise).to(fast_type())
+        noisy = (signal_scale * clean + noise_scale * noise).to(fast_type())
         words = tokens(sentences)
 
-        def said(model: Painter, rows: torch.Tensor) -> torch.Tensor:
+        def said(model: LatentDenoiser, rows: torch.Tensor) -> torch.Tensor:
             return model(noisy[rows], times[rows], words[rows])[0]
 
         drawn, pooled = fast(noisy, times, words)
-        error = drawn.float() - lesson.target(signal * noise - grain * clean, scenes, said)
+        error = drawn.float() - curriculum.target(
+            signal_scale * noise - noise_scale * clean, scenes, said
+        )
         told = torch.tensor([sentence != "" for sentence in sentences])
         wanted = torch.tensor([clip.answers(scene) for scene in scenes])
         reading = fast.questions(pooled[told], wanted[told])
         return (error.square() * dataset.importance(scenes)).mean() + READING * reading
 
-    average = cast(Painter, trainee.average)
+    average = cast(LatentDenoiser, trainer.average)
 
     def look() -> None:
-        save(average, autoencoder, tools.tokenizer)
+        save(average, autoencoder, context.tokenizer)
 
-    run_stage(stage.name, trainee, stage.steps, loss, look=look)
+    run_stage(stage.name, trainer, stage.steps, loss, look=look)
     return average

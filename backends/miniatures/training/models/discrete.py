@@ -29,10 +29,10 @@ from backends.miniatures.defaults import SETTINGS
 from backends.miniatures.training.codecs import codebook
 from backends.miniatures.training.codecs.factored_embedding import Factors, first_table
 from backends.miniatures.training.finetuning import continual, reward
-from backends.miniatures.training.finetuning.curriculum import Pictures, Tools
+from backends.miniatures.training.finetuning.curriculum import Pictures, TrainingContext
 from backends.miniatures.training.loop import dataset
 from backends.miniatures.training.loop.export import export
-from backends.miniatures.training.loop.trainer import Stage, Trainee, forget, run_stage
+from backends.miniatures.training.loop.trainer import Stage, Trainer, forget, run_stage
 from backends.miniatures.training.models import discrete_noise
 from backends.miniatures.training.models.discrete_noise import TIMES
 from backends.miniatures.training.text import clip
@@ -78,7 +78,7 @@ def build() -> Transformer2DModel:
     return model
 
 
-class Restorer(nn.Module):
+class DiscreteDenoiser(nn.Module):
     """What trains: the transformer, its first and last tables by their factors; text stays."""
 
     def __init__(self, transformer: Transformer2DModel, encoder: CLIPTextModel) -> None:
@@ -164,16 +164,16 @@ def train() -> None:
     """All of it: the text encoder is the diffusion miniature's, the tokens are the masked one's."""
     tokenizer, encoder = _reader()
     vq = _decoder()
-    tools = Tools(tokenizer, Stage("discrete", STEPS, RATE))
-    train_restorer(Restorer(build(), encoder), vq, tools)
+    context = TrainingContext(tokenizer, Stage("discrete", STEPS, RATE))
+    train_denoiser(DiscreteDenoiser(build(), encoder), vq, context)
 
 
 def refine(steps: int) -> None:
     """Go on from the committed weights for `steps` steps, with the tokens' decoder as it is now."""
     saved = cast(Any, open_folder(FOLDER))
     stage = Stage("discrete-refined", steps, RATE / 2)
-    restorer = Restorer(saved.transformer, saved.text_encoder)
-    train_restorer(restorer, _decoder(), Tools(saved.tokenizer, stage))
+    denoiser = DiscreteDenoiser(saved.transformer, saved.text_encoder)
+    train_denoiser(denoiser, _decoder(), TrainingContext(saved.tokenizer, stage))
     forget(stage.name)
 
 
@@ -183,11 +183,15 @@ def widen(steps: int, new: str = world.NEW) -> None:
     tokenizer, known = saved.tokenizer, saved.text_encoder
     transformer = continual.grown(saved.transformer, build())
     stage = Stage("discrete-widened", steps, RATE / 2)
-    lesson = continual.lesson(Restorer(copy.deepcopy(transformer), known), stage, new)
+    curriculum = continual.start_curriculum(
+        DiscreteDenoiser(copy.deepcopy(transformer), known), stage, new
+    )
     read = continual.by_clip(tokenizer, "pooler_output")
     encoder = continual.asked(known, read, continual.asking(stage), new=new)
     vq = codebook.widened(_decoder())
-    train_restorer(Restorer(transformer, encoder), vq, Tools(tokenizer, stage, lesson))
+    train_denoiser(
+        DiscreteDenoiser(transformer, encoder), vq, TrainingContext(tokenizer, stage, curriculum)
+    )
     continual.done(stage)
 
 
@@ -195,13 +199,15 @@ def practise(steps: int) -> None:
     """Go on from the committed weights: the transformer draws, is judged, and learns from it."""
     saved = cast(Any, open_folder(FOLDER))
     stage = Stage("discrete-practice", steps, 1e-4)
-    trainee = reward.trainee_of(Restorer(saved.transformer, saved.text_encoder), stage.rate)
-    _plain_attention(cast(Restorer, trainee.fast))
+    trainer = reward.build_trainer(
+        DiscreteDenoiser(saved.transformer, saved.text_encoder), stage.rate
+    )
+    _plain_attention(cast(DiscreteDenoiser, trainer.fast))
     words = clip.Tokens(saved.tokenizer)
 
-    def artist(before: nn.Module) -> reward.Draw:
+    def make_sampler(before: nn.Module) -> reward.Sampler:
         def draw(sentences: list[str]) -> tuple[torch.Tensor, list[Image.Image]]:
-            drawn = restored(cast(Restorer, before), words(sentences))
+            drawn = restored(cast(DiscreteDenoiser, before), words(sentences))
             return drawn, [codebook.shown(codes.view(codebook.CELLS, -1)) for codes in drawn]
 
         return draw
@@ -211,23 +217,23 @@ def practise(steps: int) -> None:
         each = times.repeat_interleave(len(batch.codes) // GROUPS)
         shown, touched = discrete_noise.noised(batch.codes, each)
         given = shown, times, words(batch.sentences), touched
-        now = reward.likely(learner(*given), batch.codes[touched])
+        now = reward.token_log_probabilities(learner(*given), batch.codes[touched])
         with torch.no_grad():
-            then = reward.likely(before(*given), batch.codes[touched])
-        merits = batch.merits[:, None].expand(touched.shape)[touched]
-        return reward.token_loss(now, then, merits) / len(batch.codes)
+            then = reward.token_log_probabilities(before(*given), batch.codes[touched])
+        advantages = batch.advantages[:, None].expand(touched.shape)[touched]
+        return reward.token_loss(now, then, advantages) / len(batch.codes)
 
-    average = cast(Restorer, trainee.average)
+    average = cast(DiscreteDenoiser, trainer.average)
 
     def save() -> None:
         parts = average.whole(), average.encoder, saved.vqvae, saved.tokenizer
         export(pipeline(*parts), FOLDER)
 
-    reward.practise(reward.Subject(artist, loss), trainee, stage, save)
+    reward.practise(reward.RewardTask(make_sampler, loss), trainer, stage, save)
 
 
 @torch.no_grad()
-def restored(restorer: Restorer, told: torch.Tensor) -> torch.Tensor:
+def restored(denoiser: DiscreteDenoiser, told: torch.Tensor) -> torch.Tensor:
     """Codes (n, 64) for sentences (n, LENGTH), n a multiple of GROUPS, without guidance.
 
     As the pipeline draws with the catalogue's truncation, but in fewer numbers: each cell's clean
@@ -238,7 +244,7 @@ def restored(restorer: Restorer, told: torch.Tensor) -> torch.Tensor:
     everywhere = torch.ones_like(codes).bool()
     for time in reversed(range(TIMES)):
         times = torch.full((GROUPS,), time)
-        logits = restorer(codes, times, told, everywhere).float()
+        logits = denoiser(codes, times, told, everywhere).float()
         codes = discrete_noise.before(codes, _likeliest(logits).view_as(codes), time)
     return codes
 
@@ -260,39 +266,39 @@ def _reader() -> tuple[CLIPTokenizer, CLIPTextModel]:
     return cast(CLIPTokenizer, found.tokenizer), cast(CLIPTextModel, found.text_encoder)
 
 
-def _plain_attention(restorer: Restorer) -> None:
+def _plain_attention(denoiser: DiscreteDenoiser) -> None:
     """Written out: on processors the fused kernels' backward pass is far slower."""
-    for block in cast(Any, restorer.transformer.transformer_blocks):
+    for block in cast(Any, denoiser.transformer.transformer_blocks):
         for attention in (block.attn1, block.attn2):
             attention.set_processor(AttnProcessor())
-    restorer.encoder.set_attn_implementation("eager")
+    denoiser.encoder.set_attn_implementation("eager")
 
 
-def train_restorer(restorer: Restorer, vq: VQModel, tools: Tools) -> None:
+def train_denoiser(denoiser: DiscreteDenoiser, vq: VQModel, context: TrainingContext) -> None:
     """The transformer, led by a text encoder that stays as it is; exports as it goes."""
-    stage, lesson = tools.stage, tools.lesson
-    trainee = Trainee(restorer, rate=stage.rate, matrices="transformer.transformer_blocks.")
-    fast = cast(Restorer, trainee.fast)
+    stage, curriculum = context.stage, context.curriculum
+    trainer = Trainer(denoiser, rate=stage.rate, matrices="transformer.transformer_blocks.")
+    fast = cast(DiscreteDenoiser, trainer.fast)
     _plain_attention(fast)
-    words = clip.Tokens(tools.tokenizer)
+    words = clip.Tokens(context.tokenizer)
 
     def loss(_: int) -> torch.Tensor:
-        scenes = lesson.scenes(BATCH)
+        scenes = curriculum.scenes(BATCH)
         whole = torch.stack([codebook.of(scene) for scene in scenes]).flatten(1)
         empty = codebook.empty(whole, scenes)
         times = torch.randint(TIMES, (GROUPS,))
         shown, touched = discrete_noise.noised(whole, times.repeat_interleave(BATCH // GROUPS))
         share = torch.where(touched, torch.where(empty, SEEN, 1.0), KEPT)
         judged = torch.rand(whole.shape) < share
-        sentences = words([dataset.caption(scene, lesson.dice) for scene in scenes])
+        sentences = words([dataset.caption(scene, curriculum.rng) for scene in scenes])
         given = shown, times, sentences, judged
-        error = lesson.token_errors(fast, given, Pictures(scenes, whole))
+        error = curriculum.token_errors(fast, given, Pictures(scenes, whole))
         weight = torch.where(touched, torch.where(empty, 1 / SEEN, EMPHASIS), 1.0)[judged]
         return (error * weight).sum() / weight.sum()
 
-    average = cast(Restorer, trainee.average)
+    average = cast(DiscreteDenoiser, trainer.average)
 
     def look() -> None:
-        export(pipeline(average.whole(), average.encoder, vq, tools.tokenizer), FOLDER)
+        export(pipeline(average.whole(), average.encoder, vq, context.tokenizer), FOLDER)
 
-    run_stage(stage.name, trainee, stage.steps, loss, look=look)
+    run_stage(stage.name, trainer, stage.steps, loss, look=look)

@@ -26,10 +26,10 @@ from backends.miniatures.training.codecs import autoencoder as kl
 from backends.miniatures.training.codecs import codebook
 from backends.miniatures.training.codecs.factored_embedding import Factors, first_table
 from backends.miniatures.training.finetuning import continual, reward
-from backends.miniatures.training.finetuning.curriculum import Pictures, Tools
+from backends.miniatures.training.finetuning.curriculum import Pictures, TrainingContext
 from backends.miniatures.training.loop import dataset
 from backends.miniatures.training.loop.export import export
-from backends.miniatures.training.loop.trainer import WORKSHOP, Stage, Trainee, forget, run_stage
+from backends.miniatures.training.loop.trainer import CHECKPOINTS, Stage, Trainer, forget, run_stage
 from backends.miniatures.training.text import clip
 from backends.miniatures.world import scene as world
 from backends.paths import MINIATURES
@@ -73,7 +73,7 @@ def build() -> UVit2DModel:
     return model
 
 
-class Filler(nn.Module):
+class MaskedTokenModel(nn.Module):
     """What trains: the transformer, its last layers apart; the text encoder stays as it is."""
 
     def __init__(self, transformer: UVit2DModel, encoder: CLIPTextModelWithProjection) -> None:
@@ -141,18 +141,18 @@ def pipeline(
 
 def train() -> None:
     """All stages, each resumed from its checkpoint; exports as it goes."""
-    tokenizer, reader = clip.pretrain(WORKSHOP / "tokenizer")
+    tokenizer, reader = clip.pretrain(CHECKPOINTS / "tokenizer")
     vq = codebook.train(kl.train())
-    tools = Tools(tokenizer, Stage("masked", STEPS, RATE))
-    train_filler(Filler(build(), reader), vq, tools)
+    context = TrainingContext(tokenizer, Stage("masked", STEPS, RATE))
+    train_token_model(MaskedTokenModel(build(), reader), vq, context)
 
 
 def refine(steps: int) -> None:
     """Go on from the committed weights: the transformer for `steps` steps, then the tokens' VQ."""
     saved = AmusedPipeline.from_pretrained(str(FOLDER))
-    filler = Filler(saved.transformer, saved.text_encoder)
+    token_model = MaskedTokenModel(saved.transformer, saved.text_encoder)
     stage = Stage("masked-refined", steps, RATE / 2)
-    average = train_filler(filler, saved.vqvae, Tools(saved.tokenizer, stage))
+    average = train_token_model(token_model, saved.vqvae, TrainingContext(saved.tokenizer, stage))
     codebook.refine(saved.vqvae)
     save(average, saved.vqvae, saved.tokenizer)
     forget("masked-refined")
@@ -164,10 +164,14 @@ def widen(steps: int, new: str = world.NEW) -> None:
     tokenizer, known = saved.tokenizer, saved.text_encoder
     transformer, vq = continual.grown(saved.transformer, build()), codebook.widened(saved.vqvae)
     stage = Stage("masked-widened", steps, RATE / 5)
-    lesson = continual.lesson(Filler(copy.deepcopy(transformer), known), stage, new)
+    curriculum = continual.start_curriculum(
+        MaskedTokenModel(copy.deepcopy(transformer), known), stage, new
+    )
     read = continual.by_clip(tokenizer, "text_embeds")
     encoder = continual.asked(known, read, continual.asking(stage), new=new)
-    average = train_filler(Filler(transformer, encoder), vq, Tools(tokenizer, stage, lesson))
+    average = train_token_model(
+        MaskedTokenModel(transformer, encoder), vq, TrainingContext(tokenizer, stage, curriculum)
+    )
     if vq is not saved.vqvae:
         codebook.refine(vq)
     save(average, vq, tokenizer)
@@ -178,15 +182,17 @@ def practise(steps: int) -> None:
     """Go on from the committed weights: the transformer draws, is judged, and learns from it."""
     saved = AmusedPipeline.from_pretrained(str(FOLDER))
     stage = Stage("masked-practice", steps, 1e-4)
-    trainee = reward.trainee_of(Filler(saved.transformer, saved.text_encoder), stage.rate)
-    fast, average = cast(Filler, trainee.fast), cast(Filler, trainee.average)
+    trainer = reward.build_trainer(
+        MaskedTokenModel(saved.transformer, saved.text_encoder), stage.rate
+    )
+    fast, average = cast(MaskedTokenModel, trainer.fast), cast(MaskedTokenModel, trainer.average)
     fast.transformer.set_attn_processor(AttnProcessor())
     fast.encoder.set_attn_implementation("eager")
     words = clip.Tokens(saved.tokenizer)
 
-    def artist(before: nn.Module) -> reward.Draw:
+    def make_sampler(before: nn.Module) -> reward.Sampler:
         def draw(sentences: list[str]) -> tuple[torch.Tensor, list[Image.Image]]:
-            drawn = filled(cast(Filler, before), words(sentences))
+            drawn = filled(cast(MaskedTokenModel, before), words(sentences))
             return drawn, [codebook.shown(codes) for codes in drawn]
 
         return draw
@@ -194,20 +200,20 @@ def practise(steps: int) -> None:
     def loss(learner: nn.Module, before: nn.Module, batch: reward.Batch) -> torch.Tensor:
         shown, hidden = mask(batch.codes)
         told, wanted = words(batch.sentences), batch.codes[hidden]
-        now = reward.likely(learner(shown, told, hidden), wanted)
+        now = reward.token_log_probabilities(learner(shown, told, hidden), wanted)
         with torch.no_grad():
-            then = reward.likely(before(shown, told, hidden), wanted)
-        merits = batch.merits[:, None, None].expand(hidden.shape)[hidden]
-        return reward.token_loss(now, then, merits) / len(batch.codes)
+            then = reward.token_log_probabilities(before(shown, told, hidden), wanted)
+        advantages = batch.advantages[:, None, None].expand(hidden.shape)[hidden]
+        return reward.token_loss(now, then, advantages) / len(batch.codes)
 
     def export_all() -> None:
         save(average, saved.vqvae, saved.tokenizer)
 
-    reward.practise(reward.Subject(artist, loss), trainee, stage, export_all)
+    reward.practise(reward.RewardTask(make_sampler, loss), trainer, stage, export_all)
 
 
 @torch.no_grad()
-def filled(filler: Filler, told: torch.Tensor) -> torch.Tensor:
+def filled(token_model: MaskedTokenModel, told: torch.Tensor) -> torch.Tensor:
     """Codes (n, 8, 8) for sentences (n, LENGTH), without guidance, as `AmusedScheduler` fills them.
 
     The same steps with fewer numbers: logits are made of cells that are still masked only.
@@ -217,10 +223,10 @@ def filled(filler: Filler, told: torch.Tensor) -> torch.Tensor:
     for step, heat in enumerate(torch.linspace(2, 0, steps)):
         open_ = codes == codebook.count()
         grid = codes.unflatten(1, (codebook.CELLS, codebook.CELLS))
-        logits = filler(grid, told, open_.view_as(grid)).float()
+        logits = token_model(grid, told, open_.view_as(grid)).float()
         drawn = torch.multinomial(logits.softmax(-1), 1)[:, 0]
         sure = torch.full(codes.shape, torch.inf)
-        sure[open_] = reward.likely(logits, drawn) + heat * _gumbel(drawn.shape)
+        sure[open_] = reward.token_log_probabilities(logits, drawn) + heat * _gumbel(drawn.shape)
         codes[open_] = drawn
         left = int(codes.shape[1] * math.cos((step + 1) / steps * math.pi / 2))
         if step < steps - 1:
@@ -233,35 +239,37 @@ def _gumbel(shape: torch.Size) -> torch.Tensor:
     return -torch.empty(shape).exponential_().log()
 
 
-def save(filler: Filler, vq: VQModel, tokenizer: CLIPTokenizer) -> None:
+def save(token_model: MaskedTokenModel, vq: VQModel, tokenizer: CLIPTokenizer) -> None:
     """Export the pipeline."""
-    export(pipeline(filler.whole(), filler.encoder, vq, tokenizer), FOLDER)
+    export(pipeline(token_model.whole(), token_model.encoder, vq, tokenizer), FOLDER)
 
 
-def train_filler(filler: Filler, vq: VQModel, tools: Tools) -> Filler:
+def train_token_model(
+    token_model: MaskedTokenModel, vq: VQModel, context: TrainingContext
+) -> MaskedTokenModel:
     """The transformer, led by a text encoder that stays as it is; gives its averaged weights."""
-    stage, lesson = tools.stage, tools.lesson
-    trainee = Trainee(filler, rate=stage.rate, matrices="transformer.")
-    fast = cast(Filler, trainee.fast)
+    stage, curriculum = context.stage, context.curriculum
+    trainer = Trainer(token_model, rate=stage.rate, matrices="transformer.")
+    fast = cast(MaskedTokenModel, trainer.fast)
     fast.transformer.set_attn_processor(AttnProcessor())
     fast.encoder.set_attn_implementation("eager")
-    read = clip.Tokens(tools.tokenizer)
+    read = clip.Tokens(context.tokenizer)
 
     def loss(_: int) -> torch.Tensor:
-        scenes = lesson.scenes(BATCH)
+        scenes = curriculum.scenes(BATCH)
         whole = torch.stack([codebook.of(scene) for scene in scenes])
         empty = codebook.empty(whole, scenes)
         shown, hidden = mask(whole)
         judged = hidden & (~empty | (torch.rand(whole.shape) < SEEN))
-        sentences = read([dataset.caption(scene, lesson.dice) for scene in scenes])
-        error = lesson.token_errors(fast, (shown, sentences, judged), Pictures(scenes, whole))
+        sentences = read([dataset.caption(scene, curriculum.rng) for scene in scenes])
+        error = curriculum.token_errors(fast, (shown, sentences, judged), Pictures(scenes, whole))
         weight = torch.where(empty, 1 / SEEN, EMPHASIS)[judged]
         return (error * weight).sum() / weight.sum()
 
-    average = cast(Filler, trainee.average)
+    average = cast(MaskedTokenModel, trainer.average)
 
     def look() -> None:
-        save(average, vq, tools.tokenizer)
+        save(average, vq, context.tokenizer)
 
-    run_stage(stage.name, trainee, stage.steps, loss, look=look)
+    run_stage(stage.name, trainer, stage.steps, loss, look=look)
     return average

@@ -33,8 +33,8 @@ def build() -> PreTrainedTokenizerFast:
     trainer = trainers.BpeTrainer(
         vocab_size=SIZE, special_tokens=special, initial_alphabet=letters, show_progress=False
     )
-    dice = random.Random(0)
-    sentences = [captions.write(scene.sample(dice), dice) for _ in range(SENTENCES)]
+    rng = random.Random(0)
+    sentences = [captions.write(scene.sample(rng), rng) for _ in range(SENTENCES)]
     inner.train_from_iterator(sentences + SPELT * [" ".join(captions.words())], trainer)
     number = inner.token_to_id(START)
     inner.post_processor = cast(

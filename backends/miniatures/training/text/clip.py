@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
 
-from backends.miniatures.training.loop.trainer import Trainee, run_stage
+from backends.miniatures.training.loop.trainer import Trainer, run_stage
 from backends.miniatures.world import captions
 from backends.miniatures.world import scene as world
 from backends.miniatures.world.textures import TEXTURES
@@ -192,16 +192,16 @@ class Reader(nn.Module):
 def pretrain(folder: Path) -> tuple[CLIPTokenizer, CLIPTextModelWithProjection]:
     """The tokenizer (written to `folder`) and the pretrained encoder; resumes or just loads."""
     tokenizer = write_tokenizer(folder)
-    trainee = Trainee(Reader(build(tokenizer)), rate=1e-3)
-    fast = cast(Reader, trainee.fast)
+    trainer = Trainer(Reader(build(tokenizer)), rate=1e-3)
+    fast = cast(Reader, trainer.fast)
     # The fused kernel's backward pass is slow on processors at this size.
     fast.encoder.set_attn_implementation("eager")
-    tokens, dice = Tokens(tokenizer), random.Random()
+    tokens, rng = Tokens(tokenizer), random.Random()
 
     def loss(_: int) -> torch.Tensor:
-        scenes = [world.sample(dice) for _ in range(192)]
-        sentences = [captions.write(scene, dice) for scene in scenes]
+        scenes = [world.sample(rng) for _ in range(192)]
+        sentences = [captions.write(scene, rng) for scene in scenes]
         return fast(tokens(sentences), torch.tensor([answers(scene) for scene in scenes]))
 
-    run_stage("text", trainee, STEPS, loss)
-    return tokenizer, cast(Reader, trainee.average).encoder.eval()
+    run_stage("text", trainer, STEPS, loss)
+    return tokenizer, cast(Reader, trainer.average).encoder.eval()

@@ -14,7 +14,7 @@ from transformers import T5Config, T5EncoderModel, T5Tokenizer
 from transformers.models.t5.modeling_t5 import T5Attention
 
 from backends.miniatures.training.finetuning.continual import Read
-from backends.miniatures.training.loop.trainer import Trainee, run_stage
+from backends.miniatures.training.loop.trainer import Trainer, run_stage
 from backends.miniatures.training.text.clip import Questions, answers
 from backends.miniatures.world import captions
 from backends.miniatures.world import scene as world
@@ -106,17 +106,17 @@ class Pupil(nn.Module):
 def pretrain(name: str) -> tuple[T5Tokenizer, T5EncoderModel]:
     """The tokenizer and the pretrained encoder; resumes or just loads checkpoint `name`."""
     tokenizer = build_tokenizer()
-    trainee = Trainee(Pupil(build(tokenizer)), rate=2e-3, matrices="encoder.encoder.block.")
-    fast = cast(Pupil, trainee.fast)
-    read, dice = Sentences(tokenizer), random.Random()
+    trainer = Trainer(Pupil(build(tokenizer)), rate=2e-3, matrices="encoder.encoder.block.")
+    fast = cast(Pupil, trainer.fast)
+    read, rng = Sentences(tokenizer), random.Random()
 
     def loss(_: int) -> torch.Tensor:
-        scenes = [world.sample(dice) for _ in range(BATCH)]
-        numbers, mask = read([captions.write(scene, dice) for scene in scenes], SHORT)
+        scenes = [world.sample(rng) for _ in range(BATCH)]
+        numbers, mask = read([captions.write(scene, rng) for scene in scenes], SHORT)
         return fast(numbers, mask, torch.tensor([answers(scene) for scene in scenes]))
 
-    run_stage(name, trainee, STEPS, loss)
-    return tokenizer, cast(Pupil, trainee.average).encoder.eval()
+    run_stage(name, trainer, STEPS, loss)
+    return tokenizer, cast(Pupil, trainer.average).encoder.eval()
 
 
 def read_by(tokenizer: T5Tokenizer) -> Read:

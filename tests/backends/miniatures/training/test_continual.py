@@ -12,7 +12,12 @@ from torch.nn import functional as F
 
 from backends.miniatures.training.codecs import codebook
 from backends.miniatures.training.finetuning import continual
-from backends.miniatures.training.finetuning.curriculum import Lesson, Pictures, kind, turns
+from backends.miniatures.training.finetuning.curriculum import (
+    Curriculum,
+    Pictures,
+    balanced_kinds,
+    kind,
+)
 from backends.miniatures.training.loop import dataset
 from backends.miniatures.training.loop.trainer import Stage
 from backends.miniatures.training.text import clip
@@ -33,13 +38,13 @@ class Says(nn.Module):
 
 def test_every_second_scene_is_new_and_without_a_past_scenes_come_as_they_come() -> None:
     for new in world.KINDS:
-        lesson = Lesson(nn.Identity(), new)
-        scenes = lesson.scenes(40)
-        assert lesson.is_new(scenes).tolist() == [True, False] * 20
+        curriculum = Curriculum(nn.Identity(), new)
+        scenes = curriculum.scenes(40)
+        assert curriculum.is_new(scenes).tolist() == [True, False] * 20
         assert {kind(scene) for scene in scenes} == set(world.KINDS)
-    shown = Lesson(in_turns=True)
-    assert [kind(scene) for scene in shown.scenes(20)] == [*turns("outlined")] * 2
-    assert 5 < shown.is_new(Lesson().scenes(200)).sum() < 80
+    shown = Curriculum(balanced=True)
+    assert [kind(scene) for scene in shown.scenes(20)] == [*balanced_kinds("outlined")] * 2
+    assert 5 < shown.is_new(Curriculum().scenes(200)).sum() < 80
 
 
 def test_of_old_scenes_a_model_is_to_think_what_it_thought_of_new_ones_the_truth() -> None:
@@ -48,41 +53,44 @@ def test_of_old_scenes_a_model_is_to_think_what_it_thought_of_new_ones_the_truth
     learner = copy.deepcopy(before)
     with torch.no_grad():  # no thought of strokes, whatever the logits were
         learner.logits[codebook.grounded() :] = -30
-    scenes = random.Random(1).sample(Lesson(before).scenes(8), 8)
-    new = Lesson(before).is_new(scenes)
+    scenes = random.Random(1).sample(Curriculum(before).scenes(8), 8)
+    new = Curriculum(before).is_new(scenes)
     codes = torch.stack([codebook.of(scene) for scene in scenes])
     everywhere, drawn_so = torch.ones_like(codes).bool(), Pictures(scenes, codes)
-    errors = Lesson(before).token_errors(learner, (codes, everywhere), drawn_so).view(8, -1)
+    errors = Curriculum(before).token_errors(learner, (codes, everywhere), drawn_so).view(8, -1)
     (pull,) = torch.autograd.grad(errors[~new].sum(), learner.logits, retain_graph=True)
     assert pull.abs().max() < 1e-3
     (pull,) = torch.autograd.grad(errors[new].sum(), learner.logits)
     drawn = F.one_hot(codes[new].flatten(), codebook.count()).sum(0)
     assert pull[drawn > 0].max() < 0 and (drawn[codebook.grounded() :] > 0).any()
-    alone = Lesson().token_errors(learner, (codes, everywhere), drawn_so).view(8, -1)
+    alone = Curriculum().token_errors(learner, (codes, everywhere), drawn_so).view(8, -1)
     assert torch.allclose(alone[new], errors[new]) and not torch.allclose(alone, errors)
 
 
 def test_what_knows_strokes_keeps_them_when_something_else_is_new() -> None:
     torch.manual_seed(0)
     before = Says(torch.randn(codebook.count()))
-    lesson = Lesson(before, "textured")
-    scenes = [scene for scene in lesson.scenes(200) if kind(scene) == "outlined"]
+    curriculum = Curriculum(before, "textured")
+    scenes = [scene for scene in curriculum.scenes(200) if kind(scene) == "outlined"]
     codes = torch.stack([codebook.of(scene) for scene in scenes])
     given, drawn_so = (codes, torch.ones_like(codes).bool()), Pictures(scenes, codes)
     learner = copy.deepcopy(before)
-    errors = lesson.token_errors(learner, given, drawn_so)
+    errors = curriculum.token_errors(learner, given, drawn_so)
     (pull,) = torch.autograd.grad(errors.mean(), learner.logits)
     assert len(scenes) > 10 and pull.abs().max() < 1e-6
 
 
 def test_a_painter_s_target_is_the_truth_of_new_scenes_and_what_was_said_of_old_ones() -> None:
-    scenes, truth = random.Random(1).sample(Lesson(nn.Identity()).scenes(6), 6), torch.randn(6, 3)
-    lesson = Lesson(nn.Identity())
-    new = lesson.is_new(scenes)
-    wanted = lesson.target(truth, scenes, lambda before, rows: before(7 * truth[rows]))
+    scenes, truth = (
+        random.Random(1).sample(Curriculum(nn.Identity()).scenes(6), 6),
+        torch.randn(6, 3),
+    )
+    curriculum = Curriculum(nn.Identity())
+    new = curriculum.is_new(scenes)
+    wanted = curriculum.target(truth, scenes, lambda before, rows: before(7 * truth[rows]))
     assert torch.equal(wanted[new], truth[new])
     assert torch.allclose(wanted[~new], 7 * truth[~new])
-    assert Lesson().target(truth, scenes, lambda before, rows: truth[rows]) is truth
+    assert Curriculum().target(truth, scenes, lambda before, rows: truth[rows]) is truth
 
 
 def test_a_model_that_grows_by_strokes_says_of_all_other_tokens_what_it_said() -> None:
@@ -109,21 +117,21 @@ def test_after_a_break_a_model_is_still_told_what_it_said_before_the_first_step(
     monkeypatch.chdir(tmp_path)
     stage, first = Stage("wider", 5, 1e-3), Says(torch.zeros(3))
     codes = torch.zeros(2, dtype=torch.int64), torch.ones(2).bool()
-    assert continual.lesson(first, stage).before is not first
+    assert continual.start_curriculum(first, stage).before is not first
     exported_since = Says(torch.ones(3))
-    again = continual.lesson(exported_since, stage).before
+    again = continual.start_curriculum(exported_since, stage).before
     assert again is not None and not again(*codes).any()
     continual.done(stage)
-    afresh = continual.lesson(exported_since, stage).before
+    afresh = continual.start_curriculum(exported_since, stage).before
     assert afresh is not None and again(*codes).sum() < afresh(*codes).sum()
 
 
 def test_cached_codes_come_in_turns_too() -> None:
     scenes = dataset.scenes(200)
-    lesson = Lesson(nn.Identity(), "textured")
-    batches = lesson.batches(torch.arange(200), scenes)
+    curriculum = Curriculum(nn.Identity(), "textured")
+    batches = curriculum.batches(torch.arange(200), scenes)
     chosen, _, drawn = batches.draw(40)
-    assert lesson.is_new(drawn).tolist() == [True, False] * 20
+    assert curriculum.is_new(drawn).tolist() == [True, False] * 20
     assert [scenes[index] for index in chosen.tolist()] == drawn
 
 
@@ -139,9 +147,9 @@ def test_an_encoder_that_is_asked_says_more_of_what_is_new_and_the_same_of_the_r
     found = continual.asked(encoder, read, Stage("short", 40, 7e-4))
     assert all(torch.equal(value, first[name]) for name, value in encoder.state_dict().items())
 
-    scenes = Lesson(nn.Identity()).scenes(64)
-    new = Lesson().is_new(scenes)
-    sentences = [captions.write(scene, Lesson().dice) for scene in scenes]
+    scenes = Curriculum(nn.Identity()).scenes(64)
+    new = Curriculum().is_new(scenes)
+    sentences = [captions.write(scene, Curriculum().rng) for scene in scenes]
 
     def said(model: Any) -> torch.Tensor:
         with torch.no_grad():

@@ -18,16 +18,16 @@ from backends.miniatures.world.shapes import HOLLOW
 
 
 def scenes(count: int, kind: str | None = None) -> list[world.Scene]:
-    dice = random.Random(3)
-    return [world.sample(dice, kind=kind) for _ in range(count)]
+    rng = random.Random(3)
+    return [world.sample(rng, kind=kind) for _ in range(count)]
 
 
 def test_a_neighbour_is_another_scene_of_this_world() -> None:
     from backends.miniatures.training.models.clip import neighbour
 
-    dice = random.Random(0)
+    rng = random.Random(0)
     for scene in scenes(200):
-        other = neighbour(scene, dice)
+        other = neighbour(scene, rng)
         looks, before = (
             [(thing.shape, thing.colour, thing.outlined) for thing in each.things]
             for each in (other, scene)
@@ -99,10 +99,10 @@ def test_a_prompt_is_padded_on_the_left_and_its_words_can_be_blanked() -> None:
 def test_the_miniature_clip_reads_the_sentence_and_not_the_colours_alone() -> None:
     from backends.miniatures.training.models.clip import judge, neighbour
 
-    dice = random.Random(7)
+    rng = random.Random(7)
     asked = scenes(60, kind="pair")
-    told = [captions.write(scene, dice, vague=0, loose=0) for scene in asked]
-    near = [captions.write(neighbour(scene, dice), dice, vague=0, loose=0) for scene in asked]
+    told = [captions.write(scene, rng, vague=0, loose=0) for scene in asked]
+    near = [captions.write(neighbour(scene, rng), rng, vague=0, loose=0) for scene in asked]
     pictures = [world.draw(scene) for scene in asked]
     own = judge().cosines(pictures, told)
     found = [int(row.argmax()) == index for index, row in enumerate(own)]
@@ -130,14 +130,16 @@ def test_a_cascade_s_stage_learns_in_the_number_type_that_a_processor_is_fastest
     from backends.miniatures.training.text import t5 as reader
 
     tokenizer = reader.build_tokenizer()
-    painter = cascade.Painter(cascade.build(), reader.build(tokenizer)).to(getattr(torch, kind))
+    denoiser = cascade.PixelDenoiser(cascade.build(), reader.build(tokenizer)).to(
+        getattr(torch, kind)
+    )
     told = reader.Sentences(tokenizer)(["a red star"])
-    drawn = painter(torch.randn(1, 3, cascade.SIDE, cascade.SIDE), torch.tensor([500]), told)
+    drawn = denoiser(torch.randn(1, 3, cascade.SIDE, cascade.SIDE), torch.tensor([500]), told)
     assert drawn.shape == (1, 3, cascade.SIDE, cascade.SIDE) and drawn.dtype == torch.float32
     drawn.square().mean().backward()
-    first = painter.unet.conv_in.weight
+    first = denoiser.unet.conv_in.weight
     assert first.grad is not None and first.grad.abs().sum() > 0
-    assert all(weight.grad is None for weight in painter.encoder.parameters())
+    assert all(weight.grad is None for weight in denoiser.encoder.parameters())
 
 
 def test_what_there_is_to_see_counts_most_and_a_texture_is_something_to_see() -> None:
@@ -165,7 +167,7 @@ def test_a_decoder_that_stood_still_while_another_part_learned_can_go_on(
 
     monkeypatch.chdir(tmp_path)  # checkpoints lie below the folder that one is in
     model = autoregressive.build(vocabulary.build())
-    vq = autoregressive.Writer(model).model.model.vqmodel  # frozen, as `refine` has it
+    vq = autoregressive.TokenModel(model).model.model.vqmodel  # frozen, as `refine` has it
     before = vq.decoder.conv_out.weight.clone()
     drawn = torch.stack([codebook.of(scene) for scene in dataset.scenes(4)]).flatten(1)
     plan = decoder.Plan(name="short", steps=2, depth=codebook.TOKEN, batch=2, whole_share=1)

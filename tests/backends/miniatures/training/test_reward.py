@@ -19,15 +19,15 @@ from backends.miniatures.defaults import EXAMPLE
 from backends.miniatures.training.codecs import codebook
 from backends.miniatures.training.finetuning.reward import (
     Batch,
-    Draw,
     Practice,
     Prompt,
-    Subject,
-    Velocities,
-    merits,
+    RewardTask,
+    Sampler,
+    VelocityObjective,
+    advantages,
+    build_trainer,
     prompt,
     token_loss,
-    trainee_of,
 )
 from backends.miniatures.training.loop.precision import at_border, fast_type
 from backends.miniatures.training.models import autoregressive, discrete, discrete_noise, masked
@@ -61,8 +61,8 @@ class Coin(nn.Module):
         return float(self.lean.sigmoid())
 
 
-def tossed(coin: nn.Module) -> Draw:
-    """An artist who tosses the coin as it is now."""
+def tossed(coin: nn.Module) -> Sampler:
+    """An make_sampler who tosses the coin as it is now."""
     assert isinstance(coin, Coin)
 
     def draw(sentences: list[str]) -> tuple[torch.Tensor, list[Image.Image]]:
@@ -74,30 +74,30 @@ def tossed(coin: nn.Module) -> Draw:
 
 def surprise(learner: nn.Module, before: nn.Module, batch: Batch) -> torch.Tensor:
     """How unlikely right pictures are, and how likely wrong ones."""
-    return token_loss(learner(batch.codes), before(batch.codes).detach(), batch.merits)
+    return token_loss(learner(batch.codes), before(batch.codes).detach(), batch.advantages)
 
 
 def test_practice_makes_right_pictures_likelier() -> None:
     coin = Coin()
-    trainee = trainee_of(coin, rate=0.05)
-    practice = Practice(Subject(tossed, surprise), trainee.fast, ask)
+    trainer = build_trainer(coin, rate=0.05)
+    practice = Practice(RewardTask(tossed, surprise), trainer.fast, ask)
     for step in range(120):
-        trainee.update(practice.loss(step), 0.0)
+        trainer.update(practice.loss(step), 0.0)
     assert coin.chance() > 0.8
 
 
 def test_the_one_that_draws_follows_the_one_that_learns_and_keeps_behind_it() -> None:
     coin = Coin()
-    trainee = trainee_of(coin, rate=0.05)
+    trainer = build_trainer(coin, rate=0.05)
     drawing = list[nn.Module]()
 
-    def artist(before: nn.Module) -> Draw:
+    def make_sampler(before: nn.Module) -> Sampler:
         drawing.append(before)
         return tossed(before)
 
-    practice = Practice(Subject(artist, surprise), trainee.fast, ask)
+    practice = Practice(RewardTask(make_sampler, surprise), trainer.fast, ask)
     for step in range(61):
-        trainee.update(practice.loss(step), 0.0)
+        trainer.update(practice.loss(step), 0.0)
     (before,) = drawing
     assert isinstance(before, Coin)
     assert 0.5 < before.chance() < coin.chance()
@@ -107,12 +107,12 @@ def test_one_who_draws_all_right_has_nothing_to_learn_and_says_so() -> None:
     coin = Coin()
     coin.lean.data.fill_(50)
     with pytest.raises(SystemExit, match="nothing to learn"):
-        Practice(Subject(tossed, surprise), coin, ask).loss(0)
+        Practice(RewardTask(tossed, surprise), coin, ask).loss(0)
 
 
 def test_what_is_asked_for_is_of_every_kind_and_never_held_out() -> None:
-    dice = random.Random(2)
-    asked = [prompt(dice) for _ in range(800)]
+    rng = random.Random(2)
+    asked = [prompt(rng) for _ in range(800)]
     assert {one.kind for one in asked} == set(world.KINDS)
     assert not any(world.held_out(one.scene) for one in asked)
 
@@ -134,11 +134,13 @@ def test_what_is_new_is_said_to_widen_alone(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_one_right_picture_among_many_wrong_ones_counts_most() -> None:
-    assert merits([True, False, False, False]) == pytest.approx(
+    assert advantages([True, False, False, False]) == pytest.approx(
         [1.0, 0.211, 0.211, 0.211], abs=1e-3
     )
-    assert merits([True, True, True, False]) == pytest.approx([0.789, 0.789, 0.789, 0.0], abs=1e-3)
-    assert merits([True, True]) == merits([False, False]) == [0.5, 0.5]
+    assert advantages([True, True, True, False]) == pytest.approx(
+        [0.789, 0.789, 0.789, 0.0], abs=1e-3
+    )
+    assert advantages([True, True]) == advantages([False, False]) == [0.5, 0.5]
 
 
 class Guess(nn.Module):
@@ -149,17 +151,19 @@ class Guess(nn.Module):
         self.clean = nn.Parameter(torch.zeros(1))
 
     def velocity(self, noisy: torch.Tensor, times: torch.Tensor) -> torch.Tensor:
-        """v = signal * noise - grain * clean, the noise being what is left of `noisy`."""
-        signal = KEPT[times].sqrt()[:, None, None, None]
-        grain = (1 - KEPT[times]).sqrt()[:, None, None, None]
-        return (signal * noisy - self.clean) / grain
+        """v = signal_scale * noise - noise_scale * clean, the noise being what is left of `noisy`."""
+        signal_scale = ALPHAS_CUMPROD[times].sqrt()[:, None, None, None]
+        noise_scale = (1 - ALPHAS_CUMPROD[times]).sqrt()[:, None, None, None]
+        return (signal_scale * noisy - self.clean) / noise_scale
 
 
-KEPT = torch.linspace(0.9, 0.0, 1000)
+ALPHAS_CUMPROD = torch.linspace(0.9, 0.0, 1000)
 
 
-@pytest.mark.parametrize(("merit", "sign"), [(1.0, 1), (0.0, -1), (0.5, 0)])
-def test_velocities_go_to_right_pictures_and_away_from_wrong_ones(merit: float, sign: int) -> None:
+@pytest.mark.parametrize(("advantage", "sign"), [(1.0, 1), (0.0, -1), (0.5, 0)])
+def test_velocities_go_to_right_pictures_and_away_from_wrong_ones(
+    advantage: float, sign: int
+) -> None:
     learner, before = Guess(), Guess()
 
     def velocity(
@@ -168,8 +172,8 @@ def test_velocities_go_to_right_pictures_and_away_from_wrong_ones(merit: float, 
         assert isinstance(model, Guess)
         return model.velocity(noisy, times)
 
-    batch = Batch(["a red star"] * 64, torch.ones(64, 1, 1, 1), torch.full((64,), merit))
-    Velocities(velocity, KEPT, late=0.6).loss(learner, before, batch).backward()
+    batch = Batch(["a red star"] * 64, torch.ones(64, 1, 1, 1), torch.full((64,), advantage))
+    VelocityObjective(velocity, ALPHAS_CUMPROD, late=0.6).loss(learner, before, batch).backward()
     assert learner.clean.grad is not None
     pull = -float(learner.clean.grad)  # towards 1, where the drawn pictures are
     assert pull * sign > 0.1 if sign else abs(pull) < 1e-4
@@ -199,24 +203,26 @@ def test_a_model_in_the_fast_type_works_among_models_in_fp32() -> None:
 def by_masked(sentences: list[str]) -> torch.Tensor:
     """Codes as the masked miniature draws them while it practises."""
     pipe = AmusedPipeline.from_pretrained(str(masked.FOLDER))
-    filler = masked.Filler(pipe.transformer, pipe.text_encoder)
-    return masked.filled(filler.eval(), clip.Tokens(pipe.tokenizer)(sentences))
+    token_model = masked.MaskedTokenModel(pipe.transformer, pipe.text_encoder)
+    return masked.filled(token_model.eval(), clip.Tokens(pipe.tokenizer)(sentences))
 
 
 def by_autoregressive(sentences: list[str]) -> torch.Tensor:
     """Codes as the autoregressive one does."""
     folder = str(autoregressive.FOLDER)
-    writer = autoregressive.Writer(JanusForConditionalGeneration.from_pretrained(folder))
+    token_model = autoregressive.TokenModel(JanusForConditionalGeneration.from_pretrained(folder))
     read = bpe.Prompts(JanusProcessor.from_pretrained(folder).tokenizer)
     numbers, mask = read(sentences, [False] * len(sentences))
-    return autoregressive.written(writer.eval(), numbers, mask).unflatten(1, (codebook.CELLS, -1))
+    return autoregressive.written(token_model.eval(), numbers, mask).unflatten(
+        1, (codebook.CELLS, -1)
+    )
 
 
 def by_discrete(sentences: list[str]) -> torch.Tensor:
     """Codes as the discrete one does."""
     pipe = open_folder(discrete.FOLDER)
-    restorer = discrete.Restorer(pipe.transformer, pipe.text_encoder).eval()
-    codes = discrete.restored(restorer, clip.Tokens(pipe.tokenizer)(sentences))
+    denoiser = discrete.DiscreteDenoiser(pipe.transformer, pipe.text_encoder).eval()
+    codes = discrete.restored(denoiser, clip.Tokens(pipe.tokenizer)(sentences))
     return codes.unflatten(1, (codebook.CELLS, -1))
 
 
@@ -237,9 +243,9 @@ def test_what_was_before_is_drawn_as_the_scheduler_says() -> None:
 
 @pytest.mark.parametrize("kind", world.KINDS)
 def test_a_scene_s_tokens_show_the_scene_without_a_decoder(kind: str) -> None:
-    dice = random.Random(7)
+    rng = random.Random(7)
     for _ in range(20):
-        scene = world.sample(dice, kind=kind)
+        scene = world.sample(rng, kind=kind)
         if len(scene.things) == 4 and scene.things[0].size == "large":
             continue  # no cell may be left that is all background
         assert fulfils(look(codebook.shown(codebook.of(scene))), scene, full=True)

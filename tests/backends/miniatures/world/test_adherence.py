@@ -17,8 +17,8 @@ COUNT = 300
 
 
 def scenes(count: int, *, kind: str, seed: int) -> list[Scene]:
-    dice = random.Random(seed)
-    return [world.sample(dice, kind=kind) for _ in range(count)]
+    rng = random.Random(seed)
+    return [world.sample(rng, kind=kind) for _ in range(count)]
 
 
 def seen(scene: Scene) -> View:
@@ -59,28 +59,28 @@ def test_slightly_soft_pictures_pass(kind: str) -> None:
     assert passed >= 95
 
 
-def other(value: str, choices: tuple[str, ...], dice: random.Random) -> str:
-    return dice.choice([choice for choice in choices if choice != value])
+def other(value: str, choices: tuple[str, ...], rng: random.Random) -> str:
+    return rng.choice([choice for choice in choices if choice != value])
 
 
-def swapped(scene: Scene, attribute: str, dice: random.Random) -> Scene:
+def swapped(scene: Scene, attribute: str, rng: random.Random) -> Scene:
     """The same scene with one attribute changed, so that its picture is no longer the scene's."""
     thing = scene.things[0]
     taken = {scene.background, *(one.colour for one in scene.things)}
     free = tuple(colour for colour in COLOURS if colour not in taken)
     match attribute:
         case "shapes":
-            changed = replace(thing, shape=other(thing.shape, SHAPES, dice))
+            changed = replace(thing, shape=other(thing.shape, SHAPES, rng))
         case "colours":
-            changed = replace(thing, colour=dice.choice(free))
+            changed = replace(thing, colour=rng.choice(free))
         case "sizes":
-            size = other(thing.size, tuple(SIZES), dice)
+            size = other(thing.size, tuple(SIZES), rng)
             changed = replace(thing, size=size, radius=SIZES[size])
         case "texture":
             textures = (*TEXTURES, None)
-            return replace(scene, texture=dice.choice([t for t in textures if t != scene.texture]))
+            return replace(scene, texture=rng.choice([t for t in textures if t != scene.texture]))
         case "background":
-            return replace(scene, background=dice.choice(free))
+            return replace(scene, background=rng.choice(free))
         case "position":
             x, y = (thing.x + 64) % 128, (thing.y + 64) % 128
             changed = replace(thing, x=min(max(x, 32), 96), y=min(max(y, 32), 96))
@@ -120,7 +120,7 @@ def swapped(scene: Scene, attribute: str, dice: random.Random) -> Scene:
     ],
 )
 def test_pictures_with_one_attribute_swapped_fail(attribute: str, kind: str) -> None:
-    dice = random.Random(3)
+    rng = random.Random(3)
     fooled = total = 0
     for scene in scenes(COUNT, kind=kind, seed=4):
         looks = {(thing.shape, thing.colour) for thing in scene.things}
@@ -131,16 +131,16 @@ def test_pictures_with_one_attribute_swapped_fail(attribute: str, kind: str) -> 
         if attribute == "binding" and len({shape for shape, _ in looks}) < 2:
             continue
         total += 1
-        fooled += getattr(judge(seen(swapped(scene, attribute, dice)), scene), attribute)
+        fooled += getattr(judge(seen(swapped(scene, attribute, rng)), scene), attribute)
     assert total > 150
     assert fooled <= 0.02 * total
 
 
 def test_another_texture_or_none_is_noticed_and_one_where_none_was_asked_for() -> None:
-    dice = random.Random(9)
+    rng = random.Random(9)
     for scene in scenes(100, kind="textured", seed=9) + scenes(100, kind="single", seed=9):
         assert judge(seen(scene), scene).background
-        changed = swapped(scene, "texture", dice)
+        changed = swapped(scene, "texture", rng)
         found = judge(seen(changed), scene)
         assert not found.background and not found.textured
 
@@ -173,10 +173,10 @@ def test_a_group_with_one_too_many_or_too_few_is_noticed() -> None:
 
 
 def test_one_thing_of_a_group_that_looks_different_is_noticed() -> None:
-    dice = random.Random(8)
+    rng = random.Random(8)
     for scene in scenes(100, kind="group", seed=8):
         for attribute in ("shapes", "colours"):
-            assert not judge(seen(swapped(scene, attribute, dice)), scene).counted
+            assert not judge(seen(swapped(scene, attribute, rng)), scene).counted
 
 
 def test_a_missing_and_an_extra_thing_are_noticed() -> None:

@@ -16,8 +16,8 @@ from backends.miniatures.world.textures import CELL, TEXTURES
 
 
 def scenes(count: int, seed: int = 0, **wishes: object) -> list[Scene]:
-    dice = random.Random(seed)
-    return [world.sample(dice, **wishes) for _ in range(count)]  # pyright: ignore[reportArgumentType]
+    rng = random.Random(seed)
+    return [world.sample(rng, **wishes) for _ in range(count)]  # pyright: ignore[reportArgumentType]
 
 
 def test_a_picture_has_the_scene_s_colours_at_the_scene_s_places() -> None:
@@ -96,9 +96,9 @@ def test_things_neither_touch_each_other_nor_the_border() -> None:
 
 
 def test_a_loosened_scene_is_the_same_one_placed_by_hand() -> None:
-    dice = random.Random(3)
+    rng = random.Random(3)
     for scene in scenes(300, seed=4):
-        loose = world.loosened(scene, dice)
+        loose = world.loosened(scene, rng)
         assert (loose.background, loose.relation) == (scene.background, scene.relation)
         for thing, moved in zip(scene.things, loose.things, strict=True):
             assert (moved.shape, moved.colour) == (thing.shape, thing.colour)
@@ -175,10 +175,10 @@ def test_attributes_are_balanced() -> None:
 
 
 def test_a_caption_names_what_is_drawn_and_nothing_else() -> None:
-    dice = random.Random(4)
+    rng = random.Random(4)
     known = set(captions.words())
     for scene in scenes(500, seed=5):
-        caption = captions.write(scene, dice, vague=0)
+        caption = captions.write(scene, rng, vague=0)
         words = caption.replace(",", " , ").replace(".", " . ").split()
         assert set(words) <= known
         woven = [TEXTURES_BY_WORD[word] for word in words if word in TEXTURES_BY_WORD]
@@ -196,9 +196,9 @@ def test_a_caption_names_what_is_drawn_and_nothing_else() -> None:
 
 
 def test_an_unnamed_background_is_the_default_one() -> None:
-    dice = random.Random(6)
+    rng = random.Random(6)
     for scene in scenes(500, seed=7):
-        words = set(captions.write(scene, dice).replace(",", " ").replace(".", " ").split())
+        words = set(captions.write(scene, rng).replace(",", " ").replace(".", " ").split())
         spoken = {scene.background, "gray" if scene.background == "grey" else scene.background}
         if not words & spoken:
             assert scene.texture is None and scene.background == scene.default_background
@@ -210,8 +210,8 @@ def test_the_relation_is_told_from_either_side() -> None:
         (Thing("star", "red", "small", 30, 64, 13), Thing("ring", "blue", "small", 90, 64, 13)),
         relation="left of",
     )
-    dice = random.Random(8)
-    told = {captions.write(scene, dice, vague=0, loose=0) for _ in range(400)}
+    rng = random.Random(8)
+    told = {captions.write(scene, rng, vague=0, loose=0) for _ in range(400)}
     for caption in told:
         star_first = caption.index("star") < caption.index("ring")
         assert ("left of" if star_first else "right of") in caption.replace("the left", "left") or (
