@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests import distribution
 from tests.servers.openai import OpenAIServer
 
 OFFLINE = {
@@ -20,6 +21,12 @@ OFFLINE = {
     "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "GRADIO_ANALYTICS_ENABLED": "False",
+}
+THREADS = {
+    # The tests' models are so small that several threads only wait for each other, and a waiting
+    # OpenMP thread spins: with two workers on two cores that takes the cores from the tests.
+    "OMP_NUM_THREADS": "1",
+    "OMP_WAIT_POLICY": "passive",
 }
 SECRET_ENDINGS = ("_KEY", "_TOKEN", "_SECRET", "_PASSWORD")
 OURS = (
@@ -55,6 +62,8 @@ def pytest_configure(config: pytest.Config) -> None:
         if upper.endswith(SECRET_ENDINGS) or upper.startswith(OURS) or upper in PROXIES:
             del os.environ[name]
     os.environ.update(OFFLINE)
+    for name, value in THREADS.items():
+        os.environ.setdefault(name, value)
     guard = pytest.MonkeyPatch()
     config.add_cleanup(guard.undo)
     for name in ("connect", "connect_ex"):
@@ -62,6 +71,23 @@ def pytest_configure(config: pytest.Config) -> None:
     guard.setattr(socket.socket, "sendto", _guarded_send(socket.socket.sendto))
     for name in ("getaddrinfo", "gethostbyname"):
         guard.setattr(socket, name, _guarded_lookup(getattr(socket, name)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Decide what `--numprocesses=auto` is."""
+    return distribution.worker_count(config.args)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Hand out the tests by file."""
+    return distribution.UnitScheduling(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put first what takes longest."""
+    items[:] = distribution.longest_first(items)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
