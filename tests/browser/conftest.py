@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from backends.paths import PROJECT
 from tests.browser.chromium import ARGUMENTS, find
@@ -81,7 +81,7 @@ def killed(
 
 
 def _wait_for(address: str, process: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 180
     while time.monotonic() < deadline:
         assert process.poll() is None, "the app has stopped"
         try:
@@ -107,6 +107,7 @@ def chromium() -> Generator[Browser, None, None]:
     it is open, and a test that is a coroutine can't start its own beside that.
     """
     with sync_playwright() as player:
+        expect.set_options(timeout=30_000)  # five seconds are too few beside other busy processes
         browser = player.chromium.launch(executable_path=find(), args=ARGUMENTS)
         yield browser
         browser.close()
