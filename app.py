@@ -1,11 +1,7 @@
 """Start Lineup in the browser: `python app.py`, or as a Hugging Face Space."""
 
 import argparse
-import gc
 import os
-import sys
-
-from backends.threads import set_wait_policy
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 

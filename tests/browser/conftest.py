@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from backends.paths import PROJECT
 from tests.browser.chromium import ARGUMENTS, find
@@ -21,12 +21,7 @@ Visit = Callable[..., Page]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Browser tests go last, and skip with a sentence where no Chromium is, unless required.
-
-    Playwright's blocking interface keeps an event loop running in the main thread for as long as
-    it is open, and a test that is a coroutine can't start its own beside that.
-    """
-    items.sort(key=lambda item: item.path.is_relative_to(Path(__file__).parent))
+    """Mark browser tests; they skip with a sentence where no Chromium is, unless required."""
     required = os.environ.get("BROWSER_TESTS") == "required"
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
@@ -86,7 +81,7 @@ def killed(
 
 
 def _wait_for(address: str, process: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 180
     while time.monotonic() < deadline:
         assert process.poll() is None, "the app has stopped"
         try:
@@ -97,17 +92,22 @@ def _wait_for(address: str, process: "subprocess.Popen[bytes]") -> None:
     raise TimeoutError("the app did not answer")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Generator[str, None, None]:
     """One app for the tests that don't need their own."""
     with app(tmp_path_factory.mktemp("home")) as served:
         yield served
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium() -> Generator[Browser, None, None]:
-    """One Chromium for all tests."""
+    """One Chromium for all browser tests, closed before any other test of the process starts.
+
+    Playwright's blocking interface keeps an event loop running in the main thread for as long as
+    it is open, and a test that is a coroutine can't start its own beside that.
+    """
     with sync_playwright() as player:
+        expect.set_options(timeout=30_000)  # five seconds are too few beside other busy processes
         browser = player.chromium.launch(executable_path=find(), args=ARGUMENTS)
         yield browser
         browser.close()

@@ -300,7 +300,9 @@ class CompareTab:
         The picker's value is left alone: the visitor may have clicked again since the event.
         """
         known = [model.id for model in lineup.catalogue.models]
-        costs = lineup.availability.estimates(specs[0].request, list(dict.fromkeys([*known, *chosen])))
+        costs = lineup.availability.estimates(
+            specs[0].request, list(dict.fromkeys([*known, *chosen]))
+        )
         return {
             self.picker: gr.HTML(costs=cost_line.format_costs(costs), **props),
             self.message: self._estimate(lineup, specs, chosen),

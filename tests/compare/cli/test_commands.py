@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -267,6 +267,18 @@ def test_models(call: Call):
     assert {"family", "licence", "training_data", "compute", "links", "supports"} <= set(retired)
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Let child processes react to Ctrl-C, which they ignore if pytest itself was started to.
+
+    A shell starts its background jobs (`pytest &`) with SIGINT ignored, and children inherit that.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_stops_and_shows_what_stands(home: Path, server: OpenAIServer):
     server.usual = Script(hang=True)
     process = subprocess.Popen(
@@ -275,11 +287,12 @@ def test_ctrl_c_stops_and_shows_what_stands(home: Path, server: OpenAIServer):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    deadline = time.monotonic() + 20
-    while not server.generations and time.monotonic() < deadline:
+    deadline = time.monotonic() + 90
+    while not server.generations:
+        assert process.poll() is None and time.monotonic() < deadline, "nothing was sent"
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=20)
+    output, errors = process.communicate(timeout=90)
     assert process.returncode == 130
     (job,) = json.loads(output)["jobs"]
     assert job["outcome"] == "unknown" and "may have been billed" in job["message"]

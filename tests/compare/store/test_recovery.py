@@ -47,7 +47,7 @@ def kill(process: subprocess.Popen[bytes]) -> None:
     process.communicate()
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 90.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -209,7 +209,7 @@ def test_the_next_run_is_not_disturbed(home: Path, server: OpenAIServer):
     kill(process)
     server.usual = Script(picture=plain())
     second = begin(home, server)
-    output, _ = second.communicate(timeout=30)
+    output, _ = second.communicate(timeout=120)
     assert second.returncode == 0
     assert [job["outcome"] for job in json.loads(output)["jobs"]] == ["done"] * COUNT
     assert len(server.generations) == 2 * COUNT
@@ -220,7 +220,7 @@ def test_two_processes_share_a_home(home: Path, server: OpenAIServer):
     server.usual = Script(picture=plain(), delay=0.5)
     both = [begin(home, server) for _ in range(2)]
     for process in both:
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=120)
         assert process.returncode == 0
         assert [job["outcome"] for job in json.loads(output)["jobs"]] == ["done"] * COUNT
     assert len(server.generations) == 2 * COUNT

@@ -1,0 +1,56 @@
+"""How pytest-xdist spreads the tests over the cores: how many workers, and which files go where."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+MAX_WORKERS = 4
+"""Each worker imports PyTorch, 20 s of a core and 1 GB: more workers than these gain little."""
+BROWSER = "tests/browser/"
+
+
+def worker_count(arguments: Sequence[str]) -> int:
+    """Return the number of workers for a run of pytest with these files and folders.
+
+    Starting workers costs more than it gains where single files are named: 0, no worker.
+    """
+    if all(Path(argument.partition("::")[0]).is_file() for argument in arguments):
+        return 0
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    return 0 if cores == 1 else min(cores, MAX_WORKERS)
+
+
+def unit(nodeid: str) -> str:
+    """Return the unit of work of a test: tests of a unit run in one worker, one after another.
+
+    That is a file, whose tests share module fixtures (loaded models). The browser tests are one
+    unit, because they share one app and one Chromium.
+    """
+    file = nodeid.partition("::")[0]
+    return BROWSER if file.startswith(BROWSER) else file
+
+
+def longest_first(items: Sequence[pytest.Item]) -> list[pytest.Item]:
+    """Return the tests in the order in which they are handed out.
+
+    Units that take long come first, so that the workers end at about the same time.
+    """
+    slow = {unit(item.nodeid) for item in items if item.get_closest_marker("slow")}
+
+    def rank(item: pytest.Item) -> int:
+        name = unit(item.nodeid)
+        return 0 if name == BROWSER else 1 if name in slow else 2 if "/local/" in name else 3
+
+    return sorted(items, key=rank)
+
+
+class UnitScheduling(LoadScopeScheduling):
+    """Hand out whole units, in the order of the collection, to the next free worker."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return unit(nodeid)
