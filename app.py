@@ -1,7 +1,11 @@
 """Start Lineup in the browser: `python app.py`, or as a Hugging Face Space."""
 
 import argparse
+import gc
 import os
+import sys
+
+from backends.threads import set_wait_policy
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -20,3 +24,33 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> None:
     """Build the page and serve it until interrupted."""
+    options = parse_arguments()
+    set_wait_policy()
+    # The million objects imported and built now live as long as the process. Garbage collection
+    # among them would be a quarter of the start; `serve` enables it once the page is built.
+    gc.disable()
+    from compare.catalogue.user_models import load_all
+    from compare.settings import Settings, SettingsError
+    from ui.board.renderer import Renderer
+    from ui.context import Context
+    from ui.page import serve
+
+    public = options.share or options.host not in LOOPBACK
+    try:
+        settings = Settings.read().for_visitors() if public else Settings.read()
+        catalogue = load_all(settings)
+    except SettingsError as error:
+        sys.exit(str(error))
+    context = Context(settings, catalogue, public=public)
+    serve(
+        context,
+        Renderer(context.catalogue),
+        server_name=options.host,
+        server_port=options.port,
+        share=options.share,
+        inbrowser=options.open,
+    )
+
+
+if __name__ == "__main__":
+    main()
