@@ -73,7 +73,7 @@ async def test_what_is_restored_asks_for_the_same_again(
     lineup = build(settings)
     for image in (spec.request.image, *(control.image for control in spec.request.controls)):
         if image is not None:
-            path = lineup.store.given_path(image)
+            path = lineup.store.input_path(image)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(image)
     shown: dict[Any, Any] = {}
