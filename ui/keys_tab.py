@@ -98,11 +98,11 @@ class KeysTab:
     async def state(self, row: ServiceRow, keys: Mapping[str, str]) -> str:
         """Return as HTML where a row's key comes from, or what to do if there is none."""
         try:
-            runner = (await self._context.lineup()).runner
+            availability = (await self._context.lineup()).availability
         except StoreError as error:
             return STATE_LINE.format("not-available", str(error))
         with visitor_keys(keys):
-            ready = runner.ready(row.model)
+            ready = availability.ready(row.model)
         if ready.state is Readiness.READY:
             own = any(keys.get(setting, "").strip() for setting in row.editable)
             sentence = "Your own key, for this visit." if own else ready.sentence or SET_BY_OWNER
@@ -115,9 +115,9 @@ class KeysTab:
         """Return as HTML whether the service accepts the key, asking it only if that is free."""
         label = row.service.label
         try:
-            runner = (await self._context.lineup()).runner
+            availability = (await self._context.lineup()).availability
             with visitor_keys(keys):
-                answer = await runner.check(row.model.backend, row.service.server)
+                answer = await availability.check_key(row.model.backend, row.service.server)
         except (BackendError, StoreError) as error:
             return STATE_LINE.format("refused", str(error))
         answer = answer or f"{label} can't be asked for free here: the first picture tells."

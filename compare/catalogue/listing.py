@@ -10,9 +10,9 @@ from datetime import date
 
 from backends.base import Model, Ready, Request, State
 from compare import pricing
+from compare.catalogue.availability import Availability
 from compare.catalogue.catalogue import Catalogue
 from compare.records import Cost
-from compare.runs.runner import Runner
 
 _SHORT = {
     "controls": "control",
@@ -60,12 +60,17 @@ class Line:
         return "; ".join(each for each in known if each)
 
 
-def lines(catalogue: Catalogue, runner: Runner) -> list[Line]:
+def lines(catalogue: Catalogue, availability: Availability) -> list[Line]:
     """Return a line for each model of the catalogue, in its order, as things stand today."""
-    models = [runner.model(model.id) for model in catalogue.models]
-    costs = runner.estimates(Request(prompt=""), [model.id for model in models])
+    models = [availability.model(model.id) for model in catalogue.models]
+    costs = availability.estimates(Request(prompt=""), [model.id for model in models])
     return [
-        Line(model, runner.ready(model), costs[model.id], runner.typical_seconds(model.id))
+        Line(
+            model,
+            availability.ready(model),
+            costs[model.id],
+            availability.typical_seconds(model.id),
+        )
         for model in models
     ]
 

@@ -28,7 +28,7 @@ def component(chosen: Sequence[str], *, adding: bool) -> gr.HTML:
 
 def lines(lineup: Lineup) -> list[dict[str, str]]:
     """Return the property `models`: what picker.js shows of each model of the catalogue."""
-    return [_line(model, lineup.runner.ready(model)) for model in lineup.catalogue.models]
+    return [_line(model, lineup.availability.ready(model)) for model in lineup.catalogue.models]
 
 
 def _line(model: Model, ready: Ready) -> dict[str, str]:

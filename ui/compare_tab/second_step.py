@@ -85,7 +85,7 @@ class SecondStepSection(Section):
 
     def refresh(self, lineup: Lineup) -> Updates:
         """Label each model with what it still needs, and list those that are ready first."""
-        states = [(lineup.runner.ready(model).state, model) for model in self._candidates()]
+        states = [(lineup.availability.ready(model).state, model) for model in self._candidates()]
         states.sort(key=lambda pair: pair[0] is not Readiness.READY)
         choices = [(_label(model, state), model.id) for state, model in states]
         return {self.model: gr.Dropdown(choices=[NONE, *choices])}
@@ -96,7 +96,7 @@ class SecondStepSection(Section):
             return None
         id = spec.second_step.model
         try:
-            return self._catalogue.find(id).label, lineup.runner.expected(spec, [id])[-1]
+            return self._catalogue.find(id).label, lineup.availability.expected(spec, [id])[-1]
         except UnknownModel:
             return id, Cost()
 

@@ -219,7 +219,7 @@ class CompareTab:
         except StoreError as error:
             return {self.message: cost_line.problems({"": str(error)})}
         if not run_id:
-            lineup.runner.warm(chosen)
+            lineup.availability.warm(chosen)
         specs = [RunSpec(Request(prompt=form.PROMPT))]
         updates = self._priced(lineup, specs, chosen, models=model_picker.lines(lineup))
         if run_id and run is None:
@@ -234,7 +234,7 @@ class CompareTab:
         if run is None:
             return {}
         chosen = models_of(run)
-        lineup.runner.warm(chosen)
+        lineup.availability.warm(chosen)
         updates = self._priced(lineup, [run.spec], chosen, value=chosen)
         for section in self.sections:
             updates |= section.values_for(run.spec, lineup)
@@ -289,7 +289,7 @@ class CompareTab:
         return found
 
     def _estimate(self, lineup: Lineup, specs: Sequence[RunSpec], chosen: Sequence[str]) -> str:
-        costs = [lineup.runner.estimates(spec.request, chosen) for spec in specs]
+        costs = [lineup.availability.estimates(spec.request, chosen) for spec in specs]
         return cost_line.estimate(*costs, second=self._second.expected(lineup, specs[0]))
 
     def _priced(
@@ -300,7 +300,9 @@ class CompareTab:
         The picker's value is left alone: the visitor may have clicked again since the event.
         """
         known = [model.id for model in lineup.catalogue.models]
-        costs = lineup.runner.estimates(specs[0].request, list(dict.fromkeys([*known, *chosen])))
+        costs = lineup.availability.estimates(
+            specs[0].request, list(dict.fromkeys([*known, *chosen]))
+        )
         return {
             self.picker: gr.HTML(costs=cost_line.format_costs(costs), **props),
             self.message: self._estimate(lineup, specs, chosen),
