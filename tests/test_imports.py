@@ -55,13 +55,6 @@ ALLOWED = {("compare.export", "compare.history"), ("compare.judging", "compare.h
 ONLY_BY_NAME = ("backends.registry", "backends.chat")
 """Modules that hold providers as text and import none."""
 
-KNOWN = {
-    "compare.catalogue.user_models imports backends.comfyui.library",
-    "compare.catalogue.user_models imports backends.openai.credentials.servers",
-    "compare.prompts.rewrite imports compare.runs.validation.MOST_PROMPT",
-}
-"""Imports against the rules that are still to be struck."""
-
 TOPS = ("backends", "compare", "ui")
 BELOW = {"backends": ("backends",), "compare": ("backends", "compare"), "ui": TOPS}
 """What each top package may import of the project."""
@@ -112,7 +105,7 @@ def test_imports_go_down() -> None:
             above = own is not None and below is not None and below > own
             if above or target.split(".")[0] not in BELOW[top]:
                 wrong.append(f"{name} imports {target}")
-    assert not set(wrong) - KNOWN
+    assert not wrong
 
 
 def test_siblings_never_import_each_other() -> None:
@@ -124,7 +117,7 @@ def test_siblings_never_import_each_other() -> None:
                 other = next((each for each in family if within(target, each)), home)
                 if other != home and (home, other) not in ALLOWED:
                     wrong.append(f"{name} imports {target}")
-    assert not set(wrong) - KNOWN
+    assert not wrong
 
 
 def test_compare_and_the_tables_of_names_import_no_provider() -> None:
@@ -136,7 +129,7 @@ def test_compare_and_the_tables_of_names_import_no_provider() -> None:
         for target in imported(path)
         if any(within(target, one) for one in named)
     ]
-    assert not set(wrong) - KNOWN
+    assert not wrong
 
 
 def test_nothing_imports_the_training_of_the_miniatures() -> None:

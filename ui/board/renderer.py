@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from backends.base import Model
 from compare.catalogue.catalogue import Catalogue, UnknownModel
-from compare.pricing import format_cost
+from compare.formatting import format_cost, format_seconds
 from compare.records import Job, Phase, Run, RunSpec, SavedPicture
 from compare.runs.second_step import chain_totals, parent_of
 from ui.board.variants import entries
@@ -206,13 +206,6 @@ def filename(picture: SavedPicture) -> str:
     """Return the name under which a browser saves the picture."""
     seed = f"-seed{picture.seed}" if picture.seed is not None else ""
     return f"lineup{seed}-{picture.sha256[:8]}.{picture.path.rpartition('.')[2]}"
-
-
-def format_seconds(value: float | None) -> str:
-    """Return seconds as text, a dash if they are unknown."""
-    if value is None:
-        return "–"
-    return f"{value:.1f} s" if value < 100 else f"{value:.0f} s"
 
 
 def _grid(run: Run, job: Job, parent: Job | None) -> tuple[int, int]:

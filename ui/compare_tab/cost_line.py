@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from markupsafe import Markup, escape
 
-from compare.pricing import format_cost, total
+from compare.formatting import format_cost
+from compare.pricing import total
 from compare.records import Cost
 
 
