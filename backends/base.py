@@ -17,7 +17,7 @@ cancel: the backend stops its work, on the server too where the API can.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
@@ -217,6 +217,26 @@ class Service:
     keys: tuple[Key, ...]
 
 
+FindModel: TypeAlias = Callable[[str], Model]
+"""Returns the catalogue's entry for an id, from its `[[any]]` tables if none is listed."""
+
+
+def _no_models(find: FindModel) -> Iterable[Model]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class UserModels:
+    """Models that settings or the data folder add to the catalogue.
+
+    `version` is cheap to compute and differs whenever the models may have changed. `read` returns
+    the models, each of them made from the catalogue's entry for its id.
+    """
+
+    version: object = None
+    read: Callable[[FindModel], Iterable[Model]] = _no_models
+
+
 class Backend(ABC):
     """One system that draws pictures; `keys` lists what must be set for it, the key first."""
 
@@ -244,6 +264,15 @@ class Backend(ABC):
     def services(cls, config: Config) -> tuple[Service, ...]:
         """Return who can be asked: one service, unless the settings name more."""
         return (Service("", cls.label, cls.keys),)
+
+    @classmethod
+    def user_models(cls, config: Config) -> UserModels:
+        """Return the user's own models; asked only of the backends in `WITH_USER_MODELS`.
+
+        Raises:
+            NotReady: `read` raises it where a setting that lists models cannot be read.
+        """
+        return UserModels()
 
     async def check(self, server: str = "") -> str:
         """Ask a service whether it accepts the key; "" where that would cost or can't be done.

@@ -21,6 +21,9 @@ BACKENDS: Mapping[str, str] = MappingProxyType(
     }
 )
 
+WITH_USER_MODELS = ("openai", "comfyui")
+"""Backends whose `user_models` adds to the catalogue; reading it imports no other backend."""
+
 
 class UnknownBackend(LookupError):
     """No backend has this name."""

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from backends.base import Backend, Config
+from compare.catalogue.availability import Availability
 from compare.catalogue.catalogue import Catalogue
 from compare.catalogue.user_models import load_all
 from compare.prompts.rewrite import Rewriter
@@ -20,6 +21,7 @@ class Lineup:
     settings: Settings
     catalogue: Catalogue
     store: Store
+    availability: Availability
     runner: Runner
     rewriter: Rewriter
 
@@ -30,11 +32,12 @@ class Lineup:
             StoreError: the data folder cannot be used; the sentence says why.
         """
         await self.store.open()
-        await self.runner.open()
+        await self.availability.open()
 
     async def aclose(self) -> None:
         """Stop what is under way and let go of everything."""
         await self.runner.aclose()
+        await self.availability.aclose()
         await self.rewriter.aclose()
         await self.store.close()
 
@@ -50,8 +53,9 @@ def build(
         from backends.registry import create
     catalogue = catalogue or load_all(settings)
     store = Store(settings.home)
-    runner = Runner(store, catalogue, create, settings)
-    return Lineup(settings, catalogue, store, runner, Rewriter(settings))
+    availability = Availability(catalogue, create, settings, store)
+    runner = Runner(store, availability, settings)
+    return Lineup(settings, catalogue, store, availability, runner, Rewriter(settings))
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ Decimal from the price list to the screen.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import Decimal
 from typing import assert_never
 
 from backends.base import Basis, Model, Receipt, Request, Value
@@ -15,6 +15,21 @@ from compare.records import Cost
 
 _ZERO = Decimal(0)
 _HOUR = Decimal(3600)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BillableWork:
+    """What the cost of a job depends on, besides the number of its pictures.
+
+    `receipt` is None where the backend sent none; `seconds` is the time of generation, None if
+    unknown; `hourly_rate` is the price of this machine's hour in USD, None if not set.
+    """
+
+    model: Model
+    request: Request
+    receipt: Receipt | None = None
+    seconds: float | None = None
+    hourly_rate: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,31 +82,25 @@ def estimate(
             assert_never(price.basis)
 
 
-def settle(
-    model: Model,
-    request: Request,
-    receipt: Receipt | None,
-    pictures: int,
-    seconds: float | None,
-    hourly_rate: Decimal | None = None,
-) -> Cost:
-    """Return what `pictures` cost, exactly where the service or its counters say so."""
-    cost = estimate(model, request, hourly_rate=hourly_rate, seconds=seconds)
+def settle(work: BillableWork, pictures: int) -> Cost:
+    """Return the cost of `pictures`; exact where the service reports an amount or counters."""
+    model, receipt, rate = work.model, work.receipt, work.hourly_rate
+    cost = estimate(model, work.request, hourly_rate=rate, seconds=work.seconds)
     price = model.price
     if receipt is not None and receipt.charged is not None:
         return replace(cost, amount=receipt.charged)
     if price.basis is Basis.FREE:
         return cost
-    if price.basis is Basis.HARDWARE and hourly_rate is None:
+    if price.basis is Basis.HARDWARE and rate is None:
         return replace(cost, amount=_ZERO, basis=Basis.FREE)
     if price.basis is Basis.HARDWARE:
-        return replace(cost, amount=_by_the_hour(hourly_rate, seconds))
+        return replace(cost, amount=_by_the_hour(rate, work.seconds))
     if price.per_token:
         return replace(cost, amount=_by_tokens(model, receipt))
     if price.per_image is not None:
         return replace(cost, amount=price.per_image * pictures)
     if price.per_megapixel is not None:
-        each = price.per_megapixel * _megapixels(*_size(model, request))
+        each = price.per_megapixel * _megapixels(*_size(model, work.request))
         return replace(cost, amount=each * pictures)
     return cost
 
@@ -133,43 +142,6 @@ def combine(costs: Sequence[Cost]) -> Cost:
         return replace(whole, amount=sum((cost.amount or _ZERO for cost in costs), _ZERO))
     sums = total(costs)
     return whole if sums.unknown else replace(whole, low=sums.low, high=sums.high)
-
-
-def format_cost(cost: Cost) -> str:
-    """Return a cost as it stands on a card."""
-    if cost.amount is not None:
-        if cost.amount == 0:
-            return "free" if cost.basis is Basis.FREE else "not charged"
-        return dollars(cost.amount, finest=4)
-    if cost.low is None or cost.high is None:
-        return "unknown"
-    return span(cost.low, cost.high)
-
-
-def span(low: Decimal, high: Decimal) -> str:
-    """Return a range of dollars, as one number where both ends look the same."""
-    first, last = dollars(low), dollars(high)
-    if first == last:
-        return first
-    digits = max(len(words.partition(".")[2]) for words in (first, last))
-    return f"{_padded(first, digits)}–{_padded(last, digits).removeprefix('$')}"
-
-
-def _padded(dollars: str, digits: int) -> str:
-    whole, _, cents = dollars.partition(".")
-    return f"{whole}.{cents:0<{digits}}" if digits else whole
-
-
-def dollars(amount: Decimal, *, finest: int = 3) -> str:
-    """Return an amount to `finest` digits after the point, further if it would read as nothing."""
-    if amount == 0:
-        return "$0"
-    if 0 < amount < Decimal(5).scaleb(-finest - 1):
-        return f"<${Decimal(1).scaleb(-finest)}"
-    rounded = amount.quantize(Decimal(1).scaleb(-finest), rounding=ROUND_HALF_EVEN)
-    text = f"{rounded:f}".rstrip("0")
-    whole, _, cents = text.partition(".")
-    return f"${whole}.{cents.ljust(2, '0')}" if cents else f"${whole}"
 
 
 def _blank(model: Model) -> Cost:

@@ -5,7 +5,7 @@ drop all but the newest of each.
 """
 
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -141,6 +141,29 @@ class RunSpec:
     _: KW_ONLY
     second_step: SecondStep | None = None
     provenance: Provenance = field(default_factory=Provenance)
+
+    def second_request(self) -> Request:
+        """Return the request of the second step; its `image` is empty until the first has ended.
+
+        Raises:
+            ValueError: the run has no second step.
+        """
+        request, second = self.request, self.second_step
+        if second is None:
+            raise ValueError("This run has no second step.")
+        options = {
+            name: {**request.options.get(name, {}), **second.options.get(name, {})}
+            for name in {**request.options, **second.options}
+        }
+        return replace(
+            request,
+            prompt=second.prompt or request.prompt,
+            image=b"",
+            strength=second.strength,
+            controls=(),
+            count=1,
+            options=options,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -93,11 +93,11 @@ class KeysTab:
     async def state(self, row: Row, typed: Mapping[str, str]) -> str:
         """Say where a row's key comes from, or what to do about it."""
         try:
-            runner = (await self._context.lineup()).runner
+            availability = (await self._context.lineup()).availability
         except StoreError as error:
             return LINE.format("not-available", str(error))
         with visitor_keys(typed):
-            ready = runner.ready(row.model)
+            ready = availability.ready(row.model)
         if ready.state is Readiness.READY:
             own = any(typed.get(setting, "").strip() for setting in row.typed)
             words = "Your own key, for this visit." if own else ready.sentence or OWNERS
@@ -110,9 +110,9 @@ class KeysTab:
         """Ask the service whether it accepts the key, where that costs nothing."""
         label = row.service.label
         try:
-            runner = (await self._context.lineup()).runner
+            availability = (await self._context.lineup()).availability
             with visitor_keys(typed):
-                said = await runner.check(row.model.backend, row.service.server)
+                said = await availability.check_key(row.model.backend, row.service.server)
         except (BackendError, StoreError) as error:
             return LINE.format("refused", str(error))
         said = said or f"{label} can't be asked for free here: the first picture tells."

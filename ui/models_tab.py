@@ -39,7 +39,7 @@ class ModelsTab:
             lineup = await self._context.visited()
         except StoreError as error:
             return render([], wrong=str(error))
-        return render(lines(lineup.catalogue, lineup.runner))
+        return render(lines(lineup.catalogue, lineup.availability))
 
 
 def render(listed: Sequence[Line], *, wrong: str = "") -> str:

@@ -27,10 +27,12 @@ from backends.base import (
     Receipt,
     Request,
     Sending,
+    UserModels,
 )
 from backends.comfyui.client import Client, checkpoints
 from backends.comfyui.errors import explain
 from backends.comfyui.execution import Result, execute
+from backends.comfyui.library import user_models
 from backends.comfyui.monitor import Monitor
 from backends.comfyui.prepare import resolve_names, upload
 from backends.comfyui.request import ApiRequest, Options, build_request, server_of
@@ -65,6 +67,11 @@ class ComfyUI(Backend):
     def ready(self, model: Model) -> Ready:
         """Say whether the server's address is known; whether it runs, only a job tells."""
         return readiness(lambda: server_of(self.config))
+
+    @classmethod
+    def user_models(cls, config: Config) -> UserModels:
+        """Return a model for each workflow in the data folder."""
+        return user_models(config.home)
 
     async def check(self, server: str = "") -> str:
         """Ask for its list of checkpoints."""

@@ -6,11 +6,11 @@ It takes what its places say; what it has no place for is shown as not honoured.
 
 import itertools
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from backends.base import Model, Sizes, Value
+from backends.base import FindModel, Model, Sizes, UserModels, Value
 from backends.comfyui.placeholders import numbered
 from backends.comfyui.workflow import Graph, Workflow, parse, with_controls
 from backends.errors import BadInput
@@ -41,6 +41,25 @@ def stamps(home: Path) -> Mapping[str, object]:
         if stat.S_ISREG(about.st_mode):
             found[file.stem] = (about.st_mtime_ns, about.st_size, about.st_ino)
     return found
+
+
+def user_models(home: Path) -> UserModels:
+    """Return a model for each of the user's workflows.
+
+    A workflow that cannot be used is a model too, whose note says what is wrong with it.
+    """
+    found = stamps(home)
+
+    def read(find: FindModel) -> Iterator[Model]:
+        for name in found:
+            model = replace(find(f"comfyui/{name}"), note="Your own workflow.")
+            try:
+                if (workflow := user_workflow(home, name)) is not None:
+                    yield as_model(model, workflow)
+            except BadInput as error:
+                yield replace(model, note=str(error))
+
+    return UserModels(found, read)
 
 
 def user_workflow(home: Path, name: str) -> Workflow | None:

@@ -31,6 +31,7 @@ from backends.base import (
     Request,
     Sending,
     Service,
+    UserModels,
 )
 from backends.errors import NotReady, RateLimited
 from backends.http.client import ClientPool, download
@@ -38,7 +39,7 @@ from backends.http.errors import unanswered
 from backends.images.previews import Previews
 from backends.images.validation import check
 from backends.openai.client import Client, headers
-from backends.openai.credentials import Credentials, servers
+from backends.openai.credentials import Credentials, servers, user_models
 from backends.openai.errors import explain
 from backends.openai.request import ApiRequest, Options, build_request
 from backends.openai.response import ApiResponse
@@ -86,6 +87,11 @@ class OpenAI(Backend):
             Service("", cls.label, cls.keys),
             *(Service(each.name, each.name, (Key(each.key, each.base_url),)) for each in own),
         )
+
+    @classmethod
+    def user_models(cls, config: Config) -> UserModels:
+        """Return the models that `OPENAI_SERVERS` lists."""
+        return user_models(config)
 
     async def check(self, server: str = "") -> str:
         """List the models, which costs nothing."""

@@ -9,10 +9,10 @@ Models' names may follow an address: those are listed, any other can be asked fo
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
-from backends.base import Config
+from backends.base import Config, FindModel, Model, UserModels
 from backends.errors import MissingKey, NotReady, WrongKey
 from backends.settings import host_of, setting
 
@@ -128,6 +128,18 @@ def servers(config: Config) -> Mapping[str, Server]:
             raise NotReady(f"{SETTING} names the server {read[1]} twice. Give one another name.")
         found[read[1]] = Server(read[1], read[2].rstrip("/"), tuple(read[3].split()))
     return found
+
+
+def user_models(config: Config) -> UserModels:
+    """Return the models that the servers' entries list; reading raises `NotReady` as `servers`."""
+
+    def read(find: FindModel) -> Iterator[Model]:
+        for server in servers(config).values():
+            for name in server.models:
+                model = find(f"openai@{server.name}/{name}")
+                yield replace(model, provider=f"your server {server.name}")
+
+    return UserModels(setting(config, SETTING), read)
 
 
 def named(config: Config, name: str) -> Server:

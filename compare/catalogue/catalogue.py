@@ -20,6 +20,7 @@ from typing import Any
 from backends.base import Basis, Model, State, Status
 from backends.paths import ASSETS
 from compare.catalogue.toml_reader import CatalogueError, read
+from compare.formatting import format_date
 
 DEFAULT_PATH = ASSETS / "models.toml"
 SUPPORTABLE = frozenset(
@@ -124,7 +125,7 @@ def status_sentence(model: Model, today: date) -> str:
     """Return what to say about a model that is going or gone; empty for a live one."""
     status = status_on(model, today)
     after = f" Use {status.successor} instead." if status.successor else ""
-    when = f"{status.date.day} {status.date:%B %Y}" if status.date else ""
+    when = format_date(status.date, full_month=True) if status.date else ""
     match status.state:
         case State.LIVE:
             return ""

@@ -6,13 +6,12 @@ read these lines.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date
 
 from backends.base import Model, Ready, Request, State
-from compare import pricing
+from compare.catalogue.availability import Availability
 from compare.catalogue.catalogue import Catalogue
+from compare.formatting import format_cost, format_date, format_status
 from compare.records import Cost
-from compare.runs.runner import Runner
 
 _SHORT = {
     "controls": "control",
@@ -41,12 +40,12 @@ class Line:
         """What one picture at the model's own settings costs."""
         if self.model.status.state is State.NO_API:
             return "–"
-        return pricing.format_cost(self.cost)
+        return format_cost(self.cost)
 
     @property
     def status(self) -> str:
         """Live, going or gone, with the date."""
-        return status_in_words(self.model)
+        return format_status(self.model.status)
 
     @property
     def takes(self) -> str:
@@ -60,20 +59,19 @@ class Line:
         return "; ".join(each for each in known if each)
 
 
-def lines(catalogue: Catalogue, runner: Runner) -> list[Line]:
+def lines(catalogue: Catalogue, availability: Availability) -> list[Line]:
     """Return a line for each model of the catalogue, in its order, as things stand today."""
-    models = [runner.model(model.id) for model in catalogue.models]
-    costs = runner.estimates(Request(prompt=""), [model.id for model in models])
+    models = [availability.model(model.id) for model in catalogue.models]
+    costs = availability.estimates(Request(prompt=""), [model.id for model in models])
     return [
-        Line(model, runner.ready(model), costs[model.id], runner.typical_seconds(model.id))
+        Line(
+            model,
+            availability.ready(model),
+            costs[model.id],
+            availability.typical_seconds(model.id),
+        )
         for model in models
     ]
-
-
-def status_in_words(model: Model) -> str:
-    """Return "live", "retired 12 May 2026", "no public API"."""
-    state, day = model.status.state, model.status.date
-    return f"{state.value} {_day(day)}" if day and state is not State.LIVE else state.value
 
 
 def markdown(lines: Iterable[Line]) -> str:
@@ -93,14 +91,12 @@ def _row(provider: str, listed: Sequence[Line]) -> str:
     price = "unknown"
     if lows and highs:
         whole = Cost(low=min(lows), high=max(highs))
-        price = pricing.format_cost(whole) if whole.high else "free"
+        price = format_cost(whole) if whole.high else "free"
     named = ", ".join(line.model.label for line in here)
     return f"| {provider} | {named or '–'} | {price if here else '–'} | {', '.join(gone) or '–'} |"
 
 
 def _retired_label(model: Model) -> str:
-    return f"{model.label} ({_day(model.status.date) if model.status.date else model.status.state})"
-
-
-def _day(day: date) -> str:
-    return f"{day.day} {day:%b %Y}"
+    status = model.status
+    since = format_date(status.date) if status.date else status.state
+    return f"{model.label} ({since})"

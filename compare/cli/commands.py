@@ -10,6 +10,7 @@ import typer
 
 from backends.base import Request
 from backends.errors import BackendError, Outcome
+from compare.catalogue.availability import Availability
 from compare.catalogue.listing import lines, markdown
 from compare.catalogue.toml_reader import CatalogueError
 from compare.cli import arguments, output
@@ -17,7 +18,6 @@ from compare.lineup import Lineup, build, open_lineup
 from compare.prompts.template import holds_variants
 from compare.records import Job, Run, RunSpec
 from compare.runs.budget import OverBudget
-from compare.runs.runner import Runner
 from compare.runs.second_step import parent_of
 from compare.runs.validation import problems
 from compare.settings import Settings, SettingsError
@@ -137,7 +137,7 @@ def list_models(
         try:
             if lineup.settings.home.exists() and not as_markdown:
                 await lineup.open()  # it knows how long pictures took
-            listed = lines(lineup.catalogue, lineup.runner)
+            listed = lines(lineup.catalogue, lineup.availability)
         finally:
             await lineup.aclose()
         if as_markdown:
@@ -205,9 +205,9 @@ def _specs(lineup: Lineup, spec: RunSpec, asking: Asking) -> tuple[RunSpec, ...]
 
 async def _follow(lineup: Lineup, begun: Sequence[Run]) -> bool:
     """Show the runs until they have ended; True when they were ended by Ctrl-C."""
-    runner: Runner = lineup.runner
+    runner = lineup.runner
     jobs = [job for run in begun for job in run.jobs]
-    with output.Board(jobs, _labels(runner, begun)) as board:
+    with output.Board(jobs, _labels(lineup.availability, begun)) as board:
 
         async def follow(run: Run) -> None:
             async for job in runner.watch(run.id):
@@ -222,18 +222,18 @@ async def _follow(lineup: Lineup, begun: Sequence[Run]) -> bool:
     return False
 
 
-def _labels(runner: Runner, begun: Sequence[Run]) -> dict[str, str]:
+def _labels(availability: Availability, begun: Sequence[Run]) -> dict[str, str]:
     """Name each job by its model, and by its variant where there are several."""
     return {
-        job.id: (f"{number}. " if len(begun) > 1 else "") + _label(runner, run, job)
+        job.id: (f"{number}. " if len(begun) > 1 else "") + _label(availability, run, job)
         for number, run in enumerate(begun, start=1)
         for job in run.jobs
     }
 
 
-def _label(runner: Runner, run: Run, job: Job) -> str:
-    label, parent = runner.model(job.model).label, parent_of(job, run.jobs)
-    return label if parent is None else f"{label} from {runner.model(parent.model).label}"
+def _label(availability: Availability, run: Run, job: Job) -> str:
+    label, parent = availability.model(job.model).label, parent_of(job, run.jobs)
+    return label if parent is None else f"{label} from {availability.model(parent.model).label}"
 
 
 def _settings() -> Settings:

@@ -15,8 +15,8 @@ from backends.base import Config, Readiness, Ready
 from backends.chat import CHATS, Chat
 from backends.errors import BackendError, BadInput, MissingKey, ServiceFault
 from backends.registry import backend_class
+from compare.prompts import MAX_PROMPT
 from compare.records import RunSpec
-from compare.runs.validation import MOST_PROMPT
 from compare.settings import Settings
 from compare.visitor_keys import typed_key
 
@@ -174,7 +174,7 @@ def _tidy(text: str) -> str:
         text = text.strip("`").partition("\n")[2].strip()
     if len(text) > 1 and _QUOTES.get(text[0]) == text[-1] and text.count(text[-1]) < 3:
         text = text[1:-1].strip()
-    if not text or len(text) > MOST_PROMPT:
+    if not text or len(text) > MAX_PROMPT:
         raise ServiceFault(
             "The chat model answered, but not with a prompt. Try again, or choose another one."
         )

@@ -33,6 +33,7 @@ from backends.concurrency import Throttle
 from backends.errors import BackendError, BadInput, RetiredModel, ServiceFault
 from backends.images.validation import check
 from compare.catalogue.catalogue import status_sentence
+from compare.pricing import BillableWork
 from compare.records import Job, Phase, Timing
 from compare.runs.lanes import Lanes
 from compare.runs.outcome import Ending, JobResult
@@ -237,11 +238,13 @@ class JobTask:
     def _account(self) -> Ending:
         return Ending(
             job=self.job,
-            model=self.model,
-            request=self._request,
-            receipt=self._receipt,
-            seconds=self._stopwatch.read(self._receipt).generate,
-            hourly_rate=self._place.hourly_rate,
+            work=BillableWork(
+                model=self.model,
+                request=self._request,
+                receipt=self._receipt,
+                seconds=self._stopwatch.read(self._receipt).generate,
+                hourly_rate=self._place.hourly_rate,
+            ),
         )
 
     def _show(self, *, hurry: bool = False, command: str = "", **changes: Any) -> None:

@@ -6,11 +6,11 @@ clear end may have been billed, and then its cost is unknown, not zero.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 
-from backends.base import Basis, Model, Receipt, Request
+from backends.base import Basis
 from backends.errors import BackendError, Outcome
 from compare import pricing
+from compare.pricing import BillableWork
 from compare.records import Cost, Job
 from compare.store.errors import StoreError
 
@@ -32,16 +32,12 @@ class Ending:
     """A job as it stood when it ended, and what counts for its cost."""
 
     job: Job
-    model: Model
-    request: Request
-    receipt: Receipt | None
-    seconds: float | None
-    hourly_rate: Decimal | None
+    work: BillableWork
 
     def finished(self) -> JobResult:
         """The backend came to its end."""
         if not self.job.pictures:
-            message = f"{self.model.label} ended without a picture."
+            message = f"{self.work.model.label} ended without a picture."
             return JobResult(Outcome.FAILED, message, self._cost_unless_sent())
         return JobResult(Outcome.DONE, "", self._settled(len(self.job.pictures)))
 
@@ -52,18 +48,18 @@ class Ending:
 
     def stopped(self) -> JobResult:
         """Somebody stopped it."""
-        if self.model.price.basis in (Basis.FREE, Basis.HARDWARE):
-            return JobResult(Outcome.CANCELLED, "Stopped.", pricing.uncharged(self.model))
+        if self.work.model.price.basis in (Basis.FREE, Basis.HARDWARE):
+            return JobResult(Outcome.CANCELLED, "Stopped.", pricing.uncharged(self.work.model))
         if self.job.sent_at is None:
-            return JobResult(Outcome.CANCELLED, STOPPED_FREE, pricing.uncharged(self.model))
+            return JobResult(Outcome.CANCELLED, STOPPED_FREE, pricing.uncharged(self.work.model))
         return JobResult(
-            Outcome.UNKNOWN, STOPPED_SENT, pricing.unsettled(self.model, self.job.cost)
+            Outcome.UNKNOWN, STOPPED_SENT, pricing.unsettled(self.work.model, self.job.cost)
         )
 
     def failed(self, error: BackendError) -> JobResult:
         """The backend says why it could not finish."""
         if error.charged is False and not self.job.pictures:
-            cost = pricing.uncharged(self.model)
+            cost = pricing.uncharged(self.work.model)
         else:
             cost = self._cost_unless_sent()
         return JobResult(error.outcome, str(error), cost)
@@ -76,18 +72,16 @@ class Ending:
         """Something happened that must not."""
         billed = " It may have been billed." if self.job.sent_at else ""
         message = (
-            f"Something in Lineup itself went wrong with {self.model.label}; this is a bug."
+            f"Something in Lineup itself went wrong with {self.work.model.label}; this is a bug."
             f"{billed} The log says more."
         )
         return JobResult(Outcome.FAILED, message, self._cost_unless_sent())
 
     def _settled(self, pictures: int) -> Cost:
-        return pricing.settle(
-            self.model, self.request, self.receipt, pictures, self.seconds, self.hourly_rate
-        )
+        return pricing.settle(self.work, pictures)
 
     def _cost_unless_sent(self) -> Cost:
         """Return a cost of nothing when nothing was sent, else one that nobody knows."""
         if self.job.sent_at is None:
-            return pricing.uncharged(self.model)
-        return pricing.unsettled(self.model, self.job.cost)
+            return pricing.uncharged(self.work.model)
+        return pricing.unsettled(self.work.model, self.job.cost)

@@ -5,20 +5,17 @@ news is a broadcast that anybody may follow, leave, and follow again.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
-from contextlib import aclosing, suppress
-from dataclasses import replace
+from collections.abc import AsyncGenerator, Coroutine, Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime
 from functools import partial
 from secrets import token_hex
 from typing import Any, TypeVar
 
-from backends.base import Backend, Config, Model, Readiness, Ready, Request, State
+from backends.base import Model
 from backends.concurrency import Throttle
-from backends.errors import BackendError, TimedOut, Unanswered
-from compare import pricing
-from compare.catalogue.catalogue import Catalogue, status_on, status_sentence
-from compare.records import Cost, Job, Run, RunSpec
+from compare.catalogue.availability import Availability
+from compare.records import Job, Run, RunSpec
 from compare.runs import second_step
 from compare.runs.active_run import ActiveRun
 from compare.runs.broadcast import UnknownRun, follow
@@ -31,9 +28,6 @@ from compare.store.store import Store
 
 Result = TypeVar("Result")
 
-MOST_CHECKING = 20.0
-"""Seconds that a service may take to say whether it accepts a key."""
-
 
 class Runner:
     """Starts runs, follows them, stops them; one for each process and event loop."""
@@ -41,30 +35,22 @@ class Runner:
     def __init__(
         self,
         store: Store,
-        catalogue: Catalogue,
-        create: Callable[[str, Config], Backend],
+        availability: Availability,
         settings: Settings,
     ) -> None:
         self._store = store
-        self._catalogue = catalogue
-        self._create = create
+        self._availability = availability
         self._settings = settings
-        self._backends: dict[str, Backend] = {}
         self._live: dict[str, ActiveRun] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._seconds: dict[str, float] = {}
         self._place = JobContext(
             store=store,
             lanes=Lanes(),
             pace=Throttle(),
-            backend=self._backend,
+            backend=availability.backend,
             hide=settings.hide,
             hourly_rate=settings.hourly_rate,
         )
-
-    async def open(self) -> None:
-        """Learn from the store how long each model usually takes."""
-        self._seconds = await self._store.medians()
 
     async def start(self, spec: RunSpec, model_ids: Sequence[str]) -> Run:
         """Begin a run. Its jobs are in the store when this returns, and go on by themselves.
@@ -86,9 +72,11 @@ class Runner:
         """
         if not model_ids:
             raise ValueError("Choose at least one model.")
-        models = [self.model(id) for id in model_ids]
+        models = [self._availability.model(id) for id in model_ids]
         if (most := self._settings.daily_budget) is not None:
-            costs = [cost for spec in specs for cost in self.expected(spec, model_ids)]
+            costs = [
+                cost for spec in specs for cost in self._availability.expected(spec, model_ids)
+            ]
             await check(self._store, most, costs)
         return await self._unstoppable(self._start(specs, models))
 
@@ -121,7 +109,7 @@ class Runner:
         if before is not None and not before.pictures:
             raise ValueError("The first step made no picture. Try that one again.")
         if (most := self._settings.daily_budget) is not None:
-            costs = self.expected(run.spec, [old.model])
+            costs = self._availability.expected(run.spec, [old.model])
             await check(self._store, most, costs if old.parent is None else costs[1:])
         return await self._unstoppable(self._retry(run_id, old))
 
@@ -174,72 +162,11 @@ class Runner:
             return live.run
         return await self._store.run(run_id)
 
-    def model(self, id: str) -> Model:
-        """Return a model with the status that it has today.
-
-        Raises:
-            UnknownModel: there is none.
-        """
-        model = self._catalogue.find(id)
-        return replace(model, status=status_on(model, datetime.now(UTC).date()))
-
-    def estimates(self, request: Request, model_ids: Sequence[str]) -> dict[str, Cost]:
-        """Return what `request` is expected to cost on each model."""
-        return {id: self._estimate(self.model(id), request) for id in model_ids}
-
-    def expected(self, spec: RunSpec, model_ids: Sequence[str]) -> list[Cost]:
-        """Return what each job of `spec` is expected to cost, second steps included."""
-        costs = [self._estimate(self.model(id), spec.request) for id in model_ids]
-        if (then := spec.second_step) is not None:
-            request = second_step.second_request(spec)
-            costs += [self._estimate(self.model(then.model), request)] * len(costs)
-        return costs
-
-    def typical_seconds(self, model_id: str) -> float | None:
-        """Return how long a picture of this model usually takes here, None if that is not known."""
-        return self._seconds.get(model_id)
-
-    def ready(self, model: Model) -> Ready:
-        """Say whether `model` can run now."""
-        today = datetime.now(UTC).date()
-        model = replace(model, status=status_on(model, today))
-        if model.status.state is State.NO_API:
-            return Ready(Readiness.UNAVAILABLE, status_sentence(model, today))
-        try:
-            return self._backend(model).ready(model)
-        except (BackendError, LookupError, ImportError) as error:
-            return Ready(Readiness.UNAVAILABLE, self._settings.hide(str(error)))
-
-    async def check(self, backend: str, server: str = "") -> str:
-        """Return what a backend's service says to the key; "" where asking is not free.
-
-        Raises:
-            BackendError: it does not accept the key, there is none, or nobody answers.
-        """
-        asked = self._backend_called(backend)
-        try:
-            async with asyncio.timeout(MOST_CHECKING):
-                return self._settings.hide(await asked.check(server))
-        except (Unanswered, TimeoutError) as error:
-            who = server or asked.label
-            raise TimedOut(f"{who} does not answer. Nothing was spent: try again.") from error
-        except BackendError as error:
-            raise error.redacted(self._settings.hide) from error
-
-    def warm(self, model_ids: Sequence[str]) -> None:
-        """Let the backends of these models get ready in the background."""
-        for name in {self.model(id).backend: id for id in model_ids}.values():
-            with suppress(BackendError, LookupError, ImportError):
-                self._backend(self.model(name)).warm()
-
     async def aclose(self) -> None:
-        """Stop everything and let go of the backends."""
+        """Stop all runs, and wait until their jobs have ended."""
         await asyncio.gather(*(self.stop(run_id) for run_id in tuple(self._live)))
         if self._tasks:
             await asyncio.wait(self._tasks)
-        for backend in self._backends.values():
-            await backend.aclose()
-        self._backends.clear()
 
     async def _start(self, specs: Sequence[RunSpec], models: Sequence[Model]) -> tuple[Run, ...]:
         runs = [
@@ -257,20 +184,29 @@ class Runner:
 
     def _new_run(self, run_id: str, spec: RunSpec, models: Sequence[Model]) -> Run:
         now = datetime.now(UTC)
-        then = self.model(spec.second_step.model) if spec.second_step else None
+        then = self._availability.model(spec.second_step.model) if spec.second_step else None
         steps = second_step.steps(run_id, models, then)
-        jobs = tuple(second_step.new_job(step, spec, now, self._estimate) for step in steps)
+        jobs = tuple(
+            second_step.new_job(step, spec, now, self._availability.estimate) for step in steps
+        )
         return Run(id=run_id, created_at=now, spec=spec, jobs=jobs)
 
     async def _retry(self, run_id: str, old: Job) -> Job:
         live = await self._rejoin(run_id)
         live.join()
         try:
-            now, model, then = datetime.now(UTC), self.model(old.model), live.spec.second_step
-            follows = None if then is None or old.parent else self.model(then.model)
+            now, model, then = (
+                datetime.now(UTC),
+                self._availability.model(old.model),
+                live.spec.second_step,
+            )
+            follows = None if then is None or old.parent else self._availability.model(then.model)
             place = live.take_places(1 if follows is None else 2)
             steps = second_step.steps(run_id, [model], follows, first=place, parent=old.parent)
-            jobs = [second_step.new_job(step, live.spec, now, self._estimate) for step in steps]
+            jobs = [
+                second_step.new_job(step, live.spec, now, self._availability.estimate)
+                for step in steps
+            ]
             await self._store.add_jobs(jobs, place)
             for job in jobs:
                 live.publish(job, True)
@@ -295,17 +231,17 @@ class Runner:
         return None if live is None or live.updates.closed else live
 
     def _work(self, live: ActiveRun, job: Job, *, anyway: bool = False) -> JobTask:
-        model = self.model(job.model)
+        model = self._availability.model(job.model)
         if job.parent is None:
             return JobTask(job, model, live.spec.request, self._place, live.publish)
         first = second_step.parent_of(job, live.run.jobs)
         before = FirstStep(
-            label=self.model(first.model).label if first else "The first step",
+            label=self._availability.model(first.model).label if first else "The first step",
             ended=partial(live.ended, job.parent),
             picture=self._store.picture,
             anyway=anyway,
         )
-        request = second_step.second_request(live.spec)
+        request = live.spec.second_request()
         return JobTask(job, model, request, self._place, live.publish, before)
 
     def _begin(self, live: ActiveRun, work: JobTask) -> None:
@@ -318,7 +254,7 @@ class Runner:
     def _ended(self, live: ActiveRun, work: JobTask, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if work.job.timing.generate is not None and work.job.parent is None:
-            self._seconds.setdefault(work.model.id, work.job.timing.generate)
+            self._availability.record_seconds(work.model.id, work.job.timing.generate)
         self._leave(live)
 
     def _leave(self, live: ActiveRun) -> None:
@@ -326,18 +262,6 @@ class Runner:
         # What could not be written down is only here: then the run stays.
         if live.updates.closed and live.kept:
             self._live.pop(live.run.id, None)
-
-    def _estimate(self, model: Model, request: Request) -> Cost:
-        rate, seconds = self._settings.hourly_rate, self._seconds.get(model.id)
-        return pricing.estimate(model, request, hourly_rate=rate, seconds=seconds)
-
-    def _backend(self, model: Model) -> Backend:
-        return self._backend_called(model.backend)
-
-    def _backend_called(self, name: str) -> Backend:
-        if name not in self._backends:
-            self._backends[name] = self._create(name, self._settings.config())
-        return self._backends[name]
 
     async def _unstoppable(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Finish `work` even if the caller is gone: half a start would be an orphan."""

@@ -49,30 +49,6 @@ class FirstStep:
         return replace(request, image=image)
 
 
-def second_request(spec: RunSpec) -> Request:
-    """Return the request of the second step; its `image` is empty until the first step is done.
-
-    Raises:
-        ValueError: the run has no second step.
-    """
-    request, then = spec.request, spec.second_step
-    if then is None:
-        raise ValueError("This run has no second step.")
-    options = {
-        name: {**request.options.get(name, {}), **then.options.get(name, {})}
-        for name in {**request.options, **then.options}
-    }
-    return replace(
-        request,
-        prompt=then.prompt or request.prompt,
-        image=b"",
-        strength=then.strength,
-        controls=(),
-        count=1,
-        options=options,
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class Step:
     """The place of a new job in its run; `parent` makes it a second step."""
@@ -111,7 +87,7 @@ def new_job(
     step: Step, spec: RunSpec, now: datetime, estimate: Callable[[Model, Request], Cost]
 ) -> Job:
     """Return the job of a step, as it stands before anything has happened."""
-    request = spec.request if step.parent is None else second_request(spec)
+    request = spec.request if step.parent is None else spec.second_request()
     return Job(
         id=step.id,
         run_id=step.run_id,

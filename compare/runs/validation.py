@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from backends.base import Control
 from backends.fit import LEAST_STRENGTH
 from compare.catalogue.catalogue import Catalogue, UnknownModel
+from compare.prompts import MAX_PROMPT
 from compare.records import RunSpec, SecondStep
 
-MOST_PROMPT = 32_000
 STEPS = (1, 500)
 COUNT = (1, 20)
 SIDE = (16, 8192)
@@ -19,7 +19,7 @@ GUIDANCE = (0.0, 50.0)
 SEED = (0, 2**32 - 1)
 WEIGHT = (0.0, 2.0)
 STRENGTH = (LEAST_STRENGTH, 1.0)
-MOST_CONTROLS = 8
+MAX_CONTROLS = 8
 
 
 def problems(spec: RunSpec, model_ids: Sequence[str], catalogue: Catalogue) -> dict[str, str]:
@@ -50,8 +50,8 @@ def _prompt(text: str, name: str) -> str:
 
 
 def _text(text: str, name: str) -> str:
-    if len(text) > MOST_PROMPT:
-        return f"The {name} has {len(text):,} characters; {MOST_PROMPT:,} is the most. Shorten it."
+    if len(text) > MAX_PROMPT:
+        return f"The {name} has {len(text):,} characters; {MAX_PROMPT:,} is the most. Shorten it."
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -79,8 +79,8 @@ def _within(name: str, value: float | None, bounds: tuple[float, float]) -> str:
 
 
 def _controls(controls: Sequence[Control]) -> str:
-    if len(controls) > MOST_CONTROLS:
-        return f"There are {len(controls)} control pictures; {MOST_CONTROLS} is the most."
+    if len(controls) > MAX_CONTROLS:
+        return f"There are {len(controls)} control pictures; {MAX_CONTROLS} is the most."
     for place, control in enumerate(controls, start=1):
         name = f"control picture {place}" if len(controls) > 1 else "the control picture"
         if sentence := _control(control, name):

@@ -19,6 +19,7 @@ from backends.base import (
     Ready,
     Request,
 )
+from compare.catalogue.availability import Availability
 from compare.catalogue.catalogue import Catalogue
 from compare.runs.runner import Runner
 from compare.settings import Settings
@@ -73,6 +74,7 @@ class World:
     width: int = 8
     settings: Settings = field(init=False)
     store: Store = field(init=False)
+    availability: Availability = field(init=False)
     runner: Runner = field(init=False)
     backend: Scripted = field(init=False)
 
@@ -91,14 +93,17 @@ class World:
         self.settings = Settings(LINEUP_HOME=self.home)  # pyright: ignore[reportCallIssue]
         self.store = Store(self.home)
         self.backend = Scripted(self.settings.config(), self.scripts, self.width)
-        self.runner = Runner(self.store, Catalogue(models), self._create, self.settings)
+        catalogue = Catalogue(models)
+        self.availability = Availability(catalogue, self._create, self.settings, self.store)
+        self.runner = Runner(self.store, self.availability, self.settings)
 
     async def open(self) -> None:
         await self.store.open()
-        await self.runner.open()
+        await self.availability.open()
 
     async def close(self) -> None:
         await self.runner.aclose()
+        await self.availability.aclose()
         await self.store.close()
 
     def _create(self, name: str, config: Config) -> Backend:

@@ -1,12 +1,14 @@
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
 from backends.base import Basis, Model, Price, Receipt, Request, Sizes
 from compare.catalogue.catalogue import load
-from compare.pricing import estimate, format_cost, settle, total, uncharged, unsettled
+from compare.formatting import format_cost
+from compare.pricing import BillableWork, estimate, settle, total, uncharged, unsettled
 from compare.records import Cost
 
 D = Decimal
@@ -25,26 +27,30 @@ def model(**price: object) -> Model:
     )
 
 
+def work(model: Model, request: Request = REQUEST, **facts: Any) -> BillableWork:
+    return BillableWork(model=model, request=request, **facts)
+
+
 def asking(**options: str) -> Request:
     return replace(REQUEST, options={"openai": options})
 
 
 def test_usage_is_settled_to_the_last_digit():
     receipt = Receipt(usage={"text_input": 12, "image_input": 0, "image_output": 196})
-    cost = settle(FLARE, REQUEST, receipt, 1, 3.0)
+    cost = settle(work(FLARE, receipt=receipt, seconds=3.0), 1)
     assert cost.amount == D("0.00594")  # 12 x 5e-6 + 196 x 30e-6
     assert (cost.basis, cost.priced_on) == (Basis.USAGE, date(2026, 11, 22))
 
 
 def test_usage_without_a_price_for_one_counter_is_unknown_not_cheaper():
-    assert settle(FLARE, REQUEST, Receipt(usage={"video": 5}), 1, 1.0).amount is None
-    assert settle(FLARE, REQUEST, Receipt(usage={}), 1, 1.0).amount is None
-    assert settle(FLARE, REQUEST, None, 1, 1.0).amount is None
+    assert settle(work(FLARE, receipt=Receipt(usage={"video": 5}), seconds=1.0), 1).amount is None
+    assert settle(work(FLARE, receipt=Receipt(usage={}), seconds=1.0), 1).amount is None
+    assert settle(work(FLARE, seconds=1.0), 1).amount is None
 
 
 def test_what_the_service_says_goes_before_everything():
     receipt = Receipt(usage={"text_input": 10**6}, charged=D("0.5"))
-    assert settle(FLARE, REQUEST, receipt, 1, 1.0).amount == D("0.5")
+    assert settle(work(FLARE, receipt=receipt, seconds=1.0), 1).amount == D("0.5")
 
 
 def test_a_start_picture_is_read_for_money():
@@ -128,16 +134,16 @@ def test_estimate_counts_no_more_pictures_than_the_model_makes():
 def test_flat_and_megapixel_prices():
     flat = model(basis=Basis.PRICE_LIST, per_image=D("0.02"))
     assert estimate(flat, replace(REQUEST, count=3)).low == D("0.06")
-    assert settle(flat, REQUEST, None, 2, None).amount == D("0.04")
+    assert settle(work(flat), 2).amount == D("0.04")
     area = model(basis=Basis.PRICE_LIST, per_megapixel=D("0.01"))
     asked = replace(REQUEST, width=1000, height=1000)
-    assert settle(area, asked, None, 2, None).amount == D("0.02")
+    assert settle(work(area, request=asked), 2).amount == D("0.02")
 
 
 def test_hardware_is_paid_by_the_hour_and_free_without_a_rate():
     own = model(basis=Basis.HARDWARE)
-    assert settle(own, REQUEST, None, 1, 36.0, D("1.5")).amount == D("0.015")
-    assert format_cost(settle(own, REQUEST, None, 1, 36.0, None)) == "free"
+    assert settle(work(own, seconds=36.0, hourly_rate=D("1.5")), 1).amount == D("0.015")
+    assert format_cost(settle(work(own, seconds=36.0), 1)) == "free"
     assert estimate(own, REQUEST, hourly_rate=D("1.5"), seconds=36.0).low == D("0.015")
     assert format_cost(estimate(own, REQUEST)) == "free"
     assert format_cost(unsettled(own, estimate(own, REQUEST))) == "free"
@@ -172,22 +178,3 @@ def test_total():
     assert (found.low, found.high) == (D("0.0183"), D("0.0253"))
     assert (found.unknown, found.free) == (1, 1)
     assert total([]).high == 0
-
-
-@pytest.mark.parametrize(
-    ("cost", "words"),
-    [
-        (Cost(low=D("0.00588"), high=D("0.01317")), "$0.006–0.013"),
-        (Cost(low=D("0.02"), high=D("0.02")), "$0.02"),
-        (Cost(low=D("0.2"), high=D("1.25")), "$0.20–1.25"),
-        (Cost(low=D("0.021"), high=D("0.04")), "$0.021–0.040"),
-        (Cost(low=D("0.5"), high=D("2")), "$0.50–2.00"),
-        (Cost(amount=D("0.01234567")), "$0.0123"),
-        (Cost(amount=D("12")), "$12"),
-        (Cost(amount=D("0.00001")), "<$0.0001"),
-        (Cost(), "unknown"),
-        (Cost(amount=D(0), basis=Basis.USAGE), "not charged"),
-    ],
-)
-def test_words(cost: Cost, words: str):
-    assert format_cost(cost) == words

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from backends.base import Model
 from compare.catalogue.catalogue import Catalogue, UnknownModel
-from compare.pricing import format_cost
+from compare.formatting import format_cost, format_seconds
 from compare.records import Job, Phase, Run, RunSpec, SavedPicture
 from compare.runs.second_step import chain_totals, parent_of
 from ui.board.variants import entries
@@ -72,7 +72,9 @@ class Renderer:
         environment = Environment(
             loader=FileSystemLoader(PAGE_FILES), autoescape=select_autoescape(), trim_blocks=False
         )
-        environment.globals.update(dict[str, Any](url=url, filename=filename, seconds=seconds))
+        environment.globals.update(
+            dict[str, Any](url=url, filename=filename, seconds=format_seconds)
+        )
         self._board = environment.get_template("board.html")
         self._card = environment.get_template("card.html")
         self._row = environment.get_template("row.html")
@@ -206,13 +208,6 @@ def filename(picture: SavedPicture) -> str:
     return f"lineup{seed}-{picture.sha256[:8]}.{picture.path.rpartition('.')[2]}"
 
 
-def seconds(value: float | None) -> str:
-    """Return seconds as a person reads them; a dash where they are not known."""
-    if value is None:
-        return "–"
-    return f"{value:.1f} s" if value < 100 else f"{value:.0f} s"
-
-
 def _cells(run: Run, job: Job, parent: Job | None) -> tuple[int, int]:
     """Return how many pictures stand side by side, and how many rows they make.
 
@@ -249,7 +244,7 @@ def _whole(parent: Job | None, job: Job) -> str:
     if parent is None or not parent.pictures or not job.pictures or job.outcome is None:
         return ""
     time, cost = chain_totals(parent, job)
-    return f"{seconds(time)} · {format_cost(cost)}"
+    return f"{format_seconds(time)} · {format_cost(cost)}"
 
 
 def _card_id(run: Run, job: Job) -> str:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from markupsafe import Markup, escape
 
-from compare.pricing import format_cost as cost_in_words
+from compare.formatting import format_cost as cost_in_words
 from compare.pricing import total
 from compare.records import Cost
 

@@ -74,7 +74,7 @@ class SecondStepSection:
 
     def choices(self, lineup: Lineup) -> dict[Block, Any]:
         """Say of each model what it still needs, those that need nothing first."""
-        found = [(lineup.runner.ready(model).state, model) for model in self._able()]
+        found = [(lineup.availability.ready(model).state, model) for model in self._able()]
         found.sort(key=lambda each: each[0] is not Readiness.READY)
         named = [(_named(model, state), model.id) for state, model in found]
         return {self.model: gr.Dropdown(choices=[NONE, *named])}
@@ -94,7 +94,7 @@ class SecondStepSection:
             return None
         id = spec.second_step.model
         try:
-            return self._catalogue.find(id).label, lineup.runner.expected(spec, [id])[-1]
+            return self._catalogue.find(id).label, lineup.availability.expected(spec, [id])[-1]
         except UnknownModel:
             return id, Cost()
 

@@ -183,7 +183,7 @@ class CompareTab:
         except StoreError as error:
             return {self.said: cost_line.problems({"": str(error)})}
         if not wanted:
-            lineup.runner.warm(chosen)
+            lineup.availability.warm(chosen)
         shown = self._priced(
             lineup, [RunSpec(Request(prompt=form.PROMPT))], chosen, models=_lines(lineup)
         )
@@ -199,7 +199,7 @@ class CompareTab:
         if run is None:
             return {}
         chosen = models_of(run)
-        lineup.runner.warm(chosen)
+        lineup.availability.warm(chosen)
         shown = self._priced(lineup, [run.spec], chosen, value=chosen)
         return {**shown, **await self._restored(lineup, run)}
 
@@ -241,7 +241,7 @@ class CompareTab:
         }
 
     def _said(self, lineup: Lineup, specs: Sequence[RunSpec], chosen: list[str]) -> str:
-        costs = [lineup.runner.estimates(spec.request, chosen) for spec in specs]
+        costs = [lineup.availability.estimates(spec.request, chosen) for spec in specs]
         return cost_line.estimate(*costs, second=self.second.expected(lineup, specs[0]))
 
     def _priced(
@@ -252,7 +252,7 @@ class CompareTab:
         The choice itself is the visitor's, who may have clicked again since this was asked.
         """
         known = [model.id for model in lineup.catalogue.models]
-        costs = lineup.runner.estimates(specs[0].request, list(dict.fromkeys(known + chosen)))
+        costs = lineup.availability.estimates(specs[0].request, list(dict.fromkeys(known + chosen)))
         return {
             self.picker: gr.HTML(costs=cost_line.in_words(costs), **props),
             self.said: self._said(lineup, specs, chosen),
@@ -297,7 +297,7 @@ def _fold(name: str) -> gr.Accordion:
 
 
 def _lines(lineup: Lineup) -> list[dict[str, str]]:
-    ready = {model.id: lineup.runner.ready(model) for model in lineup.catalogue.models}
+    ready = {model.id: lineup.availability.ready(model) for model in lineup.catalogue.models}
     return model_picker.lines(lineup.catalogue.models, ready)
 
 

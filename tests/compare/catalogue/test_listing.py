@@ -61,7 +61,7 @@ def test_a_provider_with_nothing_left_has_no_price() -> None:
 async def test_the_readme_holds_the_table() -> None:
     lineup = build(Settings())
     try:
-        table = markdown(lines(lineup.catalogue, lineup.runner))
+        table = markdown(lines(lineup.catalogue, lineup.availability))
     finally:
         await lineup.aclose()
     readme = (PROJECT / "README.md").read_text("utf-8")
@@ -71,7 +71,7 @@ async def test_the_readme_holds_the_table() -> None:
 async def test_each_model_of_the_catalogue_has_its_line() -> None:
     lineup = build(Settings())
     try:
-        listed = lines(lineup.catalogue, lineup.runner)
+        listed = lines(lineup.catalogue, lineup.availability)
     finally:
         await lineup.aclose()
     assert [line.model.id for line in listed] == [model.id for model in lineup.catalogue.models]

@@ -22,7 +22,9 @@ UNRELEASED = {
 async def test_it_is_listed_with_its_paper_and_what_stands_in_for_it(id: str) -> None:
     lineup = build(Settings())
     try:
-        (line,) = (each for each in lines(lineup.catalogue, lineup.runner) if each.model.id == id)
+        (line,) = (
+            each for each in lines(lineup.catalogue, lineup.availability) if each.model.id == id
+        )
     finally:
         await lineup.aclose()
     assert line.model.links["paper"] == UNRELEASED[id]

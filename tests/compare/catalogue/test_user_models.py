@@ -21,7 +21,7 @@ async def test_listed_models_have_a_line_each(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("OPENAI_SERVERS", SERVERS)
     lineup = build(Settings())
     try:
-        listed = lines(lineup.catalogue, lineup.runner)
+        listed = lines(lineup.catalogue, lineup.availability)
         wrong = problems(
             RunSpec(Request(prompt="a lighthouse")), ["openai@there/new"], lineup.catalogue
         )

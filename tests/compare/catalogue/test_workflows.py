@@ -58,13 +58,13 @@ async def test_what_comes_goes_and_changes_is_seen_by_all_at_the_next_look(home:
         assert own(lineup.catalogue) == []
         await lineup.catalogue.refresh()
         assert own(lineup.catalogue) == ["mine", "second"]
-        assert lineup.runner.model("comfyui/mine").supports == frozenset()
+        assert lineup.availability.model("comfyui/mine").supports == frozenset()
         keep(home, "mine", workflow(sampler="lineup: seed, steps"))
         (home / "workflows" / "second.json").unlink()
         await lineup.catalogue.refresh()
         assert own(lineup.catalogue) == ["mine"]
-        assert "num_inference_steps" in lineup.runner.model("comfyui/mine").supports
-        assert lineup.runner.model("comfyui/second").note.startswith("Not in the catalogue")
+        assert "num_inference_steps" in lineup.availability.model("comfyui/mine").supports
+        assert lineup.availability.model("comfyui/second").note.startswith("Not in the catalogue")
     finally:
         await lineup.aclose()
 

@@ -176,7 +176,7 @@ async def test_another_process_can_follow_the_run(build: Build, home: Path):
     world = await build(a=waits)
     run = await world.runner.start(SPEC, ["test/a"])
     await until(world, run, Phase.SENT)
-    other = World(home, {"a": waits}, world.runner.model("test/a").price)
+    other = World(home, {"a": waits}, world.availability.model("test/a").price)
     await other.open()
     seen: list[Phase] = []
     async with asyncio.timeout(10):
@@ -189,8 +189,8 @@ async def test_another_process_can_follow_the_run(build: Build, home: Path):
 
 async def test_estimates_and_readiness(build: Build):
     world = await build(a=good)
-    assert world.runner.estimates(SPEC.request, ["test/a"])["test/a"].low == Decimal("0.02")
-    assert world.runner.ready(world.runner.model("test/a")).state is Readiness.READY
+    assert world.availability.estimates(SPEC.request, ["test/a"])["test/a"].low == Decimal("0.02")
+    assert world.availability.ready(world.availability.model("test/a")).state is Readiness.READY
 
 
 async def test_closing_ends_everything(build: Build):

@@ -235,7 +235,7 @@ async def test_a_picture_that_is_gone_from_disk(build: Build):
 
 async def test_both_steps_are_in_the_estimate(build: Build):
     world = await build(a=good, b=good, then=Second())
-    costs = world.runner.expected(changed(SPEC, count=3), ["test/a", "test/b"])
+    costs = world.availability.expected(changed(SPEC, count=3), ["test/a", "test/b"])
     assert sorted(cost.high or 0 for cost in costs) == [
         Decimal(n) for n in ("0.02", "0.02", "0.06", "0.06")
     ]

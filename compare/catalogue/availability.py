@@ -1,0 +1,125 @@
+"""Whether models can run now, what a picture is expected to cost, and how long it usually takes.
+
+Holds one backend for each provider in use, created at its first use.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from backends.base import Backend, Config, Model, Readiness, Ready, Request, State
+from backends.errors import BackendError, TimedOut, Unanswered
+from compare import pricing
+from compare.catalogue.catalogue import Catalogue, status_on, status_sentence
+from compare.records import Cost, RunSpec
+from compare.settings import Settings
+from compare.store.store import Store
+
+MAX_CHECK_SECONDS = 20.0
+"""Time limit for a service to say whether it accepts a key."""
+
+
+class Availability:
+    """Answer questions about models; one instance for each process and event loop."""
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        create: Callable[[str, Config], Backend],
+        settings: Settings,
+        store: Store,
+    ) -> None:
+        self._catalogue = catalogue
+        self._create = create
+        self._settings = settings
+        self._store = store
+        self._backends: dict[str, Backend] = {}
+        self._seconds: dict[str, float] = {}
+
+    async def open(self) -> None:
+        """Read from the store how long each model usually takes."""
+        self._seconds = await self._store.medians()
+
+    async def aclose(self) -> None:
+        """Close all backends."""
+        for backend in self._backends.values():
+            await backend.aclose()
+        self._backends.clear()
+
+    def model(self, id: str) -> Model:
+        """Return a model with its status as of today.
+
+        Raises:
+            UnknownModel: no model has this id.
+        """
+        model = self._catalogue.find(id)
+        return replace(model, status=status_on(model, datetime.now(UTC).date()))
+
+    def ready(self, model: Model) -> Ready:
+        """Return whether `model` can run now, and if not, what is missing."""
+        today = datetime.now(UTC).date()
+        model = replace(model, status=status_on(model, today))
+        if model.status.state is State.NO_API:
+            return Ready(Readiness.UNAVAILABLE, status_sentence(model, today))
+        try:
+            return self.backend(model).ready(model)
+        except (BackendError, LookupError, ImportError) as error:
+            return Ready(Readiness.UNAVAILABLE, self._settings.hide(str(error)))
+
+    def estimate(self, model: Model, request: Request) -> Cost:
+        """Return the expected cost of `request` on one model."""
+        rate, seconds = self._settings.hourly_rate, self._seconds.get(model.id)
+        return pricing.estimate(model, request, hourly_rate=rate, seconds=seconds)
+
+    def estimates(self, request: Request, model_ids: Sequence[str]) -> dict[str, Cost]:
+        """Return the expected cost of `request` on each model, by the model's id."""
+        return {id: self.estimate(self.model(id), request) for id in model_ids}
+
+    def expected(self, spec: RunSpec, model_ids: Sequence[str]) -> list[Cost]:
+        """Return the expected cost of each job of a run, first steps before second steps."""
+        costs = [self.estimate(self.model(id), spec.request) for id in model_ids]
+        if (second := spec.second_step) is not None:
+            costs += [self.estimate(self.model(second.model), spec.second_request())] * len(costs)
+        return costs
+
+    def typical_seconds(self, model_id: str) -> float | None:
+        """Return how long a picture of this model usually takes here, None if unknown."""
+        return self._seconds.get(model_id)
+
+    def record_seconds(self, model_id: str, seconds: float) -> None:
+        """Take a measured time as typical for a model that has none yet."""
+        self._seconds.setdefault(model_id, seconds)
+
+    async def check_key(self, backend: str, server: str = "") -> str:
+        """Return a service's answer to the key; "" where asking is not free.
+
+        Raises:
+            BackendError: the service does not accept the key, no key is set, or the service
+                does not answer.
+        """
+        service = self._backend(backend)
+        try:
+            async with asyncio.timeout(MAX_CHECK_SECONDS):
+                return self._settings.hide(await service.check(server))
+        except (Unanswered, TimeoutError) as error:
+            name = server or service.label
+            raise TimedOut(f"{name} does not answer. Nothing was spent: try again.") from error
+        except BackendError as error:
+            raise error.redacted(self._settings.hide) from error
+
+    def warm(self, model_ids: Sequence[str]) -> None:
+        """Let the backends of these models load slow things in the background."""
+        for id in {self.model(id).backend: id for id in model_ids}.values():
+            with suppress(BackendError, LookupError, ImportError):
+                self.backend(self.model(id)).warm()
+
+    def backend(self, model: Model) -> Backend:
+        """Return the backend of `model`."""
+        return self._backend(model.backend)
+
+    def _backend(self, name: str) -> Backend:
+        if name not in self._backends:
+            self._backends[name] = self._create(name, self._settings.config())
+        return self._backends[name]
