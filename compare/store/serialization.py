@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from functools import cache
 from types import MappingProxyType
 from typing import Any
 
@@ -63,8 +63,7 @@ def spec_from_json(text: str, inputs: Mapping[str, bytes] = MappingProxyType({})
     if image := fields.get("image"):
         fields["image"] = inputs.get(image, b"")
     then = fields.pop("then", None)
-    names = (field.name for field in dataclasses.fields(Provenance))
-    provenance = Provenance(**{name: fields.pop(name, None) for name in names})
+    provenance = Provenance(**{name: fields.pop(name, None) for name in _names(Provenance)})
     second_step = SecondStep(**then) if then else None
     return RunSpec(Request(**fields), second_step=second_step, provenance=provenance)
 
@@ -96,7 +95,8 @@ def job_from_row(row: Row, pictures: Iterable[SavedPicture]) -> Job:
     outcome = Outcome(row["outcome"]) if row["outcome"] else None
     unsent = Phase.WAITING if row["parent"] else Phase.QUEUED
     under_way = Phase.SENT if row["sent_at"] else unsent
-    cost = Cost(**_values(Cost, row))
+    cost = _values(Cost, row)
+    cost["basis"] = Basis(row["basis"]) if row["basis"] else None
     return Job(
         id=row["id"],
         run_id=row["run_id"],
@@ -109,7 +109,7 @@ def job_from_row(row: Row, pictures: Iterable[SavedPicture]) -> Job:
         started_at=row["started_at"],
         sent_at=row["sent_at"],
         timing=Timing(**_values(Timing, row)),
-        cost=replace(cost, basis=Basis(cost.basis)) if cost.basis else cost,
+        cost=Cost(**cost),
         honoured={name: Applied(*each) for name, each in json.loads(row["honoured"]).items()},
         pictures=tuple(pictures),
     )
@@ -126,9 +126,14 @@ def _backend(model_id: str) -> str:
 
 
 def _fields(record: Any) -> dict[str, Any]:
-    return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
+    return {name: getattr(record, name) for name in _names(type(record))}
 
 
 def _values(kind: type[Any], row: Row) -> dict[str, Any]:
     """Return the columns of a row that are fields of the dataclass `kind`."""
-    return {field.name: row[field.name] for field in dataclasses.fields(kind)}
+    return {name: row[name] for name in _names(kind)}
+
+
+@cache
+def _names(kind: type[Any]) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(kind))

@@ -1,1 +1,1 @@
-"""The database's history, one numbered revision for each change of `compare/store/tables.py`."""
+"""Alembic migrations: one numbered revision for each change of `compare/store/tables.py`."""

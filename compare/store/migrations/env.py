@@ -1,4 +1,4 @@
-"""Run by Alembic: migrate over the connection that `compare/store/engine.py` hands in."""
+"""Alembic's entry point: migrate over the connection that `compare/store/engine.py` passes."""
 
 from alembic import context
 

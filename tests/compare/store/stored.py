@@ -1,4 +1,4 @@
-"""What the tests of the store share: a run to keep, and another process to look at it."""
+"""Helpers for the tests of the store: a new run, and code run in another process."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The first tables: runs, their jobs, the jobs' pictures."""
+"""The first tables: runs, their jobs, and the pictures of the jobs."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make the tables."""
+    """Create the tables."""
     op.create_table(
         "runs",
         sa.Column("id", sa.Text, primary_key=True),
@@ -63,6 +63,6 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Unmake them."""
+    """Drop the tables."""
     for table in ("pictures", "jobs", "runs"):
         op.drop_table(table)

@@ -1,4 +1,4 @@
-"""Whether a job's picture came out of a cache, so that its seconds tell no speed."""
+"""Column `cached`: a job's picture came from a cache, so its seconds do not measure speed."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,11 +10,11 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the column; what was kept before came out of no cache."""
+    """Add the column; no earlier picture came from a cache."""
     cached = sa.Column("cached", sa.Boolean, nullable=False, server_default=sa.false())
     op.add_column("jobs", cached)
 
 
 def downgrade() -> None:
-    """Drop it."""
+    """Drop the column."""
     op.drop_column("jobs", "cached")

@@ -1,4 +1,4 @@
-"""A job may be the second step of another: `parent` names that one."""
+"""Column `parent`: the id of the first step's job, if a job is a second step."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,10 +10,10 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the column; the jobs that are there have no parent."""
+    """Add the column; no earlier job has a parent."""
     op.add_column("jobs", sa.Column("parent", sa.Text))
 
 
 def downgrade() -> None:
-    """Drop it."""
+    """Drop the column."""
     op.drop_column("jobs", "parent")

@@ -1,4 +1,4 @@
-"""A request has any number of control pictures; it used to have one or none."""
+"""Requests have a list of control pictures instead of one or none."""
 
 import json
 
@@ -14,7 +14,7 @@ _runs = sa.table("runs", sa.column("id", sa.Text), sa.column("request", sa.Text)
 
 
 def upgrade() -> None:
-    """Make a list of what each kept request was steered by."""
+    """Replace `control` by the list `controls` in the JSON of each request."""
     connection = op.get_bind()
     for id, text in connection.execute(sa.select(_runs.c.id, _runs.c.request)).all():
         fields = json.loads(text)
@@ -24,7 +24,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Leave each request the first of its control pictures."""
+    """Keep only the first control picture of each request."""
     connection = op.get_bind()
     for id, text in connection.execute(sa.select(_runs.c.id, _runs.c.request)).all():
         fields = json.loads(text)
