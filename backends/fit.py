@@ -6,7 +6,7 @@ the entry; `fit_folding_negative_prompt` is such a rule. After the job, `record_
 size and count to those of the pictures.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -94,6 +94,17 @@ def closest_size(sizes: Sizes, width: int, height: int) -> tuple[int, int]:
         return (max(ratio, 1 / ratio), abs(size[0] * size[1] - width * height))
 
     return min(sizes.native, key=distance)
+
+
+def closest_aspect_ratio(ratios: Iterable[str], width: int, height: int) -> str:
+    """Return the one of `ratios`, like "16:9", that is nearest to width x height."""
+
+    def distance(ratio: str) -> float:
+        across, _, down = ratio.partition(":")
+        factor = int(across) * height / (int(down) * width)
+        return max(factor, 1 / factor)
+
+    return min(ratios, key=distance)
 
 
 def _validate(model: Model, request: Request) -> None:
