@@ -69,7 +69,7 @@ async def send(
     api_request: ApiRequest,
     previews: Previews,
 ) -> AsyncGenerator[Progress | ApiResponse, None]:
-    """Send a request, as a stream where it wants partial pictures, and yield what comes back.
+    """Send a request, as a stream if it requests partial pictures; yield previews and the response.
 
     If the server rejects a stream as unknown, the request is sent once more without.
 
@@ -154,5 +154,5 @@ def _rejects_streams(error: "openai.APIStatusError") -> bool:
     """Return whether the server does not know the parameters of a stream."""
     if error.code in REFUSALS:  # a refusal quotes the prompt, which may hold the word "stream"
         return False
-    words = re.search(r"\b(stream|streaming|partial_images)\b", f"{error.param} {error.message}")
-    return words is not None
+    text = f"{error.param} {error.message}"
+    return re.search(r"\b(stream|streaming|partial_images)\b", text) is not None

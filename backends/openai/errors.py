@@ -1,7 +1,7 @@
 """Map the errors of OpenAI's API to `BackendError`s, by a table of rules.
 
 The first matching rule applies. A rule matches if the error has one of its codes, or if its status
-is one of the rule's and its message contains the rule's words (if any). Errors in the middle of a
+is one of the rule's and its message contains the rule's phrase (if any). Errors in the middle of a
 stream have no status, so codes take precedence.
 """
 
@@ -42,13 +42,13 @@ class Rule:
     sentence: str
     codes: frozenset[str] = frozenset()
     statuses: range | frozenset[int] = frozenset()
-    words: str = ""
+    phrase: str = ""
 
     def matches(self, code: str, status: int | None, message: str) -> bool:
         """Return whether this rule applies to an error; `status` is None within a stream."""
         if code and code in self.codes:
             return True
-        return status in self.statuses and self.words in message.lower()
+        return status in self.statuses and self.phrase in message.lower()
 
 
 class Unbilled(ServiceFault):
@@ -100,7 +100,7 @@ RULES = (
         "{service} gives {model} to verified organisations only. Verify yours under "
         "platform.openai.com/settings/organization/general; it may take 15 minutes to count.",
         statuses=frozenset({403}),
-        words="verif",
+        phrase="verif",
     ),
     Rule(
         Forbidden,
@@ -117,7 +117,7 @@ RULES = (
         "{service} has no model {model} for this key; it may be retired. "
         "See developers.openai.com/api/docs/deprecations, or choose another model.",
         statuses=frozenset({404}),
-        words="model",
+        phrase="model",
     ),
     Rule(
         Unbilled,

@@ -13,7 +13,7 @@ RATIOS = ("1:1", "2:3", "3:2", "4:5", "5:4", "9:16", "16:9", "9:21", "21:9")
 MAX_NEGATIVE_PROMPT = 10_000
 MIN_GUIDANCE, MAX_GUIDANCE = 1.0, 10.0
 MAX_SEED = 4_294_967_294
-"""The API's seeds count from 1; 0 stands for a random one."""
+"""The API's seeds are 1 to this number; 0 stands for a random one."""
 
 _STYLES = (
     "3d-model analog-film anime cinematic comic-book digital-art enhance fantasy-art isometric "
