@@ -49,7 +49,8 @@ class HostedBackend(Backend):
     def credentials(self, model: Model) -> object:
         """Return the address and the key that a job with `model` uses.
 
-        Reads the settings anew for each job, without a network call or a heavy import.
+        Reads the settings anew for each job, without a network call. A subclass whose credentials
+        need a heavy import overrides `ready`, which must not wait for one.
 
         Raises:
             BackendError: no job with `model` could be sent; the sentence says why.
