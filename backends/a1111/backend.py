@@ -10,12 +10,25 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from backends.a1111.client import Checkpoint, Client, checkpoint, checkpoints, sampler, schedule
+from backends.a1111.client import (
+    Checkpoint,
+    Client,
+    find_checkpoint,
+    find_sampler,
+    find_schedule,
+    list_checkpoints,
+)
 from backends.a1111.control import add_controls
 from backends.a1111.errors import explain
 from backends.a1111.progress import Monitor
-from backends.a1111.request import CURRENT, ApiRequest, Options, build_request, server_of
-from backends.a1111.response import parse_response, receipt, seconds
+from backends.a1111.request import (
+    CURRENT_CHECKPOINT,
+    ApiRequest,
+    Options,
+    build_request,
+    server_from_config,
+)
+from backends.a1111.response import build_receipt, generation_seconds, parse_response
 from backends.base import (
     Applied,
     Backend,
@@ -58,13 +71,13 @@ class A1111(Backend):
 
     def ready(self, model: Model) -> Ready:
         """Say whether the server's address is known; whether it runs, only a job tells."""
-        return readiness(lambda: server_of(self.config))
+        return readiness(lambda: server_from_config(self.config))
 
     async def check(self, server: str = "") -> str:
         """Ask for its list of checkpoints."""
-        own = server_of(self.config)
+        own = server_from_config(self.config)
         try:
-            found = await checkpoints(Client(await self._clients.get(), own))
+            found = await list_checkpoints(Client(await self._clients.get(), own))
         except Exception as error:
             raise explain(error, own, sent=False) from error
         return f"{own.name} answers. {list_models([each.title for each in found])}"
@@ -72,23 +85,23 @@ class A1111(Backend):
     def lane(self, model: Model) -> Lane:
         """One job at a time on each server."""
         try:
-            return Lane(f"a1111 {host_of(server_of(self.config).url)}", 1)
+            return Lane(f"a1111 {host_of(server_from_config(self.config).url)}", 1)
         except NotReady:
             return Lane("a1111", 1)
 
     async def generate(self, model: Model, request: Request) -> AsyncGenerator[Event, None]:
         """Draw `request`; what the server lacks is found out before anything is sent."""
-        server = server_of(self.config)
+        server = server_from_config(self.config)
         sent = False
         try:
             wire = Client(await self._clients.get(), server)
             call = await asyncio.to_thread(build_request, model, request)
-            chosen = await _look_up(wire, model, call)
+            chosen = await _resolve_names(wire, model, call)
             watch = Monitor(wire, self._previews, call)
             await watch.start()
             sent = True
             yield Sending()
-            async with aclosing(_send(wire, watch, call)) as parts:
+            async with aclosing(_post_and_follow(wire, watch, call)) as parts:
                 async for part in parts:
                     if isinstance(part, Progress | Queued):
                         yield part
@@ -97,7 +110,9 @@ class A1111(Backend):
                     answer = await asyncio.to_thread(parse_response, content, call.count)
                     for picture in answer.pictures:
                         yield picture
-                    yield receipt(call, answer, chosen, seconds(part, watch.waited))
+                    yield build_receipt(
+                        call, answer, chosen, generation_seconds(part, watch.queue_seconds)
+                    )
         except BackendError:
             raise
         except Exception as error:
@@ -109,20 +124,20 @@ class A1111(Backend):
         await self._clients.aclose()
 
 
-async def _look_up(wire: Client, model: Model, call: ApiRequest) -> Checkpoint | None:
+async def _resolve_names(wire: Client, model: Model, call: ApiRequest) -> Checkpoint | None:
     """Complete `call` with what the server calls things; return the checkpoint asked for."""
     chosen = None
-    if model.source != CURRENT:
-        chosen = await checkpoint(wire, model.source)
+    if model.source != CURRENT_CHECKPOINT:
+        chosen = await find_checkpoint(wire, model.source)
         call.body["override_settings"] = {"sd_model_checkpoint": chosen.title}
         call.body["override_settings_restore_afterwards"] = True
     options = call.options
     if options.sampler_name:
-        used = await sampler(wire, options.sampler_name)
+        used = await find_sampler(wire, options.sampler_name)
         call.body["sampler_name"] = used
         call.honoured["sampler_name"] = Applied(options.sampler_name, used)
     if options.scheduler:
-        used = await schedule(wire, options.scheduler)
+        used = await find_schedule(wire, options.scheduler)
         note = "" if used else "schedule type ignored: the server is too old to know of any"
         call.honoured["scheduler"] = Applied(options.scheduler, used, note)
         if used:
@@ -132,7 +147,7 @@ async def _look_up(wire: Client, model: Model, call: ApiRequest) -> Checkpoint |
     return chosen
 
 
-async def _send(
+async def _post_and_follow(
     wire: Client, watch: Monitor, call: ApiRequest
 ) -> AsyncGenerator["Progress | Queued | httpx2.Response", None]:
     """Send `call`, look after it while it is drawn, yield its answer last."""
@@ -140,23 +155,23 @@ async def _send(
     answered = False
     try:
         while not drawing.done():
-            looking = asyncio.create_task(watch.look())
+            looking = asyncio.create_task(watch.poll())
             try:
                 await asyncio.wait({drawing, looking}, return_when=asyncio.FIRST_COMPLETED)
                 news = looking.result() if looking.done() else None
             finally:
-                await _end(looking)
+                await _cancel(looking)
             if news is not None:
                 yield news
         response = drawing.result()
         answered = True
     finally:
         if not answered:
-            await watch.stop()  # before the connection goes: some servers draw on without it
-        await _end(drawing)
+            await watch.interrupt()  # before the connection goes: some servers draw on without it
+        await _cancel(drawing)
     yield response
 
 
-async def _end(task: asyncio.Task[object]) -> None:
+async def _cancel(task: asyncio.Task[object]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

@@ -26,7 +26,7 @@ _JSON = {"Content-Type": "application/json"}
 class Client(SelfHostedClient):
     """The way to one server, for one job."""
 
-    async def ask(self, path: str, body: Mapping[str, Any]) -> Any:
+    async def post_json(self, path: str, body: Mapping[str, Any]) -> Any:
         """Return the JSON that `path` answers to a small `body`; raises as `get` does."""
         return await self._json(await self.post(path, body))
 
@@ -48,25 +48,25 @@ class Checkpoint:
     title: str
     names: frozenset[str]
 
-    def known_as(self, name: str) -> bool:
+    def matches(self, name: str) -> bool:
         """Say whether `name` means this checkpoint, however it is written."""
         return name.strip().lower() in self.names
 
 
-async def checkpoints(wire: Client) -> list[Checkpoint]:
+async def list_checkpoints(wire: Client) -> list[Checkpoint]:
     """Return all that the server has; raises as `Wire.get` does."""
-    return [_checkpoint(row) for row in rows(await wire.get("/sdapi/v1/sd-models"))]
+    return [_parse_checkpoint(row) for row in rows(await wire.get("/sdapi/v1/sd-models"))]
 
 
-async def checkpoint(wire: Client, name: str) -> Checkpoint:
+async def find_checkpoint(wire: Client, name: str) -> Checkpoint:
     """Return the checkpoint that the user calls `name`.
 
     Raises:
         BadInput: the server has none of that name; the sentence names the nearest.
     """
-    found = await checkpoints(wire)
+    found = await list_checkpoints(wire)
     exact = (each for each in found if each.title == name)
-    close = (each for each in found if each.known_as(name))
+    close = (each for each in found if each.matches(name))
     chosen = next(exact, None) or next(close, None)
     if chosen is None:
         titles = [each.title for each in found]
@@ -74,17 +74,17 @@ async def checkpoint(wire: Client, name: str) -> Checkpoint:
     return chosen
 
 
-async def sampler(wire: Client, name: str) -> str:
+async def find_sampler(wire: Client, name: str) -> str:
     """Return `name` as the server writes it.
 
     Raises:
         BadInput: it has no such sampler.
     """
     found = rows(await wire.get("/sdapi/v1/samplers"))
-    return _named(found, name, "name", f"{wire.server.name} has no sampler {name}.")
+    return _find_name(found, name, "name", f"{wire.server.name} has no sampler {name}.")
 
 
-async def schedule(wire: Client, name: str) -> str | None:
+async def find_schedule(wire: Client, name: str) -> str | None:
     """Return the schedule type `name` as the server writes it, None where it knows of none.
 
     Raises:
@@ -93,7 +93,9 @@ async def schedule(wire: Client, name: str) -> str | None:
     listed = await wire.optional("/sdapi/v1/schedulers")
     if listed is None:
         return None
-    return _named(rows(listed), name, "label", f"{wire.server.name} has no schedule type {name}.")
+    return _find_name(
+        rows(listed), name, "label", f"{wire.server.name} has no schedule type {name}."
+    )
 
 
 def rows(answer: object) -> list[Mapping[str, Any]]:
@@ -103,7 +105,7 @@ def rows(answer: object) -> list[Mapping[str, Any]]:
     return [each for each in cast(list[Any], answer) if isinstance(each, dict)]
 
 
-def _checkpoint(row: Mapping[str, Any]) -> Checkpoint:
+def _parse_checkpoint(row: Mapping[str, Any]) -> Checkpoint:
     title = str(row.get("title") or row.get("model_name") or "")
     file = re.sub(r"\s*\[\w+\]$", "", title)  # the title ends with a hash once that is known
     names = {title, file, *(str(row.get(key) or "") for key in ("model_name", "hash", "sha256"))}
@@ -112,7 +114,7 @@ def _checkpoint(row: Mapping[str, Any]) -> Checkpoint:
     return Checkpoint(title, frozenset(each.lower() for each in names if each))
 
 
-def _named(found: Iterable[Mapping[str, Any]], name: str, key: str, otherwise: str) -> str:
+def _find_name(found: Iterable[Mapping[str, Any]], name: str, key: str, otherwise: str) -> str:
     """The `key` of the row that has `name` for any of its names."""
     known: list[str] = []
     for row in found:

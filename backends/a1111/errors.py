@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 def explain(error: Exception, server: SelfHostedServer, *, sent: bool) -> BackendError:
     """Return what `error` means for the person at the card; `sent` says how far the job was."""
     return self_hosted.explain(
-        error, server, _answered, sent=sent, start="Start it with --api", api="its API"
+        error, server, _explain_status, sent=sent, start="Start it with --api", api="its API"
     )
 
 
-def _answered(response: "httpx2.Response", server: SelfHostedServer) -> BackendError:
+def _explain_status(response: "httpx2.Response", server: SelfHostedServer) -> BackendError:
     status, name = response.status_code, server.name
-    said = _said(response, server)
+    said = _server_message(response, server)
     match status:
         case 401 if not server.headers:
             return WrongKey(f"{name} wants a user and password: set A1111_USER and A1111_PASSWORD.")
@@ -56,7 +56,7 @@ def _answered(response: "httpx2.Response", server: SelfHostedServer) -> BackendE
             return ServiceFault(f"{name} failed: {said}")
 
 
-def _said(response: "httpx2.Response", server: SelfHostedServer) -> str:
+def _server_message(response: "httpx2.Response", server: SelfHostedServer) -> str:
     """The server's own words, as a sentence ends."""
     try:
         body: Any = response.json()

@@ -11,13 +11,13 @@ from backends.fit import STRENGTH, fit
 from backends.http.self_hosted import SelfHostedServer
 from backends.options import option, parse_options
 
-CURRENT = "current"
+CURRENT_CHECKPOINT = "current"
 """The source of a model that stands for whatever checkpoint the server has loaded."""
 
-EXAMPLE = "http://127.0.0.1:7861"
-UNSET = (
+EXAMPLE_URL = "http://127.0.0.1:7861"
+NO_URL = (
     "Set A1111_URL to the address of your AUTOMATIC1111, Forge or SD.Next server, "
-    f"for example {EXAMPLE}, and start that with --api."
+    f"for example {EXAMPLE_URL}, and start that with --api."
 )
 
 
@@ -51,7 +51,7 @@ class ApiRequest:
     """
 
     path: str
-    task: str
+    task_id: str
     body: dict[str, Any] = field(repr=False)
     count: int
     steps: int | None
@@ -61,13 +61,13 @@ class ApiRequest:
     honoured: dict[str, Applied]
 
 
-def server_of(config: Config) -> SelfHostedServer:
+def server_from_config(config: Config) -> SelfHostedServer:
     """Return the server of the settings.
 
     Raises:
         NotReady: there is no address, or it makes no sense.
     """
-    found = SelfHostedServer.from_config(config, "A1111", example=EXAMPLE, unset=UNSET)
+    found = SelfHostedServer.from_config(config, "A1111", example=EXAMPLE_URL, unset=NO_URL)
     return replace(found, url=found.url.removesuffix("/sdapi/v1"))
 
 
@@ -80,7 +80,7 @@ def build_request(model: Model, request: Request) -> ApiRequest:
         BadInput: nothing sensible can be made of the request.
     """
     fitted = fit(model, request)
-    options, ignored = _options(request.options.get("a1111", {}))
+    options, ignored = _parse_options(request.options.get("a1111", {}))
     asked = fitted.request
     task = f"task({secrets.token_hex(8)})"
     body: dict[str, Any] = {
@@ -102,12 +102,12 @@ def build_request(model: Model, request: Request) -> ApiRequest:
     if asked.image is not None:
         strength = asked.strength or STRENGTH
         path = "/sdapi/v1/img2img"
-        body |= {"init_images": [_start(asked)], "denoising_strength": strength}
+        body |= {"init_images": [_encode_init_image(asked)], "denoising_strength": strength}
         # The server takes that share of the steps and one, unless it is set up to take them all.
         steps = None if steps is None else int(min(strength, 0.999) * steps) + 1
     return ApiRequest(
         path=path,
-        task=task,
+        task_id=task,
         body={name: value for name, value in body.items() if value is not None},
         count=asked.count,
         steps=None if steps is None else steps * asked.count,
@@ -118,13 +118,13 @@ def build_request(model: Model, request: Request) -> ApiRequest:
     )
 
 
-def _start(asked: Request) -> str:
+def _encode_init_image(asked: Request) -> str:
     from backends.images import decoding
 
     size = (asked.width or 512, asked.height or 512)
     return base64.b64encode(decoding.prepare_init_image(asked.image or b"", *size)).decode()
 
 
-def _options(chosen: Mapping[str, Value]) -> tuple[Options, dict[str, Applied]]:
+def _parse_options(chosen: Mapping[str, Value]) -> tuple[Options, dict[str, Applied]]:
     texts = {name: str(value or "").strip() for name, value in chosen.items()}
     return parse_options(Options, texts, "A1111")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from backends.a1111.client import Checkpoint
-from backends.a1111.progress import decoded
+from backends.a1111.progress import decode_base64
 from backends.a1111.request import ApiRequest
 from backends.base import Applied, Picture, Receipt
 from backends.errors import ServiceFault
@@ -42,12 +42,12 @@ def parse_response(body: bytes, count: int) -> ApiResponse:
     answer = json.loads(body)
     listed = cast(object, answer.get("images")) if isinstance(answer, dict) else None
     images = cast(list[object], listed) if isinstance(listed, list) else []
-    info = _info(cast(dict[str, object], answer).get("info")) if images else {}
+    info = _parse_info(cast(dict[str, object], answer).get("info")) if images else {}
     first = info.get("index_of_first_image")
     first = first if isinstance(first, int) and 0 <= first < len(images) else 0
     seeds = info.get("all_seeds")
     pictures = tuple(
-        _picture(image, _seed(seeds, number))
+        _parse_picture(image, _seed(seeds, number))
         for number, image in enumerate(images[first : first + count])
     )
     if not pictures:
@@ -61,7 +61,7 @@ def parse_response(body: bytes, count: int) -> ApiResponse:
     )
 
 
-def _info(text: object) -> Mapping[str, Any]:
+def _parse_info(text: object) -> Mapping[str, Any]:
     """The facts that come as JSON within the JSON; some servers leave them out."""
     try:
         info = json.loads(text) if isinstance(text, str) and text else {}
@@ -70,8 +70,8 @@ def _info(text: object) -> Mapping[str, Any]:
     return cast(Mapping[str, Any], info) if isinstance(info, dict) else {}
 
 
-def _picture(image: object, seed: int | None) -> Picture:
-    data = decoded(image.encode()) if isinstance(image, str) else None
+def _parse_picture(image: object, seed: int | None) -> Picture:
+    data = decode_base64(image.encode()) if isinstance(image, str) else None
     if data is None:
         raise ServiceFault("The server sent a damaged picture. Try again.")
     return check(data, seed=seed)
@@ -87,14 +87,14 @@ def _text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def receipt(
+def build_receipt(
     call: ApiRequest, answer: ApiResponse, chosen: Checkpoint | None, generate: float | None
 ) -> Receipt:
     """Return the receipt of an answer; `chosen` is the checkpoint that was asked for by name."""
-    return Receipt(honoured=_honoured(call, answer, chosen), generate=generate)
+    return Receipt(honoured=_actual_values(call, answer, chosen), generate=generate)
 
 
-def seconds(response: "httpx2.Response", waited: float) -> float | None:
+def generation_seconds(response: "httpx2.Response", waited: float) -> float | None:
     """Return the server's own time for a request, without the wait behind other jobs."""
     try:
         return max(0.0, float(response.headers.get("x-process-time", "")) - waited)
@@ -102,7 +102,7 @@ def seconds(response: "httpx2.Response", waited: float) -> float | None:
         return None
 
 
-def _honoured(
+def _actual_values(
     call: ApiRequest, answer: ApiResponse, chosen: Checkpoint | None
 ) -> dict[str, Applied]:
     """What was asked of the server, corrected by what it says and sent."""
@@ -115,7 +115,7 @@ def _honoured(
         honoured["seed"] = replace(seed, used=picture.seed, note=note)
     if answer.checkpoint is not None:
         asked = chosen.title if chosen else None
-        other = chosen is not None and not chosen.known_as(answer.checkpoint)
+        other = chosen is not None and not chosen.matches(answer.checkpoint)
         note = f"checkpoint {answer.checkpoint} instead of {asked}" if other else ""
         honoured["checkpoint"] = Applied(asked, answer.checkpoint, note)
     taken = honoured.get("sampler_name")

@@ -28,13 +28,13 @@ from backends.base import (
     Request,
     Sending,
 )
-from backends.comfyui.client import Client, checkpoints
+from backends.comfyui.client import Client, list_checkpoints
 from backends.comfyui.errors import explain
 from backends.comfyui.execution import Result, execute
 from backends.comfyui.monitor import Monitor
 from backends.comfyui.prepare import resolve_names, upload
-from backends.comfyui.request import ApiRequest, Options, build_request, server_of
-from backends.comfyui.websocket import Socket
+from backends.comfyui.request import ApiRequest, Options, build_request, server_from_config
+from backends.comfyui.websocket import WebSocket
 from backends.errors import BackendError, NotReady
 from backends.fit import record_actual
 from backends.http.client import ClientPool, Timeouts
@@ -64,13 +64,13 @@ class ComfyUI(Backend):
 
     def ready(self, model: Model) -> Ready:
         """Say whether the server's address is known; whether it runs, only a job tells."""
-        return readiness(lambda: server_of(self.config))
+        return readiness(lambda: server_from_config(self.config))
 
     async def check(self, server: str = "") -> str:
         """Ask for its list of checkpoints."""
-        own = server_of(self.config)
+        own = server_from_config(self.config)
         try:
-            found = await checkpoints(Client(await self._clients.get(), own))
+            found = await list_checkpoints(Client(await self._clients.get(), own))
         except Exception as error:
             raise explain(error, own, sent=False) from error
         return f"{own.name} answers. {list_models(found)}"
@@ -78,13 +78,13 @@ class ComfyUI(Backend):
     def lane(self, model: Model) -> Lane:
         """One job at a time on each server."""
         try:
-            return Lane(f"comfyui {host_of(server_of(self.config).url)}", 1)
+            return Lane(f"comfyui {host_of(server_from_config(self.config).url)}", 1)
         except NotReady:
             return Lane("comfyui", 1)
 
     async def generate(self, model: Model, request: Request) -> AsyncGenerator[Event, None]:
         """Draw `request`; what the server lacks is found out before anything is sent."""
-        own = server_of(self.config)
+        own = server_from_config(self.config)
         sent = False
         try:
             wire = Client(await self._clients.get(), own)
@@ -92,12 +92,12 @@ class ComfyUI(Backend):
             await wire.get("/queue")  # it is there, and lets us in
             await resolve_names(wire, call)
             patience = Timeouts.from_config(self.config)
-            async with aclosing(Socket(own, call.client, patience)) as socket:
-                watch = Monitor(wire, socket, self._previews, call.client, patience)
+            async with aclosing(WebSocket(own, call.client_id, patience)) as socket:
+                watch = Monitor(wire, socket, self._previews, call.client_id, patience)
                 await socket.open()  # before there is anything to hear
                 sent = True
                 yield Sending()
-                async with aclosing(_drawn(wire, watch, call)) as events:
+                async with aclosing(_execute_all(wire, watch, call)) as events:
                     async for event in events:
                         yield event
         except BackendError:
@@ -111,14 +111,16 @@ class ComfyUI(Backend):
         await self._clients.aclose()
 
 
-async def _drawn(wire: Client, watch: Monitor, call: ApiRequest) -> AsyncGenerator[Event, None]:
+async def _execute_all(
+    wire: Client, watch: Monitor, call: ApiRequest
+) -> AsyncGenerator[Event, None]:
     """Draw one prompt after the other; what one of them lacks, the others do not lose."""
     await upload(wire, call)
     pictures: list[Picture] = []
     made: list[Result] = []
     failures: list[BackendError] = []
     for number, seed in enumerate(call.seeds):
-        parts = execute(wire, watch, call.workflow, call.graph(seed), seed, call.client)
+        parts = execute(wire, watch, call.workflow, call.build_graph(seed), seed, call.client_id)
         try:
             async with aclosing(parts) as events:
                 async for event in events:
@@ -127,16 +129,16 @@ async def _drawn(wire: Client, watch: Monitor, call: ApiRequest) -> AsyncGenerat
                         continue
                     if isinstance(event, Picture):
                         pictures.append(event)
-                    yield combine(event, number, len(call.seeds))
+                    yield overall_progress(event, number, len(call.seeds))
         except Exception as error:
             if not pictures:
                 raise
             failures.append(explain(error, wire.server, sent=True))
             break
-    yield receipt(call, pictures, made, failures)
+    yield build_receipt(call, pictures, made, failures)
 
 
-def combine(event: Event, number: int, count: int) -> Event:
+def overall_progress(event: Event, number: int, count: int) -> Event:
     """Return the progress of one of several prompts as that of them all."""
     match event:
         case Progress(step=int() as step, steps=int() as steps) if count > 1:
@@ -145,7 +147,7 @@ def combine(event: Event, number: int, count: int) -> Event:
             return event
 
 
-def receipt(
+def build_receipt(
     call: ApiRequest, pictures: list[Picture], made: list[Result], failures: list[BackendError]
 ) -> Receipt:
     """Return what a job came to; `failures` says why some of its pictures did not come."""
@@ -157,14 +159,14 @@ def receipt(
         honoured["cache"] = Applied(None, True, note)
     return Receipt(
         honoured=honoured,
-        load=_sum([drawn.load for drawn in made if drawn.load is not None]),
-        generate=_sum([drawn.generate for drawn in made]),
-        download=_sum([drawn.download for drawn in made]),
+        load=_sum_if_known([drawn.load for drawn in made if drawn.load is not None]),
+        generate=_sum_if_known([drawn.generate for drawn in made]),
+        download=_sum_if_known([drawn.download for drawn in made]),
         cached=cached > 0,
     )
 
 
-def _sum(seconds: Sequence[float | None]) -> float | None:
+def _sum_if_known(seconds: Sequence[float | None]) -> float | None:
     """The seconds of all prompts; None where one of them is not known."""
     known = [each for each in seconds if each is not None]
     return sum(known) if known and len(known) == len(seconds) else None

@@ -18,14 +18,14 @@ from backends.wording import nearest
 if TYPE_CHECKING:
     import httpx2
 
-TRIES = 2
+MAX_DOWNLOAD_ATTEMPTS = 2
 """How often a finished picture is asked for, which is free."""
 
 
 class Client(SelfHostedClient):
     """The way to one server, for one job."""
 
-    async def post(self, path: str, body: Mapping[str, Any]) -> Any:
+    async def post_json(self, path: str, body: Mapping[str, Any]) -> Any:
         """Return the JSON that `path` answers to `body`, None for an empty answer.
 
         Raises as `get` does.
@@ -45,7 +45,7 @@ class Client(SelfHostedClient):
         folder, kept = str(answer.get("subfolder") or ""), str(answer["name"])
         return f"{folder}/{kept}" if folder else kept
 
-    async def picture(self, image: Mapping[str, str]) -> bytes:
+    async def download_picture(self, image: Mapping[str, str]) -> bytes:
         """Fetch a picture that a node has saved.
 
         Raises:
@@ -53,8 +53,8 @@ class Client(SelfHostedClient):
         """
         import httpx2
 
-        lost = f"The picture was made, but could not be fetched from {self._place}"
-        for attempt in range(1, TRIES + 1):
+        lost = f"The picture was made, but could not be fetched from {self._host}"
+        for attempt in range(1, MAX_DOWNLOAD_ATTEMPTS + 1):
             try:
                 async with self._client.stream(
                     "GET",
@@ -66,14 +66,14 @@ class Client(SelfHostedClient):
                         raise ServiceFault(f"{lost}: it answers {response.status_code}.")
                     return await _limited(response, lost)
             except httpx2.RequestError as error:
-                if attempt == TRIES or isinstance(error, httpx2.TimeoutException):
+                if attempt == MAX_DOWNLOAD_ATTEMPTS or isinstance(error, httpx2.TimeoutException):
                     raise ServiceFault(
                         f"{lost}: the connection failed. It lies in the server's output folder."
                     ) from error
         raise AssertionError  # the last attempt returns or raises
 
     @property
-    def _place(self) -> str:
+    def _host(self) -> str:
         return self.server.name.removeprefix("The server at ")
 
     async def _json(self, response: "httpx2.Response") -> Any:
@@ -91,33 +91,35 @@ async def _limited(response: "httpx2.Response", lost: str) -> bytes:
     return bytes(data)
 
 
-_ENDING = re.compile(r"\.(safetensors|ckpt|pth|pt|bin|gguf|sft)$", re.IGNORECASE)
+_FILE_EXTENSION = re.compile(r"\.(safetensors|ckpt|pth|pt|bin|gguf|sft)$", re.IGNORECASE)
 
 
-async def checkpoints(wire: Client) -> list[str]:
+async def list_checkpoints(wire: Client) -> list[str]:
     """Return the server's checkpoints; raises as `Wire.get` does."""
-    return await _listed(wire, "checkpoints", "CheckpointLoaderSimple", "ckpt_name")
+    return await _list_models(wire, "checkpoints", "CheckpointLoaderSimple", "ckpt_name")
 
 
-async def networks(wire: Client) -> list[str]:
+async def list_controlnets(wire: Client) -> list[str]:
     """Return the server's ControlNet models; raises as `Wire.get` does."""
-    return await _listed(wire, "controlnet", "ControlNetLoader", "control_net_name")
+    return await _list_models(wire, "controlnet", "ControlNetLoader", "control_net_name")
 
 
-def named(name: str, known: list[str], what: str, server: str) -> str:
+def find_name(name: str, known: list[str], what: str, server: str) -> str:
     """Return what the server calls the thing that the user calls `name`.
 
     Raises:
         BadInput: it has none of that name; the sentence names the nearest.
     """
-    wanted = _plain(name)
-    alike = [each for each in known if wanted in (_plain(each), _plain(each).rpartition("/")[2])]
+    wanted = _normalize(name)
+    alike = [
+        each for each in known if wanted in (_normalize(each), _normalize(each).rpartition("/")[2])
+    ]
     if name in known or alike:
         return name if name in known else alike[0]
     raise BadInput(f"{server} has no {what} {name}. {nearest(name, known)}")
 
 
-def fitting(preprocessor: str, checkpoint: str, known: list[str], server: str) -> str:
+def matching_controlnet(preprocessor: str, checkpoint: str, known: list[str], server: str) -> str:
     """Return the ControlNet model whose name says that it wants such maps.
 
     One of the checkpoint's size is preferred. A ready map is taken for one of edges, as every
@@ -138,7 +140,7 @@ def fitting(preprocessor: str, checkpoint: str, known: list[str], server: str) -
     return of_size(fit, checkpoint)
 
 
-async def _listed(wire: Client, folder: str, node: str, name: str) -> list[str]:
+async def _list_models(wire: Client, folder: str, node: str, name: str) -> list[str]:
     found = await wire.optional(f"/models/{folder}")
     if not isinstance(found, list):  # an older server: the node that loads them knows as well
         match await wire.optional(f"/object_info/{node}"):
@@ -161,5 +163,5 @@ def _choices(about: Any, name: str) -> list[object]:
             return []
 
 
-def _plain(name: str) -> str:
-    return _ENDING.sub("", name.strip().lower().replace("\\", "/"))
+def _normalize(name: str) -> str:
+    return _FILE_EXTENSION.sub("", name.strip().lower().replace("\\", "/"))

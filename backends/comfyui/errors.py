@@ -22,22 +22,22 @@ from backends.wording import service_message
 if TYPE_CHECKING:
     import httpx2
 
-MOST_FAULTS = 3
+MAX_ERRORS_NAMED = 3
 """How many faults one sentence names."""
-MOST_CHOICES = 6
+MAX_CHOICES_NAMED = 6
 """How many of an input's choices it names."""
 
 
-def refusal(answer: object) -> str:
+def rejection_reason(answer: object) -> str:
     """Return why a workflow was not taken."""
     match answer:
         case {"node_errors": dict() as nodes, **_rest} if nodes:
-            faults = list(_node_faults(cast(Mapping[str, Any], nodes)))
+            faults = list(_node_errors(cast(Mapping[str, Any], nodes)))
         case _:
             faults = []
     if faults:
-        more = len(faults) - MOST_FAULTS
-        listed = "; ".join(faults[:MOST_FAULTS])
+        more = len(faults) - MAX_ERRORS_NAMED
+        listed = "; ".join(faults[:MAX_ERRORS_NAMED])
         return f"{listed}{f'; and {more} more' if more > 0 else ''}."
     match answer:
         case {"error": {"type": "missing_node_type", "extra_info": {"class_type": str(kind)}}}:
@@ -50,11 +50,11 @@ def refusal(answer: object) -> str:
             return ""
 
 
-def failed(data: Mapping[str, Any], server: str) -> BackendError:
+def execution_failed(data: Mapping[str, Any], server: str) -> BackendError:
     """Return what an `execution_error` means."""
     kind, node = data.get("node_type") or "a node", data.get("node_id")
     said = service_message(str(data.get("exception_message") or ""))
-    if "OutOfMemory" in str(data.get("exception_type")) or _out_of_memory(said):
+    if "OutOfMemory" in str(data.get("exception_type")) or _is_out_of_memory(said):
         return OutOfMemory(
             f"{server} has not enough graphics memory for {kind}. Ask for a smaller picture, "
             "or start it with --lowvram."
@@ -63,12 +63,12 @@ def failed(data: Mapping[str, Any], server: str) -> BackendError:
     return ServiceFault(f"{server} failed in {where}: {said}", charged=False)
 
 
-def interrupted(server: str) -> BackendError:
+def execution_interrupted(server: str) -> BackendError:
     """Return what an `execution_interrupted` means that nobody here has asked for."""
-    return ServiceFault(f"Somebody stopped this job on {_inside(server)}. Run it again.")
+    return ServiceFault(f"Somebody stopped this job on {_lower_first(server)}. Run it again.")
 
 
-def lost(server: str) -> BackendError:
+def prompt_lost(server: str) -> BackendError:
     """Return what it means that a job is nowhere on the server any more."""
     return ServiceFault(
         f"{server} no longer knows of this job: it was started anew, or somebody took the job out "
@@ -76,7 +76,7 @@ def lost(server: str) -> BackendError:
     )
 
 
-def unsaved(workflow: str) -> BackendError:
+def no_picture(workflow: str) -> BackendError:
     """Return what it means that a workflow ended without a picture."""
     return ServiceFault(
         f"The workflow {workflow} ended without a picture. It needs a SaveImage node, or a node "
@@ -84,23 +84,23 @@ def unsaved(workflow: str) -> BackendError:
     )
 
 
-def _node_faults(nodes: Mapping[str, Any]) -> Iterator[str]:
+def _node_errors(nodes: Mapping[str, Any]) -> Iterator[str]:
     for id, about in nodes.items():
         match about:
             case {"errors": list() as errors, **rest}:
                 where = f"{rest.get('class_type') or 'a node'} (node {id})"
-                yield from (_fault(where, error) for error in cast(list[object], errors))
+                yield from (_describe_error(where, error) for error in cast(list[object], errors))
             case _:
                 yield f"node {id} has a fault"
 
 
-def _fault(where: str, error: object) -> str:
+def _describe_error(where: str, error: object) -> str:
     match error:
         case {
             "type": "value_not_in_list",
             "extra_info": {"input_name": str(input), "received_value": value, **rest},
         }:
-            return f"{where} does not take “{value}” for {input}{_choices(rest)}"
+            return f"{where} does not take “{value}” for {input}{_describe_choices(rest)}"
         case {
             "type": "value_smaller_than_min" | "value_bigger_than_max" as which,
             "extra_info": {"input_name": str(input), "received_value": value, **rest},
@@ -119,7 +119,7 @@ def _fault(where: str, error: object) -> str:
             return f"{where} has a fault"
 
 
-def _choices(rest: Mapping[str, Any]) -> str:
+def _describe_choices(rest: Mapping[str, Any]) -> str:
     match rest.get("input_config"):
         case [list() as choices, *_] | [_, {"options": list() as choices}, *_]:
             known = [str(choice) for choice in cast(list[object], choices)]
@@ -127,8 +127,8 @@ def _choices(rest: Mapping[str, Any]) -> str:
             return ""
     if not known:
         return ", and has none to choose from"
-    more = len(known) - MOST_CHOICES
-    return f"; it takes {', '.join(known[:MOST_CHOICES])}{f' and {more} more' if more > 0 else ''}"
+    more = len(known) - MAX_CHOICES_NAMED
+    return f"; it takes {', '.join(known[:MAX_CHOICES_NAMED])}{f' and {more} more' if more > 0 else ''}"
 
 
 def _limit(rest: Mapping[str, Any], which: str) -> object | None:
@@ -139,22 +139,22 @@ def _limit(rest: Mapping[str, Any], which: str) -> object | None:
             return None
 
 
-def _out_of_memory(said: str) -> bool:
+def _is_out_of_memory(said: str) -> bool:
     return "out of memory" in said.lower() or "allocation on device" in said.lower()
 
 
-def _inside(server: str) -> str:
+def _lower_first(server: str) -> str:
     return server[:1].lower() + server[1:]
 
 
 def explain(error: Exception, server: SelfHostedServer, *, sent: bool) -> BackendError:
     """Return what `error` means for the person at the card; `sent` says how far the job was."""
     return self_hosted.explain(
-        error, server, _answered, sent=sent, start="Start ComfyUI there", api="ComfyUI"
+        error, server, _explain_status, sent=sent, start="Start ComfyUI there", api="ComfyUI"
     )
 
 
-def _answered(response: "httpx2.Response", server: SelfHostedServer) -> BackendError:
+def _explain_status(response: "httpx2.Response", server: SelfHostedServer) -> BackendError:
     status, name = response.status_code, server.name
     match status:
         case 401 if not server.headers:
@@ -175,13 +175,13 @@ def _answered(response: "httpx2.Response", server: SelfHostedServer) -> BackendE
         case 404 | 405:
             return NotReady(f"{name} is no ComfyUI server. Check COMFYUI_URL.")
         case _ if status < 500:
-            said = service_message(refusal(_json(response)), *server.secrets)
+            said = service_message(rejection_reason(_json_or_none(response)), *server.secrets)
             return BadInput(f"{name} does not take the workflow: {said}")
         case _:
             return ServiceFault(f"{name} failed ({status}). Its console says why: look there.")
 
 
-def _json(response: "httpx2.Response") -> Any:
+def _json_or_none(response: "httpx2.Response") -> Any:
     try:
         return response.json()
     except ValueError:  # a page for a browser says nothing

@@ -12,7 +12,7 @@ from typing import Any, cast
 from backends.base import Event, Picture
 from backends.comfyui import errors as words
 from backends.comfyui.client import Client
-from backends.comfyui.monitor import LOOKS, PAUSE, Monitor
+from backends.comfyui.monitor import CHECK_PAUSE, MAX_CHECKS, Monitor
 from backends.comfyui.progress import WEBSOCKET_OUTPUT_NODE, PromptProgress
 from backends.comfyui.workflow import Graph, Workflow
 from backends.errors import ServiceFault
@@ -44,27 +44,27 @@ async def execute(
         str(uuid.UUID(bytes=secrets.token_bytes(16), version=4)), graph, wire.server.name
     )
     try:
-        answer = await wire.post("/prompt", _body(graph, story, client))
-        story.id, story.accepted = str(answer["prompt_id"]), True
+        answer = await wire.post_json("/prompt", _prompt_body(graph, story, client))
+        story.id, story.is_accepted = str(answer["prompt_id"]), True
         async with aclosing(watch.follow(story)) as events:
             async for event in events:
                 yield event
     except httpx2.HTTPStatusError as error:
-        story.done = error.response.is_client_error  # it was not taken, and is nowhere
+        story.is_done = error.response.is_client_error  # it was not taken, and is nowhere
         raise
     finally:
-        if not story.done:
+        if not story.is_done:
             await watch.cancel(story)
-    found = await _complete(watch, story, workflow)
-    if not found and not story.sent:
-        raise words.unsaved(workflow.name)
-    async with aclosing(_pictures(wire, story, found, seed)) as pictures:
+    found = await _wait_for_images(watch, story, workflow)
+    if not found and not story.received_pictures:
+        raise words.no_picture(workflow.name)
+    async with aclosing(_fetch_pictures(wire, story, found, seed)) as pictures:
         async for picture in pictures:
             yield picture
-    yield _drawn(story, set(found))
+    yield _build_result(story, set(found))
 
 
-def _body(graph: Graph, story: PromptProgress, client: str) -> dict[str, Any]:
+def _prompt_body(graph: Graph, story: PromptProgress, client: str) -> dict[str, Any]:
     return {
         "prompt": graph,
         "client_id": client,
@@ -74,21 +74,21 @@ def _body(graph: Graph, story: PromptProgress, client: str) -> dict[str, Any]:
     }
 
 
-async def _complete(
+async def _wait_for_images(
     watch: Monitor, story: PromptProgress, workflow: Workflow
 ) -> dict[str, list[dict[str, str]]]:
     """The saved pictures, looked up where not all may have been heard of."""
-    for _ in range(LOOKS):
-        found = _found(story, workflow)
-        if (found or story.sent) and watch.heard_all:
+    for _ in range(MAX_CHECKS):
+        found = _saved_images(story, workflow)
+        if (found or story.received_pictures) and watch.has_all_messages:
             return found
-        if await watch.finish(story):
+        if await watch.read_history(story):
             break
-        await asyncio.sleep(PAUSE)
-    return _found(story, workflow)
+        await asyncio.sleep(CHECK_PAUSE)
+    return _saved_images(story, workflow)
 
 
-async def _pictures(
+async def _fetch_pictures(
     wire: Client, story: PromptProgress, found: dict[str, list[dict[str, str]]], seed: int | None
 ) -> AsyncGenerator[Picture, None]:
     """Yield each picture as it is fetched.
@@ -98,34 +98,34 @@ async def _pictures(
     for images in found.values():
         for number, image in enumerate(images):
             began = time.monotonic()
-            data = await wire.picture(image)
-            story.download += time.monotonic() - began
+            data = await wire.download_picture(image)
+            story.download_seconds += time.monotonic() - began
             yield await asyncio.to_thread(check, data, seed=None if number else seed)
-    for number, data in enumerate(story.sent):
+    for number, data in enumerate(story.received_pictures):
         yield await asyncio.to_thread(check, data, seed=None if number else seed)
 
 
-def _drawn(story: PromptProgress, results: set[str]) -> Result:
-    seconds, load = story.seconds, story.load
-    if story.sent:
+def _build_result(story: PromptProgress, results: set[str]) -> Result:
+    seconds, load = story.execution_seconds, story.load_seconds
+    if story.received_pictures:
         results |= {
             node for node, it in story.graph.items() if it["class_type"] == WEBSOCKET_OUTPUT_NODE
         }
     return Result(
-        cached=story.cached(results),
+        cached=story.was_cached(results),
         load=load,
         generate=None if seconds is None else max(0.0, seconds - (load or 0.0)),
-        download=story.download,
+        download=story.download_seconds,
     )
 
 
-def _found(story: PromptProgress, workflow: Workflow) -> dict[str, list[dict[str, str]]]:
+def _saved_images(story: PromptProgress, workflow: Workflow) -> dict[str, list[dict[str, str]]]:
     """The saved pictures by node, in the order of the workflow.
 
     Where the workflow marks whose pictures are the results, only those count; else all that were
     saved, and none that were only shown.
     """
-    marked = workflow.marked.get("picture", ())
+    marked = workflow.tagged_nodes.get("picture", ())
     found: dict[str, list[dict[str, str]]] = {}
     for node in story.graph:
         if marked and node not in marked:
@@ -133,7 +133,7 @@ def _found(story: PromptProgress, workflow: Workflow) -> dict[str, list[dict[str
         images = cast(object, story.outputs.get(node, {}).get("images"))
         for image in cast(list[object], images) if isinstance(images, list) else ():
             if marked or _is_saved(image):
-                found.setdefault(node, []).append(_image(image))
+                found.setdefault(node, []).append(_image_location(image))
     return found
 
 
@@ -145,7 +145,7 @@ def _is_saved(image: object) -> bool:
             return True
 
 
-def _image(image: object) -> dict[str, str]:
+def _image_location(image: object) -> dict[str, str]:
     match image:
         case {"filename": str(name), **rest} if name:
             where = {key: str(rest.get(key) or "") for key in ("subfolder", "type")}

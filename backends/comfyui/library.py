@@ -63,7 +63,7 @@ def shipped_workflow(*, controls: int, start: bool) -> Workflow:
     return with_controls(workflow, controls) if controls > 1 else workflow
 
 
-def most_controls(workflow: Workflow) -> int:
+def count_controls(workflow: Workflow) -> int:
     """Return how many control pictures a workflow has places for."""
     numbers = itertools.count(1)
     return next(n for n in numbers if numbered(PICTURE, n) not in workflow.placeholders) - 1
@@ -76,7 +76,7 @@ def as_model(model: Model, workflow: Workflow) -> Model:
     supports |= {"seed"} if "seed" in places else set()
     supports |= {"count"} if {"seed", "count"} & places.keys() else set()
     supports |= {"image"} if "start picture" in places else set()
-    controls = most_controls(workflow)
+    controls = count_controls(workflow)
     defaults: dict[str, Value] = {}
     for field, place in _FIELDS.items():
         if (own := workflow.current(place)) is not None:
@@ -97,10 +97,10 @@ def _sizes(workflow: Workflow) -> Sizes:
         return Sizes(native=((width, height),))
     if {"width", "height"} <= workflow.placeholders.keys():
         return Sizes()
-    return Sizes(native=(_fixed(workflow.graph),), only_native=True)
+    return Sizes(native=(_fixed_size(workflow.graph),), only_native=True)
 
 
-def _fixed(graph: Graph) -> tuple[int, int]:
+def _fixed_size(graph: Graph) -> tuple[int, int]:
     """The size that a workflow without places for it seems to have; its pictures tell for sure."""
     inputs: Iterable[dict[str, object]] = (node["inputs"] for node in graph.values())
     for each in inputs:

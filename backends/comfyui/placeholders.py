@@ -46,36 +46,36 @@ INPUTS: Mapping[str, tuple[tuple[str, ...], ...]] = {
 }
 """The inputs that a place may stand for: all of the first group of which the node has any."""
 
-SEVERAL: Mapping[str, tuple[str, ...]] = {
+GROUPS: Mapping[str, tuple[str, ...]] = {
     "size": ("width", "height"),
     "control": ("control weight", "control start", "control end"),
     "negative": ("negative prompt",),
 }
-WHOLE = ("preprocessor", "picture")
+NODE_TAGS = ("preprocessor", "picture")
 """Marks of a node as such: what makes the map, and whose pictures are the results."""
 
 NUMBERED = frozenset(
-    {name for name in (*INPUTS, *SEVERAL) if name.startswith("control")}
+    {name for name in (*INPUTS, *GROUPS) if name.startswith("control")}
     | {"preprocessor", "low threshold", "high threshold"}
 )
 """Marks that may be numbered: those of the second control are "control picture 2" and so on."""
 
-_MARK = re.compile(r"\blineup\s*:\s*(.+)$", re.IGNORECASE)
-_PLACE = re.compile(r"([a-z ]+?)(?:\s+(\d+))?\s*(?:\(\s*(\w+)\s*\))?\s*$")
+_TITLE = re.compile(r"\blineup\s*:\s*(.+)$", re.IGNORECASE)
+_TAG = re.compile(r"([a-z ]+?)(?:\s+(\d+))?\s*(?:\(\s*(\w+)\s*\))?\s*$")
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class Tag:
     """A mark of the control `number` (of the whole workflow: 1), and the input that it names."""
 
     name: str
-    number: int
+    index: int
     input: str | None
 
     @property
     def places(self) -> tuple[str, ...]:
         """The places that it stands for."""
-        return tuple(numbered(each, self.number) for each in SEVERAL.get(self.name, (self.name,)))
+        return tuple(numbered(each, self.index) for each in GROUPS.get(self.name, (self.name,)))
 
 
 def numbered(name: str, number: int) -> str:
@@ -83,7 +83,7 @@ def numbered(name: str, number: int) -> str:
     return name if number == 1 else f"{name} {number}"
 
 
-def marks_of(id: str, node: Mapping[str, Any], name: str) -> list[Mark]:
+def parse_tags(id: str, node: Mapping[str, Any], name: str) -> list[Tag]:
     """Return the marks in the title of node `id` of a workflow.
 
     Raises:
@@ -91,25 +91,25 @@ def marks_of(id: str, node: Mapping[str, Any], name: str) -> list[Mark]:
     """
     match node:
         case {"_meta": {"title": str(title)}}:
-            found = _MARK.search(title)
+            found = _TITLE.search(title)
         case _:
             found = None
-    marks: list[Mark] = []
+    marks: list[Tag] = []
     for each in found[1].lower().split(",") if found else ():
-        place = _PLACE.match(each.strip())
+        place = _TAG.match(each.strip())
         mark, number, wanted = place.groups() if place else ("", None, None)
-        known = INPUTS if wanted else (*INPUTS, *SEVERAL, *WHOLE)
+        known = INPUTS if wanted else (*INPUTS, *GROUPS, *NODE_TAGS)
         if mark not in known or (number is not None and mark not in NUMBERED):
-            known = ", ".join((*INPUTS, *SEVERAL, *WHOLE))
+            known = ", ".join((*INPUTS, *GROUPS, *NODE_TAGS))
             raise BadInput(
                 f'The workflow {name} marks node {id} with "lineup: {each.strip()}", which is no '
                 f"place. There are {known}."
             )
-        marks.append(Mark(mark, int(number or 1), wanted))
+        marks.append(Tag(mark, int(number or 1), wanted))
     return marks
 
 
-def inputs_for(place: str, wanted: str | None, inputs: Mapping[str, Any]) -> list[str]:
+def find_inputs(place: str, wanted: str | None, inputs: Mapping[str, Any]) -> list[str]:
     """Return those of a node's inputs that `place` stands for, or the one that is `wanted`."""
     if wanted is not None:
         return [known for known in inputs if known.lower() == wanted]

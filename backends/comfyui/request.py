@@ -12,13 +12,11 @@ from backends.fit import fit
 from backends.http.self_hosted import SelfHostedServer
 from backends.options import option, parse_options
 
-FIRST = "first"
+FIRST_CHECKPOINT = "first"
 """The source of the model that stands for the first checkpoint that the server lists."""
 
-EXAMPLE = "http://127.0.0.1:8188"
-UNSET = (
-    f"Set COMFYUI_URL to the address of your ComfyUI server, for example {EXAMPLE}, and start that."
-)
+EXAMPLE_URL = "http://127.0.0.1:8188"
+NO_URL = f"Set COMFYUI_URL to the address of your ComfyUI server, for example {EXAMPLE_URL}, and start that."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,29 +52,29 @@ class ApiRequest:
 
     model: Model
     workflow: Workflow
-    own: bool
+    is_user_workflow: bool
     request: Request = field(repr=False)
     controls: Mapping[str, Control] = field(repr=False)
     options: Options
     values: dict[str, Value] = field(repr=False)
-    bypassed: list[str]
+    bypassed_nodes: list[str]
     seeds: tuple[int | None, ...]
     honoured: dict[str, Applied]
-    client: str
+    client_id: str
 
-    def graph(self, seed: int | None) -> Graph:
+    def build_graph(self, seed: int | None) -> Graph:
         """Return the workflow as it is posted."""
         graph = self.workflow.fill({**self.values, "seed": seed})
-        return bypass(graph, self.bypassed)
+        return bypass(graph, self.bypassed_nodes)
 
 
-def server_of(config: Config) -> SelfHostedServer:
+def server_from_config(config: Config) -> SelfHostedServer:
     """Return the server of the settings.
 
     Raises:
         NotReady: there is no address, or it makes no sense.
     """
-    found = SelfHostedServer.from_config(config, "COMFYUI", example=EXAMPLE, unset=UNSET)
+    found = SelfHostedServer.from_config(config, "COMFYUI", example=EXAMPLE_URL, unset=NO_URL)
     return replace(found, url=found.url.removesuffix("/api"))
 
 
@@ -88,7 +86,7 @@ def build_request(model: Model, request: Request, home: Path) -> ApiRequest:
     Raises:
         BadInput: nothing sensible can be made of the request or the workflow.
     """
-    own = None if model.source == FIRST else library.user_workflow(home, model.source)
+    own = None if model.source == FIRST_CHECKPOINT else library.user_workflow(home, model.source)
     if own is not None:
         model = library.as_model(model, own)
     fitted = fit(model, request)
@@ -97,13 +95,13 @@ def build_request(model: Model, request: Request, home: Path) -> ApiRequest:
     workflow = own or library.shipped_workflow(
         controls=len(asked.controls), start=asked.image is not None
     )
-    seeds, batch = _seeds(workflow, asked)
+    seeds, batch = _plan_seeds(workflow, asked)
     if "seed" in honoured or seeds[0] is not None:
         honoured["seed"] = replace(honoured.get("seed", Applied(None, None)), used=seeds[0])
     return ApiRequest(
         model=model,
         workflow=workflow,
-        own=own is not None,
+        is_user_workflow=own is not None,
         request=asked,
         controls=fitted.controls,
         options=options,
@@ -119,14 +117,14 @@ def build_request(model: Model, request: Request, home: Path) -> ApiRequest:
             "sampler": options.sampler or None,
             "scheduler": options.scheduler or None,
         },
-        bypassed=[],
+        bypassed_nodes=[],
         seeds=seeds,
-        honoured=honoured | ignored | _unplaced(workflow, options),
-        client=secrets.token_hex(16),
+        honoured=honoured | ignored | _apply_samplers(workflow, options),
+        client_id=secrets.token_hex(16),
     )
 
 
-def _seeds(workflow: Workflow, asked: Request) -> tuple[tuple[int | None, ...], int]:
+def _plan_seeds(workflow: Workflow, asked: Request) -> tuple[tuple[int | None, ...], int]:
     """The seed of each prompt, and how many pictures each prompt makes.
 
     The pictures of a batch share one seed and cannot be drawn again one by one. So each picture is
@@ -138,7 +136,7 @@ def _seeds(workflow: Workflow, asked: Request) -> tuple[tuple[int | None, ...], 
     return tuple(first + number for number in range(asked.count)), 1
 
 
-def _unplaced(workflow: Workflow, options: Options) -> dict[str, Applied]:
+def _apply_samplers(workflow: Workflow, options: Options) -> dict[str, Applied]:
     chosen: Mapping[str, str] = {"sampler": options.sampler, "scheduler": options.scheduler}
     return {
         name: Applied(value, value)

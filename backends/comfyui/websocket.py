@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-AFTER_DROP = 0.5
+RECONNECT_SECONDS = 0.5
 """Seconds between two tries to open the socket."""
-GOODBYE = 1.0
+CLOSE_SECONDS = 1.0
 """Seconds that the server may take to say goodbye."""
-MOST_WAITING = 256
+MAX_QUEUED_FRAMES = 256
 """Frames that may wait while a picture is fetched or kept, before the server must wait too."""
 PREVIEW, NAMED_PREVIEW = 1, 4
 
@@ -48,7 +48,7 @@ class Image:
 Frame: TypeAlias = Message | Image
 
 
-class Socket:
+class WebSocket:
     """The socket of one job, which the server knows as `client`.
 
     `broken` says whether something may have been said that nobody heard.
@@ -56,10 +56,10 @@ class Socket:
 
     def __init__(self, server: SelfHostedServer, client: str, patience: Timeouts) -> None:
         self._server = server
-        self._client = client
-        self._patience = patience
+        self._client_id = client
+        self._timeouts = patience
         self._connection: ClientConnection | None = None
-        self.broken = False
+        self.was_disconnected = False
 
     async def open(self) -> bool:
         """Open the socket; False where that is not possible, or not now."""
@@ -68,7 +68,7 @@ class Socket:
 
         log = logging.getLogger(__name__)
         log.setLevel(logging.INFO)  # its debug messages would tell the headers
-        url = f"ws{self._server.url.removeprefix('http')}/ws?clientId={self._client}"
+        url = f"ws{self._server.url.removeprefix('http')}/ws?clientId={self._client_id}"
         local = urlsplit(self._server.url).hostname in LOOPBACK
         try:
             self._connection = await connect(
@@ -76,20 +76,20 @@ class Socket:
                 additional_headers=self._server.headers,
                 compression=None,  # pictures do not get smaller
                 proxy=None if local else True,
-                open_timeout=self._patience.connect,
-                close_timeout=GOODBYE,
+                open_timeout=self._timeouts.connect,
+                close_timeout=CLOSE_SECONDS,
                 # Loading a model may keep the server from answering for minutes.
                 ping_timeout=None,
                 max_size=MOST_BYTES,
-                max_queue=MOST_WAITING,
+                max_queue=MAX_QUEUED_FRAMES,
                 logger=log,
             )
         except (WebSocketException, OSError, TimeoutError, ImportError, ValueError):
-            self.broken = True
+            self.was_disconnected = True
             return False
         return True
 
-    async def next(self, seconds: float) -> Frame | None:
+    async def receive(self, seconds: float) -> Frame | None:
         """Return what the server says next, None where nothing of use comes in time.
 
         A socket that was closed is opened again.
@@ -97,17 +97,17 @@ class Socket:
         from websockets.exceptions import ConnectionClosed
 
         if self._connection is None and not await self.open():
-            await asyncio.sleep(AFTER_DROP)
+            await asyncio.sleep(RECONNECT_SECONDS)
         if self._connection is None:
             return None
         try:
             async with asyncio.timeout(seconds):
-                return parse(await self._connection.recv())
+                return parse_frame(await self._connection.recv())
         except TimeoutError:
             return None
         except ConnectionClosed:
-            self._connection, self.broken = None, True
-            await asyncio.sleep(AFTER_DROP)
+            self._connection, self.was_disconnected = None, True
+            await asyncio.sleep(RECONNECT_SECONDS)
             return None
 
     async def aclose(self) -> None:
@@ -117,7 +117,7 @@ class Socket:
             await connection.close()
 
 
-def parse(raw: str | bytes) -> Frame | None:
+def parse_frame(raw: str | bytes) -> Frame | None:
     """Return what a frame says, None for one that says nothing to us."""
     if isinstance(raw, bytes):
         kind, rest = int.from_bytes(raw[:4]), raw[4:]

@@ -13,14 +13,21 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 
 from backends.base import Value
-from backends.comfyui.placeholders import NUMBERED, WHOLE, Mark, inputs_for, marks_of, numbered
+from backends.comfyui.placeholders import (
+    NODE_TAGS,
+    NUMBERED,
+    Tag,
+    find_inputs,
+    numbered,
+    parse_tags,
+)
 from backends.errors import BadInput
 
 Graph: TypeAlias = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Placeholder:
+class NodeInput:
     """An input of a node."""
 
     node: str
@@ -33,8 +40,8 @@ class Workflow:
 
     name: str
     graph: Graph = field(repr=False)
-    placeholders: Mapping[str, tuple[Placeholder, ...]]
-    marked: Mapping[str, tuple[str, ...]]
+    placeholders: Mapping[str, tuple[NodeInput, ...]]
+    tagged_nodes: Mapping[str, tuple[str, ...]]
 
     def current(self, place: str) -> Value:
         """Return what the workflow itself has at a place, None where that is no plain value."""
@@ -46,7 +53,7 @@ class Workflow:
 
     def fill(self, values: Mapping[str, Value]) -> Graph:
         """Return the graph with `values` at their places; None leaves what is there."""
-        graph = copied(self.graph)
+        graph = copy_graph(self.graph)
         for name, value in values.items():
             for at in self.placeholders.get(name, ()) if value is not None else ():
                 graph[at.node]["inputs"][at.input] = value
@@ -59,19 +66,19 @@ def parse(text: str, name: str) -> Workflow:
     Raises:
         BadInput: it is none in API format, a mark makes no sense, or none is for the prompt.
     """
-    graph = _graph(text, name)
-    places: dict[str, list[Placeholder]] = {}
+    graph = _parse_graph(text, name)
+    places: dict[str, list[NodeInput]] = {}
     marked: dict[str, list[str]] = {}
     for id, node in graph.items():
-        for mark in marks_of(id, node, name):
-            if mark.name in WHOLE:
-                marked.setdefault(numbered(mark.name, mark.number), []).append(id)
-            for each in () if mark.name in WHOLE else mark.places:
-                found = inputs_for(each, mark.input, node["inputs"])
+        for mark in parse_tags(id, node, name):
+            if mark.name in NODE_TAGS:
+                marked.setdefault(numbered(mark.name, mark.index), []).append(id)
+            for each in () if mark.name in NODE_TAGS else mark.places:
+                found = find_inputs(each, mark.input, node["inputs"])
                 # "control" is for whichever of its three the node has.
                 if not found and mark.name != "control":
-                    raise BadInput(_unplaced(id, node, mark, name))
-                places.setdefault(each, []).extend(Placeholder(id, input) for input in found)
+                    raise BadInput(_no_such_input(id, node, mark, name))
+                places.setdefault(each, []).extend(NodeInput(id, input) for input in found)
     if not places.get("prompt"):
         raise BadInput(
             f"The workflow {name} has no place for the prompt. Give the node that takes it the "
@@ -90,19 +97,19 @@ def bypass(graph: Graph, nodes: Iterable[str]) -> Graph:
 
     A node that takes no picture stays.
     """
-    graph = copied(graph)
+    graph = copy_graph(graph)
     for id in nodes:
         source = graph[id]["inputs"].get("image")
-        if not link(source):
+        if not linked_node(source):
             continue
         del graph[id]
         for node in graph.values():
             inputs = node["inputs"]
-            inputs |= {key: source for key, value in inputs.items() if link(value) == id}
+            inputs |= {key: source for key, value in inputs.items() if linked_node(value) == id}
     return graph
 
 
-def link(value: object) -> str | None:
+def linked_node(value: object) -> str | None:
     """Return the node that an input is taken from, None where it is a value of its own."""
     match value:
         case [str(node), int()]:
@@ -111,12 +118,12 @@ def link(value: object) -> str | None:
             return None
 
 
-def copied(graph: Graph) -> Graph:
+def copy_graph(graph: Graph) -> Graph:
     """Return a copy whose inputs can be set."""
     return {id: {**node, "inputs": dict(node["inputs"])} for id, node in graph.items()}
 
 
-def _graph(text: str, name: str) -> Graph:
+def _parse_graph(text: str, name: str) -> Graph:
     try:
         read: object = json.loads(text)
         # Half a letter ("\ud83d") can be neither shown nor sent.
@@ -140,7 +147,7 @@ def _is_node(node: object) -> bool:
             return False
 
 
-def _unplaced(id: str, node: Mapping[str, Any], mark: Mark, name: str) -> str:
+def _no_such_input(id: str, node: Mapping[str, Any], mark: Tag, name: str) -> str:
     what = f"input {mark.input}" if mark.input else f"input that fits {mark.name}"
     known = ", ".join(node["inputs"]) or "none at all"
     return (
@@ -149,8 +156,8 @@ def _unplaced(id: str, node: Mapping[str, Any], mark: Mark, name: str) -> str:
     )
 
 
-_APPLY = "ControlNetApplyAdvanced"
-_STEERED = ("positive", "negative")
+_APPLY_NODE = "ControlNetApplyAdvanced"
+_CONDITIONING = ("positive", "negative")
 """The inputs that the apply node gives on, as its outputs 0 and 1."""
 
 
@@ -159,22 +166,22 @@ def with_controls(workflow: Workflow, number: int) -> Workflow:
 
     The places of the second are numbered ("control picture 2"), as they are where users mark them.
     """
-    graph = copied(workflow.graph)
-    (first,) = [id for id, node in graph.items() if node["class_type"] == _APPLY]
-    part = _part(graph, first)
-    places, marked, last = dict(workflow.placeholders), dict(workflow.marked), first
+    graph = copy_graph(workflow.graph)
+    (first,) = [id for id, node in graph.items() if node["class_type"] == _APPLY_NODE]
+    part = _control_nodes(graph, first)
+    places, marked, last = dict(workflow.placeholders), dict(workflow.tagged_nodes), first
     for place in range(2, number + 1):
         ids = {id: f"{id}-{place}" for id in part}
         for id, twin in ids.items():
-            graph[twin] = _twin(workflow.graph[id], ids)
-        for output, name in enumerate(_STEERED):
+            graph[twin] = _copy_node(workflow.graph[id], ids)
+        for output, name in enumerate(_CONDITIONING):
             graph[ids[first]]["inputs"][name] = [last, output]
         last = ids[first]
         for name, found in workflow.placeholders.items():
-            twins = tuple(Placeholder(ids[at.node], at.input) for at in found if at.node in part)
+            twins = tuple(NodeInput(ids[at.node], at.input) for at in found if at.node in part)
             key = numbered(name, place) if name in NUMBERED else name
             places[key] = (*places.get(key, ()), *twins)
-        for name, nodes in workflow.marked.items():
+        for name, nodes in workflow.tagged_nodes.items():
             twins = tuple(ids[id] for id in nodes if id in part)
             if twins:
                 marked[numbered(name, place)] = twins
@@ -183,27 +190,27 @@ def with_controls(workflow: Workflow, number: int) -> Workflow:
             graph[id]["inputs"] |= {
                 name: [last, value[1]]
                 for name, value in node["inputs"].items()
-                if link(value) == first
+                if linked_node(value) == first
             }
     return Workflow(workflow.name, graph, places, marked)
 
 
-def _part(graph: Graph, apply: str) -> frozenset[str]:
+def _control_nodes(graph: Graph, apply: str) -> frozenset[str]:
     """The nodes of one control: what applies it, and what only feeds that."""
     found, look = {apply}, [apply]
     while look:
         for name, value in graph[look.pop()]["inputs"].items():
-            source = link(value)
-            if source is not None and name not in _STEERED and source not in found:
+            source = linked_node(value)
+            if source is not None and name not in _CONDITIONING and source not in found:
                 found.add(source)
                 look.append(source)
     return frozenset(found)
 
 
-def _twin(node: Mapping[str, Any], ids: Mapping[str, str]) -> dict[str, Any]:
+def _copy_node(node: Mapping[str, Any], ids: Mapping[str, str]) -> dict[str, Any]:
     inputs = dict(node["inputs"])
     for name, value in inputs.items():
-        source = link(value)
+        source = linked_node(value)
         if source is not None and source in ids:
             inputs[name] = [ids[source], value[1]]
     return {**node, "inputs": inputs}

@@ -37,26 +37,28 @@ from backends.errors import BackendError, MissingKey, ServiceFault
 from backends.http.client import ClientPool, download
 from backends.images.previews import Previews
 from backends.images.validation import check
-from backends.midjourney.credentials import Credentials, Waits, grid_price
+from backends.midjourney.credentials import Credentials, TimeLimits, grid_price
 from backends.midjourney.discord_client import check_bot
-from backends.midjourney.errors import lost, silent, stopped, unbrought
+from backends.midjourney.errors import connection_lost, job_stopped, no_update, no_upload
 from backends.midjourney.listener import GridSource, Listeners, ManualSource
-from backends.midjourney.matching import Job, Lost, News, UploadedGrid
-from backends.midjourney.messages import Kind, Update
+from backends.midjourney.matching import ConnectionLost, Job, JobEvent, UploadedGrid
+from backends.midjourney.messages import Update, UpdateKind
 from backends.midjourney.request import Command, Options, build_command
-from backends.midjourney.response import honoured, split_grid
+from backends.midjourney.response import build_honoured, split_grid
 
 if TYPE_CHECKING:
     import httpx2
 
-AT_ONCE = 10
+MAX_CONCURRENT_JOBS = 10
 """Jobs that one subscription draws and queues at once."""
 
-MOST_LOOKING = 5.0
-REMOVED_WAIT = 60.0
+MAX_PREVIEW_SECONDS = 5.0
+REMOVED_WAIT_SECONDS = 60.0
 """Seconds that one still waits for pictures after Midjourney took its message away."""
 
-BY_HAND = "Paste this into Discord, then bring the grid here: no bot of yours listens there."
+PASTE_AND_UPLOAD = (
+    "Paste this into Discord, then bring the grid here: no bot of yours listens there."
+)
 NO_BOT = "No bot of yours listens: you paste the command and bring the grid yourself."
 PASTE = "Paste this into Discord. Once pasted, Midjourney draws it even if you stop it here."
 
@@ -83,7 +85,7 @@ class Midjourney(Backend):
     def ready(self, model: Model) -> Ready:
         """Say whether there is a bot and a channel, or somebody who brings the grid instead."""
         try:
-            account = Credentials.find(self.config)
+            account = Credentials.from_config_if_set(self.config)
         except MissingKey as error:
             return Ready(Readiness.NEEDS_KEY, str(error))
         except BackendError as error:
@@ -96,32 +98,35 @@ class Midjourney(Backend):
 
     def lane(self, model: Model) -> Lane:
         """One lane for all models: they draw on one subscription."""
-        return Lane("midjourney", AT_ONCE)
+        return Lane("midjourney", MAX_CONCURRENT_JOBS)
 
     async def generate(self, model: Model, request: Request) -> AsyncGenerator[Event, None]:
         """Show the command, then follow what becomes of it."""
-        account, waits = Credentials.find(self.config), Waits.from_config(self.config)
+        account, waits = (
+            Credentials.from_config_if_set(self.config),
+            TimeLimits.from_config(self.config),
+        )
         command = build_command(model, request)
         ears: GridSource = ManualSource()
         if account is not None:
             yield Queued(message="Connecting to Discord")
-            ears = await self._listeners.here(account)
+            ears = await self._listeners.get(account)
         yield Sending()
-        with ears.waiting(command) as job:
-            asked = BY_HAND if account is None else PASTE
-            yield Queued(message=asked, command=command.text, take=job.hand)
+        with ears.register(command) as job:
+            asked = PASTE_AND_UPLOAD if account is None else PASTE
+            yield Queued(message=asked, command=command.text, take=job.submit_grid)
             while True:
-                match await self._next(ears, job, account, waits):
-                    case UploadedGrid() | Update(kind=Kind.GRID) as grid:
+                match await self._next_event(ears, job, account, waits):
+                    case UploadedGrid() | Update(kind=UpdateKind.GRID) as grid:
                         break
-                    case Update(kind=Kind.PROGRESS) as news:
-                        preview = await self._look(job, news)
+                    case Update(kind=UpdateKind.PROGRESS) as news:
+                        preview = await self._make_preview(job, news)
                         yield Progress(step=news.percent, steps=100, preview=preview)
                     case Update():
                         yield Queued(message="In Midjourney's queue")
                     case _:
                         continue
-            began = job.began
+            began = job.started_at
         async with aclosing(self._deliver(grid, began, command, model)) as results:
             async for result in results:
                 yield result
@@ -132,35 +137,37 @@ class Midjourney(Backend):
         self._previews.close()
         await self._clients.aclose()
 
-    async def _next(
-        self, ears: GridSource, job: Job, account: Credentials | None, waits: Waits
-    ) -> News:
+    async def _next_event(
+        self, ears: GridSource, job: Job, account: Credentials | None, waits: TimeLimits
+    ) -> JobEvent:
         """Return the next news, or raise what ends the job without pictures."""
         if account is None:
-            if (brought := await ears.next(job, waits.paste + waits.done)) is None:
-                raise unbrought(waits)
+            if (brought := await ears.next_event(job, waits.paste + waits.update)) is None:
+                raise no_upload(waits)
             return brought
-        wait = waits.done if job.seen else waits.paste
-        news = await ears.next(job, min(wait, REMOVED_WAIT) if job.removed else wait)
+        wait = waits.update if job.is_started else waits.paste
+        news = await ears.next_event(
+            job, min(wait, REMOVED_WAIT_SECONDS) if job.was_removed else wait
+        )
         match news:
             case None:
-                raise silent(job, waits)
-            case Lost(error=error):
-                raise lost(error, account) from error
+                raise no_update(job, waits)
+            case ConnectionLost(error=error):
+                raise connection_lost(error, account) from error
             case Update(error=BackendError() as error):
                 raise error
-            case Update(kind=Kind.STOPPED):
-                raise stopped()
+            case Update(kind=UpdateKind.STOPPED):
+                raise job_stopped()
             case _:
                 return news
 
-    async def _look(self, job: Job, sighting: Update) -> Preview | None:
+    async def _make_preview(self, job: Job, sighting: Update) -> Preview | None:
         """Return a look at the unfinished grid, unless there is newer news already."""
-        if sighting.post.picture is None or not job.news.empty():
+        if sighting.message.attachment_url is None or not job.events.empty():
             return None
         try:
-            async with asyncio.timeout(MOST_LOOKING):
-                data = await download(await self._clients.get(), sighting.post.picture)
+            async with asyncio.timeout(MAX_PREVIEW_SECONDS):
+                data = await download(await self._clients.get(), sighting.message.attachment_url)
         except (BackendError, TimeoutError):  # its address is gone as soon as the next one is there
             return None
         return await self._previews.make(lambda body: body, data)
@@ -175,28 +182,30 @@ class Midjourney(Backend):
         started = time.perf_counter()
         sighting = grid if isinstance(grid, Update) else None
         # At once: the addresses of Discord's attachments expire.
-        data = await self._fetch(grid)
+        data = await self._fetch_grid(grid)
         fetching = time.perf_counter() - started if sighting else None
         whole = await asyncio.to_thread(check, data, seed=sighting.seed if sighting else None)
         yield whole
-        parts = await asyncio.to_thread(_parts, whole)
+        parts = await asyncio.to_thread(_split_if_possible, whole)
         for part in parts:
             yield part
-        seconds = (sighting.post.at - began).total_seconds() if sighting and began else 0.0
+        seconds = (
+            (sighting.message.updated_at - began).total_seconds() if sighting and began else 0.0
+        )
         yield Receipt(
-            honoured=honoured(command, sighting, parts),
+            honoured=build_honoured(command, sighting, parts),
             charged=grid_price(model, self.config),
             generate=seconds if seconds > 0 else None,
             download=fetching,
         )
 
-    async def _fetch(self, grid: Update | UploadedGrid) -> bytes:
+    async def _fetch_grid(self, grid: Update | UploadedGrid) -> bytes:
         if isinstance(grid, UploadedGrid):
             return grid.data
-        return await download(await self._clients.get(), grid.post.picture or "")
+        return await download(await self._clients.get(), grid.message.attachment_url or "")
 
 
-def _parts(grid: Picture) -> list[Picture]:
+def _split_if_possible(grid: Picture) -> list[Picture]:
     """Return the grid's pictures; none where it cannot be cut, since the grid itself is safe."""
     try:
         return [replace(part, seed=grid.seed) for part in split_grid(grid.data)]

@@ -9,7 +9,7 @@ from backends.base import Config, Model
 from backends.errors import MissingKey, NotReady, WrongKey
 from backends.settings import address, positive_number, setting
 
-HOME = "https://discord.com/api/v10"
+DEFAULT_API_BASE = "https://discord.com/api/v10"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -17,11 +17,11 @@ class Credentials:
     """Which bot listens in which channel; read anew for each job."""
 
     token: str = field(repr=False)
-    channel: int
-    base: str
+    channel_id: int
+    api_base: str
 
     @classmethod
-    def find(cls, config: Config) -> Self | None:
+    def from_config_if_set(cls, config: Config) -> Self | None:
         """Read the account from the settings; None where none is set and a person can help out.
 
         Raises:
@@ -52,16 +52,16 @@ class Credentials:
                 "MIDJOURNEY_CHANNEL must be the number of a channel. In Discord, turn on the "
                 "developer mode and choose Copy Channel ID."
             )
-        base = address(config, "DISCORD_API_BASE", HOME)
-        return cls(token=token, channel=int(channel), base=base)
+        base = address(config, "DISCORD_API_BASE", DEFAULT_API_BASE)
+        return cls(token=token, channel_id=int(channel), api_base=base)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Waits:
+class TimeLimits:
     """Seconds that one waits for the person to paste, and for a next sign of life after that."""
 
     paste: float = 600.0
-    done: float = 600.0
+    update: float = 600.0
 
     @classmethod
     def from_config(cls, config: Config) -> Self:
@@ -71,7 +71,7 @@ class Waits:
         done = positive_number(config, "MIDJOURNEY_DONE_SECONDS")
         return cls(
             paste=usual.paste if paste is None else float(paste),
-            done=usual.done if done is None else float(done),
+            update=usual.update if done is None else float(done),
         )
 
 

@@ -13,30 +13,30 @@ from backends.errors import Forbidden
 from backends.lazy_import import import_once
 from backends.midjourney import discord_client
 from backends.midjourney.credentials import Credentials
-from backends.midjourney.errors import explain, no_channel
-from backends.midjourney.messages import BOTS, Message
+from backends.midjourney.errors import channel_not_visible, explain
+from backends.midjourney.messages import BOT_IDS, Message
 
 if TYPE_CHECKING:
     import discord
 
-MOST_PATIENCE = 30.0
+MAX_RATE_LIMIT_SECONDS = 30.0
 """Seconds that discord.py itself waits where Discord asks it to; it takes no less."""
 
-MOST_HISTORY = 500
+MAX_HISTORY_MESSAGES = 500
 
 
 def new_client(
     account: Credentials,
     *,
-    connected: Callable[[], Awaitable[None]],
-    heard: Callable[["discord.Message"], None],
-    removed: Callable[[int], None],
+    handle_connected: Callable[[], Awaitable[None]],
+    handle_message: Callable[["discord.Message"], None],
+    handle_removed: Callable[[int], None],
 ) -> "discord.Client":
     """Return a client that tells of the account's channel; not connected yet."""
     import discord
     from discord.http import Route
 
-    Route.BASE = account.base
+    Route.BASE = account.api_base
     discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False  # it never speaks
     intents = discord.Intents.none()
     intents.guilds = intents.guild_messages = intents.message_content = True
@@ -46,26 +46,26 @@ def new_client(
         chunk_guilds_at_startup=False,
         member_cache_flags=discord.MemberCacheFlags.none(),
         guild_ready_timeout=0.0,
-        max_ratelimit_timeout=MOST_PATIENCE,
+        max_ratelimit_timeout=MAX_RATE_LIMIT_SECONDS,
     )
 
     async def on_connect() -> None:
-        await connected()
+        await handle_connected()
 
     async def on_resumed() -> None:
-        await connected()
+        await handle_connected()
 
     async def on_message(message: discord.Message) -> None:
-        if message.channel.id == account.channel:
-            heard(message)
+        if message.channel.id == account.channel_id:
+            handle_message(message)
 
     async def on_raw_message_edit(change: discord.RawMessageUpdateEvent) -> None:
-        if change.channel_id == account.channel:
-            heard(change.message)
+        if change.channel_id == account.channel_id:
+            handle_message(change.message)
 
     async def on_raw_message_delete(change: discord.RawMessageDeleteEvent) -> None:
-        if change.channel_id == account.channel:
-            removed(change.message_id)
+        if change.channel_id == account.channel_id:
+            handle_removed(change.message_id)
 
     for handler in (
         on_connect,
@@ -78,7 +78,7 @@ def new_client(
     return client
 
 
-async def newest_message(client: "discord.Client", account: Credentials) -> int:
+async def newest_message_id(client: "discord.Client", account: Credentials) -> int:
     """Return the id of the latest message in the channel, 0 where it is empty.
 
     Raises:
@@ -87,18 +87,18 @@ async def newest_message(client: "discord.Client", account: Credentials) -> int:
     import discord
 
     try:
-        channel = await client.fetch_channel(account.channel)
+        channel = await client.fetch_channel(account.channel_id)
     except (discord.Forbidden, discord.NotFound, discord.InvalidData) as error:
-        raise no_channel(account) from error
+        raise channel_not_visible(account) from error
     if not isinstance(channel, discord.TextChannel | discord.VoiceChannel | discord.Thread):
         raise Forbidden(
-            f"The channel {account.channel} holds no messages. Set MIDJOURNEY_CHANNEL to a text "
+            f"The channel {account.channel_id} holds no messages. Set MIDJOURNEY_CHANNEL to a text "
             "channel in which Midjourney answers."
         )
     return channel.last_message_id or 0
 
 
-async def find_gateway(client: "discord.Client") -> None:
+async def update_gateway(client: "discord.Client") -> None:
     """Ask where the gateway is; discord.py would take the one that it knows."""
     import yarl
     from discord.gateway import DiscordWebSocket
@@ -107,47 +107,47 @@ async def find_gateway(client: "discord.Client") -> None:
     DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(url)
 
 
-async def history(
+async def read_history(
     client: "discord.Client", account: Credentials, after: int
 ) -> AsyncGenerator["discord.Message", None]:
     """Yield the channel's messages that are newer than the message `after`, oldest first."""
     import discord
 
-    channel = client.get_partial_messageable(account.channel)
+    channel = client.get_partial_messageable(account.channel_id)
     async for message in channel.history(
-        limit=MOST_HISTORY, after=discord.Object(after), oldest_first=True
+        limit=MAX_HISTORY_MESSAGES, after=discord.Object(after), oldest_first=True
     ):
         yield message
 
 
-def message_of(message: "discord.Message") -> Message | None:
+def convert_message(message: "discord.Message") -> Message | None:
     """Return what the message says, None where Midjourney has not written it."""
-    if message.author.id not in BOTS:
+    if message.author.id not in BOT_IDS:
         return None
     embeds = message.embeds
     notice = [text for embed in embeds for text in (embed.title, embed.description) if text]
     colours = [embed.colour.value for embed in embeds if embed.colour is not None]
     return Message(
         id=message.id,
-        created=message.created_at,
-        at=message.edited_at or message.created_at,
+        created_at=message.created_at,
+        updated_at=message.edited_at or message.created_at,
         content=message.content,
-        notice=". ".join(notice),
-        quoted="\n".join(embed.footer.text for embed in embeds if embed.footer.text),
-        colour=colours[0] if colours else None,
-        buttons=tuple(_buttons(message.components)),
-        picture=message.attachments[0].url if message.attachments else None,
-        parent=message.reference.message_id if message.reference else None,
+        embed_text=". ".join(notice),
+        embed_footer="\n".join(embed.footer.text for embed in embeds if embed.footer.text),
+        embed_colour=colours[0] if colours else None,
+        button_ids=tuple(_button_ids(message.components)),
+        attachment_url=message.attachments[0].url if message.attachments else None,
+        parent_id=message.reference.message_id if message.reference else None,
     )
 
 
-def _buttons(components: Iterable[object]) -> Iterator[str]:
+def _button_ids(components: Iterable[object]) -> Iterator[str]:
     """Yield the custom ids of all buttons, however deep rows and containers nest."""
     for component in components:
         custom_id = getattr(component, "custom_id", None)
         if isinstance(custom_id, str):
             yield custom_id
-        yield from _buttons(getattr(component, "children", ()))
+        yield from _button_ids(getattr(component, "children", ()))
 
 
 async def check_bot(account: Credentials) -> str:
@@ -159,11 +159,14 @@ async def check_bot(account: Credentials) -> str:
     try:
         await asyncio.to_thread(import_once, "discord")
         client = discord_client.new_client(
-            account, connected=_nothing, heard=lambda _: None, removed=lambda _: None
+            account,
+            handle_connected=_do_nothing,
+            handle_message=lambda _: None,
+            handle_removed=lambda _: None,
         )
         try:
             await client.login(account.token)
-            await discord_client.newest_message(client, account)
+            await discord_client.newest_message_id(client, account)
             name = client.user.name if client.user else "it"
         finally:
             await client.http.close()
@@ -172,5 +175,5 @@ async def check_bot(account: Credentials) -> str:
     return f"Discord accepts the bot {name}, and it sees the channel."
 
 
-async def _nothing() -> None:
+async def _do_nothing() -> None:
     return

@@ -20,16 +20,16 @@ from backends.lazy_import import import_once
 from backends.midjourney import discord_client
 from backends.midjourney.credentials import Credentials
 from backends.midjourney.errors import explain
-from backends.midjourney.matching import Job, JobMatcher, Lost, News
+from backends.midjourney.matching import ConnectionLost, Job, JobEvent, JobMatcher
 from backends.midjourney.request import Command
 
 if TYPE_CHECKING:
     import discord
 
-MOST_CONNECTING = 60.0
-MOST_LOOKING_BACK = 20.0
-PAUSE = 1.0
-GOODBYE = 2.0
+MAX_CONNECT_SECONDS = 60.0
+MAX_HISTORY_SECONDS = 20.0
+RECONNECT_SECONDS = 1.0
+CLOSE_SECONDS = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Listeners:
             WeakKeyDictionary()
         )
 
-    async def here(self, account: Credentials) -> "Listener":
+    async def get(self, account: Credentials) -> "Listener":
         """Return the running loop's listener once it hears the channel.
 
         Raises:
@@ -51,14 +51,14 @@ class Listeners:
         """
         listeners = self._loops.setdefault(asyncio.get_running_loop(), {})
         for other, listener in list(listeners.items()):
-            if listener.ended or (other != account and not listener.busy):
+            if listener.has_ended or (other != account and not listener.is_busy):
                 del listeners[other]
                 await listener.aclose()
         if account not in listeners:
-            limit = min(Timeouts.from_config(self._config).answer, MOST_CONNECTING)
+            limit = min(Timeouts.from_config(self._config).answer, MAX_CONNECT_SECONDS)
             listeners[account] = Listener(account, limit)
         listener = listeners[account]
-        await listener.ready()
+        await listener.wait_until_connected()
         return listener
 
     async def aclose(self) -> None:
@@ -71,56 +71,56 @@ class Listener:
     """Connects as soon as it is made; `limit` is the seconds for connecting and for a history."""
 
     def __init__(self, account: Credentials, limit: float) -> None:
-        self._account = account
-        self._limit = limit
-        self._board = JobMatcher()
+        self._credentials = account
+        self._max_seconds = limit
+        self._matcher = JobMatcher()
         self._client: discord.Client | None = None
-        self._end: Exception | None = None
-        self._hears: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._failure: Exception | None = None
+        self._connection: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._task = asyncio.create_task(self._listen(), name="Midjourney's channel")
 
     @property
-    def ended(self) -> bool:
+    def has_ended(self) -> bool:
         """Whether it will hear nothing more."""
         return self._task.done()
 
     @property
-    def busy(self) -> bool:
+    def is_busy(self) -> bool:
         """Whether a job waits, or somebody waits for the connection."""
-        return bool(self._board.jobs) or not self._hears.done()
+        return bool(self._matcher.jobs) or not self._connection.done()
 
-    async def ready(self) -> None:
+    async def wait_until_connected(self) -> None:
         """Wait until the channel is heard.
 
         Raises:
             BackendError: it will not be.
         """
         try:
-            async with asyncio.timeout(self._limit):
-                await asyncio.shield(self._hears)
+            async with asyncio.timeout(self._max_seconds):
+                await asyncio.shield(self._connection)
         except Exception as error:
             await self.aclose()
-            raise explain(error, self._account) from error
+            raise explain(error, self._credentials) from error
 
     @contextmanager
-    def waiting(self, command: Command) -> Generator[Job]:
+    def register(self, command: Command) -> Generator[Job]:
         """Let `command` wait for its messages as long as the block runs."""
-        with self._board.waiting(command) as job:
-            if self._end is not None:
-                job.news.put_nowait(Lost(self._end))
+        with self._matcher.register(command) as job:
+            if self._failure is not None:
+                job.events.put_nowait(ConnectionLost(self._failure))
             yield job
 
-    async def next(self, job: Job, seconds: float) -> News | None:
+    async def next_event(self, job: Job, seconds: float) -> JobEvent | None:
         """Return what is heard next of `job`; None when it is nothing for so long.
 
         Before it gives up it looks through the history: pictures that were paid for may be there.
         """
         try:
             async with asyncio.timeout(seconds):
-                return await job.news.get()
+                return await job.events.get()
         except TimeoutError:
-            await self._look_back()
-        return None if job.news.empty() else job.news.get_nowait()
+            await self._read_missed()
+        return None if job.events.empty() else job.events.get_nowait()
 
     async def aclose(self) -> None:
         """Disconnect; whoever still waits is told."""
@@ -132,21 +132,23 @@ class Listener:
         try:
             discord = await asyncio.to_thread(import_once, "discord")
             client = self._client = discord_client.new_client(
-                self._account,
-                connected=self._connected,
-                heard=self._heard,
-                removed=self._board.remove,
+                self._credentials,
+                handle_connected=self._handle_connected,
+                handle_message=self._handle_message,
+                handle_removed=self._matcher.handle_removed,
             )
-            await client.login(self._account.token)
-            self._board.newest = await discord_client.newest_message(client, self._account)
-            await discord_client.find_gateway(client)
-            await self._stay(client, discord.ClientException)
+            await client.login(self._credentials.token)
+            self._matcher.newest_message_id = await discord_client.newest_message_id(
+                client, self._credentials
+            )
+            await discord_client.update_gateway(client)
+            await self._keep_connected(client, discord.ClientException)
         except Exception as error:
             self._fail(error)
         finally:
-            await self._goodbye()
+            await self._disconnect()
 
-    async def _stay(self, client: "discord.Client", verdict: type[Exception]) -> None:
+    async def _keep_connected(self, client: "discord.Client", verdict: type[Exception]) -> None:
         """Stay connected; only Discord's own `verdict` (a token that was revoked) ends it."""
         while True:
             try:
@@ -155,50 +157,50 @@ class Listener:
                 raise
             except Exception as error:
                 # One message that discord.py cannot read must not end all jobs.
-                if not self._hears.done():
+                if not self._connection.done():
                     raise
                 log.warning("The connection to Discord broke (%s).", type(error).__name__)
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(RECONNECT_SECONDS)
 
-    async def _goodbye(self) -> None:
+    async def _disconnect(self) -> None:
         client, self._client = self._client, None
         if client is None:
             return
         try:
-            async with asyncio.timeout(GOODBYE):
+            async with asyncio.timeout(CLOSE_SECONDS):
                 await client.close()
         except Exception as error:
             log.info("Discord was left without a goodbye (%s).", type(error).__name__)
         await client.http.close()
 
     def _fail(self, error: Exception) -> None:
-        if self._end is None:
-            self._end = error
-            self._board.lose(error)
-        if not self._hears.done():
-            self._hears.set_exception(error)
-            self._hears.exception()  # nobody may be waiting for it
+        if self._failure is None:
+            self._failure = error
+            self._matcher.fail_all(error)
+        if not self._connection.done():
+            self._connection.set_exception(error)
+            self._connection.exception()  # nobody may be waiting for it
 
-    async def _connected(self) -> None:
-        if not self._hears.done():
-            self._hears.set_result(None)
-        await self._look_back()
+    async def _handle_connected(self) -> None:
+        if not self._connection.done():
+            self._connection.set_result(None)
+        await self._read_missed()
 
-    def _heard(self, message: "discord.Message") -> None:
-        self._board.newest = max(self._board.newest, message.id)
-        if post := discord_client.message_of(message):
-            self._board.place(post)
+    def _handle_message(self, message: "discord.Message") -> None:
+        self._matcher.newest_message_id = max(self._matcher.newest_message_id, message.id)
+        if post := discord_client.convert_message(message):
+            self._matcher.handle_message(post)
 
-    async def _look_back(self) -> None:
+    async def _read_missed(self) -> None:
         """Read what may have been missed; a look that fails costs nobody the pictures."""
         client = self._client
-        if client is None or not self._board.jobs:
+        if client is None or not self._matcher.jobs:
             return
-        after = min(job.after for job in self._board.jobs)
+        after = min(job.after_id for job in self._matcher.jobs)
         try:
-            async with asyncio.timeout(min(self._limit, MOST_LOOKING_BACK)):
-                async for message in discord_client.history(client, self._account, after):
-                    self._heard(message)
+            async with asyncio.timeout(min(self._max_seconds, MAX_HISTORY_SECONDS)):
+                async for message in discord_client.read_history(client, self._credentials, after):
+                    self._handle_message(message)
         except Exception as error:
             log.warning("The channel's history could not be read (%s).", type(error).__name__)
 
@@ -206,11 +208,11 @@ class Listener:
 class GridSource(Protocol):
     """What hears of a command's pictures."""
 
-    def waiting(self, command: Command) -> AbstractContextManager[Job]:
+    def register(self, command: Command) -> AbstractContextManager[Job]:
         """Let `command` wait as long as the block runs."""
         ...
 
-    async def next(self, job: Job, seconds: float) -> News | None:
+    async def next_event(self, job: Job, seconds: float) -> JobEvent | None:
         """Return what is heard next of `job`; None when it is nothing for so long."""
         ...
 
@@ -219,14 +221,14 @@ class ManualSource:
     """Hears of nothing but what the person brings."""
 
     @contextmanager
-    def waiting(self, command: Command) -> Generator[Job]:
+    def register(self, command: Command) -> Generator[Job]:
         """Let `command` wait as long as the block runs."""
         yield Job(command, 0)
 
-    async def next(self, job: Job, seconds: float) -> News | None:
+    async def next_event(self, job: Job, seconds: float) -> JobEvent | None:
         """Return what the person brings; None when it is nothing for so long."""
         try:
             async with asyncio.timeout(seconds):
-                return await job.news.get()
+                return await job.events.get()
         except TimeoutError:
             return None

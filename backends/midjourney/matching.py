@@ -15,15 +15,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from backends.midjourney.messages import Kind, Message, Update, parse_message
-from backends.midjourney.request import Command, words
+from backends.midjourney.messages import Message, Update, UpdateKind, parse_message
+from backends.midjourney.request import Command, plain_words
 
-_LAST = 1000
-_STAGES = {Kind.QUEUED: 0, Kind.STOPPED: _LAST, Kind.DECLINED: _LAST, Kind.GRID: _LAST}
+_FINAL_STAGE = 1000
+_STAGES = {
+    UpdateKind.QUEUED: 0,
+    UpdateKind.STOPPED: _FINAL_STAGE,
+    UpdateKind.DECLINED: _FINAL_STAGE,
+    UpdateKind.GRID: _FINAL_STAGE,
+}
 
 
 @dataclass(frozen=True, slots=True)
-class Removed:
+class MessageRemoved:
     """Midjourney took its message away, as it does when it posts the grid as a new one."""
 
 
@@ -35,13 +40,13 @@ class UploadedGrid:
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
+class ConnectionLost:
     """Nothing more will be heard of Discord."""
 
     error: Exception
 
 
-News: TypeAlias = Update | Removed | UploadedGrid | Lost
+JobEvent: TypeAlias = Update | MessageRemoved | UploadedGrid | ConnectionLost
 
 
 class Job:
@@ -53,108 +58,110 @@ class Job:
 
     def __init__(self, command: Command, after: int) -> None:
         self.command = command
-        self.after = after
-        self.news: asyncio.Queue[News] = asyncio.Queue()
-        self.posts: set[int] = set()
-        self.number: str | None = None
-        self.removed = False
-        self.began: datetime.datetime | None = None
+        self.after_id = after
+        self.events: asyncio.Queue[JobEvent] = asyncio.Queue()
+        self.message_ids: set[int] = set()
+        self.midjourney_id: str | None = None
+        self.was_removed = False
+        self.started_at: datetime.datetime | None = None
         self._stage = -1
 
     @property
-    def seen(self) -> bool:
+    def is_started(self) -> bool:
         """Whether Midjourney has taken the command."""
         return self._stage >= 0
 
-    def take(self, sighting: Update) -> None:
+    def add_update(self, sighting: Update) -> None:
         """Hear of it; the same or something older, as a look back brings it, is no news."""
-        self.posts.add(sighting.post.id)
-        self.number = self.number or sighting.job
-        self.began = self.began or sighting.post.created
+        self.message_ids.add(sighting.message.id)
+        self.midjourney_id = self.midjourney_id or sighting.job_id
+        self.started_at = self.started_at or sighting.message.created_at
         stage = _STAGES.get(sighting.kind, sighting.percent + 1)
         if stage > self._stage:
             self._stage = stage
-            self.news.put_nowait(sighting)
+            self.events.put_nowait(sighting)
 
-    def hand(self, data: bytes) -> None:
+    def submit_grid(self, data: bytes) -> None:
         """Take the grid from the person."""
-        self._stage = _LAST
-        self.news.put_nowait(UploadedGrid(data))
+        self._stage = _FINAL_STAGE
+        self.events.put_nowait(UploadedGrid(data))
 
-    def lose(self, post: int) -> None:
+    def handle_removed(self, post: int) -> None:
         """Hear that one of its messages was removed."""
-        if post in self.posts and self._stage < _LAST:
-            self.removed = True
-            self.news.put_nowait(Removed())
+        if post in self.message_ids and self._stage < _FINAL_STAGE:
+            self.was_removed = True
+            self.events.put_nowait(MessageRemoved())
 
 
 class JobMatcher:
     """All jobs that wait in one channel; `newest` is the latest message that was seen there."""
 
     def __init__(self) -> None:
-        self.newest = 0
+        self.newest_message_id = 0
         self.jobs: list[Job] = []
-        self._grids: set[int] = set()
+        self._grid_message_ids: set[int] = set()
 
     @contextmanager
-    def waiting(self, command: Command) -> Generator[Job]:
+    def register(self, command: Command) -> Generator[Job]:
         """Let `command` wait as long as the block runs."""
-        job = Job(command, self.newest)
+        job = Job(command, self.newest_message_id)
         self.jobs.append(job)
         try:
             yield job
         finally:
             self.jobs.remove(job)
 
-    def place(self, post: Message) -> None:
+    def handle_message(self, post: Message) -> None:
         """Give a new or changed message to the job that it belongs to."""
         sighting = parse_message(post)
-        job = self._owner(sighting) if sighting.kind is not Kind.OTHER else None
-        if sighting.kind is Kind.GRID:
-            self._grids.add(post.id)
+        job = self._find_job(sighting) if sighting.kind is not UpdateKind.OTHER else None
+        if sighting.kind is UpdateKind.GRID:
+            self._grid_message_ids.add(post.id)
         if job is not None:
-            job.take(sighting)
+            job.add_update(sighting)
 
-    def remove(self, post: int) -> None:
+    def handle_removed(self, post: int) -> None:
         """Take note that a message was deleted."""
         for job in self.jobs:
-            job.lose(post)
+            job.handle_removed(post)
 
-    def lose(self, error: Exception) -> None:
+    def fail_all(self, error: Exception) -> None:
         """Tell every job that nothing more will be heard."""
         for job in self.jobs:
-            job.news.put_nowait(Lost(error))
+            job.events.put_nowait(ConnectionLost(error))
 
-    def _owner(self, sighting: Update) -> Job | None:
-        found = [job for job in self.jobs if self._may_be(sighting, job)]
+    def _find_job(self, sighting: Update) -> Job | None:
+        found = [job for job in self.jobs if self._is_candidate(sighting, job)]
         for job in found:
-            if sighting.post.id in job.posts or (sighting.job and sighting.job == job.number):
+            if sighting.message.id in job.message_ids or (
+                sighting.job_id and sighting.job_id == job.midjourney_id
+            ):
                 return job
-        found = [job for job in found if _fits(sighting, job)]
-        return min(found, key=lambda job: _distance(sighting, job), default=None)
+        found = [job for job in found if _is_match(sighting, job)]
+        return min(found, key=lambda job: _mismatch(sighting, job), default=None)
 
-    def _may_be(self, sighting: Update, job: Job) -> bool:
-        parent = sighting.post.parent
-        later = parent is None or (parent > job.after and parent not in self._grids)
-        return not sighting.derived and sighting.post.id > job.after and later
+    def _is_candidate(self, sighting: Update, job: Job) -> bool:
+        parent = sighting.message.parent_id
+        later = parent is None or (parent > job.after_id and parent not in self._grid_message_ids)
+        return not sighting.is_derived and sighting.message.id > job.after_id and later
 
 
-def _fits(sighting: Update, job: Job) -> bool:
-    if job.posts and sighting.kind is Kind.QUEUED:
+def _is_match(sighting: Update, job: Job) -> bool:
+    if job.message_ids and sighting.kind is UpdateKind.QUEUED:
         return False  # the command was pasted once more
-    if job.number and sighting.job and job.number != sighting.job:
+    if job.midjourney_id and sighting.job_id and job.midjourney_id != sighting.job_id:
         return False
     if sighting.seed is not None:
         return sighting.seed == job.command.seed
-    return _same_words(sighting, job)
+    return _has_same_words(sighting, job)
 
 
-def _distance(sighting: Update, job: Job) -> tuple[bool, bool, bool]:
+def _mismatch(sighting: Update, job: Job) -> tuple[bool, bool, bool]:
     """How unlike they are, for jobs that share a seed; of equals the oldest is taken."""
-    version = job.command.version in sighting.post.content
-    return (not _same_words(sighting, job), not version, not job.posts)
+    version = job.command.version in sighting.message.content
+    return (not _has_same_words(sighting, job), not version, not job.message_ids)
 
 
-def _same_words(sighting: Update, job: Job) -> bool:
-    theirs = words(sighting.prompt or "")
-    return theirs != "" and theirs == words(job.command.prompt)
+def _has_same_words(sighting: Update, job: Job) -> bool:
+    theirs = plain_words(sighting.prompt or "")
+    return theirs != "" and theirs == plain_words(job.command.prompt)

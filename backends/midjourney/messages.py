@@ -27,7 +27,7 @@ from backends.errors import (
 )
 from backends.wording import redact
 
-BOTS = frozenset({936929561302675456, 1022952195194359889})
+BOT_IDS = frozenset({936929561302675456, 1022952195194359889})
 """The user ids of Midjourney's bot and of its Niji bot."""
 
 _PROMPT = re.compile(r"\*\*(?P<prompt>.+)\*\*(?P<tail>.*)", re.DOTALL)
@@ -36,12 +36,12 @@ _SEED = re.compile(r"(?:--|—)seed\s+(\d{1,10})\b")
 _DERIVED = re.compile(
     r"- Image #\d|Variations?\b|Zoom Out|Pan (?:Left|Right|Up|Down)|Upscaled|Remix"
 )
-_JOB = re.compile(r"\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b")
-_MODE = re.compile(r"\((fast|relaxed|turbo)\b[^()]*\)\s*$")
-_FINISHED = "MJ::JOB::upsample::"
+_JOB_ID = re.compile(r"\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b")
+_SPEED = re.compile(r"\((fast|relaxed|turbo)\b[^()]*\)\s*$")
+_UPSCALE_BUTTON = "MJ::JOB::upsample::"
 
 
-class Kind(StrEnum):
+class UpdateKind(StrEnum):
     """How far a job is."""
 
     QUEUED = "queued"
@@ -62,29 +62,29 @@ class Message:
     """
 
     id: int
-    created: datetime.datetime
-    at: datetime.datetime
+    created_at: datetime.datetime
+    updated_at: datetime.datetime
     content: str
-    notice: str = ""
-    quoted: str = ""
-    colour: int | None = None
-    buttons: tuple[str, ...] = ()
-    picture: str | None = None
-    parent: int | None = None
+    embed_text: str = ""
+    embed_footer: str = ""
+    embed_colour: int | None = None
+    button_ids: tuple[str, ...] = ()
+    attachment_url: str | None = None
+    parent_id: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Update:
     """What a post says about a job; `job` is Midjourney's own id of it."""
 
-    post: Message
-    kind: Kind
+    message: Message
+    kind: UpdateKind
     prompt: str | None = None
     percent: int = 0
     seed: int | None = None
-    job: str | None = None
-    mode: str | None = None
-    derived: bool = False
+    job_id: str | None = None
+    speed: str | None = None
+    is_derived: bool = False
     error: BackendError | None = None
 
 
@@ -93,48 +93,50 @@ def parse_message(post: Message) -> Update:
     found = _PROMPT.search(post.content)
     head = post.content[: found.start()] if found else ""
     tail = found["tail"] if found else ""
-    said = post.notice or ("" if found else post.content)
-    error = None if _finished(post) else classify_refusal(said, red=post.colour == RED)
-    seed = _SEED.search(f"{post.content}\n{post.notice}\n{post.quoted}")
-    mode = _MODE.search(tail)
+    said = post.embed_text or ("" if found else post.content)
+    error = None if _is_finished(post) else classify_refusal(said, red=post.embed_colour == RED)
+    seed = _SEED.search(f"{post.content}\n{post.embed_text}\n{post.embed_footer}")
+    mode = _SPEED.search(tail)
     return Update(
-        post=post,
-        kind=_kind(post, tail if found else None, said, error),
+        message=post,
+        kind=_classify(post, tail if found else None, said, error),
         prompt=found["prompt"] if found else None,
-        percent=_percent(tail),
+        percent=_parse_percent(tail),
         seed=int(seed[1]) if seed else None,
-        job=_job(post, tail),
-        mode=mode[1] if mode else None,
-        derived=bool(head.strip(" \n-") or _DERIVED.search(tail)),
+        job_id=_find_job_id(post, tail),
+        speed=mode[1] if mode else None,
+        is_derived=bool(head.strip(" \n-") or _DERIVED.search(tail)),
         error=error,
     )
 
 
-def _kind(post: Message, tail: str | None, said: str, error: BackendError | None) -> Kind:
+def _classify(post: Message, tail: str | None, said: str, error: BackendError | None) -> UpdateKind:
     if error is not None:
-        return Kind.DECLINED
+        return UpdateKind.DECLINED
     if tail is None:
-        return Kind.QUEUED if "job queued" in said.lower() else Kind.OTHER
-    if _finished(post):
-        return Kind.GRID
+        return UpdateKind.QUEUED if "job queued" in said.lower() else UpdateKind.OTHER
+    if _is_finished(post):
+        return UpdateKind.GRID
     if "(Waiting to start)" in tail or "(paused)" in tail:
-        return Kind.QUEUED
+        return UpdateKind.QUEUED
     if _PERCENT.search(tail):
-        return Kind.PROGRESS
-    return Kind.STOPPED if "(Stopped)" in tail else Kind.OTHER
+        return UpdateKind.PROGRESS
+    return UpdateKind.STOPPED if "(Stopped)" in tail else UpdateKind.OTHER
 
 
-def _finished(post: Message) -> bool:
-    return post.picture is not None and any(each.startswith(_FINISHED) for each in post.buttons)
+def _is_finished(post: Message) -> bool:
+    return post.attachment_url is not None and any(
+        each.startswith(_UPSCALE_BUTTON) for each in post.button_ids
+    )
 
 
-def _percent(tail: str) -> int:
+def _parse_percent(tail: str) -> int:
     found = _PERCENT.search(tail)
     return min(int(found[1]), 100) if found else 0
 
 
-def _job(post: Message, tail: str) -> str | None:
-    found = next(filter(None, map(_JOB.search, (*post.buttons, tail))), None)
+def _find_job_id(post: Message, tail: str) -> str | None:
+    found = next(filter(None, map(_JOB_ID.search, (*post.button_ids, tail))), None)
     return found[0] if found else None
 
 
@@ -143,55 +145,57 @@ RED = 0xFF0000
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class RefusalRule:
     """`words` is looked for in the answer; `sentence` may use {reason}."""
 
-    words: re.Pattern[str]
-    kind: type[BackendError]
+    pattern: re.Pattern[str]
+    error: type[BackendError]
     sentence: str
 
 
-def _words(pattern: str) -> re.Pattern[str]:
+def _ignore_case(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern, re.IGNORECASE)
 
 
-RULES = (
-    Rule(
-        _words(r"banned prompt|image filter|moderat|community (?:standards|guidelines)"),
+REFUSAL_RULES = (
+    RefusalRule(
+        _ignore_case(r"banned prompt|image filter|moderat|community (?:standards|guidelines)"),
         Refused,
         "Midjourney declined the prompt or the picture in moderation. "
         "Change the prompt and try again.",
     ),
-    Rule(
-        _words(r"queue (?:is )?full|too many (?:jobs|requests)|maximum .{0,30}jobs"),
+    RefusalRule(
+        _ignore_case(r"queue (?:is )?full|too many (?:jobs|requests)|maximum .{0,30}jobs"),
         RateLimited,
         "Your queue at Midjourney is full. Wait until a job of yours is done, then try again.",
     ),
-    Rule(
-        _words(
+    RefusalRule(
+        _ignore_case(
             r"subscri|out of (?:fast )?hours|credits? (?:exhausted|depleted)|no fast (?:time|hours)"
         ),
         NoCredit,
         "Your Midjourney subscription has nothing left for this. Look at midjourney.com/account, "
         "then try again.",
     ),
-    Rule(
-        _words(r"invalid|unrecogni[sz]ed|not compatible|unsupported|not supported"),
+    RefusalRule(
+        _ignore_case(r"invalid|unrecogni[sz]ed|not compatible|unsupported|not supported"),
         BadInput,
         "Midjourney does not take this command: {reason}",
     ),
-    Rule(
-        _words(r"have been blocked|action (?:needed|required)|verify you"),
+    RefusalRule(
+        _ignore_case(r"have been blocked|action (?:needed|required)|verify you"),
         Forbidden,
         "Midjourney wants something from you first: {reason} Look in Discord.",
     ),
-    Rule(
-        _words(r"^failed\b"),
+    RefusalRule(
+        _ignore_case(r"^failed\b"),
         ServiceFault,
         "Midjourney failed: {reason} Look in Discord, then try again.",
     ),
 )
-_ANY_NO = Rule(_words(""), ServiceFault, "Midjourney did not draw this: {reason} Look in Discord.")
+_UNKNOWN_REFUSAL = RefusalRule(
+    _ignore_case(""), ServiceFault, "Midjourney did not draw this: {reason} Look in Discord."
+)
 
 
 def classify_refusal(said: str, *, red: bool) -> BackendError | None:
@@ -201,9 +205,12 @@ def classify_refusal(said: str, *, red: bool) -> BackendError | None:
     """
     if not said or "job queued" in said.lower():
         return None
-    rule = next((rule for rule in RULES if rule.words.search(said)), _ANY_NO if red else None)
+    rule = next(
+        (rule for rule in REFUSAL_RULES if rule.pattern.search(said)),
+        _UNKNOWN_REFUSAL if red else None,
+    )
     if rule is None:
         return None
     why = redact(said)
     why = why if why.endswith((".", "!", "?", "…")) else f"{why}."
-    return rule.kind(rule.sentence.format(reason=why))
+    return rule.error(rule.sentence.format(reason=why))

@@ -11,12 +11,14 @@ from backends.errors import BadInput
 from backends.fit import fit
 from backends.options import option
 
-SEEDS = 2**32
+SEED_LIMIT = 2**32
 
-_OURS = re.compile(r"(?<!\S)(?:--|—)(?:seed|ar|aspect|v|version|niji|no|repeat|r)\b", re.IGNORECASE)
-_PARAMETERS = re.compile(r"(?<!\S)(?:--|—)[a-z]", re.IGNORECASE)
+_RESERVED_PARAMETERS = re.compile(
+    r"(?<!\S)(?:--|—)(?:seed|ar|aspect|v|version|niji|no|repeat|r)\b", re.IGNORECASE
+)
+_FIRST_PARAMETER = re.compile(r"(?<!\S)(?:--|—)[a-z]", re.IGNORECASE)
 _LINKS = re.compile(r"<?https?://[^\s>]+>?", re.IGNORECASE)
-_NUMBERS = {"stylize": 1000, "chaos": 100}
+_MAX_VALUES = {"stylize": 1000, "chaos": 100}
 
 
 SPEEDS: Final = ("", "fast", "relax", "turbo")
@@ -45,7 +47,7 @@ class Command:
     prompt: str
     seed: int
     version: str
-    asked: Request
+    request: Request
     honoured: dict[str, Applied]
 
 
@@ -57,10 +59,10 @@ def build_command(model: Model, request: Request) -> Command:
     Raises:
         BadInput: Midjourney would not take it, or would take it as something else.
     """
-    options, honoured = _options(request)
+    options, honoured = _parse_options(request)
     fitted = fit(model, replace(request, prompt=" ".join(request.prompt.split())))
     prompt, wanted = fitted.request.prompt, fitted.request
-    if found := _OURS.search(prompt):
+    if found := _RESERVED_PARAMETERS.search(prompt):
         raise BadInput(
             f"Take {found[0]} out of the prompt: seed, shape, version and number are set by "
             "Lineup's own fields."
@@ -70,13 +72,13 @@ def build_command(model: Model, request: Request) -> Command:
             "Midjourney draws one grid for each choice in {braces}, and counts each. "
             "Take the braces out of the prompt."
         )
-    seed = wanted.seed if wanted.seed is not None else secrets.randbelow(SEEDS)
-    if not 0 <= seed < SEEDS:
-        raise BadInput(f"Midjourney takes seeds from 0 to {SEEDS - 1}; not {seed}.")
-    parts = [f"/imagine prompt: {prompt}", f"--ar {_shape(wanted)}", f"--seed {seed}"]
+    seed = wanted.seed if wanted.seed is not None else secrets.randbelow(SEED_LIMIT)
+    if not 0 <= seed < SEED_LIMIT:
+        raise BadInput(f"Midjourney takes seeds from 0 to {SEED_LIMIT - 1}; not {seed}.")
+    parts = [f"/imagine prompt: {prompt}", f"--ar {_aspect_ratio(wanted)}", f"--seed {seed}"]
     if wanted.negative_prompt:
         parts.append(f"--no {' '.join(wanted.negative_prompt.split())}")
-    for name in _NUMBERS:
+    for name in _MAX_VALUES:
         value = getattr(options, name)
         if value != getattr(Options(), name):
             parts.append(f"--{name} {value}")
@@ -90,29 +92,29 @@ def build_command(model: Model, request: Request) -> Command:
         prompt=prompt,
         seed=seed,
         version=model.source,
-        asked=request,
+        request=request,
         honoured=fitted.honoured | honoured,
     )
 
 
-def words(prompt: str) -> str:
+def plain_words(prompt: str) -> str:
     """Return the bare words of a prompt, by which it is known when its seed is not.
 
     Midjourney adds and reorders parameters, shortens links and spaces, and Discord escapes marks.
     """
-    parameters = _PARAMETERS.search(prompt)
+    parameters = _FIRST_PARAMETER.search(prompt)
     bare = prompt[: parameters.start()] if parameters else prompt
     return " ".join(re.findall(r"[^\W_]+", _LINKS.sub("link", bare).casefold()))
 
 
-def _options(request: Request) -> tuple[Options, dict[str, Applied]]:
+def _parse_options(request: Request) -> tuple[Options, dict[str, Applied]]:
     chosen: dict[str, Any] = {}
     honoured: dict[str, Applied] = {}
     for name, value in request.options.get("midjourney", {}).items():
         if value in (None, ""):
             continue
-        if name in _NUMBERS:
-            chosen[name] = _whole(name, value, _NUMBERS[name])
+        if name in _MAX_VALUES:
+            chosen[name] = _parse_integer(name, value, _MAX_VALUES[name])
         elif name == "raw":
             chosen[name] = bool(value)
         elif name == "speed":
@@ -128,7 +130,7 @@ def _options(request: Request) -> tuple[Options, dict[str, Applied]]:
     return Options(**chosen), honoured
 
 
-def _whole(name: str, value: object, most: int) -> int:
+def _parse_integer(name: str, value: object, most: int) -> int:
     try:
         number = float(str(value))
     except ValueError:
@@ -138,7 +140,7 @@ def _whole(name: str, value: object, most: int) -> int:
     return int(number)
 
 
-def _shape(request: Request) -> str:
+def _aspect_ratio(request: Request) -> str:
     width, height = request.width or 1, request.height or 1
     common = math.gcd(width, height)
     return f"{width // common}:{height // common}"

@@ -15,39 +15,41 @@ from backends.base import Applied, Picture
 from backends.errors import ServiceFault
 from backends.images.validation import dimensions
 from backends.midjourney.messages import Update
-from backends.midjourney.request import Command, words
+from backends.midjourney.request import Command, plain_words
 
 if TYPE_CHECKING:
     from PIL import Image
 
-GRID = 4
+PICTURES_PER_GRID = 4
 
 
-def honoured(command: Command, grid: Update | None, parts: Sequence[Picture]) -> dict[str, Applied]:
+def build_honoured(
+    command: Command, grid: Update | None, parts: Sequence[Picture]
+) -> dict[str, Applied]:
     """Correct what was asked by what came.
 
     `grid` is None where a person brought it, `parts` is empty where it could not be cut.
     """
     found = dict(command.honoured)
     found["seed"] = _seed(command, grid)
-    found["count"] = _count(command.asked.count)
+    found["count"] = _count(command.request.count)
     found["grid"] = _grid(parts)
     if parts:
         found["size"] = _size(found["size"], parts[0])
     if grid is None:
         return found
-    if grid.prompt is not None and words(grid.prompt) != words(command.prompt):
+    if grid.prompt is not None and plain_words(grid.prompt) != plain_words(command.prompt):
         found["prompt"] = Applied(command.prompt, grid.prompt, "prompt changed on the way")
-    if grid.mode is not None:
+    if grid.speed is not None:
         asked = found["speed"].requested if "speed" in found else None
-        other = asked is not None and not grid.mode.startswith(str(asked))
-        note = f"speed {grid.mode} instead of {asked}" if other else ""
-        found["speed"] = Applied(asked, grid.mode, note)
+        other = asked is not None and not grid.speed.startswith(str(asked))
+        note = f"speed {grid.speed} instead of {asked}" if other else ""
+        found["speed"] = Applied(asked, grid.speed, note)
     return found
 
 
 def _seed(command: Command, grid: Update | None) -> Applied:
-    asked = command.asked.seed
+    asked = command.request.seed
     if grid is None:
         return Applied(asked, None, "seed unknown: the grid was brought by hand")
     if grid.seed is None:
@@ -56,8 +58,12 @@ def _seed(command: Command, grid: Update | None) -> Applied:
 
 
 def _count(asked: int) -> Applied:
-    note = "" if asked == GRID else f"{GRID} instead of {asked} pictures: Midjourney draws grids"
-    return Applied(asked, GRID, note)
+    note = (
+        ""
+        if asked == PICTURES_PER_GRID
+        else f"{PICTURES_PER_GRID} instead of {asked} pictures: Midjourney draws grids"
+    )
+    return Applied(asked, PICTURES_PER_GRID, note)
 
 
 def _grid(parts: Sequence[Picture]) -> Applied:
@@ -73,7 +79,7 @@ def _size(size: Applied, part: Picture) -> Applied:
     return replace(size, used=made, note="" if made == wanted else f"{made} instead of {wanted}")
 
 
-_QUICK = 1
+_FAST_COMPRESSION = 1
 """PNG's level of compression: a picture of a megapixel takes a third of the time of the usual."""
 
 
@@ -99,12 +105,12 @@ def split_grid(data: bytes) -> list[Picture]:
     # Pillow raises many kinds for damaged files, among them SyntaxError and EOFError.
     except Exception as error:
         raise ServiceFault("The grid is damaged and cannot be cut into its pictures.") from error
-    return [_picture(grid.crop(box), profile) for box in boxes]
+    return [_encode(grid.crop(box), profile) for box in boxes]
 
 
-def _picture(part: "Image.Image", profile: bytes | None) -> Picture:
+def _encode(part: "Image.Image", profile: bytes | None) -> Picture:
     out = io.BytesIO()
-    part.save(out, "PNG", compress_level=_QUICK, icc_profile=profile)
+    part.save(out, "PNG", compress_level=_FAST_COMPRESSION, icc_profile=profile)
     return Picture(
         data=out.getvalue(), width=part.width, height=part.height, media_type="image/png"
     )

@@ -241,9 +241,11 @@ def test_what_is_heard_late_is_shared_out_as_it_was_heard() -> None:
     ticks = iter((10.0, 12.0, 14.0))
     graph = {"1": {"class_type": "CheckpointLoaderSimple"}, "2": {"class_type": "KSampler"}}
     story = PromptProgress("a", graph, "mine", clock=lambda: next(ticks))
-    story.take("execution_start", {"timestamp": 1000})
+    story.handle_message("execution_start", {"timestamp": 1000})
     for node in ("1", "2"):
-        story.take("executing", {"node": node})
-    story.take("execution_success", {"timestamp": 2000})
-    assert story.seconds == 1.0
-    assert story.load == 0.5, "the two seconds that it seemed to take are more than there were"
+        story.handle_message("executing", {"node": node})
+    story.handle_message("execution_success", {"timestamp": 2000})
+    assert story.execution_seconds == 1.0
+    assert story.load_seconds == 0.5, (
+        "the two seconds that it seemed to take are more than there were"
+    )

@@ -34,7 +34,7 @@ from backends.errors import (
 )
 from backends.midjourney import Midjourney as MidjourneyBackend
 from backends.midjourney.credentials import Credentials
-from backends.midjourney.errors import lost
+from backends.midjourney.errors import connection_lost
 from tests.backends.midjourney.case import MODEL, TOKEN, settings
 from tests.servers import pictures
 from tests.servers.discord import Answer
@@ -282,6 +282,6 @@ async def test_what_is_lost_may_have_been_pasted(server: Midjourney, answer: Ans
     async with opened(server, LINEUP_ANSWER_SECONDS="0.5") as drawer:
         error = await Card(drawer).error()
     assert type(error) is (TimedOut if answer.hang else ServiceFault) and error.__cause__
-    later = lost(error.__cause__, Credentials.from_config(drawer.config))
+    later = connection_lost(error.__cause__, Credentials.from_config(drawer.config))
     assert later.charged is None and str(error) in str(later)
     assert "Nothing was sent" not in str(later) and "before you paste it again" in str(later)
