@@ -1,7 +1,4 @@
-"""What a ComfyUI server has against a workflow, and what went wrong in one, in words.
-
-Every failure of a ComfyUI server, as a sentence for the card.
-"""
+"""Errors of a ComfyUI server as sentences for the card: rejections, failures, HTTP statuses."""
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
@@ -23,53 +20,53 @@ if TYPE_CHECKING:
     import httpx2
 
 MAX_ERRORS_NAMED = 3
-"""How many faults one sentence names."""
+"""How many errors of a workflow one sentence names."""
 MAX_CHOICES_NAMED = 6
-"""How many of an input's choices it names."""
+"""How many of an input's choices a sentence names."""
 
 
 def rejection_reason(answer: object) -> str:
-    """Return why a workflow was not taken."""
+    """Return why a workflow was rejected, "" where the answer does not say."""
     match answer:
         case {"node_errors": dict() as nodes, **_rest} if nodes:
-            faults = list(_node_errors(cast(Mapping[str, Any], nodes)))
+            errors = list(_node_errors(cast(Mapping[str, Any], nodes)))
         case _:
-            faults = []
-    if faults:
-        more = len(faults) - MAX_ERRORS_NAMED
-        listed = "; ".join(faults[:MAX_ERRORS_NAMED])
+            errors = []
+    if errors:
+        more = len(errors) - MAX_ERRORS_NAMED
+        listed = "; ".join(errors[:MAX_ERRORS_NAMED])
         return f"{listed}{f'; and {more} more' if more > 0 else ''}."
     match answer:
         case {"error": {"type": "missing_node_type", "extra_info": {"class_type": str(kind)}}}:
             return f"it has no node {kind}. Install the extension that brings it there."
-        case {"error": {"message": str(said), "details": str(more)}} if said or more:
-            return ": ".join(filter(None, (said.rstrip("."), more)))
-        case {"error": {"message": str(said)}} | {"error": str(said)} if said:
-            return said
+        case {"error": {"message": str(message), "details": str(more)}} if message or more:
+            return ": ".join(filter(None, (message.rstrip("."), more)))
+        case {"error": {"message": str(message)}} | {"error": str(message)} if message:
+            return message
         case _:
             return ""
 
 
 def execution_failed(data: Mapping[str, Any], server: str) -> BackendError:
-    """Return what an `execution_error` means."""
+    """Return the error for an `execution_error` message."""
     kind, node = data.get("node_type") or "a node", data.get("node_id")
-    said = service_message(str(data.get("exception_message") or ""))
-    if "OutOfMemory" in str(data.get("exception_type")) or _is_out_of_memory(said):
+    message = service_message(str(data.get("exception_message") or ""))
+    if "OutOfMemory" in str(data.get("exception_type")) or _is_out_of_memory(message):
         return OutOfMemory(
             f"{server} has not enough graphics memory for {kind}. Ask for a smaller picture, "
             "or start it with --lowvram."
         )
     where = f"{kind} (node {node})" if node is not None else str(kind)
-    return ServiceFault(f"{server} failed in {where}: {said}", charged=False)
+    return ServiceFault(f"{server} failed in {where}: {message}", charged=False)
 
 
 def execution_interrupted(server: str) -> BackendError:
-    """Return what an `execution_interrupted` means that nobody here has asked for."""
+    """Return the error for an `execution_interrupted` message that was not requested here."""
     return ServiceFault(f"Somebody stopped this job on {_lower_first(server)}. Run it again.")
 
 
 def prompt_lost(server: str) -> BackendError:
-    """Return what it means that a job is nowhere on the server any more."""
+    """Return the error for a prompt that is neither in the queue nor in the history any more."""
     return ServiceFault(
         f"{server} no longer knows of this job: it was started anew, or somebody took the job out "
         "of its queue. Run it again."
@@ -77,7 +74,7 @@ def prompt_lost(server: str) -> BackendError:
 
 
 def no_picture(workflow: str) -> BackendError:
-    """Return what it means that a workflow ended without a picture."""
+    """Return the error for a workflow that finished without a picture."""
     return ServiceFault(
         f"The workflow {workflow} ended without a picture. It needs a SaveImage node, or a node "
         'with the title "lineup: picture"; a PreviewImage node alone does not count.'
@@ -111,10 +108,10 @@ def _describe_error(where: str, error: object) -> str:
             return f"{where} does not take {value} for {input}{allowed}"
         case {"type": "required_input_missing", "extra_info": {"input_name": str(input)}}:
             return f"{where} lacks its input {input}"
-        case {"message": str(said), "details": str(more)} if more:
-            return f"{where}: {said}: {more}"
-        case {"message": str(said)}:
-            return f"{where}: {said}"
+        case {"message": str(message), "details": str(more)} if more:
+            return f"{where}: {message}: {more}"
+        case {"message": str(message)}:
+            return f"{where}: {message}"
         case _:
             return f"{where} has a fault"
 
@@ -128,7 +125,8 @@ def _describe_choices(rest: Mapping[str, Any]) -> str:
     if not known:
         return ", and has none to choose from"
     more = len(known) - MAX_CHOICES_NAMED
-    return f"; it takes {', '.join(known[:MAX_CHOICES_NAMED])}{f' and {more} more' if more > 0 else ''}"
+    listed = ", ".join(known[:MAX_CHOICES_NAMED])
+    return f"; it takes {listed}{f' and {more} more' if more > 0 else ''}"
 
 
 def _limit(rest: Mapping[str, Any], which: str) -> object | None:
@@ -139,8 +137,8 @@ def _limit(rest: Mapping[str, Any], which: str) -> object | None:
             return None
 
 
-def _is_out_of_memory(said: str) -> bool:
-    return "out of memory" in said.lower() or "allocation on device" in said.lower()
+def _is_out_of_memory(message: str) -> bool:
+    return "out of memory" in message.lower() or "allocation on device" in message.lower()
 
 
 def _lower_first(server: str) -> str:
@@ -148,7 +146,7 @@ def _lower_first(server: str) -> str:
 
 
 def explain(error: Exception, server: SelfHostedServer, *, sent: bool) -> BackendError:
-    """Return what `error` means for the person at the card; `sent` says how far the job was."""
+    """Return `error` as a `BackendError` for the card; `sent` says whether a prompt was posted."""
     return self_hosted.explain(
         error, server, _explain_status, sent=sent, start="Start ComfyUI there", api="ComfyUI"
     )
@@ -175,8 +173,8 @@ def _explain_status(response: "httpx2.Response", server: SelfHostedServer) -> Ba
         case 404 | 405:
             return NotReady(f"{name} is no ComfyUI server. Check COMFYUI_URL.")
         case _ if status < 500:
-            said = service_message(rejection_reason(_json_or_none(response)), *server.secrets)
-            return BadInput(f"{name} does not take the workflow: {said}")
+            message = service_message(rejection_reason(_json_or_none(response)), *server.secrets)
+            return BadInput(f"{name} does not take the workflow: {message}")
         case _:
             return ServiceFault(f"{name} failed ({status}). Its console says why: look there.")
 
@@ -184,5 +182,5 @@ def _explain_status(response: "httpx2.Response", server: SelfHostedServer) -> Ba
 def _json_or_none(response: "httpx2.Response") -> Any:
     try:
         return response.json()
-    except ValueError:  # a page for a browser says nothing
+    except ValueError:  # an HTML page has no reason to show
         return None

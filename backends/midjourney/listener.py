@@ -1,10 +1,8 @@
-"""One ordinary bot that reads one channel, for all jobs of an event loop.
+"""Sources of grids: a bot that reads one channel for all jobs of an event loop, and manual uploads.
 
 The bot never writes, presses or uploads anything, and nothing is automated towards Midjourney: a
-person pastes each command. Where the connection breaks, discord.py connects anew; what was missed
-meanwhile is read from the channel's history.
-
-Midjourney without a bot: nobody listens in Discord, the person brings the grid.
+person pastes each command. Where the connection breaks, discord.py connects again; the messages in
+between are read from the channel's history.
 """
 
 import asyncio
@@ -27,11 +25,27 @@ if TYPE_CHECKING:
     import discord
 
 MAX_CONNECT_SECONDS = 60.0
+"""Limit for connecting to Discord, in seconds."""
 MAX_HISTORY_SECONDS = 20.0
+"""Limit for reading the channel's history, in seconds."""
 RECONNECT_SECONDS = 1.0
+"""Seconds before a broken connection is opened again."""
 CLOSE_SECONDS = 2.0
+"""Limit for closing the connection, in seconds."""
 
 log = logging.getLogger(__name__)
+
+
+class GridSource(Protocol):
+    """Source of a command's events: a listening bot, or a person who uploads the grid."""
+
+    def register(self, command: Command) -> AbstractContextManager[Job]:
+        """Register `command` as a job that receives events until the block ends."""
+        ...
+
+    async def next_event(self, job: Job, seconds: float) -> JobEvent | None:
+        """Return the job's next event, None if there is none within `seconds`."""
+        ...
 
 
 class Listeners:
@@ -43,21 +57,21 @@ class Listeners:
             WeakKeyDictionary()
         )
 
-    async def get(self, account: Credentials) -> "Listener":
-        """Return the running loop's listener once it hears the channel.
+    async def get(self, credentials: Credentials) -> "Listener":
+        """Return the running loop's listener once it is connected.
 
         Raises:
-            BackendError: it cannot; the next call tries anew.
+            BackendError: it cannot connect; the next call tries again.
         """
         listeners = self._loops.setdefault(asyncio.get_running_loop(), {})
         for other, listener in list(listeners.items()):
-            if listener.has_ended or (other != account and not listener.is_busy):
+            if listener.has_ended or (other != credentials and not listener.is_busy):
                 del listeners[other]
                 await listener.aclose()
-        if account not in listeners:
+        if credentials not in listeners:
             limit = min(Timeouts.from_config(self._config).answer, MAX_CONNECT_SECONDS)
-            listeners[account] = Listener(account, limit)
-        listener = listeners[account]
+            listeners[credentials] = Listener(credentials, limit)
+        listener = listeners[credentials]
         await listener.wait_until_connected()
         return listener
 
@@ -68,11 +82,14 @@ class Listeners:
 
 
 class Listener:
-    """Connects as soon as it is made; `limit` is the seconds for connecting and for a history."""
+    """A bot that connects when it is created, and matches the channel's messages to jobs.
 
-    def __init__(self, account: Credentials, limit: float) -> None:
-        self._credentials = account
-        self._max_seconds = limit
+    `max_seconds` limits connecting, and reading the channel's history.
+    """
+
+    def __init__(self, credentials: Credentials, max_seconds: float) -> None:
+        self._credentials = credentials
+        self._max_seconds = max_seconds
         self._matcher = JobMatcher()
         self._client: discord.Client | None = None
         self._failure: Exception | None = None
@@ -81,19 +98,19 @@ class Listener:
 
     @property
     def has_ended(self) -> bool:
-        """Whether it will hear nothing more."""
+        """True if no more messages will be received."""
         return self._task.done()
 
     @property
     def is_busy(self) -> bool:
-        """Whether a job waits, or somebody waits for the connection."""
+        """True while a job is registered or the connection is being made."""
         return bool(self._matcher.jobs) or not self._connection.done()
 
     async def wait_until_connected(self) -> None:
-        """Wait until the channel is heard.
+        """Wait until messages of the channel are received.
 
         Raises:
-            BackendError: it will not be.
+            BackendError: the bot cannot connect.
         """
         try:
             async with asyncio.timeout(self._max_seconds):
@@ -104,16 +121,17 @@ class Listener:
 
     @contextmanager
     def register(self, command: Command) -> Generator[Job]:
-        """Let `command` wait for its messages as long as the block runs."""
+        """Register `command` as a job that receives events until the block ends."""
         with self._matcher.register(command) as job:
             if self._failure is not None:
                 job.events.put_nowait(ConnectionLost(self._failure))
             yield job
 
     async def next_event(self, job: Job, seconds: float) -> JobEvent | None:
-        """Return what is heard next of `job`; None when it is nothing for so long.
+        """Return the job's next event, None if there is none within `seconds`.
 
-        Before it gives up it looks through the history: pictures that were paid for may be there.
+        At the end of that time the channel's history is read: it may hold pictures that were paid
+        for.
         """
         try:
             async with asyncio.timeout(seconds):
@@ -123,7 +141,7 @@ class Listener:
         return None if job.events.empty() else job.events.get_nowait()
 
     async def aclose(self) -> None:
-        """Disconnect; whoever still waits is told."""
+        """Disconnect; jobs that still wait receive `ConnectionLost`."""
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         self._fail(ConnectionError("closed"))
@@ -148,15 +166,15 @@ class Listener:
         finally:
             await self._disconnect()
 
-    async def _keep_connected(self, client: "discord.Client", verdict: type[Exception]) -> None:
-        """Stay connected; only Discord's own `verdict` (a token that was revoked) ends it."""
+    async def _keep_connected(self, client: "discord.Client", rejection: type[Exception]) -> None:
+        """Stay connected until Discord rejects the bot, for one with a revoked token."""
         while True:
             try:
                 await client.connect()
-            except verdict:
+            except rejection:
                 raise
             except Exception as error:
-                # One message that discord.py cannot read must not end all jobs.
+                # A message that discord.py cannot parse must not end all jobs.
                 if not self._connection.done():
                     raise
                 log.warning("The connection to Discord broke (%s).", type(error).__name__)
@@ -179,7 +197,7 @@ class Listener:
             self._matcher.fail_all(error)
         if not self._connection.done():
             self._connection.set_exception(error)
-            self._connection.exception()  # nobody may be waiting for it
+            self._connection.exception()  # marks it as retrieved: there may be no waiter
 
     async def _handle_connected(self) -> None:
         if not self._connection.done():
@@ -188,11 +206,11 @@ class Listener:
 
     def _handle_message(self, message: "discord.Message") -> None:
         self._matcher.newest_message_id = max(self._matcher.newest_message_id, message.id)
-        if post := discord_client.convert_message(message):
-            self._matcher.handle_message(post)
+        if (converted := discord_client.convert_message(message)) is not None:
+            self._matcher.handle_message(converted)
 
     async def _read_missed(self) -> None:
-        """Read what may have been missed; a look that fails costs nobody the pictures."""
+        """Read messages that may have been missed; a failure is logged, and no job fails by it."""
         client = self._client
         if client is None or not self._matcher.jobs:
             return
@@ -205,28 +223,16 @@ class Listener:
             log.warning("The channel's history could not be read (%s).", type(error).__name__)
 
 
-class GridSource(Protocol):
-    """What hears of a command's pictures."""
-
-    def register(self, command: Command) -> AbstractContextManager[Job]:
-        """Let `command` wait as long as the block runs."""
-        ...
-
-    async def next_event(self, job: Job, seconds: float) -> JobEvent | None:
-        """Return what is heard next of `job`; None when it is nothing for so long."""
-        ...
-
-
 class ManualSource:
-    """Hears of nothing but what the person brings."""
+    """Receives only the grid that a person uploads."""
 
     @contextmanager
     def register(self, command: Command) -> Generator[Job]:
-        """Let `command` wait as long as the block runs."""
+        """Register `command` as a job that receives events until the block ends."""
         yield Job(command, 0)
 
     async def next_event(self, job: Job, seconds: float) -> JobEvent | None:
-        """Return what the person brings; None when it is nothing for so long."""
+        """Return the uploaded grid, None if there is none within `seconds`."""
         try:
             async with asyncio.timeout(seconds):
                 return await job.events.get()

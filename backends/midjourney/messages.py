@@ -1,14 +1,13 @@
-"""What a message of Midjourney's says: queued, so far along, finished, declined, or not ours.
+"""Parse Midjourney's messages: queued, in progress, finished, declined, or unrelated.
 
-Buttons and attachments decide, not the text: the words after the prompt have changed over the
-years (a link to the website stands there since 2026), and unfinished pictures are attached too.
-What was made from an earlier grid (a variation, an upscale, a zoom) repeats that grid's prompt and
-seed, and is `derived`.
+Buttons and attachments decide, not the text: the text after the prompt has changed over the years
+(it contains a link to the website since 2026), and unfinished pictures are attached too. A picture
+made from an earlier grid (a variation, an upscale, a zoom) repeats that grid's prompt and seed, and
+is marked `is_derived`.
 
-What Midjourney answers instead of a picture, in one table; the first rule that fits decides.
-
-Most such answers are private to the person who pasted the command, and no bot sees them. These
-are the ones that do stand in the channel.
+Refusals are classified by one table, in which the first matching rule decides. Most refusals are
+private to the person who pasted the command, and invisible to bots; the table has those that are
+posted in the channel.
 """
 
 import datetime
@@ -42,7 +41,7 @@ _UPSCALE_BUTTON = "MJ::JOB::upsample::"
 
 
 class UpdateKind(StrEnum):
-    """How far a job is."""
+    """The state of a job."""
 
     QUEUED = "queued"
     PROGRESS = "progress"
@@ -54,11 +53,12 @@ class UpdateKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Message:
-    """One message of Midjourney's, as far as it matters here.
+    """The parts of a Midjourney message that are used here.
 
-    `created` and `at`, its last change, are by Discord's clock. `notice` is what its embeds say,
-    `quoted` what stands below them: the command. `buttons` are their custom ids, `picture` its
-    first attachment's address, `parent` the id of the message that it answers.
+    `created_at` and `updated_at` are by Discord's clock. `embed_text` joins the titles and
+    descriptions of its embeds, `embed_footer` their footers, which repeat the command. `button_ids`
+    are the custom ids of its buttons, `attachment_url` the address of its first attachment,
+    `parent_id` the id of the message that it replies to.
     """
 
     id: int
@@ -75,7 +75,7 @@ class Message:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Update:
-    """What a post says about a job; `job` is Midjourney's own id of it."""
+    """A parsed message; `job_id` is Midjourney's own id of the job."""
 
     message: Message
     kind: UpdateKind
@@ -88,34 +88,38 @@ class Update:
     error: BackendError | None = None
 
 
-def parse_message(post: Message) -> Update:
-    """Return what `post` says."""
-    found = _PROMPT.search(post.content)
-    head = post.content[: found.start()] if found else ""
-    tail = found["tail"] if found else ""
-    said = post.embed_text or ("" if found else post.content)
-    error = None if _is_finished(post) else classify_refusal(said, red=post.embed_colour == RED)
-    seed = _SEED.search(f"{post.content}\n{post.embed_text}\n{post.embed_footer}")
-    mode = _SPEED.search(tail)
+def parse_message(message: Message) -> Update:
+    """Parse a message into an update."""
+    match = _PROMPT.search(message.content)
+    head = message.content[: match.start()] if match else ""
+    tail = match["tail"] if match else ""
+    reply = message.embed_text or ("" if match else message.content)
+    error = (
+        None if _is_finished(message) else classify_refusal(reply, red=message.embed_colour == RED)
+    )
+    seed = _SEED.search(f"{message.content}\n{message.embed_text}\n{message.embed_footer}")
+    speed = _SPEED.search(tail)
     return Update(
-        message=post,
-        kind=_classify(post, tail if found else None, said, error),
-        prompt=found["prompt"] if found else None,
+        message=message,
+        kind=_classify(message, tail if match else None, reply, error),
+        prompt=match["prompt"] if match else None,
         percent=_parse_percent(tail),
         seed=int(seed[1]) if seed else None,
-        job_id=_find_job_id(post, tail),
-        speed=mode[1] if mode else None,
+        job_id=_find_job_id(message, tail),
+        speed=speed[1] if speed else None,
         is_derived=bool(head.strip(" \n-") or _DERIVED.search(tail)),
         error=error,
     )
 
 
-def _classify(post: Message, tail: str | None, said: str, error: BackendError | None) -> UpdateKind:
+def _classify(
+    message: Message, tail: str | None, reply: str, error: BackendError | None
+) -> UpdateKind:
     if error is not None:
         return UpdateKind.DECLINED
     if tail is None:
-        return UpdateKind.QUEUED if "job queued" in said.lower() else UpdateKind.OTHER
-    if _is_finished(post):
+        return UpdateKind.QUEUED if "job queued" in reply.lower() else UpdateKind.OTHER
+    if _is_finished(message):
         return UpdateKind.GRID
     if "(Waiting to start)" in tail or "(paused)" in tail:
         return UpdateKind.QUEUED
@@ -124,29 +128,29 @@ def _classify(post: Message, tail: str | None, said: str, error: BackendError | 
     return UpdateKind.STOPPED if "(Stopped)" in tail else UpdateKind.OTHER
 
 
-def _is_finished(post: Message) -> bool:
-    return post.attachment_url is not None and any(
-        each.startswith(_UPSCALE_BUTTON) for each in post.button_ids
+def _is_finished(message: Message) -> bool:
+    return message.attachment_url is not None and any(
+        each.startswith(_UPSCALE_BUTTON) for each in message.button_ids
     )
 
 
 def _parse_percent(tail: str) -> int:
-    found = _PERCENT.search(tail)
-    return min(int(found[1]), 100) if found else 0
+    match = _PERCENT.search(tail)
+    return min(int(match[1]), 100) if match else 0
 
 
-def _find_job_id(post: Message, tail: str) -> str | None:
-    found = next(filter(None, map(_JOB_ID.search, (*post.button_ids, tail))), None)
-    return found[0] if found else None
+def _find_job_id(message: Message, tail: str) -> str | None:
+    match = next(filter(None, map(_JOB_ID.search, (*message.button_ids, tail))), None)
+    return match[0] if match else None
 
 
 RED = 0xFF0000
-"""The colour of an embed that says no; warnings are yellow or orange."""
+"""The colour of an embed that refuses; warnings are yellow or orange."""
 
 
 @dataclass(frozen=True, slots=True)
 class RefusalRule:
-    """`words` is looked for in the answer; `sentence` may use {reason}."""
+    """`pattern` is searched for in the reply; `sentence` may contain {reason}."""
 
     pattern: re.Pattern[str]
     error: type[BackendError]
@@ -198,19 +202,19 @@ _UNKNOWN_REFUSAL = RefusalRule(
 )
 
 
-def classify_refusal(said: str, *, red: bool) -> BackendError | None:
-    """Return what Midjourney says no to; None where it does not say no.
+def classify_refusal(reply: str, *, red: bool) -> BackendError | None:
+    """Return the error for a refusal, None if the reply is none.
 
-    `said` is the text of an embed, or of a message that repeats no prompt.
+    `reply` is the text of an embed, or of a message without a prompt; `red` is the embed's colour.
     """
-    if not said or "job queued" in said.lower():
+    if not reply or "job queued" in reply.lower():
         return None
     rule = next(
-        (rule for rule in REFUSAL_RULES if rule.pattern.search(said)),
+        (rule for rule in REFUSAL_RULES if rule.pattern.search(reply)),
         _UNKNOWN_REFUSAL if red else None,
     )
     if rule is None:
         return None
-    why = redact(said)
-    why = why if why.endswith((".", "!", "?", "…")) else f"{why}."
-    return rule.error(rule.sentence.format(reason=why))
+    reason = redact(reply)
+    reason = reason if reason.endswith((".", "!", "?", "…")) else f"{reason}."
+    return rule.error(rule.sentence.format(reason=reason))

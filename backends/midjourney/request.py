@@ -1,4 +1,4 @@
-"""What is asked of Midjourney: the options, and one command for a person to paste."""
+"""Build the command for Midjourney that a person pastes into Discord."""
 
 import math
 import re
@@ -12,6 +12,7 @@ from backends.fit import fit
 from backends.options import option
 
 SEED_LIMIT = 2**32
+"""Seeds are smaller than this."""
 
 _RESERVED_PARAMETERS = re.compile(
     r"(?<!\S)(?:--|—)(?:seed|ar|aspect|v|version|niji|no|repeat|r)\b", re.IGNORECASE
@@ -26,7 +27,7 @@ SPEEDS: Final = ("", "fast", "relax", "turbo")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
-    """Settings of this backend alone; the form is drawn from the fields."""
+    """Options of this backend; the form is made from the fields."""
 
     stylize: int = option(100, label="Stylize", help="0 follows the prompt, 1000 is free with it.")
     chaos: int = option(0, label="Chaos", help="0 to 100: how much the four pictures differ.")
@@ -41,7 +42,7 @@ class Options:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Command:
-    """One command as the person pastes it, and what it can be recognised by."""
+    """A command as it is pasted, and what identifies it in Midjourney's messages."""
 
     text: str
     prompt: str
@@ -52,16 +53,16 @@ class Command:
 
 
 def build_command(model: Model, request: Request) -> Command:
-    """Put `request` into the words of `/imagine`.
+    """Translate `request` into an `/imagine` command.
 
-    A seed is always named: Midjourney repeats it in its answers, which is how they are found.
+    A seed is always named: Midjourney repeats it in its messages, which identifies them.
 
     Raises:
-        BadInput: Midjourney would not take it, or would take it as something else.
+        BadInput: Midjourney would reject the prompt or a value, or read it as something else.
     """
     options, honoured = _parse_options(request)
-    fitted = fit(model, replace(request, prompt=" ".join(request.prompt.split())))
-    prompt, wanted = fitted.request.prompt, fitted.request
+    result = fit(model, replace(request, prompt=" ".join(request.prompt.split())))
+    fitted, prompt = result.request, result.request.prompt
     if found := _RESERVED_PARAMETERS.search(prompt):
         raise BadInput(
             f"Take {found[0]} out of the prompt: seed, shape, version and number are set by "
@@ -72,12 +73,12 @@ def build_command(model: Model, request: Request) -> Command:
             "Midjourney draws one grid for each choice in {braces}, and counts each. "
             "Take the braces out of the prompt."
         )
-    seed = wanted.seed if wanted.seed is not None else secrets.randbelow(SEED_LIMIT)
+    seed = fitted.seed if fitted.seed is not None else secrets.randbelow(SEED_LIMIT)
     if not 0 <= seed < SEED_LIMIT:
         raise BadInput(f"Midjourney takes seeds from 0 to {SEED_LIMIT - 1}; not {seed}.")
-    parts = [f"/imagine prompt: {prompt}", f"--ar {_aspect_ratio(wanted)}", f"--seed {seed}"]
-    if wanted.negative_prompt:
-        parts.append(f"--no {' '.join(wanted.negative_prompt.split())}")
+    parts = [f"/imagine prompt: {prompt}", f"--ar {_aspect_ratio(fitted)}", f"--seed {seed}"]
+    if fitted.negative_prompt:
+        parts.append(f"--no {' '.join(fitted.negative_prompt.split())}")
     for name in _MAX_VALUES:
         value = getattr(options, name)
         if value != getattr(Options(), name):
@@ -93,50 +94,50 @@ def build_command(model: Model, request: Request) -> Command:
         seed=seed,
         version=model.source,
         request=request,
-        honoured=fitted.honoured | honoured,
+        honoured=result.honoured | honoured,
     )
 
 
 def plain_words(prompt: str) -> str:
-    """Return the bare words of a prompt, by which it is known when its seed is not.
+    """Return the words of a prompt, which identify it where a message names no seed.
 
-    Midjourney adds and reorders parameters, shortens links and spaces, and Discord escapes marks.
+    Midjourney adds and reorders parameters, shortens links and spaces, and Discord escapes markup.
     """
     parameters = _FIRST_PARAMETER.search(prompt)
-    bare = prompt[: parameters.start()] if parameters else prompt
-    return " ".join(re.findall(r"[^\W_]+", _LINKS.sub("link", bare).casefold()))
+    words = prompt[: parameters.start()] if parameters else prompt
+    return " ".join(re.findall(r"[^\W_]+", _LINKS.sub("link", words).casefold()))
 
 
 def _parse_options(request: Request) -> tuple[Options, dict[str, Applied]]:
-    chosen: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     honoured: dict[str, Applied] = {}
     for name, value in request.options.get("midjourney", {}).items():
         if value in (None, ""):
             continue
         if name in _MAX_VALUES:
-            chosen[name] = _parse_integer(name, value, _MAX_VALUES[name])
+            values[name] = _parse_integer(name, value, _MAX_VALUES[name])
         elif name == "raw":
-            chosen[name] = bool(value)
+            values[name] = bool(value)
         elif name == "speed":
             if value not in SPEEDS:
                 raise BadInput(f"speed must be fast, relax or turbo; not {value}.")
-            chosen[name] = value
+            values[name] = value
         else:
             note = f"{name} ignored: Midjourney has no such option"
             honoured[name] = Applied(value, None, note)
             continue
-        if chosen[name] != getattr(Options(), name):
-            honoured[name] = Applied(value, chosen[name])
-    return Options(**chosen), honoured
+        if values[name] != getattr(Options(), name):
+            honoured[name] = Applied(value, values[name])
+    return Options(**values), honoured
 
 
-def _parse_integer(name: str, value: object, most: int) -> int:
+def _parse_integer(name: str, value: object, maximum: int) -> int:
     try:
         number = float(str(value))
     except ValueError:
         number = math.nan
-    if not (number.is_integer() and 0 <= number <= most):
-        raise BadInput(f"{name} must be a whole number from 0 to {most}; not {value}.")
+    if not (number.is_integer() and 0 <= number <= maximum):
+        raise BadInput(f"{name} must be a whole number from 0 to {maximum}; not {value}.")
     return int(number)
 
 

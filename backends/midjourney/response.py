@@ -1,9 +1,7 @@
-"""What became of each input, as Midjourney's answer and its pictures tell.
-
-A grid of four pictures, cut into its parts.
+"""Split a grid into its four pictures, and record how each input was applied.
 
 Cutting needs the pixels, so the parts are encoded anew, as PNG, which loses nothing: each pixel is
-that of the grid. The grid's own bytes are for whoever has them to keep.
+that of the grid. The grid's own bytes are delivered unchanged as well.
 """
 
 import io
@@ -26,44 +24,41 @@ PICTURES_PER_GRID = 4
 def build_honoured(
     command: Command, grid: Update | None, parts: Sequence[Picture]
 ) -> dict[str, Applied]:
-    """Correct what was asked by what came.
+    """Return how each input was applied, by Midjourney's message and its pictures.
 
-    `grid` is None where a person brought it, `parts` is empty where it could not be cut.
+    `grid` is None if a person uploaded it, `parts` is empty if it could not be cut.
     """
-    found = dict(command.honoured)
-    found["seed"] = _seed(command, grid)
-    found["count"] = _count(command.request.count)
-    found["grid"] = _grid(parts)
+    honoured = dict(command.honoured)
+    honoured["seed"] = _seed(command, grid)
+    honoured["count"] = _count(command.request.count)
+    honoured["grid"] = _grid(parts)
     if parts:
-        found["size"] = _size(found["size"], parts[0])
+        honoured["size"] = _size(honoured["size"], parts[0])
     if grid is None:
-        return found
+        return honoured
     if grid.prompt is not None and plain_words(grid.prompt) != plain_words(command.prompt):
-        found["prompt"] = Applied(command.prompt, grid.prompt, "prompt changed on the way")
+        honoured["prompt"] = Applied(command.prompt, grid.prompt, "prompt changed on the way")
     if grid.speed is not None:
-        asked = found["speed"].requested if "speed" in found else None
-        other = asked is not None and not grid.speed.startswith(str(asked))
-        note = f"speed {grid.speed} instead of {asked}" if other else ""
-        found["speed"] = Applied(asked, grid.speed, note)
-    return found
+        requested = honoured["speed"].requested if "speed" in honoured else None
+        differs = requested is not None and not grid.speed.startswith(str(requested))
+        note = f"speed {grid.speed} instead of {requested}" if differs else ""
+        honoured["speed"] = Applied(requested, grid.speed, note)
+    return honoured
 
 
 def _seed(command: Command, grid: Update | None) -> Applied:
-    asked = command.request.seed
+    requested = command.request.seed
     if grid is None:
-        return Applied(asked, None, "seed unknown: the grid was brought by hand")
+        return Applied(requested, None, "seed unknown: the grid was brought by hand")
     if grid.seed is None:
-        return Applied(asked, None, "seed unknown: Midjourney's answer does not repeat it")
-    return Applied(asked, grid.seed)
+        return Applied(requested, None, "seed unknown: Midjourney's answer does not repeat it")
+    return Applied(requested, grid.seed)
 
 
-def _count(asked: int) -> Applied:
-    note = (
-        ""
-        if asked == PICTURES_PER_GRID
-        else f"{PICTURES_PER_GRID} instead of {asked} pictures: Midjourney draws grids"
-    )
-    return Applied(asked, PICTURES_PER_GRID, note)
+def _count(requested: int) -> Applied:
+    differs = requested != PICTURES_PER_GRID
+    note = f"{PICTURES_PER_GRID} instead of {requested} pictures: Midjourney draws grids"
+    return Applied(requested, PICTURES_PER_GRID, note if differs else "")
 
 
 def _grid(parts: Sequence[Picture]) -> Applied:
@@ -74,26 +69,27 @@ def _grid(parts: Sequence[Picture]) -> Applied:
 
 
 def _size(size: Applied, part: Picture) -> Applied:
-    made = f"{part.width}x{part.height}"
+    actual = f"{part.width}x{part.height}"
     wanted = size.requested or size.used
-    return replace(size, used=made, note="" if made == wanted else f"{made} instead of {wanted}")
+    note = "" if actual == wanted else f"{actual} instead of {wanted}"
+    return replace(size, used=actual, note=note)
 
 
 _FAST_COMPRESSION = 1
-"""PNG's level of compression: a picture of a megapixel takes a third of the time of the usual."""
+"""PNG compression level: a picture of a megapixel takes a third of the default level's time."""
 
 
 def split_grid(data: bytes) -> list[Picture]:
     """Return the four parts of a grid: top left, top right, bottom left, bottom right.
 
-    A row or column too many goes to the last ones. Slow: call it in a thread.
+    An odd row or column goes to the last parts. Slow: call it in a thread.
 
     Raises:
-        ServiceFault: it cannot be decoded, or is too small to be a grid.
+        ServiceFault: the picture cannot be decoded, or is too small to be a grid.
     """
     from PIL import Image
 
-    width, height, _ = dimensions(data)  # before Pillow unpacks anything
+    width, height, _ = dimensions(data)  # checked before Pillow decodes anything
     if width < 2 or height < 2:
         raise ServiceFault(f"A picture of {width}x{height} is no grid of four.")
     x, y = width // 2, height // 2

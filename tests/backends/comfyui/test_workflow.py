@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from backends.base import Applied, Request
+from backends.comfyui.placeholders import PROMPT, SEED
 from backends.comfyui.workflow import parse
 from backends.errors import BackendError, BadInput, ServiceFault
 from tests.backends.comfyui.case import (
@@ -282,7 +283,7 @@ def test_an_input_may_be_named_and_a_place_marked_twice() -> None:
         "_meta": {"title": "lineup: seed"},
         "inputs": {"noise_seed": 1},
     }
-    filled = parse(json.dumps(graph), "mine").fill({"seed": 3, "prompt": "both"})
+    filled = parse(json.dumps(graph), "mine").fill({SEED: 3, PROMPT: "both"})
     assert filled["sampler"]["inputs"]["seed"] == 3
     assert filled["detail"]["inputs"]["noise_seed"] == 3
     assert filled["negative"]["inputs"]["text"] == filled["prompt"]["inputs"]["text"] == "both"
