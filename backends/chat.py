@@ -1,7 +1,7 @@
-"""The seam to chat models, which rewrite prompts: text goes in, text comes out.
+"""The contract of chat models, which rewrite prompts: text in, text out.
 
-One call, never sent twice by itself, over the connections, keys and error sentences of the backend
-that draws with the same service.
+A chat uses the connections, credentials and error table of the image backend of the same service.
+No call is retried.
 """
 
 import importlib
@@ -9,10 +9,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from backends.base import Config, Model, Ready
 from backends.errors import BackendError, BadInput, Refused, ServiceFault
+from backends.hosted import readiness
+from backends.http.client import ClientPool
+
+if TYPE_CHECKING:
+    import httpx2
 
 CHATS: Mapping[str, str] = MappingProxyType(
     {
@@ -23,45 +28,60 @@ CHATS: Mapping[str, str] = MappingProxyType(
 )
 
 
+API: Final = "chat service"
+"""The kind of service as error sentences name it, in place of an image service."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reply:
-    """What a chat model said, and the tokens that it counted; empty where it does not say."""
+    """The text of a chat model and its token counts, empty where the service gives none."""
 
     text: str
     usage: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 class Chat(ABC):
-    """One service that chats; `suggested` names models that are known to be there."""
+    """A service with chat models; `suggested` names models that are known to exist."""
 
     label: ClassVar[str]
     suggested: ClassVar[tuple[str, ...]]
 
-    def __init__(self, config: Config) -> None:
+    def __init__(
+        self, config: Config, *, transport: "httpx2.AsyncBaseTransport | None" = None
+    ) -> None:
         self.config = config
+        self._clients = ClientPool(config, transport)
 
     @abstractmethod
+    def credentials(self, server: str = "") -> object:
+        """Return the address and the key, without a network call or a heavy import.
+
+        Raises:
+            BackendError: no request could be sent; the sentence says why.
+        """
+
     def ready(self, server: str = "") -> Ready:
-        """Say whether there is a key, without a network call or a heavy import."""
+        """Return whether the settings are complete."""
+        return readiness(lambda: self.credentials(server))
 
     @abstractmethod
     async def ask(self, model: str, instructions: str, text: str, *, server: str = "") -> Reply:
-        """Send `text` once, and return what comes of it.
+        """Send one request with `instructions` and `text`, and return the reply.
 
         Raises:
-            BackendError: no text came, and why.
+            BackendError: no text was returned; the sentence says why.
         """
 
-    @abstractmethod
     async def aclose(self) -> None:
-        """Let go of connections."""
+        """Close the connections of the running event loop."""
+        await self._clients.aclose()
 
 
 def create(name: str, config: Config) -> Chat:
-    """Return a new chat service.
+    """Return a new instance of the chat service `name`.
 
     Raises:
-        BadInput: there is none of this name.
+        BadInput: no chat service has this name.
     """
     if name not in CHATS:
         raise BadInput(f"No chat service is called {name!r}; there are {', '.join(CHATS)}.")
@@ -70,19 +90,13 @@ def create(name: str, config: Config) -> Chat:
 
 
 def as_model(service: str, name: str) -> Model:
-    """Return a chat model as the backends' error sentences want it."""
+    """Return a chat model in the form that the backends' error tables take."""
     return Model(id=f"{service}/{name}", label=name, family="", source=name)
 
 
-def of_chat(fault: BackendError) -> BackendError:
-    """Return a fault that the backend for pictures has put into words, in those of a chat."""
-    fault.args = (str(fault).replace("no image service", "no chat service"), *fault.args[1:])
-    return fault
-
-
-def without_text(service: str, finish: object) -> BackendError:
-    """Return what it means that an answer has no text, or half of one."""
-    match finish:
+def without_text(service: str, finish_reason: object) -> BackendError:
+    """Return the error for a response without a text, or with an incomplete one."""
+    match finish_reason:
         case "content_filter" | "refusal":
             return Refused(f"{service} declined to rewrite the prompt. Change it and try again.")
         case "length":

@@ -9,7 +9,7 @@ the loop hold up nobody.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Coroutine, Iterable, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Iterable
 from typing import Any, TypeVar
 
 from backends.errors import BackendError
@@ -40,17 +40,6 @@ async def _outcome(call: Coroutine[Any, Any, Result]) -> Result | BackendError:
         return await call
     except BackendError as error:
         return error
-
-
-def raise_if_incomplete(came: Sequence[object], failures: Sequence[BackendError]) -> None:
-    """Let some pictures of several do where the others cost nothing.
-
-    Raises:
-        BackendError: nothing came, or what failed may have been billed.
-    """
-    unsure = [failure for failure in failures if failure.charged is not False]
-    if failures and (unsure or not came):
-        raise (unsure or failures)[0]
 
 
 class Throttle:

@@ -201,9 +201,8 @@ def _size(model: Model, request: Request, honoured: dict[str, Applied]) -> tuple
     if min(asked) < 1:
         raise BadInput("Width and height must be at least one pixel.")
     width, height = closest_size(model.sizes, *asked)
-    changed = (width, height) != asked
-    note = f"{width}x{height} instead of {asked[0]}x{asked[1]}" if changed else ""
-    honoured["size"] = Applied(f"{asked[0]}x{asked[1]}", f"{width}x{height}", note)
+    requested, used = f"{asked[0]}x{asked[1]}", f"{width}x{height}"
+    honoured["size"] = Applied(requested, used, size_note(used, requested))
     return width, height
 
 
@@ -221,17 +220,26 @@ def record_actual(
 
     `failures` says why some of them did not come.
     """
-    size, count = honoured["size"], honoured["count"]
-    made = f"{pictures[0].width}x{pictures[0].height}"
-    if made != size.used:
-        wished = size.requested or size.used
-        note = "" if wished in (made, None) else f"{made} instead of {wished}"
-        size = replace(size, used=made, note=note)
+    count = honoured["count"]
+    size = with_actual_size(honoured["size"], pictures[0])
     if len(pictures) != count.used:
         why = f": {failures[0]}" if failures else ""
         note = f"{len(pictures)} instead of {count.requested} pictures{why}"
         count = replace(count, used=len(pictures), note=note)
     return {**honoured, "size": size, "count": count}
+
+
+def with_actual_size(size: Applied, picture: Picture) -> Applied:
+    """Return the entry "size" of `honoured` with the size of `picture`, noting a difference."""
+    actual = f"{picture.width}x{picture.height}"
+    if actual == size.used:
+        return size
+    return replace(size, used=actual, note=size_note(actual, size.requested or size.used))
+
+
+def size_note(actual: str, wished: Value) -> str:
+    """Return the note for a size other than the wished one, "" if it is that or none was wished."""
+    return "" if wished in (actual, None) else f"{actual} instead of {wished}"
 
 
 def fit_folding_negative_prompt(model: Model, request: Request) -> Fitted:

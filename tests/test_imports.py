@@ -56,8 +56,6 @@ ONLY_BY_NAME = ("backends.registry", "backends.chat")
 """Modules that hold providers as text and import none."""
 
 KNOWN = {
-    "backends.huggingface.response imports backends.openai.response.mapping",
-    "backends.huggingface.response imports backends.openai.response.parse_response",
     "compare.catalogue.listing imports compare.runs.runner.Runner",
     "compare.catalogue.user_models imports backends.comfyui.library",
     "compare.catalogue.user_models imports backends.openai.credentials.servers",

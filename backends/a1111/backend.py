@@ -31,7 +31,6 @@ from backends.a1111.request import (
 from backends.a1111.response import build_receipt, generation_seconds, parse_response
 from backends.base import (
     Applied,
-    Backend,
     Config,
     Event,
     Key,
@@ -39,14 +38,13 @@ from backends.base import (
     Model,
     Progress,
     Queued,
-    Ready,
     Request,
     Sending,
 )
 from backends.errors import BackendError, NotReady
-from backends.http.client import ClientPool
+from backends.hosted import HostedBackend
+from backends.http.self_hosted import SelfHostedServer
 from backends.images.previews import Previews
-from backends.readiness import readiness
 from backends.settings import host_of
 from backends.wording import list_models
 
@@ -54,7 +52,7 @@ if TYPE_CHECKING:
     import httpx2
 
 
-class A1111(Backend):
+class A1111(HostedBackend):
     """Draws on the user's own server (`A1111_URL`), with any checkpoint that it has."""
 
     name = "a1111"
@@ -65,13 +63,12 @@ class A1111(Backend):
     def __init__(
         self, config: Config, *, transport: "httpx2.AsyncBaseTransport | None" = None
     ) -> None:
-        super().__init__(config)
-        self._clients = ClientPool(config, transport)
+        super().__init__(config, transport=transport)
         self._previews = Previews()
 
-    def ready(self, model: Model) -> Ready:
-        """Say whether the server's address is set; only a job finds out whether it runs."""
-        return readiness(lambda: server_from_config(self.config))
+    def credentials(self, model: Model) -> SelfHostedServer:
+        """Return the server's address and login; only a job finds out whether it runs."""
+        return server_from_config(self.config)
 
     async def check(self, server: str = "") -> str:
         """Ask the server for its list of checkpoints."""
@@ -122,9 +119,9 @@ class A1111(Backend):
             raise explain(error, server, sent=sent) from error
 
     async def aclose(self) -> None:
-        """Close the running loop's connections."""
+        """Close the previews' worker and the running loop's connections."""
         self._previews.close()
-        await self._clients.aclose()
+        await super().aclose()
 
 
 async def _resolve_names(

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from backends.base import (
     Applied,
-    Backend,
     Config,
     Event,
     Key,
@@ -21,7 +20,6 @@ from backends.base import (
     Model,
     Picture,
     Progress,
-    Ready,
     Receipt,
     Request,
     Sending,
@@ -35,9 +33,10 @@ from backends.comfyui.request import ApiRequest, Options, build_request, server_
 from backends.comfyui.websocket import WebSocket
 from backends.errors import BackendError, NotReady
 from backends.fit import record_actual
-from backends.http.client import ClientPool, Timeouts
+from backends.hosted import HostedBackend
+from backends.http.client import Timeouts
+from backends.http.self_hosted import SelfHostedServer
 from backends.images.previews import Previews
-from backends.readiness import readiness
 from backends.settings import host_of
 from backends.wording import list_models
 
@@ -45,7 +44,7 @@ if TYPE_CHECKING:
     import httpx2
 
 
-class ComfyUI(Backend):
+class ComfyUI(HostedBackend):
     """Draws on the user's own server (`COMFYUI_URL`)."""
 
     name = "comfyui"
@@ -56,13 +55,12 @@ class ComfyUI(Backend):
     def __init__(
         self, config: Config, *, transport: "httpx2.AsyncBaseTransport | None" = None
     ) -> None:
-        super().__init__(config)
-        self._clients = ClientPool(config, transport)
+        super().__init__(config, transport=transport)
         self._previews = Previews()
 
-    def ready(self, model: Model) -> Ready:
-        """Say whether the server's address is set; only a job finds out whether it runs."""
-        return readiness(lambda: server_from_config(self.config))
+    def credentials(self, model: Model) -> SelfHostedServer:
+        """Return the server's address and login; only a job finds out whether it runs."""
+        return server_from_config(self.config)
 
     async def check(self, server: str = "") -> str:
         """Ask the server for its list of checkpoints."""
@@ -106,9 +104,9 @@ class ComfyUI(Backend):
             raise explain(error, target, sent=sent) from error
 
     async def aclose(self) -> None:
-        """Close the running loop's connections."""
+        """Close the previews' worker and the running loop's connections."""
         self._previews.close()
-        await self._clients.aclose()
+        await super().aclose()
 
 
 async def _execute_all(

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from backends.errors import BadInput, ServiceFault
+from backends.http.client import read_limited
 from backends.http.self_hosted import SelfHostedClient
 from backends.images.inputs import of_size
-from backends.images.validation import MOST_BYTES
 from backends.wording import nearest
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Client(SelfHostedClient):
                 ) as response:
                     if response.status_code != 200:
                         raise ServiceFault(f"{failure}: it answers {response.status_code}.")
-                    return await _limited(response, failure)
+                    return await read_limited(response, failure)
             except httpx2.RequestError as error:
                 if attempt == MAX_DOWNLOAD_ATTEMPTS or isinstance(error, httpx2.TimeoutException):
                     raise ServiceFault(
@@ -75,15 +75,6 @@ class Client(SelfHostedClient):
         """Parse a response, None for an empty one: some routes answer without a body."""
         response.raise_for_status()
         return await super()._json(response) if response.content else None
-
-
-async def _limited(response: "httpx2.Response", failure: str) -> bytes:
-    data = bytearray()
-    async for piece in response.aiter_bytes():
-        data += piece
-        if len(data) > MOST_BYTES:
-            raise ServiceFault(f"{failure}: it has more than {MOST_BYTES / 1e6:.0f} MB.")
-    return bytes(data)
 
 
 _FILE_EXTENSION = re.compile(r"\.(safetensors|ckpt|pth|pt|bin|gguf|sft)$", re.IGNORECASE)

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from backends.http.client import Timeouts
 from backends.http.self_hosted import SelfHostedServer
-from backends.images.validation import MOST_BYTES
+from backends.images.validation import MAX_BYTES
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
@@ -82,7 +82,7 @@ class WebSocket:
                 close_timeout=CLOSE_SECONDS,
                 # The server may not answer pings for minutes while it loads a model.
                 ping_timeout=None,
-                max_size=MOST_BYTES,
+                max_size=MAX_BYTES,
                 max_queue=MAX_QUEUED_FRAMES,
                 logger=log,
             )

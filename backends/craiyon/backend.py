@@ -10,42 +10,31 @@ CRAIYON_VERSION both set there is nothing left to ask it, and it need not be ins
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
 from backends.base import (
     Applied,
-    Backend,
-    Config,
     Event,
     Key,
     Lane,
     Model,
-    Picture,
     Progress,
     Ready,
-    Receipt,
     Request,
     Sending,
 )
-from backends.concurrency import as_completed
 from backends.craiyon.client import fetch, send
 from backends.craiyon.credentials import Credentials, check, find_credentials
-from backends.errors import BackendError
-from backends.fit import fit, record_actual
-from backends.http.client import ClientPool
+from backends.fit import fit
+from backends.hosted import ConcurrentCalls, HostedBackend, readiness
 from backends.options import option, parse_options
-from backends.readiness import readiness
 from backends.settings import positive_number
 
-if TYPE_CHECKING:
-    import httpx2
-
-AT_ONCE = 9
-"""Pictures that Craiyon draws for each request, whatever was asked."""
+PICTURES = 9
+"""Pictures that Craiyon draws for each request, regardless of the requested count."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,77 +49,67 @@ class Options:
     )
 
 
-class Craiyon(Backend):
-    """Asks Craiyon for its nine pictures, as whatever Craiyon takes Lineup for."""
+class Craiyon(HostedBackend):
+    """Requests Craiyon's nine pictures, without a key or with a subscription's token."""
 
     name = "craiyon"
     label = "Craiyon"
     Options = Options
     keys = (Key("CRAIYON_TOKEN", "https://www.craiyon.com/pricing"),)
 
-    def __init__(
-        self, config: Config, *, transport: "httpx2.AsyncBaseTransport | None" = None
-    ) -> None:
-        super().__init__(config)
-        self._clients = ClientPool(config, transport)
+    def credentials(self, model: Model) -> Credentials:
+        """Return address, model version and token; slow where the package must be imported."""
+        return find_credentials(self.config)
 
     def ready(self, model: Model) -> Ready:
-        """Say whether it was switched on, and whether its package is there."""
+        """Return whether Craiyon is switched on and its package installed, importing nothing."""
         return readiness(lambda: check(self.config))
 
     def lane(self, model: Model) -> Lane:
-        """One at a time: it is somebody's free service."""
+        """Return a lane for one job at a time, since the service is free."""
         return Lane("craiyon", 1)
 
     async def generate(self, model: Model, request: Request) -> AsyncGenerator[Event, None]:
-        """Ask once, wait about a minute, fetch all nine pictures."""
+        """Request the pictures once, which takes about a minute, and download all nine."""
         fitted = fit(model, request)
         options, ignored = parse_options(Options, request.options.get("craiyon", {}), "Craiyon")
-        service = await asyncio.to_thread(find_credentials, self.config)
+        credentials = await asyncio.to_thread(self.credentials, model)
         client = await self._clients.get()
         yield Sending()
-        yield Progress(message=f"Craiyon takes about a minute for its {AT_ONCE} pictures")
+        yield Progress(message=f"Craiyon takes about a minute for its {PICTURES} pictures")
         body = {
             "prompt": fitted.request.prompt,
             "negative_prompt": fitted.request.negative_prompt,
             "model": options.kind,
         }
-        urls = await send(client, service, body)
-        pictures: list[Picture] = []
-        failures: list[BackendError] = []
-        async with aclosing(as_completed(fetch(client, url) for url in urls)) as results:
-            async for result in results:
-                if isinstance(result, BackendError):
-                    failures.append(result)
-                else:
-                    pictures.append(result)
-                    yield result
-        if not pictures:
-            raise failures[0]
-        yield Receipt(
-            honoured=_honoured(fitted.honoured | ignored, service, pictures, failures),
-            # What a subscription's picture costs depends on how many it makes in a month.
-            charged=None if service.token else Decimal(0),
-            monthly=positive_number(self.config, "CRAIYON_MONTHLY_USD") if service.token else None,
+        urls = await send(client, credentials, body)
+        downloads = ConcurrentCalls((fetch(client, url) for url in urls), prepaid=True)
+        async with aclosing(downloads.pictures()) as pictures:
+            async for picture in pictures:
+                yield picture
+        receipt = downloads.receipt(fitted.honoured | ignored)
+        subscribed = credentials.token is not None
+        yield replace(
+            receipt,
+            honoured=_honoured(
+                receipt.honoured, subscribed=subscribed, complete=not downloads.failures
+            ),
+            # The price of a subscription's picture depends on their number in the month.
+            charged=None if subscribed else Decimal(0),
+            monthly=positive_number(self.config, "CRAIYON_MONTHLY_USD") if subscribed else None,
         )
-
-    async def aclose(self) -> None:
-        """Close the connections of the running loop."""
-        await self._clients.aclose()
 
 
 def _honoured(
-    honoured: Mapping[str, Applied],
-    service: Credentials,
-    pictures: Sequence[Picture],
-    failures: Sequence[BackendError],
+    honoured: Mapping[str, Applied], *, subscribed: bool, complete: bool
 ) -> dict[str, Applied]:
-    """What was taken, and what Craiyon does whatever one asks for."""
-    made = record_actual(honoured, pictures, failures)
-    if not failures and made["count"].note:
-        note = f"{made['count'].note}: Craiyon always draws {AT_ONCE}"
-        made["count"] = replace(made["count"], note=note)
-    if service.token is None:
+    """Return `honoured` with what Craiyon does regardless of the request: count and watermark."""
+    noted = dict(honoured)
+    count = noted["count"]
+    if complete and count.note:
+        note = f"{count.note}: Craiyon always draws {PICTURES}"
+        noted["count"] = replace(count, note=note)
+    if not subscribed:
         note = "the pictures carry Craiyon's watermark; a subscription's token takes it away"
-        made["watermark"] = Applied(None, True, note)
-    return made
+        noted["watermark"] = Applied(None, True, note)
+    return noted

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urljoin
 
-from backends.base import Picture
 from backends.craiyon.credentials import Credentials
 from backends.errors import (
     BackendError,
@@ -18,6 +17,7 @@ from backends.errors import (
     ServiceFault,
     WrongKey,
 )
+from backends.hosted import Result
 from backends.http.client import download, retry_after
 from backends.http.errors import transport_failure, unanswered
 from backends.images.validation import check
@@ -71,13 +71,14 @@ def _place(service: Credentials, path: str) -> str:
     return url
 
 
-async def fetch(client: "httpx2.AsyncClient", url: str) -> Picture:
-    """Fetch one picture.
+async def fetch(client: "httpx2.AsyncClient", url: str) -> Result:
+    """Download one picture.
 
     Raises:
-        ServiceFault: it cannot be had.
+        ServiceFault: it could not be downloaded, or is damaged.
     """
-    return await asyncio.to_thread(check, await download(client, url))
+    picture = await asyncio.to_thread(check, await download(client, url))
+    return Result(pictures=(picture,))
 
 
 def _paths(response: "httpx2.Response") -> list[str]:

@@ -1,17 +1,15 @@
-"""Google's chat models: the Gemini family, by the call that its image models are asked with."""
+"""Google's chat models: the Gemini family, by the same API call as its image models."""
 
 import json
 from typing import TYPE_CHECKING, Any, cast
 
-from backends.base import Config, Ready
-from backends.chat import Chat, Reply, as_model, of_chat, without_text
-from backends.errors import BackendError, MissingPackage, Refused
-from backends.google.client import Client
+from backends.base import Config
+from backends.chat import API, Chat, Reply, as_model, without_text
+from backends.errors import BackendError, Refused
+from backends.google.client import SdkClients, http_options
 from backends.google.credentials import Credentials
-from backends.google.errors import explain
+from backends.google.errors import explain, safe_cause
 from backends.google.response import PICTURE_REASONS, PROMPT_REASONS
-from backends.http.client import ClientPool
-from backends.readiness import readiness
 
 if TYPE_CHECKING:
     import httpx2
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class GoogleChat(Chat):
-    """Asks Google's Gemini API."""
+    """Chats with Google's Gemini API."""
 
     label = "Google"
     suggested = ("gemini-3.5-flash", "gemini-3.5-flash-lite")
@@ -28,58 +26,45 @@ class GoogleChat(Chat):
     def __init__(
         self, config: Config, *, transport: "httpx2.AsyncBaseTransport | None" = None
     ) -> None:
-        super().__init__(config)
-        self._clients = ClientPool(config, transport)
-        self._wire = Client()
+        super().__init__(config, transport=transport)
+        self._sdk = SdkClients()
 
-    def ready(self, server: str = "") -> Ready:
-        """Say whether there is a key."""
-        return readiness(self._account)
+    def credentials(self, server: str = "") -> Credentials:
+        """Return the checked address and key."""
+        credentials = Credentials.from_config(self.config)
+        credentials.check()
+        return credentials
 
     async def ask(self, model: str, instructions: str, text: str, *, server: str = "") -> Reply:
-        """Send one request for a text."""
-        account = self._account()
+        """Request one text."""
+        credentials = self.credentials()
         try:
-            client = await self._wire.prepare(await self._clients.get())
-            return _reply(await _asked(client, account, model, instructions, text), account.service)
+            client = await self._sdk.get(await self._clients.get())
+            response = await _generate_content(client, credentials, model, instructions, text)
+            return _reply(response, credentials.service)
         except BackendError:
             raise
-        except ImportError as error:
-            raise MissingPackage(
-                "Google's package is missing: pip install google-genai."
-            ) from error
         except Exception as error:
-            # A service may repeat the key in its own words.
-            leaks = account.key is not None and account.key in f"{error!r}"
-            fault = of_chat(explain(error, account, as_model("google", model)))
-            raise fault from (None if leaks else error)
+            failure = explain(error, credentials, as_model("google", model), api=API)
+            raise failure from safe_cause(error, credentials)
 
     async def aclose(self) -> None:
-        """Close the connections of the running loop."""
-        self._wire.close()
-        await self._clients.aclose()
-
-    def _account(self) -> Credentials:
-        account = Credentials.from_config(self.config)
-        account.check()
-        return account
+        """Close the connections of the running event loop."""
+        self._sdk.discard()
+        await super().aclose()
 
 
-async def _asked(
-    client: "genai.Client", account: Credentials, model: str, instructions: str, text: str
+async def _generate_content(
+    client: "genai.Client", credentials: Credentials, model: str, instructions: str, text: str
 ) -> dict[str, Any]:
-    """Return the answer as it came: the package's own types hide why there is no text."""
+    """Return the parsed JSON of the response: the SDK's own types omit why there is no text."""
     from google.genai import types
 
     answer = await client.aio.models.generate_content(
         model=model,
-        contents=[instructions, text],  # version 1 of the API knows no system instruction
+        contents=[instructions, text],  # version 1 of the API has no system instruction
         config=types.GenerateContentConfig(
-            http_options=types.HttpOptions(
-                base_url=account.base_url,
-                api_version=account.version,
-                headers={"x-goog-api-key": account.key or "none"},
-            ),
+            http_options=http_options(credentials),
             should_return_http_response=True,
             automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
             automatic_continuation=False,  # each further request would be billed
@@ -89,23 +74,27 @@ async def _asked(
     return json.loads((response and response.body) or "")
 
 
-def _reply(answer: dict[str, Any], service: str) -> Reply:
-    blocked = cast(dict[str, Any], answer.get("promptFeedback") or {}).get("blockReason")
+def _reply(response: dict[str, Any], service: str) -> Reply:
+    blocked = cast(dict[str, Any], response.get("promptFeedback") or {}).get("blockReason")
     if blocked:
         why = PROMPT_REASONS.get(str(blocked), "it gave no reason")
         raise Refused(f"{service} declined the prompt: {why}. Change it and try again.")
-    candidate: dict[str, Any] = answer["candidates"][0]
-    finish = candidate.get("finishReason")
-    if finish in PICTURE_REASONS:
+    candidate: dict[str, Any] = response["candidates"][0]
+    finish_reason = candidate.get("finishReason")
+    if finish_reason in PICTURE_REASONS:
         raise without_text(service, "refusal")
     parts: list[dict[str, Any]] = (candidate.get("content") or {}).get("parts") or []
     text = "".join(str(part.get("text") or "") for part in parts if not part.get("thought"))
-    if not text or finish == "MAX_TOKENS":
-        raise without_text(service, "length" if finish == "MAX_TOKENS" else finish)
-    return Reply(text=text, usage=_counted(answer.get("usageMetadata") or {}))
+    if finish_reason == "MAX_TOKENS":
+        raise without_text(service, "length")
+    if not text:
+        raise without_text(service, finish_reason)
+    return Reply(text=text, usage=_token_counts(response.get("usageMetadata") or {}))
 
 
-def _counted(usage: dict[str, Any]) -> dict[str, int]:
+def _token_counts(usage: dict[str, Any]) -> dict[str, int]:
     names = ("promptTokenCount", "candidatesTokenCount", "thoughtsTokenCount")
-    taken, said, thought = (usage.get(name) or 0 for name in names)
-    return {"text_input": int(taken), "text_output": int(said) + int(thought)} if taken else {}
+    inputs, outputs, thoughts = (usage.get(name) or 0 for name in names)
+    if not inputs:
+        return {}
+    return {"text_input": int(inputs), "text_output": int(outputs) + int(thoughts)}

@@ -33,15 +33,26 @@ _BAD_KEY = re.compile(
 )
 
 
-def explain(error: Exception, account: Credentials, model: Model) -> BackendError:
-    """Return what `error` means for the person at the card."""
+def explain(
+    error: Exception, credentials: Credentials, model: Model, *, api: str = "image service"
+) -> BackendError:
+    """Map an exception of the SDK or of the transport to a `BackendError`.
+
+    `api` is the kind of service that was called, as a sentence names it.
+    """
     from google.genai import errors
 
     match error:
         case errors.APIError():
-            return _answered(error, account, model)
+            return _status_error(error, credentials, model, api)
         case _:
-            return failure(error, account.service, look=BILL)
+            return failure(error, credentials.service, look=BILL)
+
+
+def safe_cause(error: Exception, credentials: Credentials) -> Exception | None:
+    """Return `error` for a `raise ... from`, None if it repeats the key, as a service may do."""
+    leaks = credentials.key is not None and credentials.key in f"{error!r}"
+    return None if leaks else error
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,10 +65,12 @@ class _Said:
     daily: bool
 
 
-def _answered(error: "errors.APIError", account: Credentials, model: Model) -> BackendError:
+def _status_error(
+    error: "errors.APIError", credentials: Credentials, model: Model, api: str
+) -> BackendError:
     said = _read(error)
-    service, low = account.service, str(error.message or "").lower()
-    why = service_message(str(error.message or ""), account.key)
+    service, low = credentials.service, str(error.message or "").lower()
+    why = service_message(str(error.message or ""), credentials.key)
     match error.code:
         case 401:
             return _wrong_key(service, why)
@@ -86,7 +99,7 @@ def _answered(error: "errors.APIError", account: Credentials, model: Model) -> B
             return ServiceFault(f"{service} is overloaded or down ({error.code}). Try again later.")
         case code if code < 400 or code in (404, 405):
             return ServiceFault(
-                f"{service} has no image service at this address. Check GOOGLE_BASE_URL.",
+                f"{service} has no {api} at this address. Check GOOGLE_BASE_URL.",
                 charged=False,
             )
         case code if code < 500:

@@ -6,7 +6,7 @@ from typing import Any
 
 from backends.base import Applied, Model, Request, Value
 from backends.errors import BadInput
-from backends.fit import fit_folding_negative_prompt
+from backends.fit import fit_folding_negative_prompt, size_note
 from backends.images.inputs import as_upload
 from backends.options import description, option
 
@@ -74,8 +74,9 @@ def build_request(model: Model, request: Request) -> ApiRequest:
     honoured["aspect_ratio"] = Applied(None, ratio)
     image_size = _used(options, "image_size")
     if image_size is not None:
-        size, scale = honoured["size"], 2 ** IMAGE_SIZES.index(image_size)
-        honoured["size"] = made(size, width * scale, height * scale, wished=size.requested)
+        requested, scale = honoured["size"].requested, 2 ** IMAGE_SIZES.index(image_size)
+        used = f"{width * scale}x{height * scale}"
+        honoured["size"] = Applied(requested, used, size_note(used, requested))
     return ApiRequest(
         model=model.source,
         prompt=fitted.request.prompt,
@@ -86,13 +87,6 @@ def build_request(model: Model, request: Request) -> ApiRequest:
         seeds=_seeds(fitted.request, honoured),
         honoured=honoured,
     )
-
-
-def made(size: Applied, width: int, height: int, *, wished: Value) -> Applied:
-    """Return `size` where pictures of `width` and `height` come instead of the wished one."""
-    used = f"{width}x{height}"
-    note = f"{used} instead of {wished}" if wished not in (None, used) else ""
-    return Applied(size.requested, used, note)
 
 
 def _distance(ratio: str, width: int, height: int) -> float:

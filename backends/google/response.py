@@ -1,19 +1,18 @@
-"""Read what Google's image models answer: pictures and counted tokens, or why there are none.
+"""Parse the responses of Google's image models: pictures and token counts, or why there are none.
 
-The answer to a refused prompt, and to a picture that was withheld, is a success as HTTP goes. A
-picture may have many megabytes, so all of this is called in a thread.
+A response to a refused prompt, and to a withheld picture, has the HTTP status of a success. A
+picture may have many megabytes: call `parse_response` in a thread.
 """
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import cast
+from typing import Any
 
-import pybase64
-
-from backends.base import Picture
 from backends.errors import Refused, ServiceFault
+from backends.hosted import Result
+from backends.images.base64_json import decode_base64
 from backends.images.validation import check
+from backends.json_values import items, mapping, objects, text
 from backends.wording import redact
 
 PROMPT_REASONS: Mapping[str, str] = {
@@ -24,7 +23,7 @@ PROMPT_REASONS: Mapping[str, str] = {
     "MODEL_ARMOR": "Model Armor blocked it",
     "JAILBREAK": "it was taken for an attempt to get around the rules",
 }
-"""Why a prompt is declined (`blockReason`); what is not listed is declined too."""
+"""Reasons for a declined prompt (`blockReason`); a value not listed here is a refusal too."""
 
 PICTURE_REASONS: Mapping[str, str] = {
     "SAFETY": "it was found unsafe",
@@ -39,54 +38,46 @@ PICTURE_REASONS: Mapping[str, str] = {
     "ESCALATION": "a filter rule stopped it",
     "MODEL_ARMOR": "Model Armor blocked it",
 }
-"""Why a picture is withheld (`finishReason`); what is not listed is no refusal."""
+"""Reasons for a withheld picture (`finishReason`); a value not listed here is no refusal."""
 
 BILL = "Look at your usage on aistudio.google.com before you try again."
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ApiResponse:
-    """The pictures of one answer, and the tokens that are paid for by kind, empty if unknown."""
+def parse_response(body: str, seed: int | None, service: str) -> Result:
+    """Return the pictures drawn with `seed`, and the billed tokens by kind.
 
-    pictures: tuple[Picture, ...]
-    usage: Mapping[str, int] = field(default_factory=dict[str, int])
-
-
-def parse_response(body: str, seed: int | None, service: str) -> ApiResponse:
-    """Return what `body` brought for `seed`; `service` is who answered, as a sentence begins.
+    `service` is the name of the service at the beginning of a sentence.
 
     Raises:
-        ValueError: this is not JSON.
+        ValueError: `body` is not JSON.
         Refused: the prompt was declined, or the picture withheld.
         ServiceFault: there is no picture, or it is damaged.
     """
-    answer = _mapping(json.loads(body))
-    candidates = [_mapping(each) for each in _list(answer.get("candidates"))]
-    usage = counters(answer.get("usageMetadata"))
-    data = [each for candidate in candidates for each in _pictures(candidate)]
-    if not data:
-        raise _without_picture(answer, candidates, usage, service)
-    pictures = tuple(check(_decoded(each), seed=seed) for each in data)
-    return ApiResponse(pictures=pictures, usage=usage)
+    response = mapping(json.loads(body))
+    candidates = [mapping(each) for each in items(response.get("candidates"))]
+    usage = _billed_tokens(response.get("usageMetadata"))
+    encoded = [each for candidate in candidates for each in _pictures(candidate)]
+    if not encoded:
+        raise _without_picture(response, candidates, usage, service)
+    pictures = tuple(check(decode_base64(each), seed=seed) for each in encoded)
+    return Result(pictures=pictures, usage=usage)
 
 
-def counters(metadata: object) -> dict[str, int]:
-    """Return the counted tokens by the kinds that have prices of their own.
+def _billed_tokens(metadata: object) -> dict[str, int]:
+    """Return the token counts by the kinds that have their own prices.
 
-    What was made and is no picture is text, and so are thoughts. "cached_input" and "output" are
-    kinds that no price list of ours knows: with them the cost is unknown instead of wrong.
+    Output that is not a picture is text, and so are thoughts. "cached_input" and "output" are
+    kinds that no price list of the catalogue has: they make the cost unknown instead of wrong.
     """
-    counts = _mapping(metadata)
-    taken, output = counts.get("promptTokenCount"), counts.get("candidatesTokenCount")
-    if not isinstance(taken, int) or not isinstance(output, int):
+    counts = mapping(metadata)
+    inputs, output = counts.get("promptTokenCount"), counts.get("candidatesTokenCount")
+    if not isinstance(inputs, int) or not isinstance(output, int):
         return {}
-    thoughts, cached = (
-        _number(counts, "thoughtsTokenCount"),
-        _number(counts, "cachedContentTokenCount"),
-    )
-    details = [_mapping(each) for each in _list(counts.get("candidatesTokensDetails"))]
-    image = sum(_number(each, "tokenCount") for each in details if each.get("modality") == "IMAGE")
-    found = {"text_input": taken - cached, "text_output": thoughts}
+    thoughts = _tokens(counts, "thoughtsTokenCount")
+    cached = _tokens(counts, "cachedContentTokenCount")
+    details = objects(counts.get("candidatesTokensDetails"))
+    image = sum(_tokens(each, "tokenCount") for each in details if each.get("modality") == "IMAGE")
+    found = {"text_input": inputs - cached, "text_output": thoughts}
     if cached:
         found["cached_input"] = cached
     if image:
@@ -96,43 +87,48 @@ def counters(metadata: object) -> dict[str, int]:
     return found
 
 
-def _pictures(candidate: Mapping[str, object]) -> Iterator[str]:
-    """Yield the base64 of each finished picture; one that the model only thought of is none."""
-    for part in _list(_mapping(candidate.get("content")).get("parts")):
+def _tokens(counts: Mapping[str, Any], name: str) -> int:
+    value = counts.get(name)
+    return value if isinstance(value, int) else 0
+
+
+def _parts(candidate: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the parts of a candidate, without the model's thoughts."""
+    for part in objects(mapping(candidate.get("content")).get("parts")):
+        if part.get("thought") is not True:
+            yield part
+
+
+def _pictures(candidate: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the base64 of each finished picture."""
+    for part in _parts(candidate):
         match part:
-            case {"thought": True}:
-                continue
             case {"inlineData": {"data": str(data)}}:
                 yield data
             case _:
                 continue
 
 
-def _decoded(data: str) -> bytes:
-    try:
-        return pybase64.b64decode(data)
-    except ValueError as error:
-        raise ServiceFault("The service sent a damaged picture. Try again.") from error
-
-
 def _without_picture(
-    answer: Mapping[str, object],
-    candidates: list[Mapping[str, object]],
+    response: Mapping[str, Any],
+    candidates: list[Mapping[str, Any]],
     usage: Mapping[str, int],
     service: str,
 ) -> Refused | ServiceFault:
     charged = None if any(usage.values()) else False
-    blocked = _mapping(answer.get("promptFeedback")).get("blockReason")
-    if isinstance(blocked, str) and blocked:
+    blocked = text(mapping(response.get("promptFeedback")).get("blockReason"))
+    if blocked:
         why = PROMPT_REASONS.get(blocked, "it gave no reason")
         return _refused(f"{service} declined the prompt: {why}.", charged)
     candidate = candidates[0] if candidates else {}
     finish = str(candidate.get("finishReason") or "")
     if why := PICTURE_REASONS.get(finish):
         return _refused(f"{service} withheld the picture: {why}.", charged)
-    said = redact(" ".join(_words(candidate)))
-    if said:
-        return ServiceFault(f"{service} answered with words instead of a picture: “{said}” {BILL}")
+    message = redact(" ".join(_texts(candidate)))
+    if message:
+        return ServiceFault(
+            f"{service} answered with words instead of a picture: “{message}” {BILL}"
+        )
     named = f" ({finish.replace('_', ' ').lower()})" if finish not in ("", "STOP") else ""
     return ServiceFault(f"{service} answered without a picture{named}. {BILL}")
 
@@ -143,27 +139,13 @@ def _refused(sentence: str, charged: bool | None) -> Refused:
     return refused
 
 
-def _words(candidate: Mapping[str, object]) -> Iterator[str]:
-    for part in _list(_mapping(candidate.get("content")).get("parts")):
+def _texts(candidate: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what the model wrote, and the service's message about why it stopped."""
+    for part in _parts(candidate):
         match part:
-            case {"thought": True}:
-                continue
-            case {"text": str(text)}:
-                yield text
+            case {"text": str(written)}:
+                yield written
             case _:
                 continue
     if isinstance(message := candidate.get("finishMessage"), str):
         yield message
-
-
-def _mapping(value: object) -> Mapping[str, object]:
-    return cast(Mapping[str, object], value) if isinstance(value, dict) else {}
-
-
-def _list(value: object) -> list[object]:
-    return cast(list[object], value) if isinstance(value, list) else []
-
-
-def _number(counts: Mapping[str, object], name: str) -> int:
-    number = counts.get(name)
-    return number if isinstance(number, int) else 0

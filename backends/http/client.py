@@ -1,6 +1,6 @@
-"""What every HTTP backend shares: one client, downloads, waits, a service's words made fit.
+"""The HTTP client that all backends share: timeouts, one client per event loop, downloads.
 
-httpx2 takes a sixth of a second to import, so it is imported where it is first used.
+httpx2 takes a sixth of a second to import, so it is imported inside the functions that use it.
 """
 
 import asyncio
@@ -16,74 +16,75 @@ from weakref import WeakKeyDictionary
 
 from backends.base import Config
 from backends.errors import MissingPackage, NotReady, ServiceFault
-from backends.images.validation import MOST_BYTES
+from backends.images.validation import MAX_BYTES
 
 if TYPE_CHECKING:
     import httpx2
 
     Client: TypeAlias = httpx2.AsyncClient
 
-MOST_CONNECTIONS = 256
-MOST_KEPT = 32
-"""Connections that stay open while nobody uses them: each is looked at whenever one more ends."""
-
-PIECE = 256 * 1024
-"""Bytes of an answer that are taken in at a time: in pieces of 64 KB it costs the loop twice."""
+MAX_CONNECTIONS = 256
+MAX_IDLE_CONNECTIONS = 32
+"""Connections that stay open while unused: httpx2 checks each of them when another one is freed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How long one waits, in seconds: for a connection, and for a whole answer."""
+    """Limits in seconds: for a connection, and for a complete response."""
 
     connect: float = 10.0
     answer: float = 600.0
 
     @classmethod
     def from_config(cls, config: Config) -> Self:
-        """Read LINEUP_CONNECT_SECONDS and LINEUP_ANSWER_SECONDS; what makes no sense is ignored."""
-        usual = cls()
+        """Read LINEUP_CONNECT_SECONDS and LINEUP_ANSWER_SECONDS; invalid values are ignored."""
+        default = cls()
         return cls(
-            _seconds(config.value("LINEUP_CONNECT_SECONDS"), usual.connect),
-            _seconds(config.value("LINEUP_ANSWER_SECONDS"), usual.answer),
+            _seconds(config.value("LINEUP_CONNECT_SECONDS"), default.connect),
+            _seconds(config.value("LINEUP_ANSWER_SECONDS"), default.answer),
         )
 
     def timeout(self) -> "httpx2.Timeout":
-        """The same for httpx2. A wait for a free connection is no failure: lanes limit those."""
+        """Return the limits for httpx2, without one for the wait for a free connection.
+
+        Lanes limit how many requests wait.
+        """
         import httpx2
 
         return httpx2.Timeout(self.answer, connect=self.connect, pool=None)
 
 
-def _seconds(text: str | None, usual: float) -> float:
+def _seconds(text: str | None, default: float) -> float:
     try:
         seconds = float(text or "")
     except ValueError:
-        return usual
-    return seconds if 0 < seconds < math.inf else usual
+        return default
+    return seconds if 0 < seconds < math.inf else default
 
 
 def new_client(
-    patience: Timeouts, transport: "httpx2.AsyncBaseTransport | None" = None
+    timeouts: Timeouts, transport: "httpx2.AsyncBaseTransport | None" = None
 ) -> "Client":
-    """Return a client for picture services.
+    """Return a client for image services.
 
-    Services on this machine are never asked for through a proxy of the environment, others are.
-    A POST is never redirected: it would be sent, and perhaps billed, somewhere else.
+    The environment's proxy is used, but never for services on this machine. Redirects of a POST
+    are not followed: it would be sent, and perhaps billed, somewhere else.
+
+    Raises:
+        BackendError: the environment's proxy cannot be used.
     """
-    import httpcore2
     import httpx2
 
     from backends.http.deadline import deadline_hooks
 
-    httpcore2.AsyncHTTP11Connection.READ_NUM_BYTES = PIECE  # pyright: ignore[reportAttributeAccessIssue]
     try:
         return httpx2.AsyncClient(
             transport=transport,
-            event_hooks=deadline_hooks(patience.answer),
+            event_hooks=deadline_hooks(timeouts.answer),
             mounts={f"all://{host}": transport for host in ("localhost", "127.0.0.1", "[::1]")},
-            timeout=patience.timeout(),
+            timeout=timeouts.timeout(),
             limits=httpx2.Limits(
-                max_connections=MOST_CONNECTIONS, max_keepalive_connections=MOST_KEPT
+                max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_IDLE_CONNECTIONS
             ),
             follow_redirects=False,
         )
@@ -96,7 +97,7 @@ def new_client(
 
 
 class ClientPool:
-    """One client for each event loop: connections cannot be shared between loops."""
+    """One client for each event loop, since connections cannot be shared between loops."""
 
     def __init__(
         self, config: Config, transport: "httpx2.AsyncBaseTransport | None" = None
@@ -109,8 +110,8 @@ class ClientPool:
     async def get(self) -> "Client":
         """Return the running loop's client."""
         loop = asyncio.get_running_loop()
-        # Reading the certificates takes 25 ms: not on the loop.
-        return self._clients.get(loop) or await asyncio.to_thread(self._make, loop)
+        # Creating a client reads the certificates, which takes 25 ms: not on the loop.
+        return self._clients.get(loop) or await asyncio.to_thread(self._create, loop)
 
     async def aclose(self) -> None:
         """Close the running loop's client."""
@@ -118,7 +119,7 @@ class ClientPool:
         if client is not None:
             await client.aclose()
 
-    def _make(self, loop: asyncio.AbstractEventLoop) -> "Client":
+    def _create(self, loop: asyncio.AbstractEventLoop) -> "Client":
         with self._lock:
             if loop not in self._clients:
                 self._clients[loop] = new_client(
@@ -128,32 +129,48 @@ class ClientPool:
 
 
 async def download(client: "Client", url: str) -> bytes:
-    """Fetch a finished picture; redirects are followed, keys are not sent.
+    """Download a finished picture; redirects are followed, keys are not sent.
 
     Raises:
-        ServiceFault: it was made but could not be fetched.
+        ServiceFault: it was made but could not be downloaded.
     """
     import httpx2
 
     lost = "The picture was made, but could not be fetched"
-    data = bytearray()
     try:
         async with client.stream("GET", url, follow_redirects=True) as response:
             if response.status_code != 200:
                 raise ServiceFault(f"{lost}: its address answers {response.status_code}.")
-            async for piece in response.aiter_bytes():
-                data += piece
-                if len(data) > MOST_BYTES:
-                    raise ServiceFault(f"{lost}: it has more than {MOST_BYTES / 1e6:.0f} MB.")
+            return await read_limited(response, lost)
     except (httpx2.RequestError, httpx2.InvalidURL) as error:
         raise ServiceFault(f"{lost}: the connection failed. Look into your account.") from error
+
+
+async def read_limited(response: "httpx2.Response", lost: str) -> bytes:
+    """Read the body of a streamed response that must not exceed `MAX_BYTES`.
+
+    `lost` is the beginning of the error sentence, up to its colon.
+
+    Raises:
+        ServiceFault: the body is larger.
+        httpx2.RequestError: a failure below HTTP.
+    """
+    data = bytearray()
+    async for chunk in response.aiter_bytes():
+        data += chunk
+        if len(data) > MAX_BYTES:
+            raise ServiceFault(f"{lost}: it has more than {MAX_BYTES / 1e6:.0f} MB.")
     return bytes(data)
 
 
 def retry_after(
     headers: Mapping[str, str], *, now: datetime.datetime | None = None
 ) -> float | None:
-    """Return the seconds to wait that an answer names: milliseconds, seconds or a date."""
+    """Return the seconds to wait before a retry, None if the headers do not say.
+
+    Reads `Retry-After-Ms` (milliseconds) and `Retry-After` (seconds or an HTTP date). `now`
+    replaces the current time in tests.
+    """
     for name, unit in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
         text = headers.get(name, "").strip()
         if re.fullmatch(r"\d{1,12}(\.\d+)?", text):

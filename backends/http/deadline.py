@@ -1,56 +1,71 @@
-"""Limits for answers: a deadline for the whole, and how much of it is taken in at a time.
+"""Limits for reading responses: a deadline for the whole body, and how much is read at a time.
 
-httpx2's read timeout begins anew with every byte that drips in.
+httpx2's read timeout starts anew with every byte, so a body that drips never times out. This module
+imports httpx2 at its top and is imported late itself.
 """
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Final
 
+import httpcore2
 import httpx2
 
 from backends.concurrency import Throttle
 
 Hooks = dict[str, list[Callable[..., Awaitable[None]]]]
 
-AT_ONCE = 8
-"""Answers of which a piece is taken in during one turn of the event loop."""
+CHUNK_BYTES: Final = 256 * 1024
+"""Bytes of a response that are read at a time: with 64 KB it takes the event loop twice as long."""
+
+# httpcore2 has no argument for it. Set for the whole process, when httpx2 is first imported.
+httpcore2.AsyncHTTP11Connection.READ_NUM_BYTES = CHUNK_BYTES  # pyright: ignore[reportAttributeAccessIssue]
+
+MAX_CHUNKS_PER_ITERATION: Final = 8
+"""Chunks of all responses that are processed in one iteration of the event loop."""
 
 
 class DeadlineStream(httpx2.AsyncByteStream):
-    """A body that must have come by `deadline`, a time of the running loop, read at `pace`.
+    """A response body that must be complete by `deadline`, a time of the running loop.
+
+    `throttle` limits how many chunks are processed in one iteration of the event loop.
 
     Raises:
-        httpx2.ReadTimeout: it has not.
+        httpx2.ReadTimeout: the body was not complete in time.
     """
 
     def __init__(
-        self, body: httpx2.AsyncByteStream, request: httpx2.Request, deadline: float, pace: Throttle
+        self,
+        body: httpx2.AsyncByteStream,
+        request: httpx2.Request,
+        deadline: float,
+        throttle: Throttle,
     ) -> None:
         self._body, self._request, self._deadline = body, request, deadline
-        self._pace = pace
+        self._throttle = throttle
 
     async def __aiter__(self) -> AsyncGenerator[bytes, None]:
-        """Yield the body's parts as they come."""
-        parts = aiter(self._body)
+        """Yield the chunks of the body as they arrive."""
+        chunks = aiter(self._body)
         while True:
             try:
                 async with asyncio.timeout_at(self._deadline):
-                    part = await anext(parts)
+                    chunk = await anext(chunks)
             except StopAsyncIteration:
                 return
             except TimeoutError as error:
                 raise httpx2.ReadTimeout("", request=self._request) from error
-            yield part
-            await self._pace.wait()
+            yield chunk
+            await self._throttle.wait()
 
     async def aclose(self) -> None:
-        """Let go of the connection."""
+        """Release the connection."""
         await self._body.aclose()
 
 
 def deadline_hooks(seconds: float) -> Hooks:
-    """Return a client's event hooks that give each answer so long, from the request's start."""
-    pace = Throttle(AT_ONCE)
+    """Return a client's event hooks that limit each response to `seconds` from its request."""
+    throttle = Throttle(MAX_CHUNKS_PER_ITERATION)
 
     async def begin(request: httpx2.Request) -> None:
         request.extensions["deadline"] = asyncio.get_running_loop().time() + seconds
@@ -58,6 +73,7 @@ def deadline_hooks(seconds: float) -> Hooks:
     async def limit(response: httpx2.Response) -> None:
         body, request = response.stream, response.request
         if isinstance(body, httpx2.AsyncByteStream):
-            response.stream = DeadlineStream(body, request, request.extensions["deadline"], pace)
+            deadline = request.extensions["deadline"]
+            response.stream = DeadlineStream(body, request, deadline, throttle)
 
     return {"request": [begin], "response": [limit]}

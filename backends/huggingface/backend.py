@@ -12,38 +12,23 @@ each is billed. Nothing is sent twice by itself.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from backends.base import (
-    Backend,
-    Config,
-    Event,
-    Key,
-    Lane,
-    Model,
-    Ready,
-    Receipt,
-    Request,
-    Sending,
-)
-from backends.concurrency import as_completed, raise_if_incomplete
-from backends.errors import BackendError
-from backends.fit import record_actual
-from backends.http.client import ClientPool
-from backends.huggingface.client import PreparedRequest, Result, prepare, send
+from backends.base import Config, Event, Key, Lane, Model, Request, Sending
+from backends.hosted import ConcurrentCalls, HostedBackend, require_available
+from backends.huggingface.client import prepare, send
 from backends.huggingface.credentials import Credentials, check_key
 from backends.huggingface.errors import Service, explain
 from backends.huggingface.providers import Directory
-from backends.huggingface.request import NAMES, ApiRequest, Options, addressed, build_request
-from backends.readiness import readiness, require_available
+from backends.huggingface.request import NAMES, Options, addressed, build_request
 
 if TYPE_CHECKING:
     import httpx2
 
 
-class HuggingFace(Backend):
+class HuggingFace(HostedBackend):
     """Draws with the providers of Hugging Face, billed to the account of `HF_TOKEN`."""
 
     name = "huggingface"
@@ -54,78 +39,39 @@ class HuggingFace(Backend):
     def __init__(
         self, config: Config, *, transport: "httpx2.AsyncBaseTransport | None" = None
     ) -> None:
-        super().__init__(config)
-        self._clients = ClientPool(config, transport)
+        super().__init__(config, transport=transport)
         self._directory = Directory()
 
-    def ready(self, model: Model) -> Ready:
-        """Say whether there is a token, and whether the model is still there."""
-        return readiness(lambda: self._account(model))
-
-    async def check(self, server: str = "") -> str:
-        """Ask the Hub whose token it is, which costs nothing."""
-        return await check_key(await self._clients.get(), Credentials.from_config(self.config))
-
-    def lane(self, model: Model) -> Lane:
-        """One lane for all models: they draw on one account."""
-        return Lane("huggingface", 16)
-
-    async def generate(self, model: Model, request: Request) -> AsyncGenerator[Event, None]:
-        """Find who draws `model`, ask for every picture at once, and yield each as it comes."""
-        account = self._account(model)
-        call = await asyncio.to_thread(build_request, model, request)
-        client = await self._clients.get()
-        mapping = await self._directory.find(client, account, model, call)
-        provider = mapping.provider
-        service = Service(name=NAMES[provider], model=model.source, token=account.token)
-        call = addressed(call, provider, mapping.provider_id)
-        try:
-            posts = await asyncio.to_thread(prepare, mapping, account, call)
-        except Exception as error:
-            raise explain(error, service) from error
-        yield Sending()
-        drawn: list[Result] = []
-        failures: list[BackendError] = []
-        calls = (_draw(client, post, provider, account, service) for post in posts)
-        async with aclosing(as_completed(calls)) as results:
-            async for result in results:
-                if isinstance(result, BackendError):
-                    failures.append(result)
-                else:
-                    drawn.append(result)
-                    yield result.picture
-        yield _receipt(call, drawn, failures)
-
-    async def aclose(self) -> None:
-        """Close the connections of the running loop."""
-        await self._clients.aclose()
-
-    def _account(self, model: Model) -> Credentials:
+    def credentials(self, model: Model) -> Credentials:
+        """Return the checked addresses and token."""
         require_available(model)
         return Credentials.from_config(self.config)
 
+    async def check(self, server: str = "") -> str:
+        """Ask the Hub for the token's owner, which costs nothing."""
+        return await check_key(await self._clients.get(), Credentials.from_config(self.config))
 
-async def _draw(
-    client: "httpx2.AsyncClient",
-    post: PreparedRequest,
-    provider: str,
-    account: Credentials,
-    service: Service,
-) -> Result:
-    try:
-        return await send(client, post, provider, f"{account.router}/{provider}", service)
-    except BackendError:
-        raise
-    except Exception as error:
-        raise explain(error, service) from error
+    def lane(self, model: Model) -> Lane:
+        """Return one lane for all models, since they share one account."""
+        return Lane("huggingface", 16)
 
-
-def _receipt(
-    call: ApiRequest, drawn: Sequence[Result], failures: Sequence[BackendError]
-) -> Receipt:
-    raise_if_incomplete(drawn, failures)
-    return Receipt(
-        honoured=record_actual(call.honoured, [one.picture for one in drawn], failures),
-        generate=max(one.generate for one in drawn),
-        download=max(one.download for one in drawn),
-    )
+    async def generate(self, model: Model, request: Request) -> AsyncGenerator[Event, None]:
+        """Find a provider, request every picture at once, and yield each as it arrives."""
+        credentials = self.credentials(model)
+        api_request = await asyncio.to_thread(build_request, model, request)
+        client = await self._clients.get()
+        mapping = await self._directory.find(client, credentials, model, api_request)
+        provider = mapping.provider
+        service = Service(name=NAMES[provider], model=model.source, token=credentials.token)
+        api_request = addressed(api_request, provider, mapping.provider_id)
+        try:
+            prepared = await asyncio.to_thread(prepare, mapping, credentials, api_request)
+        except Exception as error:
+            raise explain(error, service) from error
+        yield Sending()
+        root = f"{credentials.router}/{provider}"
+        calls = ConcurrentCalls(send(client, each, provider, root, service) for each in prepared)
+        async with aclosing(calls.pictures()) as pictures:
+            async for picture in pictures:
+                yield picture
+        yield calls.receipt(api_request.honoured)

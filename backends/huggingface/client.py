@@ -11,12 +11,12 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from backends.base import Picture
-from backends.errors import ServiceFault
+from backends.errors import BackendError, ServiceFault
+from backends.hosted import Result
 from backends.http.client import download
 from backends.http.errors import unanswered
 from backends.huggingface.credentials import ROUTER, Credentials
-from backends.huggingface.errors import Service, rejected, without_picture
+from backends.huggingface.errors import Service, explain, rejected, without_picture
 from backends.huggingface.providers import DRAW, EDIT
 from backends.huggingface.request import ApiRequest
 from backends.huggingface.response import Waiting, is_result, parse_response
@@ -38,7 +38,7 @@ class PreparedRequest:
 
 
 def prepare(
-    mapping: "InferenceProviderMapping", account: Credentials, call: ApiRequest
+    mapping: "InferenceProviderMapping", credentials: Credentials, api_request: ApiRequest
 ) -> list[PreparedRequest]:
     """Return one request for each picture of `call`; slow at first, run it in a thread."""
     from huggingface_hub.inference import _providers as providers
@@ -52,63 +52,80 @@ def prepare(
         known = common.HARDCODED_MODEL_INFERENCE_MAPPING
         known.setdefault(mapping.provider, {})[model] = mapping
     helper = providers.get_provider_helper(
-        mapping.provider, DRAW if call.image is None else EDIT, model
+        mapping.provider, DRAW if api_request.image is None else EDIT, model
     )
-    inputs: str | MimeBytes = call.prompt
-    parameters = dict(call.parameters)
-    if call.image is not None:
-        inputs = MimeBytes(call.image[0], mime_type=call.image[1])
-        parameters["prompt"] = call.prompt
-    posts: list[PreparedRequest] = []
-    for seed in call.seeds:
-        prepared = helper.prepare_request(
+    inputs: str | MimeBytes = api_request.prompt
+    parameters = dict(api_request.parameters)
+    if api_request.image is not None:
+        inputs = MimeBytes(api_request.image[0], mime_type=api_request.image[1])
+        parameters["prompt"] = api_request.prompt
+    requests: list[PreparedRequest] = []
+    for seed in api_request.seeds:
+        parts = helper.prepare_request(
             inputs=inputs,
             parameters={**parameters, "seed": seed},
-            headers={"X-HF-Bill-To": call.bill_to} if call.bill_to else {},
+            headers={"X-HF-Bill-To": api_request.bill_to} if api_request.bill_to else {},
             model=model,
-            api_key=account.token,
+            api_key=credentials.token,
         )
-        posts.append(
+        requests.append(
             PreparedRequest(
-                url=account.router + prepared.url.removeprefix(ROUTER),
-                headers={**prepared.headers, "accept": "image/png"},
-                body=prepared.data or _body(prepared.json, call),
+                url=credentials.router + parts.url.removeprefix(ROUTER),
+                headers={**parts.headers, "accept": "image/png"},
+                body=parts.data or _body(parts.json, api_request),
                 seed=seed,
             )
         )
-    return posts
+    return requests
 
 
-def _body(words: Any, call: ApiRequest) -> bytes:
+def _body(words: Any, api_request: ApiRequest) -> bytes:
     image = words.get("image")
-    if call.image and isinstance(image, str):
+    if api_request.image and isinstance(image, str):
         # For WaveSpeed the package calls every picture a JPEG.
-        words = {**words, "image": f"data:{call.image[1]};{image.partition(';')[2]}"}
+        words = {**words, "image": f"data:{api_request.image[1]};{image.partition(';')[2]}"}
     return json.dumps(words, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Result:
-    """A picture, and the seconds that drawing and fetching it took."""
-
-    picture: Picture
-    generate: float
-    download: float
-
-
 async def send(
-    client: "httpx2.AsyncClient", post: PreparedRequest, provider: str, root: str, service: Service
+    client: "httpx2.AsyncClient",
+    prepared: PreparedRequest,
+    provider: str,
+    root: str,
+    service: Service,
 ) -> Result:
-    """Send `post` and return what comes of it; `root` is where the provider's paths begin.
+    """Request one picture; `root` is the address below which the provider's paths lie.
 
     Raises:
-        BackendError: no picture came, and why.
+        BackendError: no picture was returned; the sentence says why.
+    """
+    try:
+        return await _exchange(client, prepared, provider, root, service)
+    except BackendError:
+        raise
+    except Exception as error:
+        raise explain(error, service) from error
+
+
+async def _exchange(
+    client: "httpx2.AsyncClient",
+    prepared: PreparedRequest,
+    provider: str,
+    root: str,
+    service: Service,
+) -> Result:
+    """Send the request, poll until the picture is finished, and download it.
+
+    Raises:
+        BackendError: no picture was returned; the sentence says why.
         httpx2.RequestError: a failure below HTTP.
-        ValueError: the answer is not what this provider sends.
+        ValueError: the response is not in this provider's format.
     """
     started = time.perf_counter()
-    patience = client.timeout.read
-    async with client.stream("POST", post.url, content=post.body, headers=post.headers) as response:
+    limit = client.timeout.read
+    async with client.stream(
+        "POST", prepared.url, content=prepared.body, headers=prepared.headers
+    ) as response:
         answered = time.perf_counter()
         body = await response.aread()
     if response.status_code not in (200, 201, 202):
@@ -119,32 +136,33 @@ async def send(
         path = found.path or path
         if path is None:
             raise without_picture(service)
-        if patience is not None and time.perf_counter() - started > patience:
-            raise unanswered(service.name, f"within {patience:g} s")
+        if limit is not None and time.perf_counter() - started > limit:
+            raise unanswered(service.name, f"within {limit:g} s")
         await asyncio.sleep(found.pause)
-        told = await _look(client, f"{root}{path}", post, service)
+        body = await _poll(client, f"{root}{path}", prepared, service)
         answered = time.perf_counter()
-        if told is not None:
-            found = await asyncio.to_thread(parse_response, provider, told, service, path)
+        if body is not None:
+            found = await asyncio.to_thread(parse_response, provider, body, service, path)
     picture = found.picture
     if isinstance(picture, str):
         data = await download(client, picture)
         picture = await asyncio.to_thread(check, data)
     ended = time.perf_counter()
+    seed = prepared.seed if found.seed is None else found.seed
     return Result(
-        picture=replace(picture, seed=post.seed if found.seed is None else found.seed),
+        pictures=(replace(picture, seed=seed),),
         generate=answered - started if found.seconds is None else found.seconds,
         download=ended - answered,
     )
 
 
-async def _look(
-    client: "httpx2.AsyncClient", url: str, post: PreparedRequest, service: Service
+async def _poll(
+    client: "httpx2.AsyncClient", url: str, prepared: PreparedRequest, service: Service
 ) -> bytes | None:
-    """Ask what became of a picture; None where that cannot be said now. Asking costs nothing."""
+    """Query the state of a picture, which costs nothing; None where it is unknown for now."""
     import httpx2
 
-    headers = {name: value for name, value in post.headers.items() if name != "content-type"}
+    headers = {name: value for name, value in prepared.headers.items() if name != "content-type"}
     try:
         response = await client.get(url, headers=headers)
     except httpx2.RequestError:

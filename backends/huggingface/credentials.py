@@ -46,16 +46,17 @@ class Credentials:
         )
 
 
-async def check_key(client: "httpx2.AsyncClient", account: Credentials) -> str:
+async def check_key(client: "httpx2.AsyncClient", credentials: Credentials) -> str:
     """Return the sentence that says whose token it is.
 
     Raises:
         BackendError: the Hub does not accept it, or does not answer.
     """
-    hub = Service(name="Hugging Face", model="any model", token=account.token)
+    hub = Service(name="Hugging Face", model="any model", token=credentials.token)
     try:
         response = await client.get(
-            f"{account.hub}/api/whoami-v2", headers={"Authorization": f"Bearer {account.token}"}
+            f"{credentials.hub}/api/whoami-v2",
+            headers={"Authorization": f"Bearer {credentials.token}"},
         )
         if response.status_code != 200:
             raise rejected(response, response.content, hub)

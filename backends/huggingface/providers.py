@@ -48,7 +48,11 @@ class Directory:
         self._known: dict[tuple[str, str], tuple[float, list[InferenceProviderMapping]]] = {}
 
     async def find(
-        self, client: "httpx2.AsyncClient", account: Credentials, model: Model, call: ApiRequest
+        self,
+        client: "httpx2.AsyncClient",
+        credentials: Credentials,
+        model: Model,
+        api_request: ApiRequest,
     ) -> "InferenceProviderMapping":
         """Return who is to draw `call`: whom it wants, or the first of the account's own order.
 
@@ -58,16 +62,16 @@ class Directory:
             RetiredModel: nobody does.
             BackendError: the Hub could not be asked.
         """
-        key = (account.hub, model.source)
+        key = (credentials.hub, model.source)
         asked_at, listed = self._known.get(key, (0.0, []))
         if not listed or time.monotonic() - asked_at > FRESH:
-            listed = await _listed(client, account, model)
+            listed = await _listed(client, credentials, model)
             self._known[key] = (time.monotonic(), listed)
-        return _chosen(listed, model, call)
+        return _chosen(listed, model, api_request)
 
 
 async def _listed(
-    client: "httpx2.AsyncClient", account: Credentials, model: Model
+    client: "httpx2.AsyncClient", credentials: Credentials, model: Model
 ) -> "list[InferenceProviderMapping]":
     import httpx2
 
@@ -76,9 +80,9 @@ async def _listed(
     usual = client.timeout
     try:
         response = await client.get(
-            f"{account.hub}/api/models/{quote(model.source)}",
+            f"{credentials.hub}/api/models/{quote(model.source)}",
             params={"expand": "inferenceProviderMapping"},
-            headers={"Authorization": f"Bearer {account.token}"},
+            headers={"Authorization": f"Bearer {credentials.token}"},
             timeout=httpx2.Timeout(min(usual.read or MOST_WAIT, MOST_WAIT), connect=usual.connect),
             follow_redirects=True,  # models are renamed
         )
@@ -89,7 +93,7 @@ async def _listed(
     if response.status_code == 404 or hidden:
         raise RetiredModel(f"{_HUB} shows this token no model {model.source}. Choose another.")
     if response.status_code != 200:
-        asked = Service(name=_HUB, model=model.source, token=account.token)
+        asked = Service(name=_HUB, model=model.source, token=credentials.token)
         raise _harmless(rejected(response, response.content, asked))
     try:
         info = hub.ModelInfo(**response.json())
@@ -114,11 +118,11 @@ def _harmless(fault: BackendError) -> BackendError:
 
 
 def _chosen(
-    listed: "Sequence[InferenceProviderMapping]", model: Model, call: ApiRequest
+    listed: "Sequence[InferenceProviderMapping]", model: Model, api_request: ApiRequest
 ) -> "InferenceProviderMapping":
     drawers = [each for each in listed if each.task == DRAW and each.provider in NAMES]
     editors = [each for each in listed if each.task == EDIT and each.provider in EDITORS]
-    serving = drawers if call.image is None else editors
+    serving = drawers if api_request.image is None else editors
     serving.sort(key=lambda each: each.status != "live")  # the others may work, those come first
     if not serving and editors:
         raise BadInput(
@@ -135,12 +139,12 @@ def _chosen(
             f"No provider draws {model.label} through Hugging Face at present. "
             "Choose another model."
         )
-    found = next((each for each in serving if call.provider in (AUTO, each.provider)), None)
+    found = next((each for each in serving if api_request.provider in (AUTO, each.provider)), None)
     if found is None:
         others = ", ".join(each.provider for each in serving)
-        with_it = "" if call.image is None else " from a start picture"
+        with_it = "" if api_request.image is None else " from a start picture"
         raise BadInput(
-            f"{NAMES[call.provider]} does not draw {model.label}{with_it} through Hugging Face at "
-            f"present. Set the provider to auto or one of these: {others}."
+            f"{NAMES[api_request.provider]} does not draw {model.label}{with_it} through Hugging "
+            f"Face at present. Set the provider to auto or one of these: {others}."
         )
     return found

@@ -119,9 +119,9 @@ def build_request(model: Model, request: Request) -> ApiRequest:
     )
 
 
-def addressed(call: ApiRequest, provider: str, provider_id: str) -> ApiRequest:
+def addressed(api_request: ApiRequest, provider: str, provider_id: str) -> ApiRequest:
     """Return `call` as `provider` takes it, with what it ignores in `honoured`."""
-    parameters, honoured = dict(call.parameters), dict(call.honoured)
+    parameters, honoured = dict(api_request.parameters), dict(api_request.honoured)
     ignored = _IGNORED.get(provider, frozenset())
     for name in ignored:
         parameters.pop(name, None)
@@ -130,12 +130,12 @@ def addressed(call: ApiRequest, provider: str, provider_id: str) -> ApiRequest:
             words = name.replace("_", " ").replace("num inference ", "")
             note = before.note or f"{words} ignored: {NAMES[provider]} takes none"
             honoured[name] = Applied(before.requested, None, note)
-    words = text_to_image_parameters if call.image is None else image_to_image_parameters
+    words = text_to_image_parameters if api_request.image is None else image_to_image_parameters
     parameters = words(parameters, provider, provider_id)
-    before = honoured.get("provider", Applied(call.provider, None))
+    before = honoured.get("provider", Applied(api_request.provider, None))
     honoured["provider"] = replace(before, used=provider)
-    seeds = (None,) * len(call.seeds) if "seed" in ignored else call.seeds
-    return replace(call, parameters=parameters, seeds=seeds, honoured=honoured)
+    seeds = (None,) * len(api_request.seeds) if "seed" in ignored else api_request.seeds
+    return replace(api_request, parameters=parameters, seeds=seeds, honoured=honoured)
 
 
 def _options(model: Model, request: Request) -> tuple[Options, dict[str, Applied]]:

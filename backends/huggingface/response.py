@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 from backends.base import Picture
 from backends.errors import BackendError
 from backends.huggingface.errors import Service, declined, failed, without_picture
+from backends.images.base64_json import parse_pictures
 from backends.images.validation import check
-from backends.openai.response import mapping
-from backends.openai.response import parse_response as parse_openai
+from backends.json_values import mapping
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +57,8 @@ def parse_response(
         case "hf-inference":
             return Found(picture=check(body))
         case "nscale" | "together":
-            return Found(picture=parse_openai(body).pictures[0])
+            _, pictures = parse_pictures(body)
+            return Found(picture=pictures[0])
         case "fal-ai":
             answer = mapping(json.loads(body))
             return _queued(answer, asked) or _fal(answer, service)

@@ -12,8 +12,8 @@ from PIL import ExifTags, Image, ImageOps, JpegImagePlugin
 from backends.errors import BadInput
 from backends.images import encoding
 
-MOST_PIXELS: Final = 50_000_000
-LEAST_SIDE: Final = 16
+MAX_PIXELS: Final = 50_000_000
+MIN_SIDE: Final = 16
 CONTROL: Final = "control picture"
 START: Final = "start picture"
 _FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
@@ -111,12 +111,12 @@ def _opened(data: bytes, name: str) -> Image.Image:
             f"The {name} cannot be read. Give it as PNG, JPEG, WebP, GIF, BMP or TIFF."
         ) from error
     width, height = picture.size
-    if width * height > MOST_PIXELS:
+    if width * height > MAX_PIXELS:
         raise BadInput(_too_large(name, width, height))
-    if min(width, height) < LEAST_SIDE:
+    if min(width, height) < MIN_SIDE:
         raise BadInput(
             f"The {name} is too small: {width}x{height} pixels. "
-            f"Both sides need at least {LEAST_SIDE}."
+            f"Both sides need at least {MIN_SIDE}."
         )
     return picture
 
@@ -140,5 +140,5 @@ def _too_large(name: str, width: int | None = None, height: int | None = None) -
     size = f": {width:,}x{height:,} pixels" if width and height else ""
     return (
         f"The {name} is too large{size}. "
-        f"It was not opened; use one of at most {MOST_PIXELS // 1_000_000} megapixels."
+        f"It was not opened; use one of at most {MAX_PIXELS // 1_000_000} megapixels."
     )

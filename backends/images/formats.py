@@ -1,4 +1,4 @@
-"""How PNG, JPEG, WebP and GIF say their size, and how one sees that none of it is missing."""
+"""Read the structure of PNG, JPEG, WebP and GIF: the size in pixels, and completeness."""
 
 import struct
 import zlib
@@ -10,43 +10,47 @@ _JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD9)})
 
 
 class MalformedImage(Exception):
-    """The header does not say how large the picture is, or it is cut short."""
+    """The header does not state the size of the picture, or is truncated."""
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A kind of file; `_size` and `_whole` read its structure, nothing is decoded."""
+    """A file format; `_size` and `_is_complete` read its structure and decode nothing."""
 
     name: str
     media_type: str
     _size: Callable[[bytes], tuple[int, int]]
-    _whole: Callable[[bytes], bool]
+    _is_complete: Callable[[bytes], bool]
 
     def size(self, data: bytes) -> tuple[int, int]:
-        """Return (width, height), or raise `Broken`."""
+        """Return (width, height) in pixels.
+
+        Raises:
+            MalformedImage: the header does not state them.
+        """
         try:
             return self._size(data)
         except (struct.error, IndexError) as error:
             raise MalformedImage from error
 
-    def whole(self, data: bytes) -> bool:
-        """Say whether nothing is missing or, as far as checksums tell, damaged."""
+    def is_complete(self, data: bytes) -> bool:
+        """Return whether nothing is missing or, as far as checksums tell, damaged."""
         try:
-            return self._whole(data)
+            return self._is_complete(data)
         except (struct.error, IndexError, MalformedImage):
             return False
 
 
 def format_of(data: bytes) -> Format | None:
-    """Return the format that the first bytes announce."""
+    """Return the format that the first bytes identify, None if it is none of the four."""
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return Format("PNG", "image/png", _png_size, _png_whole)
+        return Format("PNG", "image/png", _png_size, _png_is_complete)
     if data.startswith(b"\xff\xd8\xff"):
-        return Format("JPEG", "image/jpeg", _jpeg_size, _jpeg_whole)
+        return Format("JPEG", "image/jpeg", _jpeg_size, _jpeg_is_complete)
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        return Format("WebP", "image/webp", _webp_size, _webp_whole)
+        return Format("WebP", "image/webp", _webp_size, _webp_is_complete)
     if data.startswith((b"GIF87a", b"GIF89a")):
-        return Format("GIF", "image/gif", _gif_size, _gif_whole)
+        return Format("GIF", "image/gif", _gif_size, _gif_is_complete)
     return None
 
 
@@ -56,7 +60,7 @@ def _png_size(data: bytes) -> tuple[int, int]:
     return struct.unpack_from(">II", data, 16)
 
 
-def _png_whole(data: bytes) -> bool:
+def _png_is_complete(data: bytes) -> bool:
     view, at, pixels = memoryview(data), 8, False
     while at + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)
@@ -72,7 +76,7 @@ def _png_whole(data: bytes) -> bool:
 
 
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
-    """Yield (marker, offset after it) up to the first scan."""
+    """Yield each marker and the offset after it, up to the first scan."""
     at = 2
     while True:
         if data[at] != 0xFF:
@@ -95,8 +99,8 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
     raise MalformedImage
 
 
-def _jpeg_whole(data: bytes) -> bool:
-    # Behind the start of the scan a bare FF D9 can only be the end: a thumbnail's lies before it.
+def _jpeg_is_complete(data: bytes) -> bool:
+    # After the start of the scan FF D9 can only be the end; an embedded thumbnail's lies before it.
     scan = next(at for marker, at in _jpeg_segments(data) if marker == 0xDA)
     return data.rfind(b"\xff\xd9", scan) > 0
 
@@ -116,7 +120,7 @@ def _webp_size(data: bytes) -> tuple[int, int]:
             raise MalformedImage
 
 
-def _webp_whole(data: bytes) -> bool:
+def _webp_is_complete(data: bytes) -> bool:
     return len(data) >= struct.unpack_from("<I", data, 4)[0] + 8
 
 
@@ -124,5 +128,5 @@ def _gif_size(data: bytes) -> tuple[int, int]:
     return struct.unpack_from("<HH", data, 6)
 
 
-def _gif_whole(data: bytes) -> bool:
+def _gif_is_complete(data: bytes) -> bool:
     return data.rstrip(b"\0").endswith(b";")

@@ -32,7 +32,7 @@ def as_upload(data: bytes) -> tuple[str, bytes, str]:
     return "start.png", encoding.encode(decoding.read_image(data, decoding.START)), "image/png"
 
 
-MOST_SIDE = 2048
+MAX_SIDE = 2048
 """No ControlNet sees more of a picture than that, in pixels of its longer side."""
 
 
@@ -45,7 +45,7 @@ def upright_png(data: bytes) -> bytes:
     from backends.images import decoding, encoding
 
     picture = decoding.read_image(data)
-    picture.thumbnail((MOST_SIDE, MOST_SIDE))
+    picture.thumbnail((MAX_SIDE, MAX_SIDE))
     return encoding.encode(picture)
 
 

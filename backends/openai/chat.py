@@ -1,16 +1,14 @@
-"""Chat models of OpenAI, and of every server that speaks its API."""
+"""Chat models of OpenAI, and of every server that implements its API."""
 
 from typing import TYPE_CHECKING
 
-from backends.base import Config, Ready
-from backends.chat import Chat, Reply, as_model, of_chat, without_text
+from backends.base import Config
+from backends.chat import API, Chat, Reply, as_model, without_text
 from backends.errors import BackendError
-from backends.http.client import ClientPool
 from backends.images.previews import Previews
 from backends.openai.client import Client, headers
 from backends.openai.credentials import Credentials
 from backends.openai.errors import explain
-from backends.readiness import readiness
 
 if TYPE_CHECKING:
     import httpx2
@@ -18,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class OpenAIChat(Chat):
-    """Asks `OPENAI_BASE_URL`, or one of the user's own servers."""
+    """Chats with `OPENAI_BASE_URL`, or with one of the user's servers."""
 
     label = "OpenAI"
     suggested = ("gpt-5.4-mini", "gpt-6-luna")
@@ -26,50 +24,42 @@ class OpenAIChat(Chat):
     def __init__(
         self, config: Config, *, transport: "httpx2.AsyncBaseTransport | None" = None
     ) -> None:
-        super().__init__(config)
-        self._clients = ClientPool(config, transport)
-        self._wire = Client(Previews())
+        super().__init__(config, transport=transport)
+        self._client = Client(Previews())
 
-    def ready(self, server: str = "") -> Ready:
-        """Say whether there is a key."""
-        return readiness(lambda: self._account(server))
+    def credentials(self, server: str = "") -> Credentials:
+        """Return the checked address and key."""
+        credentials = Credentials.from_config(self.config, server)
+        credentials.check()
+        return credentials
 
     async def ask(self, model: str, instructions: str, text: str, *, server: str = "") -> Reply:
-        """Send one chat completion."""
-        account = self._account(server)
+        """Request one chat completion."""
+        credentials = self.credentials(server)
         try:
-            client = await self._wire.prepare(await self._clients.get(), account)
-            answer = await client.chat.completions.create(
+            client = await self._client.prepare(await self._clients.get(), credentials)
+            completion = await client.chat.completions.create(
                 model=model,
                 messages=[
                     {"role": "system", "content": instructions},
                     {"role": "user", "content": text},
                 ],
-                extra_headers=headers(account),
+                extra_headers=headers(credentials),
             )
-            return _reply(answer, account.service)
+            return _reply(completion, credentials.service)
         except BackendError:
             raise
         except Exception as error:
-            raise of_chat(explain(error, account, as_model("openai", model))) from error
-
-    async def aclose(self) -> None:
-        """Close the connections of the running loop."""
-        await self._clients.aclose()
-
-    def _account(self, server: str) -> Credentials:
-        account = Credentials.from_config(self.config, server)
-        account.check()
-        return account
+            raise explain(error, credentials, as_model("openai", model), api=API) from error
 
 
-def _reply(answer: "ChatCompletion", service: str) -> Reply:
-    choice = answer.choices[0]
+def _reply(completion: "ChatCompletion", service: str) -> Reply:
+    choice = completion.choices[0]
     text, finish = choice.message.content, choice.finish_reason
     if choice.message.refusal:
         finish = "refusal"
     if not text or finish in ("length", "content_filter", "refusal"):
         raise without_text(service, finish)
-    usage = answer.usage
-    counted = usage and {"text_input": usage.prompt_tokens, "text_output": usage.completion_tokens}
-    return Reply(text=text, usage=counted or {})
+    usage = completion.usage
+    counts = usage and {"text_input": usage.prompt_tokens, "text_output": usage.completion_tokens}
+    return Reply(text=text, usage=counts or {})

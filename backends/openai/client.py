@@ -12,12 +12,14 @@ from weakref import WeakKeyDictionary
 
 from backends.base import Progress
 from backends.http.sse import ServerEvent, server_events
+from backends.images.base64_json import first_picture
 from backends.images.previews import Previews
+from backends.json_values import mapping
 from backends.lazy_import import import_once
 from backends.openai.credentials import Credentials
 from backends.openai.errors import REFUSALS
 from backends.openai.request import ApiRequest
-from backends.openai.response import ApiResponse, first_picture, mapping, parse_response
+from backends.openai.response import ApiResponse, parse_response
 
 if TYPE_CHECKING:
     import httpx2
@@ -35,32 +37,32 @@ class Client:
         )
 
     async def prepare(
-        self, pool: "httpx2.AsyncClient", account: Credentials
+        self, pool: "httpx2.AsyncClient", credentials: Credentials
     ) -> "openai.AsyncOpenAI":
         """Return the client for `pool`; the first call imports the package, off the loop."""
         clients = self._clients.setdefault(pool, {})
-        if account.base_url not in clients:
+        if credentials.base_url not in clients:
             openai = await asyncio.to_thread(import_once, "openai")
-            clients[account.base_url] = openai.AsyncOpenAI(
+            clients[credentials.base_url] = openai.AsyncOpenAI(
                 api_key="none",
-                base_url=account.base_url,
+                base_url=credentials.base_url,
                 http_client=pool,
                 max_retries=0,
                 timeout=pool.timeout,
             )
-        return clients[account.base_url]
+        return clients[credentials.base_url]
 
     async def exchange(
-        self, client: "openai.AsyncOpenAI", account: Credentials, call: ApiRequest
+        self, client: "openai.AsyncOpenAI", credentials: Credentials, api_request: ApiRequest
     ) -> AsyncGenerator[Progress | ApiResponse, None]:
         """Send `call`; where the server rejects a stream as unknown, send it once without."""
         import openai
 
-        parameters = {**call.parameters, "extra_headers": headers(account)}
-        if call.image is not None:
-            parameters["image"] = call.image
-        if call.partials:
-            streaming = {"stream": True, "partial_images": call.partials}
+        parameters = {**api_request.parameters, "extra_headers": headers(credentials)}
+        if api_request.image is not None:
+            parameters["image"] = api_request.image
+        if api_request.partials:
+            streaming = {"stream": True, "partial_images": api_request.partials}
             try:
                 async with aclosing(self._send(client, {**parameters, **streaming})) as parts:
                     async for part in parts:
@@ -119,14 +121,14 @@ class Client:
                 return None
 
 
-def headers(account: Credentials) -> dict[str, Any]:
+def headers(credentials: Credentials) -> dict[str, Any]:
     """Return who asks, said outright for each request: the package would take the environment's."""
     from openai import Omit
 
     return {
-        "Authorization": f"Bearer {account.key or 'none'}",
-        "OpenAI-Organization": account.organisation or Omit(),
-        "OpenAI-Project": account.project or Omit(),
+        "Authorization": f"Bearer {credentials.key or 'none'}",
+        "OpenAI-Organization": credentials.organisation or Omit(),
+        "OpenAI-Project": credentials.project or Omit(),
     }
 
 

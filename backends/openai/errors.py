@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`sentence` may use {service}, {model}, {reason}, {kinds}, {key}, {address},
-    {wait} and {status}.
+    """`sentence` may use {service}, {api}, {model}, {reason}, {kinds}, {key}, {address}, {wait}
+    and {status}.
     """
 
     kind: type[BackendError]
@@ -121,7 +121,7 @@ RULES = (
     ),
     Rule(
         Unbilled,
-        "{service} has no image service at this address. Check {address}.",
+        "{service} has no {api} at this address. Check {address}.",
         statuses=frozenset({404, 405, *range(300, 400)}),
     ),
     Rule(
@@ -158,41 +158,49 @@ def rule_for(code: str, status: int | None, message: str) -> Rule:
 LOOK = "Look at your usage page before you try again."
 
 
-def explain(error: Exception, account: Credentials, model: Model) -> BackendError:
-    """Return what `error` means for the person at the card."""
+def explain(
+    error: Exception, credentials: Credentials, model: Model, *, api: str = "image service"
+) -> BackendError:
+    """Map an exception of the SDK or of the transport to a `BackendError`.
+
+    `api` is the kind of service that was called, as a sentence names it.
+    """
     import httpx2
 
     import openai
 
     match error:
         case openai.APIConnectionError(__cause__=httpx2.RequestError() as cause):
-            return transport_failure(cause, account.service, advice=account.advice)
+            return transport_failure(cause, credentials.service, advice=credentials.advice)
         case openai.APIConnectionError():
-            return unanswered(account.service, "before the connection was lost")
+            return unanswered(credentials.service, "before the connection was lost")
         case openai.APIError():
-            return _answered(error, account, model)
+            return _status_error(error, credentials, model, api)
         case _:
-            return failure(error, account.service, look=LOOK, advice=account.advice)
+            return failure(error, credentials.service, look=LOOK, advice=credentials.advice)
 
 
-def _answered(error: "openai.APIError", account: Credentials, model: Model) -> BackendError:
+def _status_error(
+    error: "openai.APIError", credentials: Credentials, model: Model, api: str
+) -> BackendError:
     import openai
 
     response = error.response if isinstance(error, openai.APIStatusError) else None
     status = response.status_code if response else None
     if status in (504, 524):  # a gateway gave up waiting, what it waited for may go on
-        return unanswered(account.service, "in time")
+        return unanswered(credentials.service, "in time")
     code = error.code or error.type or ""
     rule = rule_for(code, status, error.message)
     wait = retry_after(response.headers) if response else None
     message = rule.sentence.format(
-        service=account.service,
+        service=credentials.service,
+        api=api,
         model=model.source,
         status=status,
-        reason=_reason(error, account.key),
+        reason=_reason(error, credentials.key),
         kinds=_kinds(error.message),
-        key=account.key_setting,
-        address=account.address_setting,
+        key=credentials.key_setting,
+        address=credentials.address_setting,
         wait=retry_phrase(wait),
     )
     if rule.kind is RateLimited:

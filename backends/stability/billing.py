@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from backends.base import Model
 from backends.errors import BackendError
 from backends.http.errors import transport_failure
+from backends.stability.credentials import Credentials
 from backends.stability.errors import explain, rejected
-from backends.stability.request import Credentials
 
 if TYPE_CHECKING:
     import httpx2
@@ -43,26 +43,26 @@ class Jobs:
             self._running -= 1
 
 
-async def check_key(client: "httpx2.AsyncClient", account: Credentials) -> str:
+async def check_key(client: "httpx2.AsyncClient", credentials: Credentials) -> str:
     """Return the sentence that says that the key is accepted, and what is left.
 
     Raises:
         BackendError: it is not, or nobody answers.
     """
     try:
-        response = await _ask(client, account)
+        response = await _ask(client, credentials)
         if response.status_code != 200:
-            raise rejected(response, response.content, account, _ANY)
+            raise rejected(response, response.content, credentials, _ANY)
         left = _read(response)
     except BackendError:
         raise
     except Exception as error:
-        raise explain(error, account) from error
+        raise explain(error, credentials) from error
     has = "" if left is None else f" The account has {left.normalize():f} credits left."
-    return f"{account.service} accepts the key.{has}"
+    return f"{credentials.service} accepts the key.{has}"
 
 
-async def balance(client: "httpx2.AsyncClient", account: Credentials) -> Decimal | None:
+async def balance(client: "httpx2.AsyncClient", credentials: Credentials) -> Decimal | None:
     """Return the account's credits, None where they cannot be read; asking costs nothing.
 
     Raises:
@@ -71,20 +71,20 @@ async def balance(client: "httpx2.AsyncClient", account: Credentials) -> Decimal
     import httpx2
 
     try:
-        return _read(await _ask(client, account))
+        return _read(await _ask(client, credentials))
     except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
-        failure: BackendError = transport_failure(error, account.service)
+        failure: BackendError = transport_failure(error, credentials.service)
         raise failure from error
     except (httpx2.RequestError, ValueError):
         return None
 
 
-async def _ask(client: "httpx2.AsyncClient", account: Credentials) -> "httpx2.Response":
+async def _ask(client: "httpx2.AsyncClient", credentials: Credentials) -> "httpx2.Response":
     import httpx2
 
     return await client.get(
-        f"{account.base_url}/v1/user/balance",
-        headers={"Authorization": f"Bearer {account.key}"},
+        f"{credentials.base_url}/v1/user/balance",
+        headers={"Authorization": f"Bearer {credentials.key}"},
         timeout=httpx2.Timeout(PATIENCE, connect=client.timeout.connect),
     )
 

@@ -1,18 +1,18 @@
-"""One picture's exchange with Stability AI: it is asked for once, and read with suspicion."""
+"""Call Stability AI's image API: one request, one picture."""
 
 import asyncio
 import json
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-import pybase64
-
 from backends.base import Model, Picture
-from backends.errors import BackendError, ServiceFault
+from backends.errors import BackendError
+from backends.hosted import Result
+from backends.images.base64_json import decode_base64
 from backends.images.validation import check
+from backends.stability.credentials import Credentials
 from backends.stability.errors import explain, filtered, rejected, without_picture
-from backends.stability.request import ApiRequest, Credentials
+from backends.stability.request import ApiRequest
 
 if TYPE_CHECKING:
     import httpx2
@@ -22,84 +22,69 @@ ROOT = "/v2beta/stable-image"
 Part: TypeAlias = tuple[None, str] | tuple[str, bytes, str]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Result:
-    """A picture, and the seconds that drawing and fetching it took."""
-
-    picture: Picture
-    generate: float
-    download: float
-
-
 async def send(
     client: "httpx2.AsyncClient",
-    account: Credentials,
+    credentials: Credentials,
     model: Model,
-    call: ApiRequest,
+    api_request: ApiRequest,
     seed: int | None,
 ) -> Result:
-    """Ask for one picture.
+    """Request one picture.
 
     Raises:
-        BackendError: none came, and why.
+        BackendError: no picture was returned; the sentence says why.
     """
     try:
-        return await _draw(client, account, model, call, seed)
+        return await _exchange(client, credentials, model, api_request, seed)
     except BackendError:
         raise
     except Exception as error:
-        raise explain(error, account) from error
+        raise explain(error, credentials) from error
 
 
-async def _draw(
+async def _exchange(
     client: "httpx2.AsyncClient",
-    account: Credentials,
+    credentials: Credentials,
     model: Model,
-    call: ApiRequest,
+    api_request: ApiRequest,
     seed: int | None,
 ) -> Result:
     started = time.perf_counter()
     async with client.stream(
         "POST",
-        f"{account.base_url}{ROOT}/{call.path}",
-        headers={"Authorization": f"Bearer {account.key}", "Accept": "application/json"},
-        files=_form(call, seed),
+        f"{credentials.base_url}{ROOT}/{api_request.path}",
+        headers={"Authorization": f"Bearer {credentials.key}", "Accept": "application/json"},
+        files=_form(api_request, seed),
     ) as response:
         answered = time.perf_counter()
         body = await response.aread()
     if response.status_code != 200:
-        raise rejected(response, body, account, model)
-    picture = await asyncio.to_thread(_picture, body, seed, account)
+        raise rejected(response, body, credentials, model)
+    picture = await asyncio.to_thread(_parse_response, body, seed, credentials)
     return Result(
-        picture=picture,
+        pictures=(picture,),
         generate=answered - started,
         download=time.perf_counter() - answered,
     )
 
 
-def _form(call: ApiRequest, seed: int | None) -> dict[str, Part]:
-    """The multipart form, which the API wants even where no file is in it."""
-    form: dict[str, Part] = {name: (None, text) for name, text in call.fields.items()}
+def _form(api_request: ApiRequest, seed: int | None) -> dict[str, Part]:
+    """Return the multipart form, which the API requires even without a file in it."""
+    form: dict[str, Part] = {name: (None, text) for name, text in api_request.fields.items()}
     if seed is not None:
         form["seed"] = (None, str(seed))
-    if call.image is not None:
-        form["image"] = ("picture.png", call.image, "image/png")
+    if api_request.image is not None:
+        form["image"] = ("picture.png", api_request.image, "image/png")
     return form
 
 
-def _picture(body: bytes, seed: int | None, account: Credentials) -> Picture:
+def _parse_response(body: bytes, seed: int | None, credentials: Credentials) -> Picture:
     match json.loads(body):
         case {"finish_reason": "CONTENT_FILTERED"}:
-            raise filtered(account)
+            raise filtered(credentials)
         case {"image": str(encoded), **rest}:
-            said = rest.get("seed")
-            return check(_decoded(encoded), seed=said if isinstance(said, int) and said else seed)
+            used = rest.get("seed")
+            seed = used if isinstance(used, int) and used else seed
+            return check(decode_base64(encoded), seed=seed)
         case _:
-            raise without_picture(account)
-
-
-def _decoded(encoded: str) -> bytes:
-    try:
-        return pybase64.b64decode(encoded)
-    except ValueError as error:
-        raise ServiceFault("The service sent a damaged picture. Try again.") from error
+            raise without_picture(credentials)

@@ -21,7 +21,7 @@ from backends.errors import (
 )
 from backends.http.client import retry_after
 from backends.http.errors import failure, unanswered
-from backends.stability.request import Credentials
+from backends.stability.credentials import Credentials
 from backends.wording import retry_phrase, service_message
 
 if TYPE_CHECKING:
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
 BILLING = "platform.stability.ai/account/credits"
 
 
-def explain(error: Exception, account: Credentials) -> BackendError:
+def explain(error: Exception, credentials: Credentials) -> BackendError:
     """Return what an error on the way means for the person at the card."""
-    return failure(error, account.service, look=f"Look at {BILLING} before you try again.")
+    return failure(error, credentials.service, look=f"Look at {BILLING} before you try again.")
 
 
 def rejected(
-    response: "httpx2.Response", body: bytes, account: Credentials, model: Model
+    response: "httpx2.Response", body: bytes, credentials: Credentials, model: Model
 ) -> BackendError:
     """Return what an answer other than 200 means."""
-    status, service = response.status_code, account.service
+    status, service = response.status_code, credentials.service
     name, said = _said(body)
-    why = service_message(said, account.key)
+    why = service_message(said, credentials.key)
     match status:
         case 401:
             return WrongKey(f"{service} does not accept the key: {why} Check STABILITY_API_KEY.")
@@ -83,20 +83,20 @@ def rejected(
             return ServiceFault(f"{service} failed: {why}")
 
 
-def filtered(account: Credentials) -> Refused:
+def filtered(credentials: Credentials) -> Refused:
     """Return that a picture was drawn and then blurred; it counts as drawn, says the API."""
     refused = Refused(
-        f"{account.service} drew the picture and blurred it in moderation, so it is not shown. "
+        f"{credentials.service} drew the picture and blurred it in moderation, so it is not shown. "
         "It may have been billed. Change the prompt and try again."
     )
     refused.charged = None
     return refused
 
 
-def without_picture(account: Credentials) -> ServiceFault:
+def without_picture(credentials: Credentials) -> ServiceFault:
     """Return that an answer came and no picture is in it."""
     return ServiceFault(
-        f"{account.service} answered without a picture. Look at {BILLING} before you try again."
+        f"{credentials.service} answered without a picture. Look at {BILLING} before you try again."
     )
 
 

@@ -3,14 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from backends.base import Applied, Config, Model, Request
-from backends.errors import BadInput, MissingKey
+from backends.base import Applied, Model, Request
+from backends.errors import BadInput
 from backends.fit import STRENGTH, fit
 from backends.options import option, parse_options
-from backends.settings import address, host_of, key
 from backends.stability.control import CONTROL, ControlRequest, build_control
 
-HOME = "https://api.stability.ai"
 RATIOS = ("1:1", "2:3", "3:2", "4:5", "5:4", "9:16", "16:9", "9:21", "21:9")
 MOST_NEGATIVE = 10_000
 LEAST_GUIDANCE, MOST_GUIDANCE = 1.0, 10.0
@@ -39,36 +37,6 @@ class Options:
         help="JPEG and WebP are smaller. Stable Diffusion 3.5 has no WebP.",
         choices=("png", "jpeg", "webp"),
     )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Credentials:
-    """Where requests go and who pays; read anew for each job, kept by nobody."""
-
-    base_url: str
-    key: str = field(repr=False)
-
-    @classmethod
-    def from_config(cls, config: Config) -> "Credentials":
-        """Read the account from the settings.
-
-        Raises:
-            BackendError: no request could be sent with them.
-        """
-        base_url = address(config, "STABILITY_BASE_URL", HOME)
-        secret = key(config, "STABILITY_API_KEY")
-        if secret is None:
-            raise MissingKey(
-                "Stability AI needs a key: set STABILITY_API_KEY. "
-                "Keys come from platform.stability.ai/account/keys."
-            )
-        return cls(base_url=base_url, key=secret)
-
-    @property
-    def service(self) -> str:
-        """Who answers, as a sentence begins."""
-        where = host_of(self.base_url)
-        return "Stability AI" if where == host_of(HOME) else f"The server at {where}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

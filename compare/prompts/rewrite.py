@@ -108,8 +108,7 @@ class Rewriter:
             reply = await asked.ask(model.strip(), INSTRUCTIONS, prompt, server=server)
             text = await asyncio.to_thread(_tidy, reply.text)
         except BackendError as error:
-            error.args = (self._settings.hide(str(error)), *error.args[1:])
-            raise
+            raise error.redacted(self._settings.hide) from error.__cause__
         return Rewritten(
             prompt=text,
             original=prompt,

@@ -98,7 +98,7 @@ async def test_a_download_follows_redirects() -> None:
 async def test_a_download_that_fails(
     answer: Any, sentence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_client, "MOST_BYTES", 1000)
+    monkeypatch.setattr(http_client, "MAX_BYTES", 1000)
 
     def handler(_: httpx2.Request) -> httpx2.Response:
         if isinstance(answer, Exception):

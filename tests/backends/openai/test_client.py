@@ -16,8 +16,7 @@ from backends.base import (
     Receipt,
     Sending,
 )
-from backends.images import previews
-from backends.openai import response
+from backends.images import base64_json, previews
 from tests.backends.openai.case import ASK, MODEL, backend, events, kinds
 from tests.servers.openai import OpenAIServer, Script, failing
 
@@ -116,7 +115,7 @@ async def test_pictures_are_unpacked_beside_the_loop(
 
         return run
 
-    for place, name in ((previews, "thumbnail"), (response, "check")):
+    for place, name in ((previews, "thumbnail"), (base64_json, "check")):
         monkeypatch.setattr(place, name, watched(getattr(place, name)))
     drawer = backend(server.base_url)
 

@@ -170,4 +170,4 @@ async def test_a_slow_answer_is_waited_for(server: OpenAIServer) -> None:
 
 
 def test_patience_is_short() -> None:
-    assert openai_backend.MOST_PATIENCE == 20
+    assert openai_backend.MAX_RETRY_AFTER == 20
