@@ -5,10 +5,7 @@ import logging
 import pytest
 
 from backends.base import Applied, Readiness, Receipt, Request
-from backends.errors import (
-    NotReady,
-    WrongKey,
-)
+from backends.errors import NotReady, WrongKey
 from tests.backends.a1111.case import (
     ASK,
     MODEL,

@@ -4,15 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from backends.errors import (
-    BadInput,
-)
-from tests.backends.a1111.case import (
-    ASK,
-    events,
-    named,
-    receipt_of,
-)
+from backends.errors import BadInput
+from tests.backends.a1111.case import ASK, events, named, receipt_of
 from tests.servers.a1111 import A1111Server
 from tests.servers.a1111_script import Kind
 

@@ -3,20 +3,8 @@
 import pytest
 
 from backends.base import Sending
-from backends.errors import (
-    BackendError,
-    BadInput,
-    NotReady,
-    OutOfMemory,
-    ServiceFault,
-    TimedOut,
-)
-from tests.backends.a1111.case import (
-    ASK,
-    MODEL,
-    backend,
-    events,
-)
+from backends.errors import BackendError, BadInput, NotReady, OutOfMemory, ServiceFault, TimedOut
+from tests.backends.a1111.case import ASK, MODEL, backend, events
 from tests.servers.a1111 import A1111Server, failing
 from tests.servers.a1111_script import Script
 

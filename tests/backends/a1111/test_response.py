@@ -5,13 +5,7 @@ from dataclasses import replace
 import pytest
 
 from backends.base import Applied
-from tests.backends.a1111.case import (
-    ASK,
-    events,
-    named,
-    pictures_of,
-    receipt_of,
-)
+from tests.backends.a1111.case import ASK, events, named, pictures_of, receipt_of
 from tests.servers import pictures
 from tests.servers.a1111 import A1111Server
 from tests.servers.a1111_script import Script

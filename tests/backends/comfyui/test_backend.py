@@ -6,11 +6,7 @@ from dataclasses import replace
 import pytest
 
 from backends.base import Applied, Picture, Readiness, Receipt, Request
-from backends.errors import (
-    NotReady,
-    ServiceFault,
-    WrongKey,
-)
+from backends.errors import NotReady, ServiceFault, WrongKey
 from tests.backends.comfyui.case import (
     ASK,
     MODEL,

@@ -3,17 +3,8 @@
 import pytest
 
 from backends.base import Applied
-from backends.errors import (
-    BadInput,
-    ServiceFault,
-)
-from tests.backends.comfyui.case import (
-    events,
-    named,
-    nodes,
-    pictures_of,
-    receipt_of,
-)
+from backends.errors import BadInput, ServiceFault
+from tests.backends.comfyui.case import events, named, nodes, pictures_of, receipt_of
 from tests.servers.comfyui import ComfyUIServer, failing
 from tests.servers.comfyui_script import Kind, Script
 

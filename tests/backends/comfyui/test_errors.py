@@ -5,20 +5,8 @@ from dataclasses import replace
 import pytest
 
 from backends.base import Request, Sending
-from backends.errors import (
-    BackendError,
-    BadInput,
-    NotReady,
-    OutOfMemory,
-    ServiceFault,
-    TimedOut,
-)
-from tests.backends.comfyui.case import (
-    ASK,
-    MODEL,
-    backend,
-    events,
-)
+from backends.errors import BackendError, BadInput, NotReady, OutOfMemory, ServiceFault, TimedOut
+from tests.backends.comfyui.case import ASK, MODEL, backend, events
 from tests.servers.comfyui import ComfyUIServer, failing
 from tests.servers.comfyui_script import Script
 

@@ -5,14 +5,7 @@ from pathlib import Path
 import pytest
 
 from backends.errors import ServiceFault
-from tests.backends.comfyui.case import (
-    ASK,
-    events,
-    keep,
-    pictures_of,
-    receipt_of,
-    workflow,
-)
+from tests.backends.comfyui.case import ASK, events, keep, pictures_of, receipt_of, workflow
 from tests.servers.comfyui import ComfyUIServer
 from tests.servers.comfyui_script import Script
 

@@ -6,12 +6,7 @@ from pathlib import Path
 import pytest
 
 from backends.errors import BadInput
-from tests.backends.comfyui.case import (
-    ASK,
-    events,
-    keep,
-    workflow,
-)
+from tests.backends.comfyui.case import ASK, events, keep, workflow
 from tests.servers.comfyui import ComfyUIServer
 
 

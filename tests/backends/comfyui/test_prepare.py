@@ -9,9 +9,7 @@ import pytest
 from PIL import Image
 
 from backends.base import Applied
-from backends.errors import (
-    BadInput,
-)
+from backends.errors import BadInput
 from tests.backends.comfyui.case import (
     ASK,
     CONTROL,

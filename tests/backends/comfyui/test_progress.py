@@ -7,13 +7,7 @@ import pytest
 from backends.base import Loading, Progress
 from backends.comfyui.progress import PromptProgress
 from backends.images.validation import dimensions
-from tests.backends.comfyui.case import (
-    ASK,
-    events,
-    of,
-    pictures_of,
-    receipt_of,
-)
+from tests.backends.comfyui.case import ASK, events, of, pictures_of, receipt_of
 from tests.servers.comfyui import ComfyUIServer
 from tests.servers.comfyui_script import Kind, Script
 
