@@ -1,11 +1,4 @@
-"""Several calls of one job at the same time; each result is handed on as it comes.
-
-Pace: what could all go on at the same moment goes on a little at a time.
-
-Making a request takes the event loop some milliseconds, taking in a piece of an answer a part of
-one. Two hundred at once would hold up everything else for most of a second; a few in each turn of
-the loop hold up nobody.
-"""
+"""Run calls concurrently, and spread work over iterations of the event loop."""
 
 import asyncio
 from collections import deque
@@ -20,15 +13,15 @@ Result = TypeVar("Result")
 async def as_completed(
     calls: Iterable[Coroutine[Any, Any, Result]],
 ) -> AsyncGenerator[Result | BackendError, None]:
-    """Start all calls; yield what each returns, or the error that it ends in.
+    """Start all calls; yield the result of each, or the error that it raised, as it completes.
 
-    A picture that is there is paid for: it waits for no other, and the failure of another does not
-    lose it. Closing this ends the calls that are still under way.
+    A finished picture is paid for: it does not wait for the others, and the failure of another call
+    does not lose it. Closing the generator cancels the calls that are still running.
     """
     tasks = [asyncio.create_task(_outcome(call)) for call in calls]
     try:
-        for next_one in asyncio.as_completed(tasks):
-            yield await next_one
+        for completed in asyncio.as_completed(tasks):
+            yield await completed
     finally:
         for task in tasks:
             task.cancel()
@@ -43,32 +36,37 @@ async def _outcome(call: Coroutine[Any, Any, Result]) -> Result | BackendError:
 
 
 class Throttle:
-    """Lets so many pass in each turn of the event loop, first come first served."""
+    """Admits at most `limit` callers per iteration of the event loop, first come first served.
 
-    def __init__(self, most: int = 1) -> None:
-        self._most = most
-        self._passed = 0
+    Building a request takes the event loop some milliseconds, processing a chunk of a response a
+    fraction of one. Two hundred at once would block everything else for most of a second; a few per
+    iteration block nothing.
+    """
+
+    def __init__(self, limit: int = 1) -> None:
+        self._limit = limit
+        self._admitted = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def wait(self) -> None:
-        """Return at once while few pass, else when it is one's turn."""
+        """Return at once below the limit, else in a later iteration."""
         loop = asyncio.get_running_loop()
-        if self._passed == 0:
-            loop.call_soon(self._next)
-        if self._passed < self._most:
-            self._passed += 1
+        if self._admitted == 0:
+            loop.call_soon(self._next_iteration)
+        if self._admitted < self._limit:
+            self._admitted += 1
             return
-        place = loop.create_future()
-        self._waiting.append(place)
-        await place
+        turn = loop.create_future()
+        self._waiting.append(turn)
+        await turn
 
-    def _next(self) -> None:
-        """A turn is over: those who waited longest pass in the next one."""
-        self._passed = 0
-        while self._waiting and self._passed < self._most:
-            place = self._waiting.popleft()
-            if not place.cancelled():  # whoever waited there has gone
-                place.set_result(None)
-                self._passed += 1
-        if self._passed:
-            asyncio.get_running_loop().call_soon(self._next)
+    def _next_iteration(self) -> None:
+        """Admit the callers that have waited longest."""
+        self._admitted = 0
+        while self._waiting and self._admitted < self._limit:
+            turn = self._waiting.popleft()
+            if not turn.cancelled():
+                turn.set_result(None)
+                self._admitted += 1
+        if self._admitted:
+            asyncio.get_running_loop().call_soon(self._next_iteration)

@@ -1,4 +1,4 @@
-"""What can go wrong in a backend. Only these leave one.
+"""The exceptions that a backend may raise; it raises no others.
 
     BackendError                      outcome     money
     ├── NotReady                      failed      nothing was sent
@@ -18,8 +18,9 @@
     ├── TimedOut                      timed out   nothing was sent
     └── Unanswered                    unknown     may have been billed
 
-Every message is a sentence for the person at the card: what happened, then what to do.
-A message never contains a key, a header or a server's file path.
+The columns are the outcome of the job and what is known of its cost. Every message is a sentence
+for the user: what happened, then what to do. It never contains a key, a header or a server's file
+path.
 """
 
 import copy
@@ -40,10 +41,10 @@ class Outcome(StrEnum):
 
 
 class BackendError(Exception):
-    """A job could not be finished; `str(error)` is the sentence for the card.
+    """A job could not be finished; `str(error)` is the sentence for the user.
 
-    `charged` is False when nothing was spent, True when the service says that it was,
-    None when nobody knows.
+    `charged` is False if nothing was charged, True if the service states that it charged the job,
+    None if that is unknown.
     """
 
     outcome: ClassVar[Outcome] = Outcome.FAILED
@@ -55,14 +56,14 @@ class BackendError(Exception):
             self.charged = charged
 
     def redacted(self, hide: Callable[[str], str]) -> Self:
-        """Return a copy whose sentence went through `hide`, with everything else that it says."""
+        """Return a copy with the sentence passed through `hide` and all other attributes kept."""
         other = copy.copy(self)
         other.args = (hide(str(self)), *self.args[1:])
         return other
 
 
 class NotReady(BackendError):
-    """Something must be set up on this machine first."""
+    """Something must be installed or set on this machine first."""
 
 
 class MissingKey(NotReady):
@@ -78,7 +79,7 @@ class MissingWeights(NotReady):
 
 
 class BadInput(BackendError):
-    """The request asks for what this model cannot do."""
+    """The request is invalid, or the model does not support it."""
 
 
 class WrongKey(BackendError):
@@ -86,11 +87,11 @@ class WrongKey(BackendError):
 
 
 class Forbidden(BackendError):
-    """The key is good, but may not do this."""
+    """The key is valid, but lacks the permission."""
 
 
 class NoCredit(BackendError):
-    """The account behind the key is empty."""
+    """The account has no credit left."""
 
 
 class RetiredModel(BackendError):
@@ -98,7 +99,7 @@ class RetiredModel(BackendError):
 
 
 class RateLimited(BackendError):
-    """Too many requests; `retry_after` is the wait in seconds that the service named."""
+    """Too many requests; `retry_after` is the wait in seconds, None if the service states none."""
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
@@ -110,7 +111,7 @@ class Unreachable(BackendError):
 
 
 class ServiceFault(BackendError):
-    """The service failed, or answered something that makes no sense."""
+    """The service failed, or sent an invalid response."""
 
     charged = None
 
@@ -132,7 +133,7 @@ class TimedOut(BackendError):
 
 
 class Unanswered(BackendError):
-    """The request was sent and no answer came: it may have been billed."""
+    """The request was sent and no complete response arrived: it may have been billed."""
 
     outcome = Outcome.UNKNOWN
     charged = None

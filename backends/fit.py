@@ -1,31 +1,30 @@
-"""Fit a request to what a model can take, and keep account of what changed.
+"""Fit a request to what a model supports, and record in `honoured` what changed.
 
-Nothing is dropped in silence: each input of the request ends up in `honoured`, with a note where
-the model gets something other than what was asked. A backend that does better than the general
-rule (folds a negative prompt into the text, say) replaces the entry.
-
-What came instead of what was asked for: how many pictures, and how large.
-
-A negative prompt for models that have none: it is written into the prompt.
+No input is dropped silently: each has an entry in `honoured`, with a note where the model gets
+something other than what was requested. A backend that does better than the general rule replaces
+the entry; `fit_folding_negative_prompt` is such a rule. After the job, `record_actual` corrects
+size and count to those of the pictures.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from backends.base import Applied, Control, Model, Picture, Request, Sizes, Value
 from backends.errors import BackendError, BadInput, ServiceFault
 from backends.images.validation import dimensions
 
-STRENGTH = 0.7
-"""How much of a start picture is drawn anew unless somebody says otherwise."""
-LEAST_STRENGTH = 0.01
+STRENGTH: Final = 0.7
+"""Default share of an init image that is changed."""
+MIN_STRENGTH: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A request in which every value the model takes is concrete, and what became of each input.
+    """A request with a concrete value for every input the model supports.
 
-    `controls` are the request's again, by their names in `honoured`.
+    `honoured` has an entry for each input; `controls` are the request's controls by their names in
+    `honoured`.
     """
 
     request: Request
@@ -34,31 +33,31 @@ class Fitted:
 
 
 def fit(model: Model, request: Request) -> Fitted:
-    """Return `request` as `model` can take it.
+    """Return `request` fitted to what `model` supports.
 
     Raises:
-        BadInput: nothing sensible can be made of the request.
+        BadInput: the request is invalid for this model.
     """
-    _check(model, request)
+    _validate(model, request)
     honoured: dict[str, Applied] = {}
 
-    def take(name: str, asked: Value) -> Value:
+    def apply(name: str, requested: Value) -> Value:
         if name in model.supports:
-            used = model.defaults.get(name) if asked in (None, "") else asked
+            used = model.defaults.get(name) if requested in (None, "") else requested
         else:
-            # What cannot be asked for may still have one right value (a turbo model's guidance).
+            # An unsupported input may still have one right value (a turbo model's guidance).
             used = model.defaults.get(name)
-        ignored = asked not in (None, "") and name not in model.supports
-        if asked not in (None, "") or used is not None:
-            words = name.replace("_", " ").replace("num inference ", "")
-            note = f"{words} ignored: {model.label} takes none" if ignored else ""
-            honoured[name] = Applied(asked if asked != "" else None, used, note)
+        ignored = requested not in (None, "") and name not in model.supports
+        if requested not in (None, "") or used is not None:
+            label = name.replace("_", " ").replace("num inference ", "")
+            note = f"{label} ignored: {model.label} takes none" if ignored else ""
+            honoured[name] = Applied(requested if requested != "" else None, used, note)
         return used
 
-    negative_prompt = take("negative_prompt", request.negative_prompt)
-    steps = take("num_inference_steps", request.num_inference_steps)
-    guidance = take("guidance_scale", request.guidance_scale)
-    seed = take("seed", request.seed)
+    negative_prompt = apply("negative_prompt", request.negative_prompt)
+    steps = apply("num_inference_steps", request.num_inference_steps)
+    guidance = apply("guidance_scale", request.guidance_scale)
+    seed = apply("seed", request.seed)
     controls = _controls(model, request.controls, honoured)
     image = _image(model, request, honoured)
     strength = _strength(model, request, honoured)
@@ -83,21 +82,32 @@ def fit(model: Model, request: Request) -> Fitted:
 
 
 def closest_size(sizes: Sizes, width: int, height: int) -> tuple[int, int]:
-    """Return the (width, height) nearest to the wished one that `sizes` allows.
+    """Return the (width, height) in pixels that is nearest to the given one and in `sizes`.
 
-    Among native sizes the nearest shape wins, then the nearest area.
+    Among native sizes the nearest aspect ratio wins, then the nearest area.
     """
     if not sizes.only_native:
-        return (_side(sizes, width), _side(sizes, height))
+        return (_closest_side(sizes, width), _closest_side(sizes, height))
 
     def distance(size: tuple[int, int]) -> tuple[float, int]:
-        shape = size[0] * height / (size[1] * width)
-        return (max(shape, 1 / shape), abs(size[0] * size[1] - width * height))
+        ratio = size[0] * height / (size[1] * width)
+        return (max(ratio, 1 / ratio), abs(size[0] * size[1] - width * height))
 
     return min(sizes.native, key=distance)
 
 
-def _check(model: Model, request: Request) -> None:
+def closest_aspect_ratio(ratios: Iterable[str], width: int, height: int) -> str:
+    """Return the one of `ratios`, like "16:9", that is nearest to width x height."""
+
+    def distance(ratio: str) -> float:
+        across, _, down = ratio.partition(":")
+        factor = int(across) * height / (int(down) * width)
+        return max(factor, 1 / factor)
+
+    return min(ratios, key=distance)
+
+
+def _validate(model: Model, request: Request) -> None:
     if not request.prompt.strip():
         raise BadInput("The prompt is empty. Write what the picture should show.")
     if model.most_prompt is not None and len(request.prompt) > model.most_prompt:
@@ -114,32 +124,32 @@ def _check(model: Model, request: Request) -> None:
 def _controls(
     model: Model, controls: tuple[Control, ...], honoured: dict[str, Applied]
 ) -> dict[str, Control]:
-    """The control pictures that `model` takes: "control" is the first, "control_2" the next."""
+    """Return the controls that `model` supports, named "control", "control_2" and so on."""
     several = len(controls) > 1
     if controls and "controls" not in model.supports:
-        asked = ", ".join(control.preprocessor for control in controls)
+        requested = ", ".join(control.preprocessor for control in controls)
         note = f"control picture{'s' * several} ignored: {model.label} takes none"
-        honoured["control"] = Applied(asked, None, note)
+        honoured["control"] = Applied(requested, None, note)
         return {}
-    taken: dict[str, Control] = {}
-    for place, control in enumerate(controls, start=1):
-        name = f"control_{place}" if place > 1 else "control"
-        fault = _unsteered(model, control, len(taken))
-        if fault:
-            note = f"control picture{f' {place}' * several} ignored: {model.label} {fault}"
+    accepted: dict[str, Control] = {}
+    for number, control in enumerate(controls, start=1):
+        name = f"control_{number}" if number > 1 else "control"
+        reason = _unsupported(model, control, len(accepted))
+        if reason:
+            note = f"control picture{f' {number}' * several} ignored: {model.label} {reason}"
             honoured[name] = Applied(control.preprocessor, None, note)
         else:
             honoured[name] = Applied(control.preprocessor, control.preprocessor)
-            taken[name] = control
-    return taken
+            accepted[name] = control
+    return accepted
 
 
-def _unsteered(model: Model, control: Control, taken: int) -> str:
-    """Why `model` does not take `control` beside those that it has taken."""
+def _unsupported(model: Model, control: Control, accepted: int) -> str:
+    """Return why `model` does not take `control` beside `accepted` others, "" if it does."""
     if control.preprocessor not in model.controls and "*" not in model.controls:
         known = ", ".join(sorted(model.controls))
         return f"has no ControlNet for {control.preprocessor}, only {known}"
-    if taken >= model.most_controls:
+    if accepted >= model.most_controls:
         return f"takes {'one' if model.most_controls == 1 else f'{model.most_controls} at most'}"
     return ""
 
@@ -156,31 +166,31 @@ def _image(model: Model, request: Request, honoured: dict[str, Applied]) -> byte
 
 
 def _strength(model: Model, request: Request, honoured: dict[str, Applied]) -> float | None:
-    """How much of the start picture is drawn anew; without one there is nothing to say."""
+    """Return the strength for the init image, None if there is none or it cannot be set."""
     if request.image is None or "image" not in model.supports:
         return None
-    asked = request.strength
+    requested = request.strength
     if "strength" not in model.supports:
-        if asked is not None:
+        if requested is not None:
             note = f"strength ignored: {model.label} decides itself how much it changes"
-            honoured["strength"] = Applied(asked, None, note)
+            honoured["strength"] = Applied(requested, None, note)
         return None
-    used = float(model.defaults.get("strength") or STRENGTH) if asked is None else asked
-    if not LEAST_STRENGTH <= used <= 1:
-        raise BadInput(f"The strength must be between {LEAST_STRENGTH:g} and 1.")
-    honoured["strength"] = Applied(asked, used)
+    used = float(model.defaults.get("strength") or STRENGTH) if requested is None else requested
+    if not MIN_STRENGTH <= used <= 1:
+        raise BadInput(f"The strength must be between {MIN_STRENGTH:g} and 1.")
+    honoured["strength"] = Applied(requested, used)
     return used
 
 
-def _own_size(model: Model, request: Request) -> tuple[int, int]:
-    """The model's own size; with a start picture, in its shape and with as many pixels."""
+def _default_size(model: Model, request: Request) -> tuple[int, int]:
+    """Return the model's native size; with an init image, its aspect ratio at as many pixels."""
     native = model.sizes.native[0]
     if request.image is None or "image" not in model.supports:
         return native
     try:
         width, height, _ = dimensions(request.image)
     except ServiceFault:
-        return native  # a rarer format: whoever opens it says what is wrong, if anything is
+        return native  # not one of the four formats; opening it later raises if it is invalid
     from backends.images import decoding
 
     if decoding.on_its_side(request.image):
@@ -191,22 +201,22 @@ def _own_size(model: Model, request: Request) -> tuple[int, int]:
 
 def _size(model: Model, request: Request, honoured: dict[str, Applied]) -> tuple[int, int]:
     if request.width is None and request.height is None:
-        width, height = _own_size(model, request)
+        width, height = _default_size(model, request)
         honoured["size"] = Applied(None, f"{width}x{height}")
         return width, height
-    asked = (
+    wished = (
         request.width or request.height or 0,
         request.height or request.width or 0,
     )
-    if min(asked) < 1:
+    if min(wished) < 1:
         raise BadInput("Width and height must be at least one pixel.")
-    width, height = closest_size(model.sizes, *asked)
-    requested, used = f"{asked[0]}x{asked[1]}", f"{width}x{height}"
+    width, height = closest_size(model.sizes, *wished)
+    requested, used = f"{wished[0]}x{wished[1]}", f"{width}x{height}"
     honoured["size"] = Applied(requested, used, size_note(used, requested))
     return width, height
 
 
-def _side(sizes: Sizes, pixels: int) -> int:
+def _closest_side(sizes: Sizes, pixels: int) -> int:
     bounded = min(max(pixels, sizes.least), sizes.most)
     return max(sizes.multiple, round(bounded / sizes.multiple) * sizes.multiple)
 
@@ -216,9 +226,9 @@ def record_actual(
     pictures: Sequence[Picture],
     failures: Sequence[BackendError] = (),
 ) -> dict[str, Applied]:
-    """Return `honoured` with "size" and "count" as the pictures show them.
+    """Return `honoured` with the entries "size" and "count" corrected to those of `pictures`.
 
-    `failures` says why some of them did not come.
+    The first of `failures` is the reason in the note for missing pictures.
     """
     count = honoured["count"]
     size = with_actual_size(honoured["size"], pictures[0])
@@ -237,13 +247,17 @@ def with_actual_size(size: Applied, picture: Picture) -> Applied:
     return replace(size, used=actual, note=size_note(actual, size.requested or size.used))
 
 
-def size_note(actual: str, wished: Value) -> str:
-    """Return the note for a size other than the wished one, "" if it is that or none was wished."""
-    return "" if wished in (actual, None) else f"{actual} instead of {wished}"
+def size_note(actual: str, requested: Value) -> str:
+    """Return the note for a size other than the requested one, "" if there is no difference."""
+    return "" if requested in (actual, None) else f"{actual} instead of {requested}"
 
 
 def fit_folding_negative_prompt(model: Model, request: Request) -> Fitted:
-    """Fit `request`, the negative prompt folded into the prompt; raises as `fit` does."""
+    """Fit `request` to a model without negative prompts by appending it to the prompt.
+
+    Raises:
+        BadInput: as in `fit`.
+    """
     negative = request.negative_prompt.strip()
     prompt = request.prompt
     if prompt.strip() and negative:

@@ -1,7 +1,7 @@
-"""Read JSON that a server sent and nobody has checked: each function takes any value.
+"""Read untrusted JSON: each function accepts any value and returns one of the expected type.
 
-A value of another type than expected is read as empty, zero or None, so that a malformed answer
-ends in the caller's own sentence and not in a `TypeError`.
+A value of another type is read as empty, zero or None, so that a malformed response ends in the
+caller's error sentence and not in a `TypeError`.
 """
 
 import math

@@ -1,7 +1,7 @@
-"""Packages that are imported once and stay.
+"""Import a heavy client library once, and keep its objects out of garbage collection.
 
-A client library brings some hundred thousand objects along. The garbage collector would look
-through all of them again and again, and hold up the event loop for a sixth of a second each time.
+A client library creates some hundred thousand objects. The garbage collector would traverse all of
+them again and again, and block the event loop for a sixth of a second each time.
 """
 
 import atexit
@@ -12,24 +12,24 @@ from types import ModuleType
 
 
 def import_once(name: str) -> ModuleType:
-    """Import a package, and let the garbage collector pass over what is there by then.
+    """Import the module `name`; the first time, freeze all objects that exist by then.
 
-    Slow the first time: call it in a thread. Where much memory is let go of, `sweep` looks
-    through everything.
+    Frozen objects are ignored by the garbage collector; `collect_garbage` includes them. Slow the
+    first time: call it in a thread.
     """
     new = name not in sys.modules
     module = importlib.import_module(name)
     if new:
         gc.freeze()
-        # At the end some packages complain of what is still there: then all is looked through.
+        # Some packages warn at exit about objects that are still alive: collect those too by then.
         atexit.register(gc.unfreeze)
     return module
 
 
 def collect_garbage() -> None:
-    """Collect all garbage, that which was passed over included; slow."""
-    passed_over = gc.get_freeze_count() > 0
+    """Collect all garbage, frozen objects included; slow."""
+    frozen = gc.get_freeze_count() > 0
     gc.unfreeze()
     gc.collect()
-    if passed_over:
+    if frozen:
         gc.freeze()

@@ -1,10 +1,10 @@
-"""The options of one backend: how an `Options` dataclass declares them, how a request's are read.
+"""The options of one backend: declare them in an `Options` dataclass, and parse a request's.
 
     @dataclass(frozen=True, kw_only=True, slots=True)
     class Options:
         quality: str = option("low", label="Quality", choices=("low", "high"))
 
-The form draws one widget for each field; `description` returns what it shows.
+The form has one widget for each field; `description` returns its label, help and choices.
 """
 
 import dataclasses
@@ -22,10 +22,10 @@ _KEY: Final = "option"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Description:
-    """What a form shows of an option.
+    """The presentation of an option in a form.
 
-    `choices` are all values that it can have, empty for any value of its type. `files` says that
-    the value may name files or folders of this machine, which visitors of a public address may not.
+    `choices` lists all its values, empty for any value of its type. `files` is True if the value
+    may name files or folders on this machine, which visitors of a public address must not do.
     """
 
     label: str
@@ -52,7 +52,7 @@ def option(
 
 
 def description(field: "dataclasses.Field[Any]") -> Description:
-    """Return what a form shows of an option; a plain field is described by its name."""
+    """Return the presentation of an option; a plain dataclass field is labelled with its name."""
     found = field.metadata.get(_KEY)
     if isinstance(found, Description):
         return found
@@ -62,12 +62,12 @@ def description(field: "dataclasses.Field[Any]") -> Description:
 def parse_options(
     kind: type[Options], chosen: Mapping[str, Value], label: str
 ) -> tuple[Options, dict[str, Applied]]:
-    """Return the options with the chosen values, and a note for each option that does not exist.
+    """Return the options with the chosen values, and an `Applied` for each unknown option.
 
-    `label` is the backend's name in that note. Empty values stand for the default.
+    `label` is the backend's name in its note. An empty value stands for the default.
 
     Raises:
-        BadInput: a value is not among the choices of its option.
+        BadInput: a value is not one of the option's choices.
     """
     known = {field.name: field for field in dataclasses.fields(kind)}  # pyright: ignore[reportArgumentType]
     values: dict[str, Any] = {}

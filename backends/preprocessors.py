@@ -1,4 +1,4 @@
-"""The preprocessors that are offered, as plain data: a form needs no torch to be drawn."""
+"""The control preprocessors as plain data, so that a form can list them without importing torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,10 @@ _ANNOTATORS: Final = "lllyasviel/Annotators"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parameter:
-    """One setting of a preprocessor; a boolean has no bounds. `keyword` is the library's name."""
+    """A parameter of a preprocessor, with bounds unless it is a boolean.
+
+    `keyword` is its name in controlnet_aux where that differs from `name`.
+    """
 
     name: str
     label: str
@@ -22,11 +25,11 @@ class Parameter:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Preprocessor:
-    """One way to make a map of a picture.
+    """A method to compute a control map from a picture.
 
-    `download` says what its first use fetches ("" for nothing). `detector` is its class in
-    controlnet_aux, `weights` the arguments of that class's `from_pretrained`. A network wants its
-    picture to be at least `side` pixels on the short side, however small the generation is.
+    `download` names the files and the size of the first use's download ("" for none). `detector`
+    is the class in controlnet_aux, `weights` the arguments of its `from_pretrained`. `side` is the
+    minimum length in pixels of the input's shorter side, regardless of the generated size.
     """
 
     name: str
@@ -60,7 +63,7 @@ def _network(
 _SAFE: Final = Parameter(name="safe", label="Fewer grey levels", default=False)
 _SCRIBBLE: Final = Parameter(name="scribble", label="Rough strokes", default=False)
 
-# The sizes are rounded; they change when the authors replace a file.
+# The download sizes are rounded; they change when the authors replace a file.
 _ALL: Final = (
     Preprocessor(name="none", label="None: the picture is the map"),
     Preprocessor(name="invert", label="Invert: dark strokes on white become light on black"),

@@ -1,4 +1,4 @@
-"""Settings as a backend reads them: trimmed, and checked before anything is sent with them."""
+"""Read a backend's settings: trimmed, and validated before any request uses them."""
 
 from decimal import Decimal, InvalidOperation
 from urllib.parse import urlsplit
@@ -8,27 +8,27 @@ from backends.errors import NotReady, WrongKey
 
 
 def setting(config: Config, name: str) -> str | None:
-    """Return the setting `name`, None where it is unset or blank."""
+    """Return the setting `name`, None if it is unset or blank."""
     return (config.value(name) or "").strip() or None
 
 
-def address(config: Config, name: str, usual: str) -> str:
-    """Return the address of a service, without a slash at its end.
+def address(config: Config, name: str, default: str) -> str:
+    """Return the base URL of a service, without a trailing slash.
 
     Raises:
-        NotReady: what is set is no address.
+        NotReady: the setting is not an HTTP URL.
     """
-    url = (setting(config, name) or usual).rstrip("/")
+    url = (setting(config, name) or default).rstrip("/")
     if not url.startswith(("http://", "https://")) or not host_of(url):
-        raise NotReady(f"{name} must be an address like {usual}.")
+        raise NotReady(f"{name} must be an address like {default}.")
     return url
 
 
 def key(config: Config, name: str) -> str | None:
-    """Return a key, None where there is none.
+    """Return an API key, None if it is unset.
 
     Raises:
-        WrongKey: what is set could not even be sent.
+        WrongKey: it has characters that cannot be sent in a header.
     """
     value = setting(config, name)
     if value is not None and not (value.isascii() and value.isprintable()):
@@ -37,7 +37,7 @@ def key(config: Config, name: str) -> str | None:
 
 
 def positive_number(config: Config, name: str, *, zero: bool = False) -> Decimal | None:
-    """Return a setting that is a number above zero (or zero), None for whatever else it is."""
+    """Return a setting as a number above zero (or zero, with `zero`), None if it is not one."""
     try:
         number = Decimal(setting(config, name) or "")
     except InvalidOperation:
@@ -48,5 +48,5 @@ def positive_number(config: Config, name: str, *, zero: bool = False) -> Decimal
 
 
 def host_of(url: str) -> str:
-    """Return host and port of `url`, without the user and password that it may hold."""
+    """Return host and port of `url`, without user and password."""
     return urlsplit(url).netloc.rpartition("@")[2]

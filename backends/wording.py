@@ -1,7 +1,4 @@
-"""How a service's own words, and the wait that it names, stand in our sentences.
-
-What a server has instead of something that it lacks, as a sentence.
-"""
+"""Build parts of error sentences: a service's message, the time to retry, and available names."""
 
 import difflib
 import re
@@ -15,24 +12,24 @@ _MARKUP = re.compile(r"<[^>]*>")
 NO_REASON = "it gave no reason."
 
 
-def service_message(said: str, *secrets: str | None) -> str:
-    """Return a service's own words as the end of a sentence, made fit for a card.
+def service_message(message: str, *secrets: str | None) -> str:
+    """Return a service's error message, redacted, as the end of a sentence.
 
-    A page for a browser says nothing.
+    An empty message, or an HTML page, gives `NO_REASON`.
     """
-    words = "" if said.lstrip().startswith("<") else redact(said, *secrets)
-    if not words:
+    reason = "" if message.lstrip().startswith("<") else redact(message, *secrets)
+    if not reason:
         return NO_REASON
-    return words if words.endswith((".", "!", "?", "…")) else f"{words}."
+    return reason if reason.endswith((".", "!", "?", "…")) else f"{reason}."
 
 
 def retry_phrase(wait: float | None, otherwise: str = "later") -> str:
-    """Return when to try again: "in 5 s", or `otherwise` where no wait was named."""
+    """Return when to try again: "in 5 s", or `otherwise` if the service states no wait."""
     return otherwise if wait is None else f"in {max(1, round(wait))} s"
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
-    """Return a sentence with those of `known` that look most like `name`."""
+    """Return a sentence with up to three of `known` that resemble `name` most."""
     if not known:
         return "It has none at all."
     lowered = {each.lower(): each for each in known}
@@ -43,7 +40,7 @@ def nearest(name: str, known: Sequence[str]) -> str:
 
 
 def redact(text: str, *secrets: str | None) -> str:
-    """Return a service's own words fit for a card: short, one line, no key, path or markup."""
+    """Return `text` in one line of at most 300 characters, without keys, file paths and markup."""
     for secret in filter(None, secrets):
         text = text.replace(secret, "(key)")
     text = _PATHS.sub("(path)", _SECRETS.sub("(key)", _MARKUP.sub(" ", text)))
@@ -52,7 +49,7 @@ def redact(text: str, *secrets: str | None) -> str:
 
 
 def list_models(names: Sequence[str]) -> str:
-    """Return the sentence that names the models of a server, as far as they fit."""
+    """Return a sentence with the first four of a server's models and the number of the others."""
     if not names:
         return "It names no models."
     shown, more = list(names[:4]), len(names) - 4

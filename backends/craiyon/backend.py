@@ -1,12 +1,12 @@
-"""Craiyon, best effort: it has no public API, and refuses clients that are not browsers.
+"""Craiyon, best effort: it has no public API, and rejects clients that are not browsers.
 
-So it is off until CRAIYON_ENABLED=1, and says plainly when it is turned away. Lineup names itself
-for what it is and goes around no protection: where Craiyon says no, the answer is no.
+So it is off until CRAIYON_ENABLED=1, and a rejected request says so plainly. Lineup sends its own
+User-Agent and circumvents no protection.
 
-The package `craiyon.py` knows where Craiyon listens and which version of its model is current; its
-own calls know no time limit, do not look at the answer's status, and pretend to be a browser. So
-it is asked only for what it knows, and the request is sent here. With CRAIYON_BASE_URL and
-CRAIYON_VERSION both set there is nothing left to ask it, and it need not be installed.
+The package `craiyon.py` has the address of Craiyon and the current version of its model; its own
+calls have no timeout, ignore the response's status, and imitate a browser. So only those two values
+are read from it, and the request is sent here. With CRAIYON_BASE_URL and CRAIYON_VERSION both set
+the package need not be installed.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ PICTURES = 9
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
-    """Settings of this backend alone; the form is drawn from the fields."""
+    """The options of this backend; the form has a widget for each."""
 
     kind: str = option(
         "none",

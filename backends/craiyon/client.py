@@ -1,4 +1,4 @@
-"""The exchange with Craiyon: a drawing is asked for once, then its pictures are fetched."""
+"""Call Craiyon: one request returns the addresses of pictures, which are then downloaded."""
 
 import asyncio
 import json
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     import httpx2
 
 NAME = "Craiyon"
-PATIENCE = 90.0
-"""Seconds that nine pictures may take; about a minute is usual."""
+RESPONSE_TIMEOUT = 90.0
+"""Seconds for a request; nine pictures usually take about a minute."""
 
 TURNED_AWAY = (
     "Craiyon turned the request away: it lets in browsers only, and Lineup does not pretend to be "
@@ -37,36 +37,40 @@ TURNED_AWAY = (
 
 
 async def send(
-    client: "httpx2.AsyncClient", service: Credentials, body: Mapping[str, str]
+    client: "httpx2.AsyncClient", credentials: Credentials, body: Mapping[str, str]
 ) -> list[str]:
-    """Ask for a drawing, and return the addresses of its pictures.
+    """Request the pictures, and return their addresses.
 
     Raises:
-        BackendError: there are none, and why.
+        BackendError: there are none; the sentence says why.
     """
     import httpx2
 
-    sent = {**body, "token": service.token, "version": service.version}
+    payload = {**body, "token": credentials.token, "version": credentials.version}
     try:
-        async with asyncio.timeout(PATIENCE):
-            response = await client.post(service.url, json=sent)
+        async with asyncio.timeout(RESPONSE_TIMEOUT):
+            response = await client.post(credentials.url, json=payload)
     except TimeoutError as error:
-        raise unanswered(NAME, f"within {PATIENCE:g} s") from error
+        raise unanswered(NAME, f"within {RESPONSE_TIMEOUT:g} s") from error
     except httpx2.RequestError as error:
         raise transport_failure(error, NAME) from error
     if response.status_code != 200:
-        raise _rejected(response, service)
+        raise _rejected(response, credentials)
     paths = _paths(response)
-    return [_place(service, path) for path in paths]
+    return [_picture_url(credentials, path) for path in paths]
 
 
-def _place(service: Credentials, path: str) -> str:
-    """Where a picture lies: nowhere but at the service's own address."""
+def _picture_url(credentials: Credentials, path: str) -> str:
+    """Return the address of a picture, which must be below the service's own address.
+
+    Raises:
+        ServiceFault: it is not.
+    """
     try:
-        url = urljoin(service.pictures, path)
+        url = urljoin(credentials.pictures, path)
     except ValueError:
         url = ""
-    if not url.startswith(service.pictures):
+    if not url.startswith(credentials.pictures):
         raise ServiceFault(f"{NAME} sent an address for a picture that is not its own. Try again.")
     return url
 
@@ -85,7 +89,7 @@ def _paths(response: "httpx2.Response") -> list[str]:
     try:
         answer = json.loads(response.content)
     except ValueError as error:
-        if response.content.lstrip().startswith(b"<"):  # a page that tells robots from people
+        if response.content.lstrip().startswith(b"<"):  # a challenge for browsers
             raise Forbidden(TURNED_AWAY) from error
         raise ServiceFault("Craiyon sent an answer that is no JSON. Try again later.") from error
     match answer:
@@ -95,10 +99,10 @@ def _paths(response: "httpx2.Response") -> list[str]:
             raise ServiceFault("Craiyon answered without a picture. Try again later.")
 
 
-def _rejected(response: "httpx2.Response", service: Credentials) -> BackendError:
-    """What an answer other than 200 means."""
+def _rejected(response: "httpx2.Response", credentials: Credentials) -> BackendError:
+    """Map a response with a status other than 200."""
     match response.status_code:
-        case 401 if service.token:
+        case 401 if credentials.token:
             return WrongKey("Craiyon does not accept the token. Check CRAIYON_TOKEN.")
         case 401 | 403:
             return Forbidden(TURNED_AWAY)
@@ -115,7 +119,7 @@ def _rejected(response: "httpx2.Response", service: Credentials) -> BackendError
                 f"Craiyon takes no more requests for now. Try again {retry_phrase(wait)}.",
                 retry_after=wait,
             )
-        case 504 | 524:  # a gateway gave up waiting, what it waited for may go on
+        case 504 | 524:  # a gateway timed out, the request behind it may go on
             return unanswered(NAME, "in time")
         case 502 | 503 as status:
             return ServiceFault(
@@ -123,8 +127,8 @@ def _rejected(response: "httpx2.Response", service: Credentials) -> BackendError
                 "Try again later, or draw on craiyon.com."
             )
         case status if status < 500:
-            said = service_message(response.text, service.token)
+            why = service_message(response.text, credentials.token)
             kind = BadInput if status >= 400 else ServiceFault
-            return kind(f"Craiyon does not take this request ({status}): {said}")
+            return kind(f"Craiyon does not take this request ({status}): {why}")
         case status:
             return ServiceFault(f"Craiyon failed ({status}). Try again later.")

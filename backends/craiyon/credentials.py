@@ -1,4 +1,4 @@
-"""Where Craiyon is, as the settings and the package `craiyon.py` say."""
+"""Craiyon's address, model version and token, from the settings and the package `craiyon.py`."""
 
 import importlib
 import sys
@@ -23,9 +23,9 @@ INSTALL_ON_311 = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Credentials:
-    """Where a drawing is asked for, and with what; read anew for each job.
+    """Address, model version and token, read anew for each job.
 
-    `version` is the model's, in Craiyon's own spelling. With a `token` a subscription pays.
+    `version` is Craiyon's name of it. A `token` belongs to a subscription.
     """
 
     url: str
@@ -34,18 +34,18 @@ class Credentials:
 
     @property
     def pictures(self) -> str:
-        """The address below which the pictures lie."""
+        """The address below which the pictures are."""
         parts = urlsplit(self.url)
         host = PICTURES if parts.netloc == HOST else parts.netloc
         return urlunsplit((parts.scheme, host, "/", "", ""))
 
 
 def check(config: Config) -> None:
-    """Raise what keeps any request from being sent; imports nothing.
+    """Check that a request could be sent; imports nothing.
 
     Raises:
-        MissingPackage: the package is needed and not there.
-        BackendError: it is switched off, or a setting makes no sense.
+        MissingPackage: the package is needed and not installed.
+        BackendError: Craiyon is switched off, or a setting is invalid.
     """
     if setting(config, "CRAIYON_ENABLED") != "1":
         raise NotReady(
@@ -55,37 +55,37 @@ def check(config: Config) -> None:
     if setting(config, "CRAIYON_BASE_URL"):
         address(config, "CRAIYON_BASE_URL", f"https://{HOST}/v3")
     key(config, "CRAIYON_TOKEN")
-    if _asks_package(config) and find_spec(PACKAGE) is None:
-        raise MissingPackage(_how_to_install())
+    if _needs_package(config) and find_spec(PACKAGE) is None:
+        raise MissingPackage(_install_sentence())
 
 
 def find_credentials(config: Config) -> Credentials:
-    """Return the service; slow where the package is asked, which imports much.
+    """Return the credentials; slow if the package is needed, since it imports much.
 
     Raises:
-        BackendError: as `check` does, or the package cannot be imported.
+        BackendError: as in `check`, or the package cannot be imported.
     """
     check(config)
-    known = _package() if _asks_package(config) else ("", "")
+    default_url, default_version = _package_values() if _needs_package(config) else ("", "")
     return Credentials(
-        url=address(config, "CRAIYON_BASE_URL", known[0]),
-        version=setting(config, "CRAIYON_VERSION") or known[1],
+        url=address(config, "CRAIYON_BASE_URL", default_url),
+        version=setting(config, "CRAIYON_VERSION") or default_version,
         token=key(config, "CRAIYON_TOKEN"),
     )
 
 
-def _asks_package(config: Config) -> bool:
+def _needs_package(config: Config) -> bool:
     return not (setting(config, "CRAIYON_BASE_URL") and setting(config, "CRAIYON_VERSION"))
 
 
-def _package() -> tuple[str, str]:
-    """The address and the model's version that the package knows."""
+def _package_values() -> tuple[str, str]:
+    """Return the address and the model version in the package."""
     try:
-        knows: Any = importlib.import_module(PACKAGE).Craiyon()
-        return f"{knows.BASE_URL}{knows.DRAW_API_ENDPOINT}", str(knows.model_version)
+        client: Any = importlib.import_module(PACKAGE).Craiyon()
+        return f"{client.BASE_URL}{client.DRAW_API_ENDPOINT}", str(client.model_version)
     except (ImportError, AttributeError) as error:
-        raise MissingPackage(_how_to_install()) from error
+        raise MissingPackage(_install_sentence()) from error
 
 
-def _how_to_install() -> str:
+def _install_sentence() -> str:
     return INSTALL if sys.version_info >= (3, 12) else INSTALL_ON_311

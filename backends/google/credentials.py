@@ -1,4 +1,4 @@
-"""Where requests to Google's models go, and who pays for them."""
+"""Address, API version and key of Google's Gemini API."""
 
 import re
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ VERSION = "v1"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Credentials:
-    """Address, version of the API, and key; read anew for each job, kept by nobody."""
+    """Address, API version and key, read anew for each job and never stored."""
 
     base_url: str
     version: str
@@ -21,7 +21,7 @@ class Credentials:
 
     @classmethod
     def from_config(cls, config: Config) -> "Credentials":
-        """Read the account from the settings; GOOGLE_BASE_URL may end with the API's version."""
+        """Read the settings; GOOGLE_BASE_URL may end with the API's version."""
         address = (setting(config, "GOOGLE_BASE_URL") or HOME).rstrip("/")
         versioned = re.fullmatch(r"(.+)/(v\d+\w*)", address)
         return cls(
@@ -32,20 +32,20 @@ class Credentials:
 
     @property
     def official(self) -> bool:
-        """Whether this is Google's own API."""
+        """Whether the address is that of Google."""
         return host_of(self.base_url).partition(":")[0].endswith(".googleapis.com")
 
     @property
     def service(self) -> str:
-        """Who answers, as a sentence begins."""
+        """The name of the service at the beginning of a sentence."""
         return "Google" if self.official else f"The server at {host_of(self.base_url)}"
 
     def check(self) -> None:
-        """Raise what keeps any request from being sent.
+        """Validate address and key.
 
         Raises:
-            NotReady: the address makes no sense, or the key is missing.
-            WrongKey: the key holds what no key holds.
+            NotReady: the address is invalid, or the key is missing.
+            WrongKey: the key cannot be sent in a header.
         """
         if not self.base_url.startswith(("http://", "https://")) or not host_of(self.base_url):
             raise NotReady("GOOGLE_BASE_URL must be an address like http://localhost:8080.")

@@ -1,4 +1,4 @@
-"""Every failure of a call to Google's image models, as a sentence for the card."""
+"""Map the errors of Google's Gemini API to `BackendError`s."""
 
 import re
 from collections.abc import Mapping
@@ -56,8 +56,8 @@ def safe_cause(error: Exception, credentials: Credentials) -> Exception | None:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Said:
-    """What an error's body says, apart from its sentence; empty where it is not the API's."""
+class _Details:
+    """The machine-readable part of an error's body; empty if the body is not the API's."""
 
     status: str
     reasons: frozenset[str]
@@ -68,32 +68,32 @@ class _Said:
 def _status_error(
     error: "errors.APIError", credentials: Credentials, model: Model, api: str
 ) -> BackendError:
-    said = _read(error)
+    details = _parse_details(error)
     service, low = credentials.service, str(error.message or "").lower()
     why = service_message(str(error.message or ""), credentials.key)
     match error.code:
         case 401:
             return _wrong_key(service, why)
-        case 400 | 403 if "API_KEY_INVALID" in said.reasons or _BAD_KEY.search(low):
+        case 400 | 403 if "API_KEY_INVALID" in details.reasons or _BAD_KEY.search(low):
             return _wrong_key(service, why)
         case 402:
             return _no_credit()
-        case 400 | 403 | 429 if "BILLING_DISABLED" in said.reasons or _SPENT.search(low):
+        case 400 | 403 | 429 if "BILLING_DISABLED" in details.reasons or _SPENT.search(low):
             return _no_credit()
-        case 400 if said.status == "FAILED_PRECONDITION":
+        case 400 if details.status == "FAILED_PRECONDITION":
             return Forbidden(f"{service} does not serve this key or region: {why}")
         case 403:
             return Forbidden(f"{service} does not allow this key to use {model.source}: {why}")
-        case 404 if said.status == "NOT_FOUND":
+        case 404 if details.status == "NOT_FOUND":
             return RetiredModel(
                 f"{service} has no model {model.source} for this key; it may be retired. "
                 "See ai.google.dev/gemini-api/docs/deprecations, or choose another model."
             )
         case 429:
-            return _busy(service, said)
+            return _rate_limited(service, details)
         case 400 | 413 | 415 | 422:
             return BadInput(f"{service} does not take this request: {why}")
-        case 499 | 504 | 524:  # a gateway gave up waiting, what it waited for may go on
+        case 499 | 504 | 524:  # a gateway timed out, the request behind it may go on
             return unanswered(service, "in time")
         case 502 | 503:
             return ServiceFault(f"{service} is overloaded or down ({error.code}). Try again later.")
@@ -124,18 +124,18 @@ def _no_credit() -> NoCredit:
     )
 
 
-def _busy(service: str, said: _Said) -> RateLimited:
-    if said.daily:
+def _rate_limited(service: str, details: _Details) -> RateLimited:
+    if details.daily:
         return RateLimited(f"{service} takes no more requests from this key today. Wait a day.")
     return RateLimited(
         f"{service} takes no more requests from this key for now. "
-        f"Try again {retry_phrase(said.wait)}.",
-        retry_after=said.wait,
+        f"Try again {retry_phrase(details.wait)}.",
+        retry_after=details.wait,
     )
 
 
-def _read(error: "errors.APIError") -> _Said:
-    """Read the body's details: reasons, how long to wait, and which quotas are used up."""
+def _parse_details(error: "errors.APIError") -> _Details:
+    """Parse the body's details: reasons, the wait before a retry, and a daily quota."""
     match error.details:
         case {"error": {"details": [*details]}}:
             pass
@@ -154,7 +154,9 @@ def _read(error: "errors.APIError") -> _Said:
                 daily = daily or any("PerDay" in str(violation) for violation in violations)
             case _:
                 continue
-    return _Said(status=str(error.status or ""), reasons=frozenset(reasons), wait=wait, daily=daily)
+    return _Details(
+        status=str(error.status or ""), reasons=frozenset(reasons), wait=wait, daily=daily
+    )
 
 
 def _headers(error: "errors.APIError") -> Mapping[str, str]:

@@ -1,4 +1,4 @@
-"""What is asked of Google's image models: the options, and a job in the API's words."""
+"""Build requests for Google's image models: the options, and the parameters of one job."""
 
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
@@ -6,7 +6,7 @@ from typing import Any
 
 from backends.base import Applied, Model, Request, Value
 from backends.errors import BadInput
-from backends.fit import fit_folding_negative_prompt, size_note
+from backends.fit import closest_aspect_ratio, fit_folding_negative_prompt, size_note
 from backends.images.inputs import as_upload
 from backends.options import description, option
 
@@ -14,16 +14,16 @@ RATIOS = ("1:1", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9", "21:9
 IMAGE_SIZES = ("1K", "2K", "4K")
 AUTO = "auto"
 
-# The API's seed is a signed number of 32 bits; Lineup's has one bit more.
-_SEEDS = 2**31
+# The API's seed is a signed 32-bit integer, Lineup's an unsigned one.
+_SEED_COUNT = 2**31
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
-    """Settings of this backend alone; the form is drawn from the fields.
+    """The options of this backend; the form has a widget for each.
 
-    What a model has of each stands in the catalogue, as a list under the option's name in the
-    plural (`image_sizes`); under the name itself, what is used where nothing is chosen.
+    The catalogue lists the values that a model supports under the option's name in the plural
+    (`image_sizes`), and the model's default under the name itself.
     """
 
     image_size: str = option(
@@ -44,9 +44,9 @@ class Options:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ApiRequest:
-    """One job in the API's words; each of `seeds` is one picture. None leaves it to the model.
+    """The parameters of one job, one API call for each of `seeds`.
 
-    `image` is the picture to start from: bytes and media type.
+    None stands for the model's default. `image` is the init image: bytes and media type.
     """
 
     model: str
@@ -60,17 +60,17 @@ class ApiRequest:
 
 
 def build_request(model: Model, request: Request) -> ApiRequest:
-    """Put `request` into the API's words; slow where there is a start picture.
+    """Translate `request` into parameters of the API; slow if there is an init image.
 
     Raises:
-        BadInput: the service would not take it.
+        BadInput: the service would reject it.
     """
     options = _options(model, request)
     fitted = fit_folding_negative_prompt(model, request)
     honoured = fitted.honoured | options
     width, height = fitted.request.width or 1, fitted.request.height or 1
     image = fitted.request.image
-    ratio = min(RATIOS, key=lambda ratio: _distance(ratio, width, height))
+    ratio = closest_aspect_ratio(RATIOS, width, height)
     honoured["aspect_ratio"] = Applied(None, ratio)
     image_size = _used(options, "image_size")
     if image_size is not None:
@@ -89,44 +89,40 @@ def build_request(model: Model, request: Request) -> ApiRequest:
     )
 
 
-def _distance(ratio: str, width: int, height: int) -> float:
-    across, _, down = ratio.partition(":")
-    shape = int(across) * height / (int(down) * width)
-    return max(shape, 1 / shape)
-
-
 def _options(model: Model, request: Request) -> dict[str, Applied]:
-    """Return what becomes of each option; those left to the model are not among them."""
-    asked = request.options.get("google", {})
+    """Return the applied value of each option, without those left to the model."""
+    chosen = request.options.get("google", {})
     known = {option.name: option for option in fields(Options)}
     found = {
         name: Applied(value, None, f"{name} ignored: Google has no such option")
-        for name, value in asked.items()
+        for name, value in chosen.items()
         if name not in known
     }
     for name, each in known.items():
-        if (applied := _choice(model, each, asked.get(name))) is not None:
+        if (applied := _choice(model, each, chosen.get(name))) is not None:
             found[name] = applied
     return found
 
 
-def _choice(model: Model, field: "Field[Any]", asked: Value) -> Applied | None:
-    """Return the nearest that `model` has to what was asked: the next less where there is one."""
+def _choice(model: Model, field: "Field[Any]", requested: Value) -> Applied | None:
+    """Return the model's nearest value, the next lower one if possible; None for its default."""
     described = description(field)
     choices = [str(choice) for choice in described.choices]
-    words = described.label.lower()
-    wanted = str(asked or model.options.get(field.name) or AUTO)
+    label = described.label.lower()
+    wanted = str(requested or model.options.get(field.name) or AUTO)
     if wanted == AUTO:
         return None
     if wanted not in choices:
         raise BadInput(f"{field.name} must be one of {', '.join(choices)}; not {wanted}.")
     listed = str(model.options.get(f"{field.name}s") or "").replace(" ", "").split(",")
-    has = [choice for choice in choices if choice in listed]
-    if not has:
-        return Applied(wanted, None, f"{words} ignored: {model.label} lets nobody choose it")
-    upto = [choice for choice in has if choices.index(choice) <= choices.index(wanted)]
-    used = upto[-1] if upto else has[0]
-    return Applied(asked, used, "" if used == wanted else f"{words} {used} instead of {wanted}")
+    available = [choice for choice in choices if choice in listed]
+    if not available:
+        return Applied(wanted, None, f"{label} ignored: {model.label} lets nobody choose it")
+    rank = choices.index(wanted)
+    not_above = [choice for choice in available if choices.index(choice) <= rank]
+    used = not_above[-1] if not_above else available[0]
+    note = "" if used == wanted else f"{label} {used} instead of {wanted}"
+    return Applied(requested, used, note)
 
 
 def _used(options: Mapping[str, Applied], name: str) -> str | None:
@@ -135,9 +131,10 @@ def _used(options: Mapping[str, Applied], name: str) -> str | None:
 
 
 def _seeds(request: Request, honoured: dict[str, Applied]) -> tuple[int | None, ...]:
+    """Return one seed per picture, counting up from the request's modulo the API's range."""
     if request.seed is None:
         return (None,) * request.count
-    seeds = tuple((request.seed + number) % _SEEDS for number in range(request.count))
+    seeds = tuple((request.seed + number) % _SEED_COUNT for number in range(request.count))
     note = "the seed is a wish: the same one may draw another picture"
     if seeds[0] != request.seed:
         note = f"seed {seeds[0]} instead of {request.seed}; {note}"

@@ -1,4 +1,4 @@
-"""Failures below HTTP, each as a sentence: whether anything was sent and may be billed."""
+"""Map transport failures to errors that tell whether the request was sent and may be billed."""
 
 import json
 import socket
@@ -16,9 +16,10 @@ ADVICE = "Check that the service runs and the address."
 
 
 def failure(error: Exception, service: str, *, look: str, advice: str = ADVICE) -> BackendError:
-    """Return what an error on the way to a service, or in reading its answer, means.
+    """Map an exception from calling a service, or from parsing its response, to a `BackendError`.
 
-    `look` is the sentence that says where one sees whether something was billed.
+    `look` is the sentence that tells where to see whether something was billed, `advice` the one
+    for a refused connection.
     """
     import httpx2
 
@@ -41,9 +42,9 @@ def failure(error: Exception, service: str, *, look: str, advice: str = ADVICE) 
 def transport_failure(
     error: "httpx2.RequestError", service: str, *, advice: str = ADVICE
 ) -> BackendError:
-    """Return what `error` means for the person at the card.
+    """Map an exception of httpx2 to a `BackendError`.
 
-    `advice` is what to do where nobody answers at the address.
+    `advice` is the sentence for a refused connection.
     """
     import httpx2
 
@@ -51,7 +52,7 @@ def transport_failure(
     match error:
         case httpx2.ConnectTimeout() | httpx2.PoolTimeout():
             return TimedOut(
-                f"No connection to {host} within {_waited(error, 'connect')}. Nothing was sent. "
+                f"No connection to {host} within {_timeout(error, 'connect')}. Nothing was sent. "
                 "Check the internet connection and try again."
             )
         case httpx2.ConnectError():
@@ -63,22 +64,22 @@ def transport_failure(
         case httpx2.TooManyRedirects() | httpx2.DecodingError():
             return ServiceFault(f"{service} sent an answer that cannot be read. Try again later.")
         case httpx2.ReadTimeout():
-            return unanswered(service, f"within {_waited(error, 'read')}")
+            return unanswered(service, f"within {_timeout(error, 'read')}")
         case _:
             return unanswered(service, "before the connection was cut")
 
 
-def unanswered(service: str, when: str) -> Unanswered:
-    """The request was sent, and nobody knows what became of it."""
+def unanswered(service: str, limit: str) -> Unanswered:
+    """Return the error for a request that was sent and whose outcome is unknown."""
     return Unanswered(
-        f"{service} took the request and did not finish its answer {when}. It may have been "
+        f"{service} took the request and did not finish its answer {limit}. It may have been "
         "billed: look at your usage page before you try again."
     )
 
 
-def _waited(error: "httpx2.RequestError", what: str) -> str:
-    """How long was waited, as the request itself says."""
-    seconds = error.request.extensions.get("timeout", {}).get(what)
+def _timeout(error: "httpx2.RequestError", kind: str) -> str:
+    """Return the request's timeout of a kind ("connect", "read") as part of a sentence."""
+    seconds = error.request.extensions.get("timeout", {}).get(kind)
     return "its time" if seconds is None else f"{seconds:g} s"
 
 
@@ -100,6 +101,7 @@ def _why_unreachable(error: BaseException, host: str, advice: str) -> str:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield `error` and all that caused it, members of exception groups included."""
     while error is not None:
         yield error
         if isinstance(error, BaseExceptionGroup):

@@ -1,11 +1,7 @@
-"""A server that Lineup's owner runs: where it is, and how it lets one in.
+"""Self-hosted servers: address and authentication, requests, and errors that are common to them.
 
-Its settings share a prefix: `X_URL`, `X_USER` and `X_PASSWORD` or `X_TOKEN` where something before
-it asks for them.
-
-Requests to a server that Lineup's owner runs, each with what lets one in.
-
-What fails with any server that Lineup's owner runs, as a sentence for the card.
+The settings of a server share a prefix: `X_URL`, and `X_USER` with `X_PASSWORD` or `X_TOKEN` if a
+proxy before the server requires them.
 """
 
 import asyncio
@@ -13,7 +9,7 @@ import base64
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 from backends.base import Config
@@ -33,12 +29,15 @@ from backends.wording import retry_phrase
 if TYPE_CHECKING:
     import httpx2
 
-    Answered: TypeAlias = Callable[[httpx2.Response, "SelfHostedServer"], BackendError]
+    StatusMapper: TypeAlias = Callable[[httpx2.Response, "SelfHostedServer"], BackendError]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SelfHostedServer:
-    """Where requests go; read anew for each job, kept by nobody."""
+    """Address and authentication of a server, read anew for each job and never stored.
+
+    `example` is a valid address of this kind of server, for error sentences.
+    """
 
     prefix: str
     url: str
@@ -51,28 +50,29 @@ class SelfHostedServer:
     def from_config(
         cls, config: Config, prefix: str, *, example: str, unset: str
     ) -> "SelfHostedServer":
-        """Read the settings; `unset` is the sentence for where there is no address.
+        """Read the settings with `prefix`; `unset` is the error sentence for a missing address.
 
         Raises:
-            NotReady: there is no address, or it makes no sense.
+            NotReady: the address is missing or invalid.
+            WrongKey: the token cannot be sent in a header.
         """
         url = setting(config, f"{prefix}_URL")
         if url is None:
             raise NotReady(unset)
-        nonsense = _nonsense(prefix, example)
+        invalid = _invalid_address(prefix, example)
         try:
             parts = urlsplit(url)
-            host, _ = parts.hostname, parts.port  # a port that is none raises here
+            host, _ = parts.hostname, parts.port  # an invalid port raises here
         except ValueError as error:
-            raise NotReady(nonsense) from error
+            raise NotReady(invalid) from error
         if parts.scheme not in ("http", "https") or not host:
-            raise NotReady(nonsense)
-        # A password in the address would end up in logs: it travels as a header instead.
-        bare = parts._replace(netloc=host_of(url), query="", fragment="").geturl().rstrip("/")
+            raise NotReady(invalid)
+        # A password in the address would end up in logs: it is sent in a header instead.
+        address = parts._replace(netloc=host_of(url), query="", fragment="").geturl().rstrip("/")
         user, password = (unquote(part) for part in (parts.username or "", parts.password or ""))
         return cls(
             prefix=prefix,
-            url=bare,
+            url=address,
             example=example,
             user=setting(config, f"{prefix}_USER") or user or None,
             password=setting(config, f"{prefix}_PASSWORD") or password or None,
@@ -81,17 +81,17 @@ class SelfHostedServer:
 
     @property
     def name(self) -> str:
-        """Who answers, as a sentence begins."""
+        """The name of the server at the beginning of a sentence."""
         return f"The server at {host_of(self.url)}"
 
     @property
-    def nonsense(self) -> str:
-        """What to say of an address that turns out to be none."""
-        return _nonsense(self.prefix, self.example)
+    def invalid_address(self) -> str:
+        """The error sentence for an address that httpx2 rejects."""
+        return _invalid_address(self.prefix, self.example)
 
     @property
     def headers(self) -> dict[str, str]:
-        """What every request says of who asks."""
+        """The authentication headers of every request."""
         if self.token is not None:
             return {"Authorization": f"Bearer {self.token}"}
         if self.user is None:
@@ -101,37 +101,42 @@ class SelfHostedServer:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What nobody may read."""
+        """Password and token, to be removed from messages."""
         return tuple(filter(None, (self.password, self.token)))
 
 
-def _nonsense(prefix: str, example: str) -> str:
+def _invalid_address(prefix: str, example: str) -> str:
     return f"{prefix}_URL must be an address like {example}."
 
 
-MISSING_ROUTE = frozenset({404, 405, 501})
-LARGE = 65_536
-"""Bytes of JSON whose reading would hold up the event loop."""
+MISSING_ROUTE: Final = frozenset({404, 405, 501})
+LARGE_JSON: Final = 65_536
+"""Bytes of JSON above which parsing would block the event loop."""
 
 
 class SelfHostedClient:
-    """The way to one server, for one job; what one kind of server takes is added by its own."""
+    """Requests to one server for one job; a subclass adds those of one kind of server."""
 
     def __init__(self, client: "httpx2.AsyncClient", server: SelfHostedServer) -> None:
         self._client = client
         self.server = server
 
     async def get(self, path: str) -> Any:
-        """Return the JSON that `path` answers.
+        """Return the JSON response of a GET request to `path`.
 
         Raises:
-            httpx2.HTTPError: there is no answer, or its status says that something is wrong.
-            ValueError: the answer is not JSON.
+            httpx2.HTTPError: there is no response, or its status is an error.
+            ValueError: the response is not JSON.
         """
         return await self._json(await self._send("GET", path))
 
     async def optional(self, path: str) -> Any | None:
-        """Return what `path` answers, None where the server has no such route; raises as `get`."""
+        """Return the JSON response of `path`, None if the server has no such route.
+
+        Raises:
+            httpx2.HTTPError: there is no response, or its status is another error.
+            ValueError: the response is not JSON.
+        """
         response = await self._send("GET", path)
         return None if response.status_code in MISSING_ROUTE else await self._json(response)
 
@@ -147,7 +152,7 @@ class SelfHostedClient:
 
     async def _json(self, response: "httpx2.Response") -> Any:
         response.raise_for_status()
-        if len(response.content) < LARGE:
+        if len(response.content) < LARGE_JSON:
             return json.loads(response.content)
         return await asyncio.to_thread(json.loads, response.content)
 
@@ -155,23 +160,24 @@ class SelfHostedClient:
 def explain(
     error: Exception,
     server: SelfHostedServer,
-    answered: "Answered",
+    status_error: "StatusMapper",
     *,
     sent: bool,
     start: str,
     api: str,
 ) -> BackendError:
-    """Return what `error` means for the person at the card; `sent` says how far the job was.
+    """Map an exception from calling a server to a `BackendError`.
 
-    `answered` reads an answer whose status only this kind of server explains. `start` is how one
-    is started, and `api` what its answers are.
+    `status_error` maps a status whose meaning depends on the kind of server. `sent` is True once
+    the job was sent. `start` is the advice how to start the server, `api` the name of the format of
+    its responses.
     """
-    fault = _fault(error, server, answered, start=start, api=api)
-    return unanswered(server, sent=sent) if isinstance(fault, Unanswered) else fault
+    failure = _failure(error, server, status_error, start=start, api=api)
+    return unanswered(server, sent=sent) if isinstance(failure, Unanswered) else failure
 
 
 def unanswered(server: SelfHostedServer, *, sent: bool) -> BackendError:
-    """Nobody knows what became of the job."""
+    """Return the error for a missing response, whose outcome is unknown if the job was `sent`."""
     if not sent:
         return TimedOut(
             f"{server.name} does not answer. Nothing was sent. "
@@ -183,8 +189,13 @@ def unanswered(server: SelfHostedServer, *, sent: bool) -> BackendError:
     )
 
 
-def _fault(
-    error: Exception, server: SelfHostedServer, answered: "Answered", *, start: str, api: str
+def _failure(
+    error: Exception,
+    server: SelfHostedServer,
+    status_error: "StatusMapper",
+    *,
+    start: str,
+    api: str,
 ) -> BackendError:
     import httpx2
 
@@ -193,12 +204,12 @@ def _fault(
         case BackendError():
             return error
         case httpx2.HTTPStatusError(response=response):
-            return _usual(response, server) or answered(response, server)
+            return _common_status_error(response, server) or status_error(response, server)
         case httpx2.RequestError():
             advice = f"{start}, and check {setting}."
             return transport_failure(error, server.name, advice=advice)
         case httpx2.InvalidURL():
-            return NotReady(server.nonsense)
+            return NotReady(server.invalid_address)
         case ValueError():  # not JSON
             return ServiceFault(
                 f"{server.name} sent an answer that is cut short or not of {api}. "
@@ -210,8 +221,10 @@ def _fault(
             )
 
 
-def _usual(response: "httpx2.Response", server: SelfHostedServer) -> BackendError | None:
-    """What a status means whoever sends it, None where the kind of server matters."""
+def _common_status_error(
+    response: "httpx2.Response", server: SelfHostedServer
+) -> BackendError | None:
+    """Map a status that has the same meaning for all servers, None for any other."""
     status, name = response.status_code, server.name
     match status:
         case 429:

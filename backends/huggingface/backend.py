@@ -1,14 +1,14 @@
 """Hugging Face Inference Providers: seven services behind one token and one bill.
 
-`AsyncInferenceClient.text_to_image` gives back a Pillow image, decoded from the bytes that came,
-so the picture as it was sent cannot be had from it; and it looks the provider up by a call that
-blocks the event loop. What is worth having is how it speaks to each provider. So the package
-prepares the request (`get_provider_helper(...).prepare_request(...)`, which `text_to_image`
-itself uses), and it is sent here, over connections with Lineup's limits, and stopped with the job.
-With a start picture it is `image_to_image`'s, which five of the seven have.
+`AsyncInferenceClient.text_to_image` returns a decoded Pillow image, not the bytes that the provider
+sent, and it looks up the provider by a call that blocks the event loop. What is useful is how it
+translates a request for each provider. So the package prepares the request by
+`get_provider_helper(...).prepare_request(...)`, which `text_to_image` itself uses, and this backend
+sends it, over connections with Lineup's limits, and cancels it with the job. With an init image the
+translation is that of `image_to_image`, which five of the seven providers have.
 
-One call draws one picture. Several are asked for at the same time, with seeds that count up, and
-each is billed. Nothing is sent twice by itself.
+One API call returns one picture. Several pictures are requested at the same time, with seeds that
+count up, and each is billed. No call is retried.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from backends.huggingface.client import prepare, send
 from backends.huggingface.credentials import Credentials, check_key
 from backends.huggingface.errors import Service, explain
 from backends.huggingface.providers import Directory
-from backends.huggingface.request import NAMES, Options, addressed, build_request
+from backends.huggingface.request import NAMES, Options, build_request, for_provider
 
 if TYPE_CHECKING:
     import httpx2
@@ -63,7 +63,7 @@ class HuggingFace(HostedBackend):
         mapping = await self._directory.find(client, credentials, model, api_request)
         provider = mapping.provider
         service = Service(name=NAMES[provider], model=model.source, token=credentials.token)
-        api_request = addressed(api_request, provider, mapping.provider_id)
+        api_request = for_provider(api_request, provider, mapping.provider_id)
         try:
             prepared = await asyncio.to_thread(prepare, mapping, credentials, api_request)
         except Exception as error:

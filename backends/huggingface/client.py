@@ -1,8 +1,7 @@
-"""One picture's exchange with its provider: it is asked for once, waited for, and fetched.
+"""Call a provider through Hugging Face: prepare a request, send it, poll, and download the picture.
 
-How a provider is asked for a picture: as Hugging Face's own package prepares it.
-
-Address, headers and body are sent as they are, but for a media type that it gets wrong.
+Hugging Face's package prepares address, headers and body; they are sent unchanged, except for a
+media type that it gets wrong.
 """
 
 import asyncio
@@ -17,7 +16,7 @@ from backends.http.client import download
 from backends.http.errors import unanswered
 from backends.huggingface.credentials import ROUTER, Credentials
 from backends.huggingface.errors import Service, explain, rejected, without_picture
-from backends.huggingface.providers import DRAW, EDIT
+from backends.huggingface.providers import IMAGE_TO_IMAGE, TEXT_TO_IMAGE
 from backends.huggingface.request import ApiRequest
 from backends.huggingface.response import Waiting, is_result, parse_response
 from backends.images.validation import check
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PreparedRequest:
-    """One picture's request, ready to be sent."""
+    """A complete HTTP request for one picture."""
 
     url: str
     headers: dict[str, str] = field(repr=False)
@@ -40,19 +39,19 @@ class PreparedRequest:
 def prepare(
     mapping: "InferenceProviderMapping", credentials: Credentials, api_request: ApiRequest
 ) -> list[PreparedRequest]:
-    """Return one request for each picture of `call`; slow at first, run it in a thread."""
+    """Return one request per picture; slow at first, call it in a thread."""
     from huggingface_hub.inference import _providers as providers
     from huggingface_hub.inference._common import MimeBytes
     from huggingface_hub.inference._providers import _common as common  # pyright: ignore[reportPrivateUsage]
 
-    # HF Inference is told by the address, the others by the package's table of known models.
+    # HF Inference takes the model in the address, the others from the package's table of models.
     model = f"{ROUTER}/hf-inference/models/{mapping.provider_id}"
     if mapping.provider != "hf-inference":
         model = mapping.hf_model_id
         known = common.HARDCODED_MODEL_INFERENCE_MAPPING
         known.setdefault(mapping.provider, {})[model] = mapping
     helper = providers.get_provider_helper(
-        mapping.provider, DRAW if api_request.image is None else EDIT, model
+        mapping.provider, TEXT_TO_IMAGE if api_request.image is None else IMAGE_TO_IMAGE, model
     )
     inputs: str | MimeBytes = api_request.prompt
     parameters = dict(api_request.parameters)
@@ -79,12 +78,12 @@ def prepare(
     return requests
 
 
-def _body(words: Any, api_request: ApiRequest) -> bytes:
-    image = words.get("image")
+def _body(payload: Any, api_request: ApiRequest) -> bytes:
+    image = payload.get("image")
     if api_request.image and isinstance(image, str):
-        # For WaveSpeed the package calls every picture a JPEG.
-        words = {**words, "image": f"data:{api_request.image[1]};{image.partition(';')[2]}"}
-    return json.dumps(words, ensure_ascii=False, separators=(",", ":")).encode()
+        # For WaveSpeed the package declares every picture a JPEG.
+        payload = {**payload, "image": f"data:{api_request.image[1]};{image.partition(';')[2]}"}
+    return json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 async def send(

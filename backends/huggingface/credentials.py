@@ -1,4 +1,4 @@
-"""Where requests to Hugging Face go, who pays, and whether the token is accepted."""
+"""Addresses and token of Hugging Face, and a query that checks the token."""
 
 import json
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ ROUTER = "https://router.huggingface.co"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Credentials:
-    """Where requests go and who pays; read anew for each job, kept by nobody."""
+    """Addresses of Hub and router, and the token, read anew for each job and never stored."""
 
     hub: str
     router: str
@@ -26,17 +26,18 @@ class Credentials:
 
     @classmethod
     def from_config(cls, config: Config) -> "Credentials":
-        """Read the account from the settings.
+        """Read HF_TOKEN, HF_ENDPOINT and HF_INFERENCE_BASE.
 
         Raises:
-            NotReady: no request could be sent with them.
+            NotReady: the token is missing, or an address is invalid.
+            WrongKey: the token is not one of Hugging Face.
         """
         token = setting(config, "HF_TOKEN")
         if token is None:
             raise MissingKey(
                 "Hugging Face needs a token that may call Inference Providers: set HF_TOKEN."
             )
-        # Any other key would be taken for the provider's own and be sent straight there.
+        # The package takes any other key for the provider's own, and sends it directly there.
         if not (token.startswith("hf_") and token.isascii() and token.isprintable()):
             raise WrongKey("HF_TOKEN is no token of Hugging Face: those begin with hf_.")
         return cls(
@@ -47,10 +48,10 @@ class Credentials:
 
 
 async def check_key(client: "httpx2.AsyncClient", credentials: Credentials) -> str:
-    """Return the sentence that says whose token it is.
+    """Return the sentence that confirms the token and names its owner.
 
     Raises:
-        BackendError: the Hub does not accept it, or does not answer.
+        BackendError: the Hub does not accept it, or cannot be reached.
     """
     hub = Service(name="Hugging Face", model="any model", token=credentials.token)
     try:
@@ -60,12 +61,12 @@ async def check_key(client: "httpx2.AsyncClient", credentials: Credentials) -> s
         )
         if response.status_code != 200:
             raise rejected(response, response.content, hub)
-        told = json.loads(response.content)
+        answer = json.loads(response.content)
     except BackendError:
         raise
     except Exception as error:
         raise explain(error, hub) from error
-    match told:
+    match answer:
         case {"name": str(name)} if name:
             return f"Hugging Face accepts the token of {name}."
         case _:

@@ -1,4 +1,4 @@
-"""Every failure on the way through Hugging Face to a provider, as a sentence for the card."""
+"""Map the errors of Hugging Face and of its providers to `BackendError`s."""
 
 import json
 import re
@@ -30,14 +30,14 @@ _MODERATED = re.compile(
     r"nsfw|content[ _-]?(policy|checker|filter)|moderat|safety|flagged|unsafe|sensitive content",
     re.IGNORECASE,
 )
-# Never the input that some services repeat: a prompt may hold any word.
-_WORDS = ("error", "errors", "message", "msg", "detail")
-_KINDS = (*_WORDS, "type", "code")
+# Fields that repeat the request's input are not searched: a prompt may contain any word.
+_MESSAGE_FIELDS = ("error", "errors", "message", "msg", "detail")
+_KIND_FIELDS = (*_MESSAGE_FIELDS, "type", "code")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Service:
-    """Who is asked for which model; the token is known so that it can be left out."""
+    """The service and the model of a call, and the token to be removed from messages."""
 
     name: str
     model: str
@@ -45,16 +45,16 @@ class Service:
 
 
 def explain(error: Exception, service: Service) -> BackendError:
-    """Return what `error` means for the person at the card."""
+    """Map an exception from calling the service, or from parsing its response."""
     return failure(error, service.name, look=LOOK)
 
 
 def rejected(response: "httpx2.Response", body: bytes, service: Service) -> BackendError:
-    """Return what an answer other than 200 means."""
+    """Map a response with the status of an error."""
     status = response.status_code
-    said = _said(response.headers, body, _WORDS)
-    kinds = _said(response.headers, body, _KINDS)
-    why = service_message(said, service.token)
+    message = _message(response.headers, body, _MESSAGE_FIELDS)
+    kinds = _message(response.headers, body, _KIND_FIELDS)
+    why = service_message(message, service.token)
     match status:
         case 400 | 403 | 422 if _MODERATED.search(kinds):
             return declined(service)
@@ -62,9 +62,9 @@ def rejected(response: "httpx2.Response", body: bytes, service: Service) -> Back
             return WrongKey(f"Hugging Face does not accept the token: {why} Check HF_TOKEN.")
         case 402:
             return no_credit()
-        case 429 if "credit" in said.lower():
+        case 429 if "credit" in message.lower():
             return no_credit()
-        case 403 if "permission" in said.lower():
+        case 403 if "permission" in message.lower():
             return Forbidden(
                 "The token may not call Inference Providers. Allow it that at "
                 "huggingface.co/settings/tokens, or use another token."
@@ -83,7 +83,7 @@ def rejected(response: "httpx2.Response", body: bytes, service: Service) -> Back
             )
         case 400 | 413 | 415 | 422:
             return BadInput(f"{service.name} does not take this request: {why}")
-        case 504 | 524:  # a gateway gave up waiting, what it waited for may go on
+        case 504 | 524:  # a gateway timed out, the request behind it may go on
             return unanswered(service.name, "in time")
         case 502 | 503:
             return ServiceFault(
@@ -98,18 +98,18 @@ def rejected(response: "httpx2.Response", body: bytes, service: Service) -> Back
             return ServiceFault(f"{service.name} failed: {why}")
 
 
-def failed(said: str, service: Service) -> BackendError:
-    """Return what it means that a provider gave up a job that it had begun."""
-    if _MODERATED.search(said):
+def failed(message: str, service: Service) -> BackendError:
+    """Return the error for a job that a provider accepted and then reported as failed."""
+    if _MODERATED.search(message):
         refused = declined(service)
         refused.charged = None  # it may have been drawn
         return refused
-    why = service_message(said, service.token)
+    why = service_message(message, service.token)
     return ServiceFault(f"{service.name} could not finish the picture: {why}")
 
 
 def declined(service: Service) -> Refused:
-    """Return that the prompt or the picture was found unfit."""
+    """Return the refusal by moderation of the prompt or the picture."""
     return Refused(
         f"{service.name} declined the prompt or the picture in moderation. "
         "Change the prompt and try again."
@@ -117,7 +117,7 @@ def declined(service: Service) -> Refused:
 
 
 def no_credit() -> NoCredit:
-    """Return that the account is empty."""
+    """Return the error for an account without credit."""
     return NoCredit(
         "The Hugging Face account has no credit for Inference Providers left. "
         "Add some at huggingface.co/settings/billing, then try again."
@@ -125,40 +125,41 @@ def no_credit() -> NoCredit:
 
 
 def without_picture(service: Service) -> ServiceFault:
-    """Return that an answer came and no picture is in it."""
+    """Return the error for a response without a picture."""
     return ServiceFault(f"{service.name} answered without a picture. {LOOK}")
 
 
 def _wait(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds to wait; the Hub itself names them in a header of its own."""
+    """Return the seconds to wait, from `Retry-After` or from the Hub's rate limit header."""
     from huggingface_hub.utils import parse_ratelimit_headers
 
     limit = parse_ratelimit_headers(headers)
-    own = float(limit.reset_in_seconds) if limit is not None and limit.remaining == 0 else None
-    named = retry_after(headers)
-    return own if named is None else named
+    reset = float(limit.reset_in_seconds) if limit is not None and limit.remaining == 0 else None
+    wait = retry_after(headers)
+    return reset if wait is None else wait
 
 
-def _said(headers: Mapping[str, str], body: bytes, names: tuple[str, ...]) -> str:
-    """Return a service's own words, wherever in its answer it puts them."""
-    words = [headers.get("x-error-message", "")]
+def _message(headers: Mapping[str, str], body: bytes, names: tuple[str, ...]) -> str:
+    """Return the service's message from a header or from the fields `names` of the body."""
+    texts = [headers.get("x-error-message", "")]
     try:
-        words += _words(json.loads(body), names)
+        texts += _texts(json.loads(body), names)
     except ValueError:
         if headers.get("content-type", "").startswith("text/plain"):
-            words.append(body.decode(errors="replace"))
-    return "; ".join(filter(None, words))
+            texts.append(body.decode(errors="replace"))
+    return "; ".join(filter(None, texts))
 
 
-def _words(answer: object, names: tuple[str, ...]) -> Iterator[str]:
+def _texts(answer: object, names: tuple[str, ...]) -> Iterator[str]:
+    """Yield the strings in the fields `names` of a JSON value, at any depth."""
     match answer:
         case str():
             yield answer
         case [*entries]:
             for entry in entries:
-                yield from _words(entry, names)
+                yield from _texts(entry, names)
         case {**fields}:
             for name in names:
-                yield from _words(fields.get(name), names)
+                yield from _texts(fields.get(name), names)
         case _:
             return

@@ -1,7 +1,7 @@
-"""Who serves a model, and whether for drawing from text or for changing a picture.
+"""Find the providers of a model, for text-to-image or image-to-image.
 
-The package would look that up by a call that blocks, waits without end and keeps its answer for
-ever; so the Hub is asked here, and the package told.
+The package's own lookup blocks, has no timeout and caches its result for ever. So the Hub is
+queried here, and the result is passed to the package.
 """
 
 import asyncio
@@ -29,23 +29,23 @@ if TYPE_CHECKING:
     import httpx2
     from huggingface_hub.hf_api import InferenceProviderMapping
 
-DRAW = "text-to-image"
-EDIT = "image-to-image"
+TEXT_TO_IMAGE = "text-to-image"
+IMAGE_TO_IMAGE = "image-to-image"
 EDITORS = frozenset({"fal-ai", "hf-inference", "replicate", "together", "wavespeed"})
-"""The providers that the package can send a picture to start from."""
+"""The providers for which the package can send an init image."""
 
-FRESH = 300.0
-"""Seconds for which the Hub's answer is taken for true."""
+CACHE_SECONDS = 300.0
+"""Seconds for which the Hub's response is cached."""
 
-MOST_WAIT = 30.0
+MAX_LOOKUP_SECONDS = 30.0
 _HUB = "The Hugging Face Hub"
 
 
 class Directory:
-    """The providers of each model, as the Hub listed them a short while ago."""
+    """The providers of each model, cached for `CACHE_SECONDS`."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, str], tuple[float, list[InferenceProviderMapping]]] = {}
+        self._cache: dict[tuple[str, str], tuple[float, list[InferenceProviderMapping]]] = {}
 
     async def find(
         self,
@@ -54,47 +54,49 @@ class Directory:
         model: Model,
         api_request: ApiRequest,
     ) -> "InferenceProviderMapping":
-        """Return who is to draw `call`: whom it wants, or the first of the account's own order.
+        """Return the requested provider of `model`, or the first in the account's order.
 
         Raises:
-            BadInput: others serve the model, but not the wanted provider, or it is served for
-                drawing from text only, or only for changing a picture.
-            RetiredModel: nobody does.
-            BackendError: the Hub could not be asked.
+            BadInput: the requested provider does not serve the model, or it is served for
+                text-to-image only, or for image-to-image only.
+            RetiredModel: no provider serves the model.
+            BackendError: the Hub could not be queried.
         """
         key = (credentials.hub, model.source)
-        asked_at, listed = self._known.get(key, (0.0, []))
-        if not listed or time.monotonic() - asked_at > FRESH:
-            listed = await _listed(client, credentials, model)
-            self._known[key] = (time.monotonic(), listed)
-        return _chosen(listed, model, api_request)
+        queried_at, listed = self._cache.get(key, (0.0, []))
+        if not listed or time.monotonic() - queried_at > CACHE_SECONDS:
+            listed = await _query(client, credentials, model)
+            self._cache[key] = (time.monotonic(), listed)
+        return _choose(listed, model, api_request)
 
 
-async def _listed(
+async def _query(
     client: "httpx2.AsyncClient", credentials: Credentials, model: Model
 ) -> "list[InferenceProviderMapping]":
     import httpx2
 
     # The package takes a third of a second to import: not on the loop.
     hub = await asyncio.to_thread(import_once, "huggingface_hub.hf_api")
-    usual = client.timeout
+    default = client.timeout
     try:
         response = await client.get(
             f"{credentials.hub}/api/models/{quote(model.source)}",
             params={"expand": "inferenceProviderMapping"},
             headers={"Authorization": f"Bearer {credentials.token}"},
-            timeout=httpx2.Timeout(min(usual.read or MOST_WAIT, MOST_WAIT), connect=usual.connect),
+            timeout=httpx2.Timeout(
+                min(default.read or MAX_LOOKUP_SECONDS, MAX_LOOKUP_SECONDS), connect=default.connect
+            ),
             follow_redirects=True,  # models are renamed
         )
     except httpx2.RequestError as error:
-        raise _harmless(transport_failure(error, _HUB)) from error
+        raise _free(transport_failure(error, _HUB)) from error
     refusal = response.headers.get("x-error-message", "")
     hidden = "x-error-code" in response.headers and "credentials" not in refusal.lower()
     if response.status_code == 404 or hidden:
         raise RetiredModel(f"{_HUB} shows this token no model {model.source}. Choose another.")
     if response.status_code != 200:
-        asked = Service(name=_HUB, model=model.source, token=credentials.token)
-        raise _harmless(rejected(response, response.content, asked))
+        service = Service(name=_HUB, model=model.source, token=credentials.token)
+        raise _free(rejected(response, response.content, service))
     try:
         info = hub.ModelInfo(**response.json())
     except Exception as error:
@@ -106,30 +108,34 @@ async def _listed(
     return info.inference_provider_mapping or []
 
 
-def _harmless(fault: BackendError) -> BackendError:
-    """Return `fault` as that of a question, which costs nothing."""
-    if isinstance(fault, Unanswered):
+def _free(failure: BackendError) -> BackendError:
+    """Return `failure` as that of a query, which costs nothing."""
+    if isinstance(failure, Unanswered):
         return TimedOut(
             f"{_HUB} did not say who serves the model. Nothing was sent to a provider. "
             "Try again later."
         )
-    fault.charged = False
-    return fault
+    failure.charged = False
+    return failure
 
 
-def _chosen(
+def _choose(
     listed: "Sequence[InferenceProviderMapping]", model: Model, api_request: ApiRequest
 ) -> "InferenceProviderMapping":
-    drawers = [each for each in listed if each.task == DRAW and each.provider in NAMES]
-    editors = [each for each in listed if each.task == EDIT and each.provider in EDITORS]
-    serving = drawers if api_request.image is None else editors
-    serving.sort(key=lambda each: each.status != "live")  # the others may work, those come first
-    if not serving and editors:
+    text_to_image = [
+        each for each in listed if each.task == TEXT_TO_IMAGE and each.provider in NAMES
+    ]
+    image_to_image = [
+        each for each in listed if each.task == IMAGE_TO_IMAGE and each.provider in EDITORS
+    ]
+    serving = text_to_image if api_request.image is None else image_to_image
+    serving.sort(key=lambda each: each.status != "live")  # live ones first; the others may work
+    if not serving and image_to_image:
         raise BadInput(
             f"{model.label} only changes a picture. Give it one to start from, or use it as the "
             "second step."
         )
-    if not serving and drawers:
+    if not serving and text_to_image:
         raise BadInput(
             f"No provider takes a start picture for {model.label} through Hugging Face at "
             "present. Leave it out, or choose another model."

@@ -1,15 +1,12 @@
-"""What is asked of Hugging Face: the options, and the parameters of one job.
+"""Build requests for Hugging Face: the options, and the parameters of one job.
 
-Every provider takes the words of `InferenceClient.text_to_image` or `image_to_image`, and Hugging
-Face's own package turns them into its API's. Where a provider is known to take fewer words than the
-package sends, that is said here, so that the card says it too; where other ones, in
-`huggingface_words.py`.
+The parameters are those of `InferenceClient.text_to_image` or `image_to_image`, and Hugging Face's
+package translates them for each provider's API. Parameters that a provider is known to ignore are
+left out here and noted in `honoured`.
 
-What each provider calls a job's parameters, where the package does not know it.
-
-`InferenceClient` has `width` and `height` for a picture that is drawn, and `target_size` for one
-that is changed. It passes on to the provider what it cannot translate, and there it is ignored or
-refused.
+The package passes on to the provider what it cannot translate, and the provider ignores or rejects
+it. It has `width` and `height` for text-to-image, and `target_size` for image-to-image. Where a
+provider has other parameters, they are translated here.
 """
 
 import re
@@ -20,7 +17,7 @@ from typing import Any, TypeAlias
 
 from backends.base import Applied, Model, Request
 from backends.errors import BadInput
-from backends.fit import fit
+from backends.fit import closest_aspect_ratio, fit
 from backends.images.inputs import as_upload
 from backends.options import option
 
@@ -33,18 +30,18 @@ NAMES: Mapping[str, str] = {
     "wavespeed": "WaveSpeed",
     "zai-org": "Z.ai",
 }
-"""Every provider that draws from text, and how a sentence calls it."""
+"""The providers of text-to-image, and their names in sentences."""
 
 AUTO = "auto"
-MOST_SEED = 2**32 - 1
+MAX_SEED = 2**32 - 1
 
-_NOT_TAKEN = frozenset({"negative_prompt", "num_inference_steps", "guidance_scale", "seed"})
-_IGNORED: Mapping[str, frozenset[str]] = {"nscale": _NOT_TAKEN, "zai-org": _NOT_TAKEN}
+_UNSUPPORTED = frozenset({"negative_prompt", "num_inference_steps", "guidance_scale", "seed"})
+_IGNORED: Mapping[str, frozenset[str]] = {"nscale": _UNSUPPORTED, "zai-org": _UNSUPPORTED}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
-    """Settings of this backend alone; the form is drawn from the fields."""
+    """The options of this backend; the form has a widget for each."""
 
     provider: str = option(
         AUTO,
@@ -62,9 +59,9 @@ class Options:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ApiRequest:
-    """One job in the words of the package; each of `seeds` is one picture, None: any seed.
+    """The parameters of one job, one API call for each of `seeds`; None is a random seed.
 
-    `image` is what to start from: bytes and a media type.
+    `image` is the init image: bytes and media type.
     """
 
     prompt: str
@@ -77,40 +74,40 @@ class ApiRequest:
 
 
 def build_request(model: Model, request: Request) -> ApiRequest:
-    """Put `request` into the words that all providers share; slow where there is a start picture.
+    """Translate `request` into the parameters of the package; slow if there is an init image.
 
     Raises:
-        BadInput: no provider would take it.
+        BadInput: every provider would reject it.
     """
     options, honoured = _options(model, request)
     fitted = fit(model, request)
     honoured = fitted.honoured | honoured
-    asked = fitted.request
-    seeds: tuple[int | None, ...] = (None,) * asked.count
+    wanted = fitted.request
+    seeds: tuple[int | None, ...] = (None,) * wanted.count
     if "seed" in model.supports:
-        # Without a seed, HF Inference would answer the same request from its cache.
-        first = secrets.randbelow(2**31 - asked.count) if asked.seed is None else asked.seed
-        if not 0 <= first <= MOST_SEED - asked.count:
-            raise BadInput(f"The seed must be a whole number from 0 to {MOST_SEED:,}.")
-        seeds = tuple(range(first, first + asked.count))
+        # Without a seed, HF Inference would return the same picture from its cache.
+        first = secrets.randbelow(2**31 - wanted.count) if wanted.seed is None else wanted.seed
+        if not 0 <= first <= MAX_SEED - wanted.count:
+            raise BadInput(f"The seed must be a whole number from 0 to {MAX_SEED:,}.")
+        seeds = tuple(range(first, first + wanted.count))
         honoured["seed"] = Applied(request.seed, first)
-    width, height, image = asked.width, asked.height, None
-    if asked.image is not None:
-        _, data, media_type = as_upload(asked.image)
+    width, height, image = wanted.width, wanted.height, None
+    if wanted.image is not None:
+        _, data, media_type = as_upload(wanted.image)
         image = (data, media_type)
     if image is not None and request.width is None and request.height is None:
-        # A changed picture has the size of what it was made from, as the provider sees it.
+        # The result has the size of the init image, as the provider reads it.
         width = height = None
         honoured["size"] = Applied(None, None)
     return ApiRequest(
-        prompt=asked.prompt,
+        prompt=wanted.prompt,
         image=image,
         parameters={
-            "negative_prompt": asked.negative_prompt or None,
+            "negative_prompt": wanted.negative_prompt or None,
             "width": width,
             "height": height,
-            "num_inference_steps": asked.num_inference_steps,
-            "guidance_scale": asked.guidance_scale,
+            "num_inference_steps": wanted.num_inference_steps,
+            "guidance_scale": wanted.guidance_scale,
         },
         seeds=seeds,
         provider=options.provider,
@@ -119,19 +116,19 @@ def build_request(model: Model, request: Request) -> ApiRequest:
     )
 
 
-def addressed(api_request: ApiRequest, provider: str, provider_id: str) -> ApiRequest:
-    """Return `call` as `provider` takes it, with what it ignores in `honoured`."""
+def for_provider(api_request: ApiRequest, provider: str, provider_id: str) -> ApiRequest:
+    """Return the request with the parameters of `provider`; those it ignores are noted."""
     parameters, honoured = dict(api_request.parameters), dict(api_request.honoured)
     ignored = _IGNORED.get(provider, frozenset())
     for name in ignored:
         parameters.pop(name, None)
         before = honoured.pop(name, None)
         if before is not None and before.requested is not None:
-            words = name.replace("_", " ").replace("num inference ", "")
-            note = before.note or f"{words} ignored: {NAMES[provider]} takes none"
+            label = name.replace("_", " ").replace("num inference ", "")
+            note = before.note or f"{label} ignored: {NAMES[provider]} takes none"
             honoured[name] = Applied(before.requested, None, note)
-    words = text_to_image_parameters if api_request.image is None else image_to_image_parameters
-    parameters = words(parameters, provider, provider_id)
+    translate = text_to_image_parameters if api_request.image is None else image_to_image_parameters
+    parameters = translate(parameters, provider, provider_id)
     before = honoured.get("provider", Applied(api_request.provider, None))
     honoured["provider"] = replace(before, used=provider)
     seeds = (None,) * len(api_request.seeds) if "seed" in ignored else api_request.seeds
@@ -139,7 +136,7 @@ def addressed(api_request: ApiRequest, provider: str, provider_id: str) -> ApiRe
 
 
 def _options(model: Model, request: Request) -> tuple[Options, dict[str, Applied]]:
-    """Read the options; a model that is priced for one provider is drawn by no other."""
+    """Parse the options; a model that is priced for one provider is sent to no other."""
     chosen: dict[str, str] = {}
     honoured: dict[str, Applied] = {}
     known = {option.name for option in fields(Options)}
@@ -150,79 +147,70 @@ def _options(model: Model, request: Request) -> tuple[Options, dict[str, Applied
             )
         elif value not in (None, ""):
             chosen[name] = str(value).strip()
-    asked = chosen.get("provider", AUTO)
-    if asked not in (AUTO, *NAMES):
-        raise BadInput(f"The provider must be auto or one of {', '.join(NAMES)}; not {asked}.")
+    requested = chosen.get("provider", AUTO)
+    if requested not in (AUTO, *NAMES):
+        raise BadInput(f"The provider must be auto or one of {', '.join(NAMES)}; not {requested}.")
     if not re.fullmatch(r"[\w.-]*", chosen.get("bill_to", ""), re.ASCII):
         raise BadInput("Bill to must be the name of an organisation on Hugging Face.")
     if "bill_to" in chosen:
         honoured["bill_to"] = Applied(chosen["bill_to"], chosen["bill_to"])
     if fixed := model.options.get("provider"):
         chosen["provider"] = str(fixed)
-        changed = asked not in (AUTO, fixed)
-        note = f"provider {fixed} instead of {asked}: this entry is that provider's"
-        honoured["provider"] = Applied(asked, fixed, note if changed else "")
+        changed = requested not in (AUTO, fixed)
+        note = f"provider {fixed} instead of {requested}: this entry is that provider's"
+        honoured["provider"] = Applied(requested, fixed, note if changed else "")
     return Options(**chosen), honoured
 
 
 Parameters: TypeAlias = Mapping[str, Any]
 
-# Black Forest Labs' models on Replicate are asked for a shape; the pixels follow from it.
-_SHAPES = ("1:1", "16:9", "21:9", "3:2", "2:3", "4:5", "5:4", "9:16", "9:21")
-_SHAPED = "black-forest-labs/"
+# Black Forest Labs' models on Replicate have an aspect ratio, which determines the size.
+_ASPECT_RATIOS = ("1:1", "16:9", "21:9", "3:2", "2:3", "4:5", "5:4", "9:16", "9:21")
+_FLUX = "black-forest-labs/"
 
 
 def text_to_image_parameters(
     parameters: Parameters, provider: str, provider_id: str
 ) -> dict[str, Any]:
-    """Return `parameters` as `provider` knows them where it draws from text."""
-    words = dict(parameters)
-    if provider == "replicate" and provider_id.startswith(_SHAPED):
-        return _shaped(words)
+    """Return the parameters of `provider` for text-to-image."""
+    translated = dict(parameters)
+    if provider == "replicate" and provider_id.startswith(_FLUX):
+        return _flux_parameters(translated)
     if provider == "wavespeed":
-        # Its models differ in whether they take this or the two numbers.
-        words["size"] = f"{words['width']}*{words['height']}"
-    return words
+        # Its models take either this or width and height.
+        translated["size"] = f"{translated['width']}*{translated['height']}"
+    return translated
 
 
 def image_to_image_parameters(
     parameters: Parameters, provider: str, provider_id: str
 ) -> dict[str, Any]:
-    """Return `parameters` as `provider` knows them where it starts from a picture.
+    """Return the parameters of `provider` for image-to-image.
 
-    Without a size each provider keeps to the picture's own, so none is sent then.
+    Without a size each provider keeps that of the init image, so none is sent then.
     """
-    words = dict(parameters)
-    if provider == "replicate" and provider_id.startswith(_SHAPED):
-        return _shaped(words)
-    width, height = words.pop("width"), words.pop("height")
+    translated = dict(parameters)
+    if provider == "replicate" and provider_id.startswith(_FLUX):
+        return _flux_parameters(translated)
+    width, height = translated.pop("width"), translated.pop("height")
     if width is None or height is None:
-        return words
+        return translated
     match provider:
         case "together":
-            words |= {"width": width, "height": height}
+            translated |= {"width": width, "height": height}
         case "wavespeed":
-            words["size"] = f"{width}*{height}"
+            translated["size"] = f"{width}*{height}"
         case "replicate":
-            pass  # its other models have no word in common; the card shows what came
+            pass  # its other models have no common parameter; `honoured` shows the actual size
         case _:
-            words["target_size"] = {"width": width, "height": height}
-    return words
+            translated["target_size"] = {"width": width, "height": height}
+    return translated
 
 
-def _shaped(words: dict[str, Any]) -> dict[str, Any]:
-    width, height = words.pop("width"), words.pop("height")
-    return words | {
-        "aspect_ratio": width and height and _shape(width, height),
-        "guidance": words.pop("guidance_scale"),
-        "output_format": "png",  # else a lossy WebP
+def _flux_parameters(parameters: dict[str, Any]) -> dict[str, Any]:
+    width, height = parameters.pop("width"), parameters.pop("height")
+    return parameters | {
+        "aspect_ratio": width and height and closest_aspect_ratio(_ASPECT_RATIOS, width, height),
+        "guidance": parameters.pop("guidance_scale"),
+        "output_format": "png",  # the default is a lossy WebP
     }
-
-
-def _shape(width: int, height: int) -> str:
-    def distance(shape: str) -> float:
-        across, _, down = shape.partition(":")
-        ratio = width * int(down) / (height * int(across))
-        return max(ratio, 1 / ratio)
-
-    return min(_SHAPES, key=distance)

@@ -1,10 +1,10 @@
-"""What each provider answers, and where in it the picture is.
+"""Parse the responses of the providers.
 
-A picture comes as bytes, as base64 or as an address; some providers answer at once with a place at
-which to ask again. Fal, where it starts from a picture, says there only that it is done, and has
-the result at a third place. The package reads all of them too, but it would ask and download in
-threads that cannot be stopped, wait without end, and take a page that says "not found" for a
-picture.
+A picture is sent as bytes, as base64 or as a URL; some providers respond at once with an address to
+poll. For image-to-image, Fal reports only the state there, and has the result at a third address.
+
+The package can parse all of them too, but it polls and downloads in threads that cannot be
+cancelled, has no timeout, and takes a "not found" page for a picture.
 """
 
 import json
@@ -19,12 +19,12 @@ from backends.errors import BackendError
 from backends.huggingface.errors import Service, declined, failed, without_picture
 from backends.images.base64_json import parse_pictures
 from backends.images.validation import check
-from backends.json_values import mapping
+from backends.json_values import mapping, text
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Found:
-    """A finished picture, or its address; the seed and seconds of drawing that were named."""
+    """A finished picture or its URL; seed and seconds of inference, if the provider states them."""
 
     picture: Picture | str
     seed: int | None = None
@@ -33,24 +33,24 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """It is being drawn: ask again at `path` (None: where was asked before) after a `pause`."""
+    """The picture is not finished: poll `path` (None: the same again) after `pause` seconds."""
 
     path: str | None
     pause: float
 
 
-Reading: TypeAlias = Found | Waiting
+Parsed: TypeAlias = Found | Waiting
 
 
 def parse_response(
-    provider: str, body: bytes, service: Service, asked: str | None = None
-) -> Reading:
-    """Read an answer of `provider`; large ones take a while, run it in a thread.
+    provider: str, body: bytes, service: Service, polled: str | None = None
+) -> Parsed:
+    """Parse a response of `provider`; slow for a large one, call it in a thread.
 
-    `asked` is the path of a question what became of it.
+    `polled` is the path that was polled, None for the response to the request itself.
 
     Raises:
-        BackendError: there is no picture in it, for a reason that is given or not.
+        BackendError: there is no picture in it; the sentence gives the provider's reason, if any.
         ValueError: it is not JSON where it should be.
     """
     match provider:
@@ -61,32 +61,32 @@ def parse_response(
             return Found(picture=pictures[0])
         case "fal-ai":
             answer = mapping(json.loads(body))
-            return _queued(answer, asked) or _fal(answer, service)
+            return _queued(answer, polled) or _fal(answer, service)
         case _:
-            return _READERS[provider](mapping(json.loads(body)), service)
+            return _PARSERS[provider](mapping(json.loads(body)), service)
 
 
 def is_result(path: str) -> bool:
-    """Whether the end of one of Fal's queued jobs lies at `path`: a picture, or why not."""
+    """Return whether `path` is that of the result, or the error, of a job in Fal's queue."""
     return re.search(r"/fal-ai/.+/requests/[^/]+$", path) is not None
 
 
-def _queued(answer: Mapping[str, object], asked: str | None) -> Waiting | None:
-    """Where Fal is to be asked next; None where this is no news of its queue."""
+def _queued(answer: Mapping[str, object], polled: str | None) -> Waiting | None:
+    """Return what to poll next in Fal's queue, None if the response is not about the queue."""
     match answer:
-        case {"status": "IN_QUEUE" | "IN_PROGRESS"} if asked is not None:
+        case {"status": "IN_QUEUE" | "IN_PROGRESS"} if polled is not None:
             return Waiting(None, 0.5)
-        case {"status": "COMPLETED"} if asked is not None:
-            return Waiting(asked.replace("/status?", "?"), 0.0)
+        case {"status": "COMPLETED"} if polled is not None:
+            return Waiting(polled.replace("/status?", "?"), 0.0)
         case {"request_id": str(), "response_url": str(url)} if "images" not in answer:
             return Waiting(f"{urlsplit(url).path}/status?_subdomain=queue", 0.5)
         case _:
             return None
 
 
-def _fal(answer: Mapping[str, object], service: Service) -> Reading:
+def _fal(answer: Mapping[str, object], service: Service) -> Parsed:
     if answer.get("has_nsfw_concepts") == [True]:
-        refused = declined(service)  # a black picture came in its place
+        refused = declined(service)  # the response has a black picture instead
         refused.charged = None
         raise refused
     match answer.get("images"):
@@ -102,10 +102,10 @@ def _fal(answer: Mapping[str, object], service: Service) -> Reading:
             raise without_picture(service)
 
 
-def _replicate(answer: Mapping[str, object], service: Service) -> Reading:
+def _replicate(answer: Mapping[str, object], service: Service) -> Parsed:
     match answer:
         case {"status": "failed" | "canceled"}:
-            raise _gave_up(answer, service)
+            raise _failed(answer, service)
         case {"output": [str(url), *_] | str(url)} if url:
             return Found(picture=url)
         case {"status": "starting" | "processing"}:
@@ -117,11 +117,11 @@ def _replicate(answer: Mapping[str, object], service: Service) -> Reading:
             raise without_picture(service)
 
 
-def _wavespeed(answer: Mapping[str, object], service: Service) -> Reading:
+def _wavespeed(answer: Mapping[str, object], service: Service) -> Parsed:
     task = mapping(answer.get("data"))
     match task:
         case {"status": "failed"}:
-            raise _gave_up(task, service)
+            raise _failed(task, service)
         case {"status": "completed", "outputs": [str(url), *_]} if url:
             return Found(picture=url)
         case {"status": "created" | "processing"}:
@@ -131,10 +131,10 @@ def _wavespeed(answer: Mapping[str, object], service: Service) -> Reading:
             raise without_picture(service)
 
 
-def _zai(answer: Mapping[str, object], service: Service) -> Reading:
+def _zai(answer: Mapping[str, object], service: Service) -> Parsed:
     match answer:
         case {"task_status": "FAIL"}:
-            raise _gave_up(answer, service)
+            raise _failed(answer, service)
         case {"image_result": [{"url": str(url)}, *_]} if url:
             return Found(picture=url)
         case {"task_status": "PROCESSING"}:
@@ -145,12 +145,11 @@ def _zai(answer: Mapping[str, object], service: Service) -> Reading:
             raise without_picture(service)
 
 
-def _gave_up(answer: Mapping[str, object], service: Service) -> BackendError:
-    said = answer.get("error")
-    return failed(said if isinstance(said, str) else "", service)
+def _failed(answer: Mapping[str, object], service: Service) -> BackendError:
+    return failed(text(answer.get("error")) or "", service)
 
 
-_READERS: Mapping[str, Callable[[Mapping[str, object], Service], Reading]] = {
+_PARSERS: Mapping[str, Callable[[Mapping[str, object], Service], Parsed]] = {
     "replicate": _replicate,
     "wavespeed": _wavespeed,
     "zai-org": _zai,

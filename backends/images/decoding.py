@@ -1,7 +1,7 @@
-"""Decode pictures given by users: any of the usual files in, an upright RGB image out.
+"""Decode pictures given by users: a file in one of six formats in, an upright RGB image out.
 
-Files come from strangers: the header is read first and decides, only then are pixels decoded.
-This module imports Pillow, which `inputs` imports late.
+The files are untrusted: size and format are checked from the header before pixels are decoded. This
+module imports Pillow at its top; `inputs` imports this module late.
 """
 
 import io
@@ -21,12 +21,12 @@ _DAMAGED: Final = (OSError, ValueError, SyntaxError, EOFError, MemoryError)
 
 
 def prepare_init_image(data: bytes, width: int, height: int) -> bytes:
-    """Return the picture to start from as a PNG of width x height, cropped to that shape.
+    """Return an init image as a PNG of width x height pixels, cropped to that aspect ratio.
 
     Slow: call it in a thread.
 
     Raises:
-        BadInput: as `read` does.
+        BadInput: as in `read_image`.
     """
     picture = read_image(data, START)
     if picture.size != (width, height):
@@ -35,63 +35,62 @@ def prepare_init_image(data: bytes, width: int, height: int) -> bytes:
 
 
 def read_image(data: bytes, name: str = CONTROL) -> Image.Image:
-    """Return the picture in `data`: upright, its first frame, laid on white, as RGB.
+    """Return the first frame of the picture in `data`, upright, on a white background, as RGB.
 
-    `name` is what the sentences call it.
+    `name` is the picture's name in error sentences.
 
     Raises:
-        BadInput: it is not a picture, is damaged, far too large or too small.
+        BadInput: it is not a picture, is damaged, too large or too small.
     """
-    picture = _opened(data, name)
+    picture = _open(data, name)
     try:
         picture.load()
-        return _on_white(ImageOps.exif_transpose(picture))
+        return _flatten(ImageOps.exif_transpose(picture))
     except _DAMAGED as error:
         raise _damaged(name) from error
 
 
 def apply_orientation(data: bytes, name: str = START) -> bytes:
-    """Return the file as it came, or turned as its EXIF says, in its own format.
+    """Return the file unchanged, or rotated as its EXIF orientation states, in the same format.
 
-    Not everybody who is sent a photo looks at what the camera noted about it. Slow where it is
-    turned: call it in a thread.
+    Some services ignore the EXIF orientation. Slow if the picture is rotated: call it in a thread.
 
     Raises:
-        BadInput: it is to be turned and cannot be.
+        BadInput: it cannot be rotated.
     """
     if _orientation(data) == 1:
         return data
-    picture = _opened(data, name)
+    picture = _open(data, name)
     out, profile = io.BytesIO(), picture.info.get("icc_profile")
     try:
-        turned = ImageOps.exif_transpose(picture)
-        # A photo from a telephone may hold a second picture, and is a JPEG all the same.
+        upright = ImageOps.exif_transpose(picture)
+        # MPO is a JPEG with a second picture, as some telephones write it.
         form = "JPEG" if picture.format == "MPO" else picture.format
-        turned.save(out, form, icc_profile=profile, **_fine(picture))
+        upright.save(out, form, icc_profile=profile, **_save_options(picture))
     except _DAMAGED as error:
         raise _damaged(name) from error
     return out.getvalue()
 
 
 def on_its_side(data: bytes) -> bool:
-    """Whether width and height change places when the picture is turned as its EXIF says."""
+    """Return whether the EXIF orientation swaps width and height."""
     return _orientation(data) >= 5
 
 
 def _orientation(data: bytes) -> int:
-    """Return 1 to 8 as in EXIF: 1 stands upright, 5 and more lie on their side."""
+    """Return the EXIF orientation from 1 (upright) to 8; 5 and more swap width and height."""
     try:
         picture = Image.open(io.BytesIO(data), formats=_FORMATS)
-        # What stands behind a PNG's pixels could not be had without decoding them.
+        # EXIF after a PNG's pixels cannot be read without decoding them.
         late = picture.format == "PNG" and "exif" not in picture.info
-        said = 1 if late else picture.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # Pillow raises many kinds; a note that cannot be read says nothing
+        value = 1 if late else picture.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # Pillow raises many types; unreadable EXIF counts as none
         return 1
-    return said if said in range(1, 9) else 1
+    return value if value in range(1, 9) else 1
 
 
-def _fine(picture: Image.Image) -> dict[str, Any]:
-    """How to save a picture once more so that nobody sees it."""
+def _save_options(picture: Image.Image) -> dict[str, Any]:
+    """Return the options that save a picture again without visible loss."""
     match picture:
         case JpegImagePlugin.JpegImageFile():
             return {"quality": 95, "subsampling": JpegImagePlugin.get_sampling(picture)}
@@ -101,7 +100,7 @@ def _fine(picture: Image.Image) -> dict[str, Any]:
             return {"quality": 95}
 
 
-def _opened(data: bytes, name: str) -> Image.Image:
+def _open(data: bytes, name: str) -> Image.Image:
     try:
         picture = Image.open(io.BytesIO(data), formats=_FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -121,14 +120,15 @@ def _opened(data: bytes, name: str) -> Image.Image:
     return picture
 
 
-def _on_white(picture: Image.Image) -> Image.Image:
+def _flatten(picture: Image.Image) -> Image.Image:
+    """Return an RGB image, transparent pixels blended with white."""
     if picture.mode.startswith("I;16"):
-        # Pillow cuts 16-bit greys off at 255 instead of scaling them.
+        # Pillow clips 16-bit greys at 255 instead of scaling them.
         picture = picture.convert("I").point(lambda grey: grey / 257).convert("L")
     if picture.has_transparency_data:
         layer = picture.convert("RGBA")
-        ground = Image.new("RGBA", layer.size, "white")
-        picture = Image.alpha_composite(ground, layer)
+        background = Image.new("RGBA", layer.size, "white")
+        picture = Image.alpha_composite(background, layer)
     return picture.convert("RGB")
 
 

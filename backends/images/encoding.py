@@ -1,4 +1,4 @@
-"""A finished picture as a PNG that says how it was made; the same input gives the same bytes."""
+"""Encode a picture as a PNG with its generation parameters; equal input gives equal bytes."""
 
 import io
 from collections.abc import Iterable, Sequence
@@ -12,7 +12,7 @@ from backends.base import Request
 
 @dataclass(frozen=True, slots=True)
 class Lora:
-    """A LoRA as such a text names it; `hash` is the beginning of the SHA-256 of its tensors."""
+    """A LoRA in the parameters; `hash` is the beginning of the SHA-256 of its tensors."""
 
     name: str
     weight: float
@@ -20,12 +20,12 @@ class Lora:
 
 
 def encode(picture: Image, text: str = "") -> bytes:
-    """Return `picture` as PNG, with `text` under the key that other programs read."""
+    """Return `picture` as a PNG with `text` in the text chunk "parameters", as other UIs do."""
     info = PngInfo()
     if text:
         info.add_text("parameters", text)
     out = io.BytesIO()
-    # Level 1: a tenth of the default's time for a file that is a few per cent larger.
+    # Level 1 takes a tenth of the default level's time for a file a few per cent larger.
     picture.save(out, "PNG", compress_level=1, pnginfo=info)
     return out.getvalue()
 
@@ -40,7 +40,7 @@ def recipe(
     loras: Sequence[Lora] = (),
     embeddings: Sequence[str] = (),
 ) -> str:
-    """The settings in the notation that began with the Stable Diffusion web UI."""
+    """Return the generation parameters in the notation of the Stable Diffusion web UI."""
     tags = (f"<lora:{lora.name}:{lora.weight:g}>" for lora in loras)
     lines = [" ".join((request.prompt, *tags))]
     if request.negative_prompt:

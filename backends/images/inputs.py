@@ -1,4 +1,4 @@
-"""Pictures given by users, as a service or a server gets them: for upload, or as a control.
+"""Prepare pictures given by users for a service: as an upload, or as a control.
 
 Pillow is imported inside the functions that decode, so that backends can be imported without it.
 """
@@ -9,17 +9,17 @@ from backends.base import Control
 from backends.errors import BadInput, ServiceFault
 from backends.images.validation import check
 
-_NAMES = {"image/png": "start.png", "image/jpeg": "start.jpg", "image/webp": "start.webp"}
+_UPLOAD_NAMES = {"image/png": "start.png", "image/jpeg": "start.jpg", "image/webp": "start.webp"}
 
 
 def as_upload(data: bytes) -> tuple[str, bytes, str]:
-    """Return a file's name, its bytes and its media type; slow, call it in a thread.
+    """Return an init image as (file name, bytes, media type); slow, call it in a thread.
 
-    PNG, JPEG and WebP stay as they are, unless their EXIF says that they lie on their side or are
-    mirrored: then they are turned. Of anything else the first frame is sent, as PNG.
+    PNG, JPEG and WebP are sent unchanged, unless their EXIF orientation rotates or mirrors them:
+    then that is applied. Other formats are sent as a PNG of the first frame.
 
     Raises:
-        BadInput: it is no picture, or one that is of no use.
+        BadInput: it is not a picture, is damaged, too large or too small.
     """
     from backends.images import decoding, encoding
 
@@ -27,20 +27,20 @@ def as_upload(data: bytes) -> tuple[str, bytes, str]:
         media_type = check(data).media_type
     except ServiceFault:
         media_type = ""
-    if media_type in _NAMES:
-        return _NAMES[media_type], decoding.apply_orientation(data), media_type
+    if media_type in _UPLOAD_NAMES:
+        return _UPLOAD_NAMES[media_type], decoding.apply_orientation(data), media_type
     return "start.png", encoding.encode(decoding.read_image(data, decoding.START)), "image/png"
 
 
 MAX_SIDE = 2048
-"""No ControlNet sees more of a picture than that, in pixels of its longer side."""
+"""Pixels of the longer side beyond which a ControlNet sees no more detail."""
 
 
 def upright_png(data: bytes) -> bytes:
-    """Return the picture as a PNG, no larger than is of use; slow, call it in a thread.
+    """Return a control picture as an upright PNG of at most `MAX_SIDE`; slow, call it in a thread.
 
     Raises:
-        BadInput: it cannot be read.
+        BadInput: it cannot be decoded.
     """
     from backends.images import decoding, encoding
 
@@ -50,10 +50,10 @@ def upright_png(data: bytes) -> bytes:
 
 
 def span(control: Control) -> tuple[float, float]:
-    """Return from where to where in the drawing the picture steers, as shares of it.
+    """Return the start and the end of the control's effect, as fractions of the steps.
 
     Raises:
-        BadInput: that is nowhere.
+        BadInput: the range is empty.
     """
     start, end = (min(max(at, 0.0), 1.0) for at in (control.start, control.end))
     if start >= end:
@@ -62,9 +62,10 @@ def span(control: Control) -> tuple[float, float]:
 
 
 def network_for(place: int, chosen: str) -> str:
-    """Return the network that the option `chosen` names for the control at `place`, "" for none.
+    """Return the ControlNet that the option `chosen` names for a control, "" for none.
 
-    One name is for all controls; several, with commas, are for one each.
+    A single name applies to all controls; of several, separated by commas, each applies to the
+    control at the same place. `place` counts from 0.
     """
     names = [name.strip() for name in chosen.split(",")]
     if len(names) == 1:
@@ -73,12 +74,12 @@ def network_for(place: int, chosen: str) -> str:
 
 
 def of_size(networks: Sequence[str], checkpoint: str) -> str:
-    """Return the first of `networks` whose name says that it is for checkpoints of that size.
+    """Return the first of `networks` for the checkpoint's architecture, SDXL or not, by its name.
 
-    Where none does, it is the first of all.
+    Without a match it is the first of all.
     """
-    large = _is_xl(checkpoint)
-    return next((each for each in networks if _is_xl(each) == large), networks[0])
+    is_xl = _is_xl(checkpoint)
+    return next((each for each in networks if _is_xl(each) == is_xl), networks[0])
 
 
 def _is_xl(name: str) -> bool:

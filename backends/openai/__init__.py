@@ -1,3 +1,3 @@
-"""OpenAI's image API, and servers that speak it."""
+"""OpenAI's image API, and servers that implement it."""
 
 from backends.openai.backend import OpenAI as OpenAI

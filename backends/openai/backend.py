@@ -36,7 +36,7 @@ from backends.http.client import download
 from backends.http.errors import unanswered
 from backends.images.previews import Previews
 from backends.images.validation import check
-from backends.openai.client import Client, headers
+from backends.openai.client import SdkClients, headers, send
 from backends.openai.credentials import Credentials, servers
 from backends.openai.errors import explain
 from backends.openai.request import ApiRequest, Options, build_request
@@ -68,7 +68,7 @@ class OpenAI(HostedBackend):
     ) -> None:
         super().__init__(config, transport=transport)
         self._previews = Previews()
-        self._client = Client(self._previews)
+        self._sdk = SdkClients()
 
     def credentials(self, model: Model) -> Credentials:
         """Return the checked address and key of the model's server."""
@@ -94,7 +94,7 @@ class OpenAI(HostedBackend):
         credentials = Credentials.from_config(self.config, server)
         credentials.check()
         try:
-            client = await self._client.prepare(await self._clients.get(), credentials)
+            client = await self._sdk.get(await self._clients.get(), credentials)
             models = await client.models.list(extra_headers=headers(credentials))
             names = [str(each.id) for each in models.data or ()]
         except Exception as error:
@@ -135,9 +135,9 @@ class OpenAI(HostedBackend):
     async def _attempt(
         self, credentials: Credentials, api_request: ApiRequest
     ) -> AsyncGenerator[Event, None]:
-        client = await self._client.prepare(await self._clients.get(), credentials)
+        client = await self._sdk.get(await self._clients.get(), credentials)
         yield Sending()
-        async with aclosing(self._client.exchange(client, credentials, api_request)) as parts:
+        async with aclosing(send(client, credentials, api_request, self._previews)) as parts:
             async for part in parts:
                 match part:
                     case Progress():

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING
 from backends.base import Config
 from backends.chat import API, Chat, Reply, as_model, without_text
 from backends.errors import BackendError
-from backends.images.previews import Previews
-from backends.openai.client import Client, headers
+from backends.openai.client import SdkClients, headers
 from backends.openai.credentials import Credentials
 from backends.openai.errors import explain
 
@@ -25,7 +24,7 @@ class OpenAIChat(Chat):
         self, config: Config, *, transport: "httpx2.AsyncBaseTransport | None" = None
     ) -> None:
         super().__init__(config, transport=transport)
-        self._client = Client(Previews())
+        self._sdk = SdkClients()
 
     def credentials(self, server: str = "") -> Credentials:
         """Return the checked address and key."""
@@ -37,7 +36,7 @@ class OpenAIChat(Chat):
         """Request one chat completion."""
         credentials = self.credentials(server)
         try:
-            client = await self._client.prepare(await self._clients.get(), credentials)
+            client = await self._sdk.get(await self._clients.get(), credentials)
             completion = await client.chat.completions.create(
                 model=model,
                 messages=[

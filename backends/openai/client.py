@@ -1,4 +1,4 @@
-"""One exchange with OpenAI's image API: the call leaves, looks and an answer come back."""
+"""Call OpenAI's image API: one request is sent, previews and a response come back."""
 
 import asyncio
 import json
@@ -27,19 +27,18 @@ if TYPE_CHECKING:
     import openai
 
 
-class Client:
-    """The package's clients, one for each pool of connections and server; none holds a key."""
+class SdkClients:
+    """The SDK's clients, one for each connection pool and server; none of them holds a key."""
 
-    def __init__(self, previews: Previews) -> None:
-        self._previews = previews
+    def __init__(self) -> None:
         self._clients: WeakKeyDictionary[httpx2.AsyncClient, dict[str, openai.AsyncOpenAI]] = (
             WeakKeyDictionary()
         )
 
-    async def prepare(
+    async def get(
         self, pool: "httpx2.AsyncClient", credentials: Credentials
     ) -> "openai.AsyncOpenAI":
-        """Return the client for `pool`; the first call imports the package, off the loop."""
+        """Return the client for `pool`; the first call imports the SDK in a thread."""
         clients = self._clients.setdefault(pool, {})
         if credentials.base_url not in clients:
             openai = await asyncio.to_thread(import_once, "openai")
@@ -52,77 +51,9 @@ class Client:
             )
         return clients[credentials.base_url]
 
-    async def exchange(
-        self, client: "openai.AsyncOpenAI", credentials: Credentials, api_request: ApiRequest
-    ) -> AsyncGenerator[Progress | ApiResponse, None]:
-        """Send `call`; where the server rejects a stream as unknown, send it once without."""
-        import openai
-
-        parameters = {**api_request.parameters, "extra_headers": headers(credentials)}
-        if api_request.image is not None:
-            parameters["image"] = api_request.image
-        if api_request.partials:
-            streaming = {"stream": True, "partial_images": api_request.partials}
-            try:
-                async with aclosing(self._send(client, {**parameters, **streaming})) as parts:
-                    async for part in parts:
-                        yield part
-                return
-            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-                if not _knows_no_streams(error):
-                    raise
-        async with aclosing(self._send(client, parameters)) as parts:
-            async for part in parts:
-                yield part
-
-    async def _send(
-        self, client: "openai.AsyncOpenAI", parameters: Mapping[str, Any]
-    ) -> AsyncGenerator[Progress | ApiResponse, None]:
-        started = time.perf_counter()
-        # The body is read here and not by the package: a server may answer a call for a stream
-        # with plain JSON, and the package's reader takes 20 ms for an event of a picture's size.
-        images = client.images.with_streaming_response
-        ask = images.edit if "image" in parameters else images.generate
-        async with ask(**parameters) as response:
-            answered = time.perf_counter()
-            if response.headers.get("content-type", "").startswith("text/event-stream"):
-                request = response.http_request
-                async with aclosing(server_events(response.iter_bytes())) as events:
-                    async for event in events:
-                        part = await self._part(event, request)
-                        if isinstance(part, ApiResponse):
-                            yield replace(part, generate=time.perf_counter() - started)
-                            return  # whatever follows is not waited for
-                        if part is not None:
-                            yield part
-                return
-            chunks = [chunk async for chunk in response.iter_bytes()]
-        download = time.perf_counter() - answered
-        answer = await asyncio.to_thread(lambda: parse_response(b"".join(chunks)))
-        yield replace(answer, generate=answered - started, download=download)
-
-    async def _part(
-        self, event: ServerEvent, request: "httpx2.Request"
-    ) -> Progress | ApiResponse | None:
-        import openai
-
-        match event.name or _type(event.data):
-            case "image_generation.partial_image" | "image_edit.partial_image":
-                preview = await self._previews.make(first_picture, event.data)
-                return Progress(preview=preview) if preview else None
-            case "image_generation.completed" | "image_edit.completed":
-                return await asyncio.to_thread(parse_response, event.data)
-            case "error":
-                said = mapping(json.loads(event.data))
-                said = mapping(said.get("error")) or said
-                message = str(said.get("message") or "")
-                raise openai.APIError(message, request, body=said)
-            case _:
-                return None
-
 
 def headers(credentials: Credentials) -> dict[str, Any]:
-    """Return who asks, said outright for each request: the package would take the environment's."""
+    """Return the authentication headers; without them the SDK takes those of the environment."""
     from openai import Omit
 
     return {
@@ -132,14 +63,96 @@ def headers(credentials: Credentials) -> dict[str, Any]:
     }
 
 
-def _type(data: bytes) -> str:
+async def send(
+    client: "openai.AsyncOpenAI",
+    credentials: Credentials,
+    api_request: ApiRequest,
+    previews: Previews,
+) -> AsyncGenerator[Progress | ApiResponse, None]:
+    """Send a request, as a stream if it requests partial pictures; yield previews and the response.
+
+    If the server rejects a stream as unknown, the request is sent once more without.
+
+    Raises:
+        openai.APIError: the service rejected the request, or failed.
+        httpx2.RequestError: a failure below HTTP.
+        ValueError: the response is not JSON.
+        ServiceFault: there is no picture in it, or a damaged one.
+    """
+    import openai
+
+    parameters = {**api_request.parameters, "extra_headers": headers(credentials)}
+    if api_request.image is not None:
+        parameters["image"] = api_request.image
+    if api_request.partials:
+        streaming = {"stream": True, "partial_images": api_request.partials}
+        try:
+            async with aclosing(_exchange(client, {**parameters, **streaming}, previews)) as parts:
+                async for part in parts:
+                    yield part
+            return
+        except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+            if not _rejects_streams(error):
+                raise
+    async with aclosing(_exchange(client, parameters, previews)) as parts:
+        async for part in parts:
+            yield part
+
+
+async def _exchange(
+    client: "openai.AsyncOpenAI", parameters: Mapping[str, Any], previews: Previews
+) -> AsyncGenerator[Progress | ApiResponse, None]:
+    started = time.perf_counter()
+    # The body is parsed here and not by the SDK: a server may respond to a request for a stream
+    # with plain JSON, and the SDK's parser takes 20 ms for an event of a picture's size.
+    images = client.images.with_streaming_response
+    method = images.edit if "image" in parameters else images.generate
+    async with method(**parameters) as response:
+        answered = time.perf_counter()
+        if response.headers.get("content-type", "").startswith("text/event-stream"):
+            request = response.http_request
+            async with aclosing(server_events(response.iter_bytes())) as events:
+                async for event in events:
+                    part = await _parse_event(event, request, previews)
+                    if isinstance(part, ApiResponse):
+                        yield replace(part, generate=time.perf_counter() - started)
+                        return  # without waiting for the end of the stream
+                    if part is not None:
+                        yield part
+            return
+        chunks = [chunk async for chunk in response.iter_bytes()]
+    download = time.perf_counter() - answered
+    parsed = await asyncio.to_thread(lambda: parse_response(b"".join(chunks)))
+    yield replace(parsed, generate=answered - started, download=download)
+
+
+async def _parse_event(
+    event: ServerEvent, request: "httpx2.Request", previews: Previews
+) -> Progress | ApiResponse | None:
+    """Return a preview or the response that completes the stream, None for any other event."""
+    import openai
+
+    match event.name or _event_type(event.data):
+        case "image_generation.partial_image" | "image_edit.partial_image":
+            preview = await previews.make(first_picture, event.data)
+            return Progress(preview=preview) if preview else None
+        case "image_generation.completed" | "image_edit.completed":
+            return await asyncio.to_thread(parse_response, event.data)
+        case "error":
+            body = mapping(json.loads(event.data))
+            body = mapping(body.get("error")) or body
+            raise openai.APIError(str(body.get("message") or ""), request, body=body)
+        case _:
+            return None
+
+
+def _event_type(data: bytes) -> str:
     return str(mapping(json.loads(data)).get("type") or "") if data.startswith(b"{") else ""
 
 
-def _knows_no_streams(error: "openai.APIStatusError") -> bool:
-    if error.code in REFUSALS:  # those quote the prompt, in which streams may flow
+def _rejects_streams(error: "openai.APIStatusError") -> bool:
+    """Return whether the server does not know the parameters of a stream."""
+    if error.code in REFUSALS:  # a refusal quotes the prompt, which may hold the word "stream"
         return False
-    return (
-        re.search(r"\b(stream|streaming|partial_images)\b", f"{error.param} {error.message}")
-        is not None
-    )
+    text = f"{error.param} {error.message}"
+    return re.search(r"\b(stream|streaming|partial_images)\b", text) is not None

@@ -1,11 +1,12 @@
-"""Where requests in OpenAI's words go, and who pays for them.
+"""Address and key of OpenAI's API, and of the user's servers that implement it.
 
-Servers of the user's own that speak OpenAI's API, each under a name: OPENAI_SERVERS.
+Those servers are listed by name in a setting:
 
     OPENAI_SERVERS="lmstudio=http://127.0.0.1:1234/v1, together=https://api.together.xyz/v1"
 
-The key of a server is NAME_API_KEY, here TOGETHER_API_KEY; one of the user's own rarely needs any.
-Models' names may follow an address: those are listed, any other can be asked for as well.
+The key of a server is the setting NAME_API_KEY, here TOGETHER_API_KEY; local servers rarely need
+one. Model names may follow an address: they are added to the catalogue. A model that is not listed
+can be requested as well.
 """
 
 import re
@@ -21,9 +22,9 @@ HOME = "https://api.openai.com/v1"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Credentials:
-    """Address and key; read anew for each job, kept by nobody.
+    """Address and key, read anew for each job and never stored.
 
-    `server` is the name of one of the user's own servers, "" for OpenAI or OPENAI_BASE_URL.
+    `server` is the name of one of the user's servers, "" for OpenAI or OPENAI_BASE_URL.
     """
 
     base_url: str
@@ -35,10 +36,10 @@ class Credentials:
 
     @classmethod
     def from_config(cls, config: Config, server: str = "") -> "Credentials":
-        """Read the account from the settings.
+        """Read the settings of `server`.
 
         Raises:
-            NotReady: there is no such server.
+            NotReady: there is no such server, or OPENAI_SERVERS is malformed.
         """
         if server:
             entry = named(config, server)
@@ -53,20 +54,20 @@ class Credentials:
 
     @property
     def official(self) -> bool:
-        """Whether this is OpenAI's own API, a region's included."""
+        """Whether this is OpenAI's own API, including those of its regions."""
         host = host_of(self.base_url).partition(":")[0]
         return host == "api.openai.com" or host.endswith(".api.openai.com")
 
     @property
     def service(self) -> str:
-        """Who answers, as a sentence begins."""
+        """The name of the service at the beginning of a sentence."""
         if self.official:
             return "OpenAI"
-        return f"The server {self.server or 'at'} {self._place}"
+        return f"The server {self.server or 'at'} {self._location}"
 
     @property
     def advice(self) -> str:
-        """What to do where nobody answers."""
+        """The advice for a refused connection."""
         return f"Check that the service runs, and {self.address_setting}."
 
     @property
@@ -75,7 +76,12 @@ class Credentials:
         return SETTING if self.server else "OPENAI_BASE_URL"
 
     def check(self) -> None:
-        """Raise what keeps any request from being sent."""
+        """Validate address and key.
+
+        Raises:
+            NotReady: the address is invalid, or the key is missing.
+            WrongKey: the key cannot be sent in a header.
+        """
         if not self.base_url.startswith(("http://", "https://")) or not host_of(self.base_url):
             raise NotReady(
                 f"{self.address_setting} must be an address like http://localhost:8080/v1."
@@ -86,9 +92,9 @@ class Credentials:
             raise WrongKey(f"{self.key_setting} holds characters that no key has. Copy it again.")
 
     @property
-    def _place(self) -> str:
-        where = host_of(self.base_url)
-        return f"({where})" if self.server else where
+    def _location(self) -> str:
+        host = host_of(self.base_url)
+        return f"({host})" if self.server else host
 
 
 SETTING = "OPENAI_SERVERS"
@@ -98,7 +104,7 @@ _ENTRY = re.compile(r"([A-Za-z][\w-]*)\s*=\s*(https?://\S+)((?:\s+\S+)*)", re.AS
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One of them: its name, its address, and the models that its entry lists."""
+    """An entry of OPENAI_SERVERS: name, address, and the models that it lists."""
 
     name: str
     base_url: str
@@ -106,27 +112,28 @@ class Server:
 
     @property
     def key(self) -> str:
-        """The setting that holds its key."""
+        """The name of the setting with its key."""
         return f"{self.name.upper().replace('-', '_')}_API_KEY"
 
 
 def servers(config: Config) -> Mapping[str, Server]:
-    """Return the servers by name.
+    """Return the servers of OPENAI_SERVERS by name.
 
     Raises:
-        NotReady: the setting cannot be read.
+        NotReady: the setting is malformed.
     """
     found: dict[str, Server] = {}
     for entry in filter(None, map(str.strip, (setting(config, SETTING) or "").split(","))):
-        read = _ENTRY.fullmatch(entry)
-        if read is None or not host_of(read[2]):
+        match = _ENTRY.fullmatch(entry)
+        if match is None or not host_of(match[2]):
             raise NotReady(
                 f"{SETTING} must name each server with its address, like "
                 "lmstudio=http://127.0.0.1:1234/v1, with a comma between two servers."
             )
-        if read[1] in found:
-            raise NotReady(f"{SETTING} names the server {read[1]} twice. Give one another name.")
-        found[read[1]] = Server(read[1], read[2].rstrip("/"), tuple(read[3].split()))
+        name = match[1]
+        if name in found:
+            raise NotReady(f"{SETTING} names the server {name} twice. Give one another name.")
+        found[name] = Server(name, match[2].rstrip("/"), tuple(match[3].split()))
     return found
 
 
@@ -134,7 +141,7 @@ def named(config: Config, name: str) -> Server:
     """Return the server called `name`.
 
     Raises:
-        NotReady: there is none, or the setting cannot be read.
+        NotReady: there is none, or the setting is malformed.
     """
     known = servers(config)
     if name not in known:

@@ -1,10 +1,8 @@
-"""What each error of OpenAI's image API means, in one table.
+"""Map the errors of OpenAI's API to `BackendError`s, by a table of rules.
 
-The first rule that fits decides. A rule fits where the error has one of its codes, or where its
-status is the rule's and the rule's words (if any) stand in the message. Failures in the middle of
-a stream come without a status, so codes lead.
-
-Every failure of a call to OpenAI's image API, as a sentence for the card.
+The first matching rule applies. A rule matches if the error has one of its codes, or if its status
+is one of the rule's and its message contains the rule's phrase (if any). Errors in the middle of a
+stream have no status, so codes take precedence.
 """
 
 import re
@@ -34,7 +32,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`sentence` may use {service}, {api}, {model}, {reason}, {kinds}, {key}, {address}, {wait}
+    """The error that a code or a status stands for.
+
+    `sentence` may use {service}, {api}, {model}, {reason}, {kinds}, {key}, {address}, {wait}
     and {status}.
     """
 
@@ -42,17 +42,17 @@ class Rule:
     sentence: str
     codes: frozenset[str] = frozenset()
     statuses: range | frozenset[int] = frozenset()
-    words: str = ""
+    phrase: str = ""
 
-    def fits(self, code: str, status: int | None, message: str) -> bool:
-        """Say whether this rule describes the error."""
+    def matches(self, code: str, status: int | None, message: str) -> bool:
+        """Return whether this rule applies to an error; `status` is None within a stream."""
         if code and code in self.codes:
             return True
-        return status in self.statuses and self.words in message.lower()
+        return status in self.statuses and self.phrase in message.lower()
 
 
 class Unbilled(ServiceFault):
-    """The service failed before it drew anything."""
+    """The service failed before it billed anything."""
 
     charged = False
 
@@ -100,7 +100,7 @@ RULES = (
         "{service} gives {model} to verified organisations only. Verify yours under "
         "platform.openai.com/settings/organization/general; it may take 15 minutes to count.",
         statuses=frozenset({403}),
-        words="verif",
+        phrase="verif",
     ),
     Rule(
         Forbidden,
@@ -117,7 +117,7 @@ RULES = (
         "{service} has no model {model} for this key; it may be retired. "
         "See developers.openai.com/api/docs/deprecations, or choose another model.",
         statuses=frozenset({404}),
-        words="model",
+        phrase="model",
     ),
     Rule(
         Unbilled,
@@ -151,8 +151,8 @@ RULES = (
 
 
 def rule_for(code: str, status: int | None, message: str) -> Rule:
-    """Return the first rule that fits; the last one stands for all that is new."""
-    return next((rule for rule in RULES if rule.fits(code, status, message)), RULES[-1])
+    """Return the first matching rule, the last one for an unknown error."""
+    return next((rule for rule in RULES if rule.matches(code, status, message)), RULES[-1])
 
 
 LOOK = "Look at your usage page before you try again."
@@ -187,7 +187,7 @@ def _status_error(
 
     response = error.response if isinstance(error, openai.APIStatusError) else None
     status = response.status_code if response else None
-    if status in (504, 524):  # a gateway gave up waiting, what it waited for may go on
+    if status in (504, 524):  # a gateway timed out, the request behind it may go on
         return unanswered(credentials.service, "in time")
     code = error.code or error.type or ""
     rule = rule_for(code, status, error.message)
@@ -207,11 +207,12 @@ def _status_error(
         return RateLimited(message, retry_after=wait)
     explained = rule.kind(message)
     if rule.kind is Refused and response is None:
-        explained.charged = None  # partial pictures had been drawn
+        explained.charged = None  # refused within a stream: partial pictures may be billed
     return explained
 
 
 def _kinds(message: str) -> str:
+    """Return the kinds of safety violations that a refusal names, as part of a sentence."""
     listed = re.search(r"safety_violations=\[([^\]]+)\]", message)
     if listed is None:
         return ""
@@ -220,12 +221,12 @@ def _kinds(message: str) -> str:
 
 
 def _reason(error: "openai.APIError", key: str | None) -> str:
-    """The service's own words, without the "Error code: 400 - {...}" that the package adds."""
+    """Return the service's message, without the "Error code: 400 - {...}" that the SDK adds."""
     match error.body:
-        case {"message": str(said)} | {"detail": str(said)} | {"detail": [{"msg": str(said)}, *_]}:
+        case {"message": str(found)} | {"detail": str(found)}:
             pass
-        case str(said):
+        case {"detail": [{"msg": str(found)}, *_]} | str(found):
             pass
         case _:
-            said = ""
-    return service_message(said, key)
+            found = ""
+    return service_message(found, key)

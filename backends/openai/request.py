@@ -1,4 +1,4 @@
-"""What is asked of OpenAI's image API: the options, and the parameters of one call."""
+"""Build requests for OpenAI's image API: the options, and the parameters of one call."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -15,7 +15,7 @@ QUALITIES = ("low", "medium", "high", "xhigh", "max")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
-    """Settings of this backend alone; the form is drawn from the fields."""
+    """The options of this backend; the form has a widget for each."""
 
     quality: str = option(
         "low",
@@ -45,9 +45,9 @@ class Options:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ApiRequest:
-    """One call: its parameters, how many partial pictures it asks for, what was honoured.
+    """The parameters of one call, the number of partial pictures it requests, and `honoured`.
 
-    With an `image` (a file's name, bytes and media type) it is an edit of that picture.
+    With an `image` (file name, bytes and media type) it is a call of the edit endpoint.
     """
 
     parameters: Mapping[str, Any]
@@ -57,14 +57,14 @@ class ApiRequest:
 
 
 def build_request(model: Model, request: Request) -> ApiRequest:
-    """Put `request` into the API's words; slow where there is a start picture.
+    """Translate `request` into parameters of the API; slow if there is an init image.
 
     Raises:
-        BadInput: the service would not take it.
+        BadInput: the service would reject it.
     """
-    asked = request.options.get("openai", {})
-    usual = {"quality": model.options["quality"]} if "quality" in model.options else {}
-    options, ignored = parse_options(Options, {**usual, **_given(asked)}, "OpenAI")
+    chosen = request.options.get("openai", {})
+    defaults = {"quality": model.options["quality"]} if "quality" in model.options else {}
+    options, ignored = parse_options(Options, {**defaults, **_without_empty(chosen)}, "OpenAI")
     fitted = fit_folding_negative_prompt(model, request)
     honoured = fitted.honoured | ignored
     if options.background == "transparent" and options.output_format == "jpeg":
@@ -77,10 +77,10 @@ def build_request(model: Model, request: Request) -> ApiRequest:
     if quality := _quality(model, options.quality):
         parameters["quality"] = quality.used
         honoured["quality"] = quality
-    elif options.quality != Options().quality:  # the form sends the default along
+    elif options.quality != Options().quality:  # the form always sends a value
         note = f"quality ignored: {model.label} takes none"
         honoured["quality"] = Applied(options.quality, None, note)
-    # A compatible server may know none of these: what is the default anyway is not said.
+    # A compatible server may know none of these parameters: defaults are not sent.
     for each in fields(Options):
         value = getattr(options, each.name)
         if each.name != "quality" and value != each.default:
@@ -101,19 +101,20 @@ def build_request(model: Model, request: Request) -> ApiRequest:
     )
 
 
-def _given(asked: Mapping[str, Value]) -> dict[str, Value]:
-    """Return the options that were chosen: an empty one leaves the model its own."""
-    return {name: value for name, value in asked.items() if value not in (None, "")}
+def _without_empty(chosen: Mapping[str, Value]) -> dict[str, Value]:
+    """Return the options with a value: an empty one stands for the model's default."""
+    return {name: value for name, value in chosen.items() if value not in (None, "")}
 
 
-def _quality(model: Model, asked: str) -> Applied | None:
-    """The model's nearest quality: the best it has where more is asked for."""
+def _quality(model: Model, requested: str) -> Applied | None:
+    """Return the model's nearest quality, the next lower one if possible; None if it has none."""
     listed = str(model.options.get("qualities") or "").replace(" ", "").split(",")
-    has = [quality for quality in QUALITIES if quality in listed]
-    if not has:
+    available = [quality for quality in QUALITIES if quality in listed]
+    if not available:
         return None
-    if asked == "auto" or asked in has:
-        return Applied(asked, asked)
-    below = [quality for quality in has if QUALITIES.index(quality) < QUALITIES.index(asked)]
-    used = below[-1] if below else has[0]
-    return Applied(asked, used, f"quality {used} instead of {asked}")
+    if requested == "auto" or requested in available:
+        return Applied(requested, requested)
+    rank = QUALITIES.index(requested)
+    lower = [quality for quality in available if QUALITIES.index(quality) < rank]
+    used = lower[-1] if lower else available[0]
+    return Applied(requested, used, f"quality {used} instead of {requested}")

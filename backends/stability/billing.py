@@ -1,4 +1,4 @@
-"""The account's balance: whether the key is accepted, and what a job cost."""
+"""Query the account's balance: it checks the key, and tells what a job cost."""
 
 import json
 from collections.abc import Callable, Generator
@@ -15,16 +15,19 @@ from backends.stability.errors import explain, rejected
 if TYPE_CHECKING:
     import httpx2
 
-CREDITS_A_DOLLAR = 100
-PATIENCE = 3.0
-"""Seconds that a balance is waited for: a price list is there as well."""
+CREDITS_PER_USD = 100
+BALANCE_TIMEOUT = 3.0
+"""Seconds to wait for a balance; without it the cost comes from the price list."""
 
 _EXACT = Decimal("0.000001")
 _ANY = Model(id="stability/any", label="any model", family="", source="")
 
 
 class Jobs:
-    """The jobs of this process on the account: a balance tells of one only if it was alone."""
+    """Counts the jobs of this process on the account.
+
+    The difference of two balances is the cost of a job only if no other job ran in between.
+    """
 
     def __init__(self) -> None:
         self._running = 0
@@ -32,7 +35,7 @@ class Jobs:
 
     @contextmanager
     def alone(self) -> Generator[Callable[[], bool], None, None]:
-        """Begin a job; what is given says whether it has been the only one since."""
+        """Begin a job; the yielded function tells whether it has been the only one since."""
         first = self._running == 0
         self._begun += 1
         self._running += 1
@@ -44,16 +47,16 @@ class Jobs:
 
 
 async def check_key(client: "httpx2.AsyncClient", credentials: Credentials) -> str:
-    """Return the sentence that says that the key is accepted, and what is left.
+    """Return the sentence that confirms the key and states the credits left.
 
     Raises:
-        BackendError: it is not, or nobody answers.
+        BackendError: the key is not accepted, or the service cannot be reached.
     """
     try:
-        response = await _ask(client, credentials)
+        response = await _get_balance(client, credentials)
         if response.status_code != 200:
             raise rejected(response, response.content, credentials, _ANY)
-        left = _read(response)
+        left = _parse_balance(response)
     except BackendError:
         raise
     except Exception as error:
@@ -63,15 +66,15 @@ async def check_key(client: "httpx2.AsyncClient", credentials: Credentials) -> s
 
 
 async def balance(client: "httpx2.AsyncClient", credentials: Credentials) -> Decimal | None:
-    """Return the account's credits, None where they cannot be read; asking costs nothing.
+    """Return the account's credits, None if they cannot be read; the query costs nothing.
 
     Raises:
-        BackendError: nobody is there to be asked for a picture either.
+        BackendError: there is no connection, so that a job would fail as well.
     """
     import httpx2
 
     try:
-        return _read(await _ask(client, credentials))
+        return _parse_balance(await _get_balance(client, credentials))
     except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
         failure: BackendError = transport_failure(error, credentials.service)
         raise failure from error
@@ -79,17 +82,17 @@ async def balance(client: "httpx2.AsyncClient", credentials: Credentials) -> Dec
         return None
 
 
-async def _ask(client: "httpx2.AsyncClient", credentials: Credentials) -> "httpx2.Response":
+async def _get_balance(client: "httpx2.AsyncClient", credentials: Credentials) -> "httpx2.Response":
     import httpx2
 
     return await client.get(
         f"{credentials.base_url}/v1/user/balance",
         headers={"Authorization": f"Bearer {credentials.key}"},
-        timeout=httpx2.Timeout(PATIENCE, connect=client.timeout.connect),
+        timeout=httpx2.Timeout(BALANCE_TIMEOUT, connect=client.timeout.connect),
     )
 
 
-def _read(response: "httpx2.Response") -> Decimal | None:
+def _parse_balance(response: "httpx2.Response") -> Decimal | None:
     match json.loads(response.content, parse_float=Decimal):
         case {"credits": Decimal() | int() as credits} if response.status_code == 200:
             return Decimal(credits)
@@ -98,11 +101,11 @@ def _read(response: "httpx2.Response") -> Decimal | None:
 
 
 def spent(before: Decimal | None, after: Decimal | None) -> Decimal | None:
-    """Return the difference in USD, None where the balance does not tell.
+    """Return the difference of two balances in USD, None if the cost is unknown.
 
-    A balance that has not sunk may not be up to date yet, or was filled up meanwhile.
+    A balance that did not decrease may be out of date, or credits were added in between.
     """
     if before is None or after is None or after >= before:
         return None
-    # The API counts in binary fractions: what is beyond a ten-thousandth of a credit is noise.
-    return ((before - after) / CREDITS_A_DOLLAR).quantize(_EXACT, ROUND_HALF_EVEN)
+    # The API computes with binary fractions: below a ten-thousandth of a credit is rounding noise.
+    return ((before - after) / CREDITS_PER_USD).quantize(_EXACT, ROUND_HALF_EVEN)

@@ -1,8 +1,8 @@
-"""The control picture for Stability AI: its two ways of being steered, and what is sent.
+"""Build the control part of a request for Stability AI's two control endpoints.
 
-The service makes its own map: the user's picture itself is sent. "sketch" follows the lines of a
-drawing, "structure" keeps the layout of any picture. The result gets the size of what is sent, so
-the picture is given the wished size, as a map is on this machine.
+The service computes the control map itself, so the user's picture is sent. "sketch" follows the
+lines of a drawing, "structure" keeps the layout of any picture. The result has the size of the sent
+picture, so that is resized to the requested size, as a map is for local models.
 """
 
 from dataclasses import dataclass, field
@@ -13,17 +13,17 @@ from backends.errors import BadInput
 from backends.fit import Fitted, closest_size
 
 CONTROL = "control"
-"""What the catalogue calls the service that is steered by a picture (`source`)."""
+"""The catalogue's `source` of the model with control endpoints."""
 
-MOST_RATIO = 2.5
-Way = Literal["sketch", "structure"]
+MAX_ASPECT_RATIO = 2.5
+Endpoint = Literal["sketch", "structure"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ControlRequest:
-    """What is sent: the way, how much the picture counts (0 to 1), and the picture as PNG."""
+    """The endpoint, the strength of the control from 0 to 1, and the picture as PNG."""
 
-    way: Way
+    endpoint: Endpoint
     strength: float
     image: bytes = field(repr=False)
 
@@ -31,10 +31,10 @@ class ControlRequest:
 def build_control(
     model: Model, request: Request, fitted: Fitted, honoured: dict[str, Applied]
 ) -> ControlRequest:
-    """Return the control picture of `request` as the service takes it; slow.
+    """Return the control part of `request`, and correct `honoured`; slow, call it in a thread.
 
     Raises:
-        BadInput: there is none, or it cannot be used.
+        BadInput: there is no control picture, or it cannot be used.
     """
     name, control = next(iter(fitted.controls.items()), ("", None))
     if control is None:
@@ -43,21 +43,21 @@ def build_control(
             f"{model.label} draws after a control picture. Give it one, with a preprocessor that "
             f"it has a counterpart for: {known}."
         )
-    way = _way(model, control)
+    endpoint = _endpoint(model, control)
     strength = min(max(control.weight, 0.0), 1.0)
-    honoured[name] = Applied(control.preprocessor, way, _note(control, strength))
-    asked = fitted.request
-    wished = (asked.width or 0, asked.height or 0) if request.width or request.height else None
-    image, size = _image(model, control.image, wished)
+    honoured[name] = Applied(control.preprocessor, endpoint, _note(control, strength))
+    size_requested = bool(request.width or request.height)
+    width, height = fitted.request.width or 0, fitted.request.height or 0
+    image, size = _image(model, control.image, (width, height) if size_requested else None)
     honoured["size"] = Applied(honoured["size"].requested, size, honoured["size"].note)
-    return ControlRequest(way=way, strength=strength, image=image)
+    return ControlRequest(endpoint=endpoint, strength=strength, image=image)
 
 
-def _way(model: Model, control: Control) -> Way:
-    """The catalogue's way for the preprocessor; rough strokes are a sketch whoever made them."""
+def _endpoint(model: Model, control: Control) -> Endpoint:
+    """Return the catalogue's endpoint for the preprocessor, "sketch" for rough strokes."""
     if control.parameters.get("scribble"):
         return "sketch"
-    return cast(Way, model.controls[control.preprocessor])
+    return cast(Endpoint, model.controls[control.preprocessor])
 
 
 def _note(control: Control, strength: float) -> str:
@@ -71,17 +71,17 @@ def _note(control: Control, strength: float) -> str:
     return "; ".join(notes)
 
 
-def _image(model: Model, data: bytes, wished: tuple[int, int] | None) -> tuple[bytes, str]:
-    """Return the picture upright, in the wished size or its own, and that size in words."""
+def _image(model: Model, data: bytes, requested: tuple[int, int] | None) -> tuple[bytes, str]:
+    """Return the upright picture as PNG, in the requested size or its own, and its size."""
     from PIL.Image import Resampling
 
     from backends.images import decoding, encoding
 
     picture = decoding.read_image(data)
-    width, height = wished or _within(model, *picture.size)
-    if max(width, height) > MOST_RATIO * min(width, height):
+    width, height = requested or _closest_own_size(model, *picture.size)
+    if max(width, height) > MAX_ASPECT_RATIO * min(width, height):
         raise BadInput(
-            f"A picture may be at most {MOST_RATIO:g} times as long as it is wide for "
+            f"A picture may be at most {MAX_ASPECT_RATIO:g} times as long as it is wide for "
             f"{model.label}, and this would be {width}x{height}. Crop it, or ask for another size."
         )
     if picture.size != (width, height):
@@ -89,8 +89,8 @@ def _image(model: Model, data: bytes, wished: tuple[int, int] | None) -> tuple[b
     return encoding.encode(picture), f"{width}x{height}"
 
 
-def _within(model: Model, width: int, height: int) -> tuple[int, int]:
-    """The size that the service takes and that has the picture's shape."""
+def _closest_own_size(model: Model, width: int, height: int) -> tuple[int, int]:
+    """Return the size in the picture's aspect ratio that the service accepts."""
     sizes = model.sizes
     scale = min(1.0, sizes.most / max(width, height))
     scale = max(scale, sizes.least / min(width, height))

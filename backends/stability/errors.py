@@ -1,7 +1,7 @@
-"""Every failure of a call to Stability AI's image API, as a sentence for the card.
+"""Map the errors of Stability AI's image API to `BackendError`s.
 
-An error's body is {"id", "name", "errors": [...]}. Failed generations are not charged, the API's
-documentation says; of what failed inside the service or on the way nobody knows.
+An error's body is {"id", "name", "errors": [...]}. The API's documentation says that failed
+generations are not charged; after a failure inside the service or on the way it is unknown.
 """
 
 import json
@@ -31,17 +31,17 @@ BILLING = "platform.stability.ai/account/credits"
 
 
 def explain(error: Exception, credentials: Credentials) -> BackendError:
-    """Return what an error on the way means for the person at the card."""
+    """Map an exception from calling the service, or from parsing its response."""
     return failure(error, credentials.service, look=f"Look at {BILLING} before you try again.")
 
 
 def rejected(
     response: "httpx2.Response", body: bytes, credentials: Credentials, model: Model
 ) -> BackendError:
-    """Return what an answer other than 200 means."""
+    """Map a response with a status other than 200."""
     status, service = response.status_code, credentials.service
-    name, said = _said(body)
-    why = service_message(said, credentials.key)
+    name, message = _parse_error(body)
+    why = service_message(message, credentials.key)
     match status:
         case 401:
             return WrongKey(f"{service} does not accept the key: {why} Check STABILITY_API_KEY.")
@@ -71,7 +71,7 @@ def rejected(
             )
         case 400 | 413 | 415 | 422:
             return BadInput(f"{service} does not take this request: {why}")
-        case 504 | 524:  # a gateway gave up waiting, what it waited for may go on
+        case 504 | 524:  # a gateway timed out, the request behind it may go on
             return unanswered(service, "in time")
         case 502 | 503:
             return ServiceFault(f"{service} is overloaded or down ({status}). Try again later.")
@@ -84,7 +84,7 @@ def rejected(
 
 
 def filtered(credentials: Credentials) -> Refused:
-    """Return that a picture was drawn and then blurred; it counts as drawn, says the API."""
+    """Return the refusal of a picture that was blurred after drawing, which the API may bill."""
     refused = Refused(
         f"{credentials.service} drew the picture and blurred it in moderation, so it is not shown. "
         "It may have been billed. Change the prompt and try again."
@@ -94,19 +94,19 @@ def filtered(credentials: Credentials) -> Refused:
 
 
 def without_picture(credentials: Credentials) -> ServiceFault:
-    """Return that an answer came and no picture is in it."""
+    """Return the error for a response without a picture."""
     return ServiceFault(
         f"{credentials.service} answered without a picture. Look at {BILLING} before you try again."
     )
 
 
-def _said(body: bytes) -> tuple[str, str]:
-    """Return an error's name and its own words; empty where it is not the API's."""
+def _parse_error(body: bytes) -> tuple[str, str]:
+    """Return an error's name and message, both empty if the body is not the API's."""
     try:
-        told = json.loads(body)
+        answer = json.loads(body)
     except ValueError:
         return "", ""
-    match told:
+    match answer:
         case {"errors": [*errors], **rest}:
             return str(rest.get("name") or ""), "; ".join(map(str, errors))
         case {"message": str(message)}:

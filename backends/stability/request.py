@@ -1,19 +1,19 @@
-"""What is asked of Stability AI's image API: the options, the account, the calls of one job."""
+"""Build requests for Stability AI's image API: the options, and the parameters of one job."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from backends.base import Applied, Model, Request
 from backends.errors import BadInput
-from backends.fit import STRENGTH, fit
+from backends.fit import STRENGTH, closest_aspect_ratio, fit
 from backends.options import option, parse_options
 from backends.stability.control import CONTROL, ControlRequest, build_control
 
 RATIOS = ("1:1", "2:3", "3:2", "4:5", "5:4", "9:16", "16:9", "9:21", "21:9")
-MOST_NEGATIVE = 10_000
-LEAST_GUIDANCE, MOST_GUIDANCE = 1.0, 10.0
-SEEDS = 4_294_967_294
-"""The greatest seed of the API; 0 is none of its seeds, but asks for any."""
+MAX_NEGATIVE_PROMPT = 10_000
+MIN_GUIDANCE, MAX_GUIDANCE = 1.0, 10.0
+MAX_SEED = 4_294_967_294
+"""The API's seeds are 1 to this number; 0 stands for a random one."""
 
 _STYLES = (
     "3d-model analog-film anime cinematic comic-book digital-art enhance fantasy-art isometric "
@@ -23,7 +23,7 @@ _STYLES = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
-    """Settings of this backend alone; the form is drawn from the fields."""
+    """The options of this backend; the form has a widget for each."""
 
     style_preset: str = option(
         "",
@@ -41,10 +41,10 @@ class Options:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ApiRequest:
-    """One job in the API's words; each of `seeds` is one picture, None leaves it to the service.
+    """The parameters of one job, one API call for each of `seeds`; None is a random seed.
 
-    `path` is the service's below `/v2beta/stable-image`; `image` the control picture or the one to
-    start from, as PNG.
+    `path` is the endpoint below `/v2beta/stable-image`; `image` is the control picture or the init
+    image, as PNG.
     """
 
     path: str
@@ -55,55 +55,58 @@ class ApiRequest:
 
 
 def build_request(model: Model, request: Request) -> ApiRequest:
-    """Put `request` into the API's words; slow where there is a picture to send along.
+    """Translate `request` into parameters of the API; slow if there is a picture to send.
 
     Raises:
-        BadInput: the service would not take it.
+        BadInput: the service would reject it.
     """
     fitted = fit(model, request)
-    asked, honoured = fitted.request, dict(fitted.honoured)
-    if len(asked.negative_prompt) > MOST_NEGATIVE:
-        raise BadInput(f"A negative prompt has at most {MOST_NEGATIVE:,} characters. Shorten it.")
-    fields = {"prompt": asked.prompt}
-    if asked.negative_prompt:
-        fields["negative_prompt"] = asked.negative_prompt
-    steering: ControlRequest | None = None
+    wanted, honoured = fitted.request, dict(fitted.honoured)
+    if len(wanted.negative_prompt) > MAX_NEGATIVE_PROMPT:
+        raise BadInput(
+            f"A negative prompt has at most {MAX_NEGATIVE_PROMPT:,} characters. Shorten it."
+        )
+    fields = {"prompt": wanted.prompt}
+    if wanted.negative_prompt:
+        fields["negative_prompt"] = wanted.negative_prompt
+    control: ControlRequest | None = None
     if model.source == CONTROL:
-        steering = build_control(model, request, fitted, honoured)
-        path = f"control/{steering.way}"
-        fields["control_strength"] = f"{steering.strength:g}"
+        control = build_control(model, request, fitted, honoured)
+        path = f"control/{control.endpoint}"
+        fields["control_strength"] = f"{control.strength:g}"
     elif _is_sd3(model):
         path = "generate/sd3"
         fields["model"] = model.source
     else:
         path = f"generate/{model.source}"
-    image = steering.image if steering else None
-    if asked.image is not None:
-        fields["strength"] = f"{asked.strength or STRENGTH:g}"
-        image = _start(asked)
-    if asked.image is not None and _is_sd3(model):
-        # The result gets the shape of what is sent; the API takes no other beside it.
+    image = control.image if control else None
+    if wanted.image is not None:
+        fields["strength"] = f"{wanted.strength or STRENGTH:g}"
+        image = _init_image(wanted)
+    if wanted.image is not None and _is_sd3(model):
+        # The result has the aspect ratio of the init image; the API rejects another one.
         fields["mode"] = "image-to-image"
-    elif steering is None:
-        fields["aspect_ratio"] = _ratio(asked.width or 1, asked.height or 1)
-        honoured["aspect_ratio"] = Applied(None, fields["aspect_ratio"])
-    if asked.guidance_scale is not None:
-        fields["cfg_scale"] = f"{_guidance(asked.guidance_scale, honoured):g}"
-    fields |= _styled(model, request, honoured)
+    elif control is None:
+        ratio = closest_aspect_ratio(RATIOS, wanted.width or 1, wanted.height or 1)
+        fields["aspect_ratio"] = ratio
+        honoured["aspect_ratio"] = Applied(None, ratio)
+    if wanted.guidance_scale is not None:
+        fields["cfg_scale"] = f"{_guidance(wanted.guidance_scale, honoured):g}"
+    fields |= _option_fields(model, request, honoured)
     return ApiRequest(
         path=path,
         fields=fields,
         image=image,
-        seeds=_seeds(asked, honoured),
+        seeds=_seeds(wanted, honoured),
         honoured=honoured,
     )
 
 
-def _start(asked: Request) -> bytes:
+def _init_image(wanted: Request) -> bytes:
     from backends.images import decoding
 
     return decoding.prepare_init_image(
-        asked.image or b"", asked.width or 1024, asked.height or 1024
+        wanted.image or b"", wanted.width or 1024, wanted.height or 1024
     )
 
 
@@ -111,27 +114,16 @@ def _is_sd3(model: Model) -> bool:
     return model.source.startswith("sd3")
 
 
-def _ratio(width: int, height: int) -> str:
-    """The shape nearest to the wished one: the API knows no pixels."""
-
-    def distance(ratio: str) -> float:
-        across, _, down = ratio.partition(":")
-        shape = int(across) * height / (int(down) * width)
-        return max(shape, 1 / shape)
-
-    return min(RATIOS, key=distance)
-
-
-def _guidance(asked: float, honoured: dict[str, Applied]) -> float:
-    used = min(max(asked, LEAST_GUIDANCE), MOST_GUIDANCE)
-    if used != asked:
-        note = f"guidance scale {used:g} instead of {asked:g}"
-        honoured["guidance_scale"] = Applied(asked, used, note)
+def _guidance(requested: float, honoured: dict[str, Applied]) -> float:
+    used = min(max(requested, MIN_GUIDANCE), MAX_GUIDANCE)
+    if used != requested:
+        note = f"guidance scale {used:g} instead of {requested:g}"
+        honoured["guidance_scale"] = Applied(requested, used, note)
     return used
 
 
-def _styled(model: Model, request: Request, honoured: dict[str, Applied]) -> dict[str, str]:
-    """The options' fields, corrected to what the model has."""
+def _option_fields(model: Model, request: Request, honoured: dict[str, Applied]) -> dict[str, str]:
+    """Return the form fields of the options, corrected to what the model supports."""
     options, ignored = parse_options(Options, request.options.get("stability", {}), "Stability AI")
     honoured |= ignored
     if _is_sd3(model):
@@ -148,10 +140,10 @@ def _styled(model: Model, request: Request, honoured: dict[str, Applied]) -> dic
 
 
 def _seeds(request: Request, honoured: dict[str, Applied]) -> tuple[int | None, ...]:
-    """Count up from the seed, through the API's seeds only, each of which is another picture."""
+    """Return one seed per picture, counting up from the request's within 1 to `MAX_SEED`."""
     if request.seed is None:
         return (None,) * request.count
-    seeds = tuple(1 + (request.seed - 1 + number) % SEEDS for number in range(request.count))
+    seeds = tuple(1 + (request.seed - 1 + number) % MAX_SEED for number in range(request.count))
     if seeds[0] != request.seed:
         note = f"seed {seeds[0]} instead of {request.seed}"
         honoured["seed"] = Applied(request.seed, seeds[0], note)

@@ -7,7 +7,7 @@ its backend fits the request and says what it changed. Pure.
 from collections.abc import Sequence
 
 from backends.base import Control, Request, SecondStep
-from backends.fit import LEAST_STRENGTH
+from backends.fit import MIN_STRENGTH
 from compare.catalogue.catalogue import Catalogue, UnknownModel
 
 MOST_PROMPT = 32_000
@@ -17,7 +17,7 @@ SIDE = (16, 8192)
 GUIDANCE = (0.0, 50.0)
 SEED = (0, 2**32 - 1)
 WEIGHT = (0.0, 2.0)
-STRENGTH = (LEAST_STRENGTH, 1.0)
+STRENGTH = (MIN_STRENGTH, 1.0)
 MOST_CONTROLS = 8
 
 

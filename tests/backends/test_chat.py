@@ -123,6 +123,16 @@ async def test_every_fault_is_a_sentence_without_a_key(
     assert len(server.requests) == 1, "nothing is asked twice"
 
 
+@pytest.mark.parametrize("name", ["openai", "google"])
+async def test_an_address_without_the_api_is_said_to_have_no_chat_service(
+    name: str, server: ChatServer
+) -> None:
+    server.script = Script(status=405, raw=b"<html>No.</html>", media_type="text/html")
+    with pytest.raises(ServiceFault, match="has no chat service at this address") as failed:
+        await ask(name, server.origin)
+    assert failed.value.charged is False
+
+
 def says_nothing(server: ChatServer) -> None:
     server.text = None
 
