@@ -69,15 +69,10 @@ class Monitor:
             if task.get("active"):
                 self._preview_id = count(task.get("id_live_preview")) or self._preview_id
                 done = min(max(number(task.get("progress")) or 0.0, 0.0), 1.0)
-                step = (
-                    None
-                    if self._api_request.steps is None
-                    else round(done * self._api_request.steps)
-                )
+                steps = self._api_request.steps
+                step = None if steps is None else round(done * steps)
                 preview = await self._make_preview(task.get("live_preview"))
-                return self._unless_repeated(
-                    Progress(step=step, steps=self._api_request.steps, preview=preview)
-                )
+                return self._unless_repeated(Progress(step=step, steps=steps, preview=preview))
             if not task.get("completed"):
                 return await self._poll_global_state()
         return None

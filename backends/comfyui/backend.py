@@ -85,9 +85,7 @@ class ComfyUI(HostedBackend):
         try:
             client = Client(await self._clients.get(), target)
             api_request = await asyncio.to_thread(build_request, model, request, self.config.home)
-            await client.get(
-                "/queue"
-            )  # checks that the server is there and accepts the credentials
+            await client.get("/queue")  # fails where the server is down or refuses access
             await resolve_names(client, api_request)
             timeouts = Timeouts.from_config(self.config)
             async with aclosing(WebSocket(target, api_request.client_id, timeouts)) as socket:

@@ -167,7 +167,7 @@ class Listener:
             await self._disconnect()
 
     async def _keep_connected(self, client: "discord.Client", rejection: type[Exception]) -> None:
-        """Stay connected until Discord rejects the bot, for one with a revoked token."""
+        """Stay connected until Discord rejects the bot, for example its revoked token."""
         while True:
             try:
                 await client.connect()
