@@ -1,8 +1,8 @@
-"""Servers of the AUTOMATIC1111 kind: that web UI, Forge, SD.Next, started with `--api`.
+"""Backend for AUTOMATIC1111 servers: that web UI, Forge, SD.Next, started with `--api`.
 
 The server belongs to the user, so nothing is billed; but it does one thing at a time, and may have
-other users. Each job has a task of its own there, is watched by it, and is interrupted only while
-it is the one that is worked on. A checkpoint is chosen for the one request, never for the server.
+other users. Each job has its own task id, is followed by it, and is interrupted only while it is
+the one that runs. A checkpoint is selected for one request, never for the whole server.
 """
 
 import asyncio
@@ -10,15 +10,27 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from backends.a1111.client import Checkpoint, Client, checkpoint, checkpoints, sampler, schedule
+from backends.a1111.client import (
+    Checkpoint,
+    Client,
+    find_checkpoint,
+    find_sampler,
+    find_schedule,
+    list_checkpoints,
+)
 from backends.a1111.control import add_controls
 from backends.a1111.errors import explain
 from backends.a1111.progress import Monitor
-from backends.a1111.request import CURRENT, ApiRequest, Options, build_request, server_of
-from backends.a1111.response import parse_response, receipt, seconds
+from backends.a1111.request import (
+    CURRENT_CHECKPOINT,
+    ApiRequest,
+    Options,
+    build_request,
+    server_from_config,
+)
+from backends.a1111.response import build_receipt, generation_seconds, parse_response
 from backends.base import (
     Applied,
-    Backend,
     Config,
     Event,
     Key,
@@ -26,13 +38,12 @@ from backends.base import (
     Model,
     Progress,
     Queued,
-    Ready,
     Request,
     Sending,
 )
 from backends.errors import BackendError, NotReady
-from backends.hosted import readiness
-from backends.http.client import ClientPool
+from backends.hosted import HostedBackend
+from backends.http.self_hosted import SelfHostedServer
 from backends.images.previews import Previews
 from backends.settings import host_of
 from backends.wording import list_models
@@ -41,7 +52,7 @@ if TYPE_CHECKING:
     import httpx2
 
 
-class A1111(Backend):
+class A1111(HostedBackend):
     """Draws on the user's own server (`A1111_URL`), with any checkpoint that it has."""
 
     name = "a1111"
@@ -52,111 +63,125 @@ class A1111(Backend):
     def __init__(
         self, config: Config, *, transport: "httpx2.AsyncBaseTransport | None" = None
     ) -> None:
-        super().__init__(config)
-        self._clients = ClientPool(config, transport)
+        super().__init__(config, transport=transport)
         self._previews = Previews()
 
-    def ready(self, model: Model) -> Ready:
-        """Say whether the server's address is known; whether it runs, only a job tells."""
-        return readiness(lambda: server_of(self.config))
+    def credentials(self, model: Model) -> SelfHostedServer:
+        """Return the server's address and login; only a job finds out whether it runs."""
+        return server_from_config(self.config)
 
     async def check(self, server: str = "") -> str:
-        """Ask for its list of checkpoints."""
-        own = server_of(self.config)
+        """Ask the server for its list of checkpoints."""
+        target = server_from_config(self.config)
         try:
-            found = await checkpoints(Client(await self._clients.get(), own))
+            checkpoints = await list_checkpoints(Client(await self._clients.get(), target))
         except Exception as error:
-            raise explain(error, own, sent=False) from error
-        return f"{own.name} answers. {list_models([each.title for each in found])}"
+            raise explain(error, target, sent=False) from error
+        return f"{target.name} answers. {list_models([entry.title for entry in checkpoints])}"
 
     def lane(self, model: Model) -> Lane:
-        """One job at a time on each server."""
+        """Return a lane of one job at a time for each server."""
         try:
-            return Lane(f"a1111 {host_of(server_of(self.config).url)}", 1)
+            return Lane(f"a1111 {host_of(server_from_config(self.config).url)}", 1)
         except NotReady:
             return Lane("a1111", 1)
 
     async def generate(self, model: Model, request: Request) -> AsyncGenerator[Event, None]:
-        """Draw `request`; what the server lacks is found out before anything is sent."""
-        server = server_of(self.config)
+        """Draw `request`; models and names that the server lacks fail before anything is sent."""
+        server = server_from_config(self.config)
         sent = False
         try:
-            wire = Client(await self._clients.get(), server)
-            call = await asyncio.to_thread(build_request, model, request)
-            chosen = await _look_up(wire, model, call)
-            watch = Monitor(wire, self._previews, call)
-            await watch.start()
+            client = Client(await self._clients.get(), server)
+            api_request = await asyncio.to_thread(build_request, model, request)
+            checkpoint = await _resolve_names(client, model, api_request)
+            monitor = Monitor(client, self._previews, api_request)
+            await monitor.start()
             sent = True
             yield Sending()
-            async with aclosing(_send(wire, watch, call)) as parts:
-                async for part in parts:
-                    if isinstance(part, Progress | Queued):
-                        yield part
+            async with aclosing(_post_and_follow(client, monitor, api_request)) as events:
+                async for event in events:
+                    if isinstance(event, Progress | Queued):
+                        yield event
                         continue
-                    content = part.raise_for_status().content
-                    answer = await asyncio.to_thread(parse_response, content, call.count)
-                    for picture in answer.pictures:
+                    content = event.raise_for_status().content
+                    parsed = await asyncio.to_thread(parse_response, content, api_request.count)
+                    for picture in parsed.pictures:
                         yield picture
-                    yield receipt(call, answer, chosen, seconds(part, watch.waited))
+                    yield build_receipt(
+                        api_request,
+                        parsed,
+                        checkpoint,
+                        generation_seconds(event, monitor.queue_seconds),
+                    )
         except BackendError:
             raise
         except Exception as error:
             raise explain(error, server, sent=sent) from error
 
     async def aclose(self) -> None:
-        """Close the connections of the running loop."""
+        """Close the previews' worker and the running loop's connections."""
         self._previews.close()
-        await self._clients.aclose()
+        await super().aclose()
 
 
-async def _look_up(wire: Client, model: Model, call: ApiRequest) -> Checkpoint | None:
-    """Complete `call` with what the server calls things; return the checkpoint asked for."""
-    chosen = None
-    if model.source != CURRENT:
-        chosen = await checkpoint(wire, model.source)
-        call.body["override_settings"] = {"sd_model_checkpoint": chosen.title}
-        call.body["override_settings_restore_afterwards"] = True
-    options = call.options
+async def _resolve_names(
+    client: Client, model: Model, api_request: ApiRequest
+) -> Checkpoint | None:
+    """Complete `api_request` with names as the server writes them, and with the controls.
+
+    The checkpoint that is requested by name is returned, None for the one that is loaded.
+    """
+    checkpoint = None
+    if model.source != CURRENT_CHECKPOINT:
+        checkpoint = await find_checkpoint(client, model.source)
+        api_request.body["override_settings"] = {"sd_model_checkpoint": checkpoint.title}
+        api_request.body["override_settings_restore_afterwards"] = True
+    options = api_request.options
     if options.sampler_name:
-        used = await sampler(wire, options.sampler_name)
-        call.body["sampler_name"] = used
-        call.honoured["sampler_name"] = Applied(options.sampler_name, used)
+        used = await find_sampler(client, options.sampler_name)
+        api_request.body["sampler_name"] = used
+        api_request.honoured["sampler_name"] = Applied(options.sampler_name, used)
     if options.scheduler:
-        used = await schedule(wire, options.scheduler)
+        used = await find_schedule(client, options.scheduler)
         note = "" if used else "schedule type ignored: the server is too old to know of any"
-        call.honoured["scheduler"] = Applied(options.scheduler, used, note)
+        api_request.honoured["scheduler"] = Applied(options.scheduler, used, note)
         if used:
-            call.body["scheduler"] = used
-    if call.controls:
-        await add_controls(wire, model, call)
-    return chosen
+            api_request.body["scheduler"] = used
+    if api_request.controls:
+        await add_controls(client, model, api_request)
+    return checkpoint
 
 
-async def _send(
-    wire: Client, watch: Monitor, call: ApiRequest
+async def _post_and_follow(
+    client: Client, monitor: Monitor, api_request: ApiRequest
 ) -> AsyncGenerator["Progress | Queued | httpx2.Response", None]:
-    """Send `call`, look after it while it is drawn, yield its answer last."""
-    drawing = asyncio.create_task(wire.post(call.path, call.body))
+    """Post `api_request`, yield its progress, and at last the response.
+
+    Closing the generator earlier interrupts the job on the server.
+    """
+    posting = asyncio.create_task(client.post(api_request.path, api_request.body))
     answered = False
     try:
-        while not drawing.done():
-            looking = asyncio.create_task(watch.look())
+        while not posting.done():
+            polling = asyncio.create_task(monitor.poll())
             try:
-                await asyncio.wait({drawing, looking}, return_when=asyncio.FIRST_COMPLETED)
-                news = looking.result() if looking.done() else None
+                await asyncio.wait({posting, polling}, return_when=asyncio.FIRST_COMPLETED)
+                event = polling.result() if polling.done() else None
             finally:
-                await _end(looking)
-            if news is not None:
-                yield news
-        response = drawing.result()
+                await _cancel(polling)
+            if event is not None:
+                yield event
+        response = posting.result()
         answered = True
     finally:
         if not answered:
-            await watch.stop()  # before the connection goes: some servers draw on without it
-        await _end(drawing)
+            await (
+                monitor.interrupt()
+            )  # before the connection closes: some servers draw on without it
+        await _cancel(posting)
     yield response
 
 
-async def _end(task: asyncio.Task[object]) -> None:
+async def _cancel(task: asyncio.Task[object]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

@@ -1,9 +1,7 @@
-"""What an AUTOMATIC1111 server has: checkpoints, samplers, schedules.
+"""Client for the HTTP API of an AUTOMATIC1111 server, and lookups of what it has.
 
-All of it is looked up before anything is sent. Some servers draw with something else, and say
-nothing, where they do not know what was asked for.
-
-Requests to an AUTOMATIC1111 server.
+Checkpoints, samplers and schedule types are looked up before anything is sent: some servers
+silently use another one where they do not know a name.
 """
 
 import asyncio
@@ -11,10 +9,11 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from backends.errors import BadInput
 from backends.http.self_hosted import SelfHostedClient
+from backends.json_values import items, objects
 from backends.wording import nearest
 
 if TYPE_CHECKING:
@@ -24,102 +23,96 @@ _JSON = {"Content-Type": "application/json"}
 
 
 class Client(SelfHostedClient):
-    """The way to one server, for one job."""
+    """Client of one server for one job."""
 
-    async def ask(self, path: str, body: Mapping[str, Any]) -> Any:
-        """Return the JSON that `path` answers to a small `body`; raises as `get` does."""
+    async def post_json(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Return the JSON response to a small `body`; raises as `get` does."""
         return await self._json(await self.post(path, body))
 
     async def post(self, path: str, body: Mapping[str, Any]) -> "httpx2.Response":
-        """Return the whole answer to `body`, whatever its status.
+        """Return the complete response to `body`, whatever its status.
 
         Raises:
-            httpx2.RequestError: there is none.
+            httpx2.RequestError: there is no response.
         """
-        # A control picture makes the body large.
+        # Pictures make the body large: encode it in a thread.
         content = await asyncio.to_thread(lambda: json.dumps(body).encode())
         return await self._send("POST", path, _JSON, content=content)
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """One checkpoint: `title` is what the server is told, `names` all that it is known by."""
+    """A checkpoint: `title` is what a request names, `names` all its names in lower case."""
 
     title: str
     names: frozenset[str]
 
-    def known_as(self, name: str) -> bool:
-        """Say whether `name` means this checkpoint, however it is written."""
+    def matches(self, name: str) -> bool:
+        """Return True if `name` is one of the checkpoint's names, in any case."""
         return name.strip().lower() in self.names
 
 
-async def checkpoints(wire: Client) -> list[Checkpoint]:
-    """Return all that the server has; raises as `Wire.get` does."""
-    return [_checkpoint(row) for row in rows(await wire.get("/sdapi/v1/sd-models"))]
+async def list_checkpoints(client: Client) -> list[Checkpoint]:
+    """Return the server's checkpoints; raises as `Client.get` does."""
+    return [_parse_checkpoint(row) for row in objects(await client.get("/sdapi/v1/sd-models"))]
 
 
-async def checkpoint(wire: Client, name: str) -> Checkpoint:
+async def find_checkpoint(client: Client, name: str) -> Checkpoint:
     """Return the checkpoint that the user calls `name`.
 
     Raises:
-        BadInput: the server has none of that name; the sentence names the nearest.
+        BadInput: the server has no checkpoint of that name; the sentence lists the nearest.
     """
-    found = await checkpoints(wire)
-    exact = (each for each in found if each.title == name)
-    close = (each for each in found if each.known_as(name))
-    chosen = next(exact, None) or next(close, None)
-    if chosen is None:
-        titles = [each.title for each in found]
-        raise BadInput(f"{wire.server.name} has no checkpoint {name}. {nearest(name, titles)}")
-    return chosen
+    entries = await list_checkpoints(client)
+    exact = (entry for entry in entries if entry.title == name)
+    close = (entry for entry in entries if entry.matches(name))
+    match = next(exact, None) or next(close, None)
+    if match is None:
+        titles = [entry.title for entry in entries]
+        raise BadInput(f"{client.server.name} has no checkpoint {name}. {nearest(name, titles)}")
+    return match
 
 
-async def sampler(wire: Client, name: str) -> str:
-    """Return `name` as the server writes it.
+async def find_sampler(client: Client, name: str) -> str:
+    """Return the sampler `name` as the server writes it.
 
     Raises:
-        BadInput: it has no such sampler.
+        BadInput: the server has no such sampler.
     """
-    found = rows(await wire.get("/sdapi/v1/samplers"))
-    return _named(found, name, "name", f"{wire.server.name} has no sampler {name}.")
+    entries = objects(await client.get("/sdapi/v1/samplers"))
+    return _find_name(entries, name, "name", f"{client.server.name} has no sampler {name}.")
 
 
-async def schedule(wire: Client, name: str) -> str | None:
-    """Return the schedule type `name` as the server writes it, None where it knows of none.
+async def find_schedule(client: Client, name: str) -> str | None:
+    """Return the schedule type `name` as the server writes it, None if it has no schedule types.
 
     Raises:
-        BadInput: it has others, but not this one.
+        BadInput: the server has schedule types, but not this one.
     """
-    listed = await wire.optional("/sdapi/v1/schedulers")
+    listed = await client.optional("/sdapi/v1/schedulers")
     if listed is None:
         return None
-    return _named(rows(listed), name, "label", f"{wire.server.name} has no schedule type {name}.")
+    return _find_name(
+        objects(listed), name, "label", f"{client.server.name} has no schedule type {name}."
+    )
 
 
-def rows(answer: object) -> list[Mapping[str, Any]]:
-    """Return the JSON objects of a list, none where it is something else."""
-    if not isinstance(answer, list):
-        return []
-    return [each for each in cast(list[Any], answer) if isinstance(each, dict)]
-
-
-def _checkpoint(row: Mapping[str, Any]) -> Checkpoint:
+def _parse_checkpoint(row: Mapping[str, Any]) -> Checkpoint:
     title = str(row.get("title") or row.get("model_name") or "")
-    file = re.sub(r"\s*\[\w+\]$", "", title)  # the title ends with a hash once that is known
+    file = re.sub(r"\s*\[\w+\]$", "", title)  # a title ends with the file's hash once that is known
     names = {title, file, *(str(row.get(key) or "") for key in ("model_name", "hash", "sha256"))}
-    names |= {re.split(r"[/\\]", each)[-1] for each in (file, str(row.get("filename") or ""))}
-    names |= {re.sub(r"\.(safetensors|ckpt|gguf|sft)$", "", each) for each in names}
-    return Checkpoint(title, frozenset(each.lower() for each in names if each))
+    names |= {re.split(r"[/\\]", entry)[-1] for entry in (file, str(row.get("filename") or ""))}
+    names |= {re.sub(r"\.(safetensors|ckpt|gguf|sft)$", "", entry) for entry in names}
+    return Checkpoint(title, frozenset(entry.lower() for entry in names if entry))
 
 
-def _named(found: Iterable[Mapping[str, Any]], name: str, key: str, otherwise: str) -> str:
-    """The `key` of the row that has `name` for any of its names."""
+def _find_name(entries: Iterable[Mapping[str, Any]], name: str, key: str, otherwise: str) -> str:
+    """Return the `key` of the row that has `name` among its names and aliases."""
     known: list[str] = []
-    for row in found:
+    for row in entries:
         own = str(row.get(key) or row.get("name") or "")
-        aliases = cast(object, row.get("aliases"))
-        others = cast(list[object], aliases) if isinstance(aliases, list) else []
-        if name.lower() in {str(each).lower() for each in (own, row.get("name"), *others)}:
+        names = (own, row.get("name"), *items(row.get("aliases")))
+        if name.lower() in {str(each).lower() for each in names}:
             return own
         known.append(own)
     raise BadInput(f"{otherwise} {nearest(name, known)}")

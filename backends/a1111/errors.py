@@ -1,4 +1,4 @@
-"""Every failure of an AUTOMATIC1111 server, as a sentence for the card."""
+"""Errors of an AUTOMATIC1111 server as sentences for the card."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 
 def explain(error: Exception, server: SelfHostedServer, *, sent: bool) -> BackendError:
-    """Return what `error` means for the person at the card; `sent` says how far the job was."""
+    """Return `error` as a `BackendError` for the card; `sent` says whether the job was posted."""
     return self_hosted.explain(
-        error, server, _answered, sent=sent, start="Start it with --api", api="its API"
+        error, server, _explain_status, sent=sent, start="Start it with --api", api="its API"
     )
 
 
-def _answered(response: "httpx2.Response", server: SelfHostedServer) -> BackendError:
+def _explain_status(response: "httpx2.Response", server: SelfHostedServer) -> BackendError:
     status, name = response.status_code, server.name
-    said = _said(response, server)
+    message = _server_message(response, server)
     match status:
         case 401 if not server.headers:
             return WrongKey(f"{name} wants a user and password: set A1111_USER and A1111_PASSWORD.")
@@ -39,38 +39,38 @@ def _answered(response: "httpx2.Response", server: SelfHostedServer) -> BackendE
             )
         case 403:
             return Forbidden(
-                f"{name}, or what stands before it, does not let this machine in: {said}"
+                f"{name}, or what stands before it, does not let this machine in: {message}"
             )
-        case 404 | 405 if said in ("Not Found.", "Method Not Allowed.", NO_REASON):
+        case 404 | 405 if message in ("Not Found.", "Method Not Allowed.", NO_REASON):
             return NotReady(
                 f"{name} has no API for pictures. Start it with --api, and check A1111_URL."
             )
         case _ if status < 500:
-            return BadInput(f"{name} does not take this request: {said}")
-        case _ if "out of memory" in said.lower() or "OutOfMemory" in said:
+            return BadInput(f"{name} does not take this request: {message}")
+        case _ if "out of memory" in message.lower() or "OutOfMemory" in message:
             return OutOfMemory(
                 f"{name} has not enough graphics memory for this. Ask for a smaller picture, "
                 "or start it with --medvram."
             )
         case _:
-            return ServiceFault(f"{name} failed: {said}")
+            return ServiceFault(f"{name} failed: {message}")
 
 
-def _said(response: "httpx2.Response", server: SelfHostedServer) -> str:
-    """The server's own words, as a sentence ends."""
+def _server_message(response: "httpx2.Response", server: SelfHostedServer) -> str:
+    """Return the server's own message, redacted and ended as a sentence."""
     try:
         body: Any = response.json()
-    except ValueError:  # a page for a browser says nothing
+    except ValueError:  # an HTML page has no reason to show
         body = None
     match body:
-        case {"detail": [{"msg": str(said)}, *_]}:
+        case {"detail": [{"msg": str(message)}, *_]}:
             pass
-        case {"detail": str(said)} if said:
+        case {"detail": str(message)} if message:
             pass
-        case {"errors": str(said), "error": str(kind)} if said or kind:
-            said = said or kind
-        case {"error": str(said)} | {"message": str(said)} | str(said):
+        case {"errors": str(message), "error": str(kind)} if message or kind:
+            message = message or kind
+        case {"error": str(message)} | {"message": str(message)} | str(message):
             pass
         case _:
-            said = ""
-    return service_message(said, *server.secrets)
+            message = ""
+    return service_message(message, *server.secrets)

@@ -1,8 +1,8 @@
-"""How far a job on an AUTOMATIC1111 server is, and how it is stopped.
+"""Follow the progress of a job on an AUTOMATIC1111 server, and interrupt it.
 
-The server tells one caller's job from another's only if it knows the task's id, as AUTOMATIC1111
-and Forge do. Where it does not, its state as a whole counts as ours from the moment that a job
-begins on a server that was idle when ours was sent; on a busy one nothing is shown or stopped.
+Only a task id tells the jobs of different clients apart; AUTOMATIC1111 and Forge know it. For other
+servers their global state counts as this job's from the moment that a job starts on a server that
+was idle when this one was posted; on a busy server nothing is shown or interrupted.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ import contextlib
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import pybase64
 
@@ -19,150 +19,141 @@ from backends.a1111.client import Client
 from backends.a1111.request import ApiRequest
 from backends.base import Preview, Progress, Queued
 from backends.images.previews import Previews
+from backends.json_values import count, mapping, number
 
-PAUSE = 0.4
-"""Seconds between two looks."""
-PATIENCE = 5.0
-"""Seconds that stopping may take."""
-LOOKS = 3
-"""How often a job that is to be stopped is looked for, in case it is only about to begin."""
+POLL_SECONDS = 0.4
+"""Seconds between two polls."""
+INTERRUPT_SECONDS = 5.0
+"""Limit for interrupting a job, in seconds."""
+MAX_CHECKS = 3
+"""How often a job to be interrupted is looked up, in case it is about to start."""
 
-_WHOLE = "/sdapi/v1/progress?skip_current_image="
+_GLOBAL_PROGRESS = "/sdapi/v1/progress?skip_current_image="
 
 
 class Monitor:
-    """Looks after one job; `waited` is how long the server let it wait, in seconds."""
+    """Follows one job; `queue_seconds` is how long it waited in the server's queue."""
 
-    def __init__(self, wire: Client, previews: Previews, call: ApiRequest) -> None:
-        self._wire = wire
+    def __init__(self, client: Client, previews: Previews, api_request: ApiRequest) -> None:
+        self._client = client
         self._previews = previews
-        self._call = call
-        self._began = time.monotonic()
-        self._knows_tasks = True
-        self._idle = False
-        self._stamp: object = None
-        self._ours: object = None
+        self._api_request = api_request
+        self._started_at = time.monotonic()
+        self._has_task_route = True
+        self._was_idle = False
+        self._timestamp_before: object = None
+        self._own_timestamp: object = None
         self._preview_id = 0
-        self._preview: str = ""
-        self._last: Progress | Queued | None = None
-        self.waited = 0.0
+        self._last_preview: str = ""
+        self._last_event: Progress | Queued | None = None
+        self.queue_seconds = 0.0
 
     async def start(self) -> None:
-        """See what the server does before the job is sent; raises as `Wire.get` does."""
-        state = _mapping(_mapping(await self._wire.get(f"{_WHOLE}true")).get("state"))
-        self._idle = not _busy(state)
-        self._stamp = state.get("job_timestamp")
-        self._began = time.monotonic()
+        """Read the server's state before the job is posted; raises as `Client.get` does."""
+        state = mapping(mapping(await self._client.get(f"{_GLOBAL_PROGRESS}true")).get("state"))
+        self._was_idle = not _is_busy(state)
+        self._timestamp_before = state.get("job_timestamp")
+        self._started_at = time.monotonic()
 
-    async def look(self) -> Progress | Queued | None:
-        """Wait a little, then return what is new, if anything is.
+    async def poll(self) -> Progress | Queued | None:
+        """Wait for `POLL_SECONDS`, then return an event if the progress has changed.
 
-        A look that fails costs nobody the picture.
+        A failed poll is ignored: it must not cost the user the picture.
         """
-        await asyncio.sleep(PAUSE)
+        await asyncio.sleep(POLL_SECONDS)
         with contextlib.suppress(Exception):
-            task = await self._task()
+            task = await self._get_task()
             if task.get("queued"):
-                self.waited = time.monotonic() - self._began
-                return self._news(Queued(message="behind another job on the server"))
+                self.queue_seconds = time.monotonic() - self._started_at
+                return self._unless_repeated(Queued(message="behind another job on the server"))
             if task.get("active"):
-                self._preview_id = _whole(task.get("id_live_preview")) or self._preview_id
-                done = _fraction(task.get("progress"))
-                step = None if self._call.steps is None else round(done * self._call.steps)
-                preview = await self._picture(task.get("live_preview"))
-                return self._news(Progress(step=step, steps=self._call.steps, preview=preview))
+                self._preview_id = count(task.get("id_live_preview")) or self._preview_id
+                done = min(max(number(task.get("progress")) or 0.0, 0.0), 1.0)
+                steps = self._api_request.steps
+                step = None if steps is None else round(done * steps)
+                preview = await self._make_preview(task.get("live_preview"))
+                return self._unless_repeated(Progress(step=step, steps=steps, preview=preview))
             if not task.get("completed"):
-                return await self._look_at_all()
+                return await self._poll_global_state()
         return None
 
-    async def stop(self) -> None:
-        """Interrupt the job if it is the one that the server works on; never raises."""
+    async def interrupt(self) -> None:
+        """Interrupt the job if it is the one that the server runs; never raises."""
         with contextlib.suppress(Exception):
-            async with asyncio.timeout(PATIENCE):
-                for _ in range(LOOKS):
-                    if await self._runs():
-                        await self._wire.ask("/sdapi/v1/interrupt", {})
+            async with asyncio.timeout(INTERRUPT_SECONDS):
+                for _ in range(MAX_CHECKS):
+                    if await self._is_running():
+                        await self._client.post_json("/sdapi/v1/interrupt", {})
                         return
-                    await asyncio.sleep(PAUSE / 2)
+                    await asyncio.sleep(POLL_SECONDS / 2)
 
-    async def _runs(self) -> bool:
-        task = await self._task()
+    async def _is_running(self) -> bool:
+        task = await self._get_task()
         if task.get("queued") or task.get("completed"):
             return False
-        return bool(task.get("active")) or self._is_ours(
-            _mapping(_mapping(await self._wire.get(f"{_WHOLE}true")).get("state"))
+        return bool(task.get("active")) or self._is_own(
+            mapping(mapping(await self._client.get(f"{_GLOBAL_PROGRESS}true")).get("state"))
         )
 
-    async def _task(self) -> Mapping[str, Any]:
-        """What the server says of our task; nothing where it knows of none."""
+    async def _get_task(self) -> Mapping[str, Any]:
+        """Return the server's state of this job's task; empty where it knows no tasks."""
         import httpx2
 
-        if not self._knows_tasks:
+        if not self._has_task_route:
             return {}
-        asked = {"id_task": self._call.task, "id_live_preview": self._preview_id}
+        body = {"id_task": self._api_request.task_id, "id_live_preview": self._preview_id}
         try:
-            return _mapping(await self._wire.ask("/internal/progress", asked))
+            return mapping(await self._client.post_json("/internal/progress", body))
         except httpx2.HTTPStatusError as error:
             if error.response.is_server_error:
                 raise
-            self._knows_tasks = False  # no such route, or it is not for callers of the API
+            self._has_task_route = False  # no such route, or none for API clients
             return {}
 
-    async def _look_at_all(self) -> Progress | Queued | None:
-        answer = _mapping(await self._wire.get(f"{_WHOLE}false"))
-        state = _mapping(answer.get("state"))
-        if not self._is_ours(state):
+    async def _poll_global_state(self) -> Progress | Queued | None:
+        answer = mapping(await self._client.get(f"{_GLOBAL_PROGRESS}false"))
+        state = mapping(answer.get("state"))
+        if not self._is_own(state):
             return None
-        each, jobs = _whole(state.get("sampling_steps")), _whole(state.get("job_count"))
-        if each < 1 or jobs < 1:
+        steps_per_job, jobs = count(state.get("sampling_steps")), count(state.get("job_count"))
+        if steps_per_job < 1 or jobs < 1:
             return None
-        step = _whole(state.get("job_no")) * each + _whole(state.get("sampling_step"))
-        preview = await self._picture(answer.get("current_image"))
-        return self._news(Progress(step=min(step, each * jobs), steps=each * jobs, preview=preview))
+        step = count(state.get("job_no")) * steps_per_job + count(state.get("sampling_step"))
+        preview = await self._make_preview(answer.get("current_image"))
+        steps = steps_per_job * jobs
+        return self._unless_repeated(Progress(step=min(step, steps), steps=steps, preview=preview))
 
-    def _is_ours(self, state: Mapping[str, Any]) -> bool:
+    def _is_own(self, state: Mapping[str, Any]) -> bool:
         stamp = state.get("job_timestamp")
-        if not self._idle or not _busy(state) or stamp == self._stamp:
+        if not self._was_idle or not _is_busy(state) or stamp == self._timestamp_before:
             return False
-        if self._ours is None:
-            self._ours = stamp
-        return stamp == self._ours
+        if self._own_timestamp is None:
+            self._own_timestamp = stamp
+        return stamp == self._own_timestamp
 
-    async def _picture(self, encoded: object) -> Preview | None:
-        if not isinstance(encoded, str) or not encoded or encoded == self._preview:
+    async def _make_preview(self, encoded: object) -> Preview | None:
+        if not isinstance(encoded, str) or not encoded or encoded == self._last_preview:
             return None
-        self._preview = encoded
-        return await self._previews.make(decoded, encoded.encode())
+        self._last_preview = encoded
+        return await self._previews.make(decode_base64, encoded.encode())
 
-    def _news(self, event: Progress | Queued) -> Progress | Queued | None:
+    def _unless_repeated(self, event: Progress | Queued) -> Progress | Queued | None:
         if isinstance(event, Progress) and event.preview is not None:
-            self._last = replace(event, preview=None)
+            self._last_event = replace(event, preview=None)
             return event
-        if event == self._last:
+        if event == self._last_event:
             return None
-        self._last = event
+        self._last_event = event
         return event
 
 
-def decoded(encoded: bytes) -> bytes | None:
-    """Return the picture in base64, with or without `data:image/png;base64,` before it."""
+def decode_base64(encoded: bytes) -> bytes | None:
+    """Decode a base64 picture, with or without the prefix of a data URL; None if damaged."""
     try:
         return pybase64.b64decode(encoded.rpartition(b",")[2])
     except binascii.Error:
         return None
 
 
-def _busy(state: Mapping[str, Any]) -> bool:
+def _is_busy(state: Mapping[str, Any]) -> bool:
     return bool(state.get("job")) or bool(state.get("job_count"))
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return cast(Mapping[str, Any], value) if isinstance(value, dict) else {}
-
-
-def _whole(value: object) -> int:
-    return value if isinstance(value, int) else 0
-
-
-def _fraction(value: object) -> float:
-    return min(max(float(value), 0.0), 1.0) if isinstance(value, int | float) else 0.0

@@ -1,4 +1,4 @@
-"""What is asked of an AUTOMATIC1111 server: its address, the options, the parameters of a call."""
+"""Build the request to an AUTOMATIC1111 server: its address, the options, the API's parameters."""
 
 import base64
 import secrets
@@ -11,19 +11,19 @@ from backends.fit import STRENGTH, fit
 from backends.http.self_hosted import SelfHostedServer
 from backends.options import option, parse_options
 
-CURRENT = "current"
-"""The source of a model that stands for whatever checkpoint the server has loaded."""
+CURRENT_CHECKPOINT = "current"
+"""The source of the model that stands for whichever checkpoint the server has loaded."""
 
-EXAMPLE = "http://127.0.0.1:7861"
-UNSET = (
+EXAMPLE_URL = "http://127.0.0.1:7861"
+NO_URL = (
     "Set A1111_URL to the address of your AUTOMATIC1111, Forge or SD.Next server, "
-    f"for example {EXAMPLE}, and start that with --api."
+    f"for example {EXAMPLE_URL}, and start that with --api."
 )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
-    """Settings of this backend alone; empty means the server's own."""
+    """Options of this backend; an empty one keeps the server's setting."""
 
     sampler_name: str = option(
         "",
@@ -45,13 +45,13 @@ class Options:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ApiRequest:
-    """One call: its parameters, how many pictures it asks for, the steps of all, what was taken.
+    """One call of the API: path and body, number of pictures, and the steps of all of them.
 
-    `controls` are the request's, by their names in `honoured`.
+    `steps` is None if unknown. `controls` are those of the request, by their names in `honoured`.
     """
 
     path: str
-    task: str
+    task_id: str
     body: dict[str, Any] = field(repr=False)
     count: int
     steps: int | None
@@ -61,70 +61,70 @@ class ApiRequest:
     honoured: dict[str, Applied]
 
 
-def server_of(config: Config) -> SelfHostedServer:
-    """Return the server of the settings.
+def server_from_config(config: Config) -> SelfHostedServer:
+    """Return the server named by the settings.
 
     Raises:
-        NotReady: there is no address, or it makes no sense.
+        NotReady: A1111_URL is missing or invalid.
     """
-    found = SelfHostedServer.from_config(config, "A1111", example=EXAMPLE, unset=UNSET)
-    return replace(found, url=found.url.removesuffix("/sdapi/v1"))
+    server = SelfHostedServer.from_config(config, "A1111", example=EXAMPLE_URL, unset=NO_URL)
+    return replace(server, url=server.url.removesuffix("/sdapi/v1"))
 
 
 def build_request(model: Model, request: Request) -> ApiRequest:
-    """Put `request` into the API's words, all but what must first be looked up on the server.
+    """Translate `request` into the API's parameters; names on the server are resolved later.
 
-    Slow where there is a picture to start from.
+    Slow with an initial image: call it in a thread.
 
     Raises:
-        BadInput: nothing sensible can be made of the request.
+        BadInput: the request does not fit the model.
     """
-    fitted = fit(model, request)
-    options, ignored = _options(request.options.get("a1111", {}))
-    asked = fitted.request
+    result = fit(model, request)
+    options, ignored = _parse_options(request.options.get("a1111", {}))
+    fitted = result.request
     task = f"task({secrets.token_hex(8)})"
     body: dict[str, Any] = {
-        "prompt": asked.prompt,
-        "negative_prompt": asked.negative_prompt,
-        "width": asked.width,
-        "height": asked.height,
-        "seed": -1 if asked.seed is None else asked.seed,
-        # One after the other: a batch needs the memory of all its pictures at once.
+        "prompt": fitted.prompt,
+        "negative_prompt": fitted.negative_prompt,
+        "width": fitted.width,
+        "height": fitted.height,
+        "seed": -1 if fitted.seed is None else fitted.seed,
+        # One picture after the other: a batch needs the memory of all its pictures at once.
         "batch_size": 1,
-        "n_iter": asked.count,
-        "steps": asked.num_inference_steps,
-        "cfg_scale": asked.guidance_scale,
+        "n_iter": fitted.count,
+        "steps": fitted.num_inference_steps,
+        "cfg_scale": fitted.guidance_scale,
         "send_images": True,
         "save_images": False,
         "force_task_id": task,
     }
-    steps, path = asked.num_inference_steps, "/sdapi/v1/txt2img"
-    if asked.image is not None:
-        strength = asked.strength or STRENGTH
+    steps, path = fitted.num_inference_steps, "/sdapi/v1/txt2img"
+    if fitted.image is not None:
+        strength = fitted.strength or STRENGTH
         path = "/sdapi/v1/img2img"
-        body |= {"init_images": [_start(asked)], "denoising_strength": strength}
-        # The server takes that share of the steps and one, unless it is set up to take them all.
+        body |= {"init_images": [_encode_init_image(fitted)], "denoising_strength": strength}
+        # The server runs that share of the steps and one more, unless it is configured to run all.
         steps = None if steps is None else int(min(strength, 0.999) * steps) + 1
     return ApiRequest(
         path=path,
-        task=task,
+        task_id=task,
         body={name: value for name, value in body.items() if value is not None},
-        count=asked.count,
-        steps=None if steps is None else steps * asked.count,
-        request=asked,
-        controls=fitted.controls,
+        count=fitted.count,
+        steps=None if steps is None else steps * fitted.count,
+        request=fitted,
+        controls=result.controls,
         options=options,
-        honoured=fitted.honoured | ignored,
+        honoured=result.honoured | ignored,
     )
 
 
-def _start(asked: Request) -> str:
+def _encode_init_image(fitted: Request) -> str:
     from backends.images import decoding
 
-    size = (asked.width or 512, asked.height or 512)
-    return base64.b64encode(decoding.prepare_init_image(asked.image or b"", *size)).decode()
+    size = (fitted.width or 512, fitted.height or 512)
+    return base64.b64encode(decoding.prepare_init_image(fitted.image or b"", *size)).decode()
 
 
-def _options(chosen: Mapping[str, Value]) -> tuple[Options, dict[str, Applied]]:
-    texts = {name: str(value or "").strip() for name, value in chosen.items()}
-    return parse_options(Options, texts, "A1111")
+def _parse_options(values: Mapping[str, Value]) -> tuple[Options, dict[str, Applied]]:
+    stripped = {name: str(value or "").strip() for name, value in values.items()}
+    return parse_options(Options, stripped, "A1111")

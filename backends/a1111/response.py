@@ -1,23 +1,22 @@
-"""Read what an AUTOMATIC1111 server answers: pictures, their seeds, what drew them.
+"""Parse the response of an AUTOMATIC1111 server: pictures, seeds, and what drew them.
 
-Beside the pictures that were asked for an answer may hold a grid of them, in front, and the maps
-that ControlNet made, behind. It takes a few milliseconds a picture: call it in a thread.
-
-What a finished job on an AUTOMATIC1111 server took, and what it was drawn with.
+Besides the requested pictures a response may hold a grid of them, in front, and the maps that
+ControlNet made, behind. Parsing takes a few milliseconds for each picture: call it in a thread.
 """
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from backends.a1111.client import Checkpoint
-from backends.a1111.progress import decoded
+from backends.a1111.progress import decode_base64
 from backends.a1111.request import ApiRequest
 from backends.base import Applied, Picture, Receipt
 from backends.errors import ServiceFault
 from backends.fit import record_actual
 from backends.images.validation import check
+from backends.json_values import items, mapping, text
 
 if TYPE_CHECKING:
     import httpx2
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ApiResponse:
-    """A finished answer; `checkpoint` and `sampler` are what the server says that it used."""
+    """A parsed response; `checkpoint` and `sampler` are those that the server reports as used."""
 
     pictures: tuple[Picture, ...]
     checkpoint: str | None
@@ -33,21 +32,20 @@ class ApiResponse:
 
 
 def parse_response(body: bytes, count: int) -> ApiResponse:
-    """Read an answer to a request for `count` pictures.
+    """Parse the response to a request for `count` pictures.
 
     Raises:
-        ValueError: this is not JSON.
-        ServiceFault: it is, but there is no picture in it, or a broken one.
+        ValueError: the body is not JSON.
+        ServiceFault: it holds no picture, or a damaged one.
     """
-    answer = json.loads(body)
-    listed = cast(object, answer.get("images")) if isinstance(answer, dict) else None
-    images = cast(list[object], listed) if isinstance(listed, list) else []
-    info = _info(cast(dict[str, object], answer).get("info")) if images else {}
+    answer = mapping(json.loads(body))
+    images = items(answer.get("images"))
+    info = _parse_info(answer.get("info")) if images else {}
     first = info.get("index_of_first_image")
     first = first if isinstance(first, int) and 0 <= first < len(images) else 0
     seeds = info.get("all_seeds")
     pictures = tuple(
-        _picture(image, _seed(seeds, number))
+        _parse_picture(image, _seed(seeds, number))
         for number, image in enumerate(images[first : first + count])
     )
     if not pictures:
@@ -56,70 +54,68 @@ def parse_response(body: bytes, count: int) -> ApiResponse:
         )
     return ApiResponse(
         pictures=pictures,
-        checkpoint=_text(info.get("sd_model_name")),
-        sampler=_text(info.get("sampler_name")),
+        checkpoint=text(info.get("sd_model_name")),
+        sampler=text(info.get("sampler_name")),
     )
 
 
-def _info(text: object) -> Mapping[str, Any]:
-    """The facts that come as JSON within the JSON; some servers leave them out."""
+def _parse_info(encoded: object) -> Mapping[str, Any]:
+    """Return the details that are JSON within the JSON; some servers leave them out."""
     try:
-        info = json.loads(text) if isinstance(text, str) and text else {}
+        return mapping(json.loads(text(encoded) or "{}"))
     except ValueError:
         return {}
-    return cast(Mapping[str, Any], info) if isinstance(info, dict) else {}
 
 
-def _picture(image: object, seed: int | None) -> Picture:
-    data = decoded(image.encode()) if isinstance(image, str) else None
+def _parse_picture(image: object, seed: int | None) -> Picture:
+    data = decode_base64(image.encode()) if isinstance(image, str) else None
     if data is None:
         raise ServiceFault("The server sent a damaged picture. Try again.")
     return check(data, seed=seed)
 
 
 def _seed(seeds: object, number: int) -> int | None:
-    known = cast(list[object], seeds) if isinstance(seeds, list) else []
+    known = items(seeds)
     seed = known[number] if number < len(known) else None
     return seed if isinstance(seed, int) else None
 
 
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
-def receipt(
-    call: ApiRequest, answer: ApiResponse, chosen: Checkpoint | None, generate: float | None
+def build_receipt(
+    api_request: ApiRequest,
+    parsed: ApiResponse,
+    checkpoint: Checkpoint | None,
+    generate: float | None,
 ) -> Receipt:
-    """Return the receipt of an answer; `chosen` is the checkpoint that was asked for by name."""
-    return Receipt(honoured=_honoured(call, answer, chosen), generate=generate)
+    """Return the receipt of a response; `checkpoint` is the one that was requested by name."""
+    return Receipt(honoured=_actual_values(api_request, parsed, checkpoint), generate=generate)
 
 
-def seconds(response: "httpx2.Response", waited: float) -> float | None:
-    """Return the server's own time for a request, without the wait behind other jobs."""
+def generation_seconds(response: "httpx2.Response", waited: float) -> float | None:
+    """Return the server's own seconds for a request, without the wait in its queue."""
     try:
         return max(0.0, float(response.headers.get("x-process-time", "")) - waited)
     except ValueError:
         return None
 
 
-def _honoured(
-    call: ApiRequest, answer: ApiResponse, chosen: Checkpoint | None
+def _actual_values(
+    api_request: ApiRequest, parsed: ApiResponse, checkpoint: Checkpoint | None
 ) -> dict[str, Applied]:
-    """What was asked of the server, corrected by what it says and sent."""
-    honoured = record_actual(call.honoured, answer.pictures)
-    picture = answer.pictures[0]
+    """Return the requested values, corrected by those that the server reports."""
+    honoured = record_actual(api_request.honoured, parsed.pictures)
+    picture = parsed.pictures[0]
     seed = honoured.get("seed", Applied(None, None))
     if picture.seed is not None:
-        other = seed.used not in (None, picture.seed)
-        note = f"seed {picture.seed} instead of {seed.used}" if other else seed.note
+        differs = seed.used not in (None, picture.seed)
+        note = f"seed {picture.seed} instead of {seed.used}" if differs else seed.note
         honoured["seed"] = replace(seed, used=picture.seed, note=note)
-    if answer.checkpoint is not None:
-        asked = chosen.title if chosen else None
-        other = chosen is not None and not chosen.known_as(answer.checkpoint)
-        note = f"checkpoint {answer.checkpoint} instead of {asked}" if other else ""
-        honoured["checkpoint"] = Applied(asked, answer.checkpoint, note)
-    taken = honoured.get("sampler_name")
-    if taken is not None and answer.sampler not in (None, taken.used):
-        note = f"sampler {answer.sampler} instead of {taken.requested}"
-        honoured["sampler_name"] = replace(taken, used=answer.sampler, note=note)
+    if parsed.checkpoint is not None:
+        requested = checkpoint.title if checkpoint else None
+        differs = checkpoint is not None and not checkpoint.matches(parsed.checkpoint)
+        note = f"checkpoint {parsed.checkpoint} instead of {requested}" if differs else ""
+        honoured["checkpoint"] = Applied(requested, parsed.checkpoint, note)
+    sampler = honoured.get("sampler_name")
+    if sampler is not None and parsed.sampler not in (None, sampler.used):
+        note = f"sampler {parsed.sampler} instead of {sampler.requested}"
+        honoured["sampler_name"] = replace(sampler, used=parsed.sampler, note=note)
     return honoured

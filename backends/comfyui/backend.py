@@ -1,10 +1,8 @@
-"""ComfyUI servers: any checkpoint that they have, and the user's own workflows.
+"""Backend for ComfyUI servers: any checkpoint that they have, and the user's own workflows.
 
 The server belongs to the user, so nothing is billed; but it does one thing at a time, and may have
-other users. A prompt is posted once, under an id of our own; what becomes of it is heard over a
-websocket, or looked up where that is gone. It is stopped only while it is the one that runs.
-
-What the prompts of one job on a ComfyUI server come to, taken together.
+other users. A prompt is posted once, under an id made here; its progress comes over a websocket, or
+is polled where that is closed. It is stopped only while it is the one that runs.
 """
 
 import asyncio
@@ -15,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from backends.base import (
     Applied,
-    Backend,
     Config,
     Event,
     Key,
@@ -23,24 +20,24 @@ from backends.base import (
     Model,
     Picture,
     Progress,
-    Ready,
     Receipt,
     Request,
     Sending,
     UserModels,
 )
-from backends.comfyui.client import Client, checkpoints
+from backends.comfyui.client import Client, list_checkpoints
 from backends.comfyui.errors import explain
 from backends.comfyui.execution import Result, execute
 from backends.comfyui.library import user_models
 from backends.comfyui.monitor import Monitor
 from backends.comfyui.prepare import resolve_names, upload
-from backends.comfyui.request import ApiRequest, Options, build_request, server_of
-from backends.comfyui.websocket import Socket
+from backends.comfyui.request import ApiRequest, Options, build_request, server_from_config
+from backends.comfyui.websocket import WebSocket
 from backends.errors import BackendError, NotReady
 from backends.fit import record_actual
-from backends.hosted import readiness
-from backends.http.client import ClientPool, Timeouts
+from backends.hosted import HostedBackend
+from backends.http.client import Timeouts
+from backends.http.self_hosted import SelfHostedServer
 from backends.images.previews import Previews
 from backends.settings import host_of
 from backends.wording import list_models
@@ -49,7 +46,7 @@ if TYPE_CHECKING:
     import httpx2
 
 
-class ComfyUI(Backend):
+class ComfyUI(HostedBackend):
     """Draws on the user's own server (`COMFYUI_URL`)."""
 
     name = "comfyui"
@@ -60,13 +57,12 @@ class ComfyUI(Backend):
     def __init__(
         self, config: Config, *, transport: "httpx2.AsyncBaseTransport | None" = None
     ) -> None:
-        super().__init__(config)
-        self._clients = ClientPool(config, transport)
+        super().__init__(config, transport=transport)
         self._previews = Previews()
 
-    def ready(self, model: Model) -> Ready:
-        """Say whether the server's address is known; whether it runs, only a job tells."""
-        return readiness(lambda: server_of(self.config))
+    def credentials(self, model: Model) -> SelfHostedServer:
+        """Return the server's address and login; only a job finds out whether it runs."""
+        return server_from_config(self.config)
 
     @classmethod
     def user_models(cls, config: Config) -> UserModels:
@@ -74,77 +70,86 @@ class ComfyUI(Backend):
         return user_models(config.home)
 
     async def check(self, server: str = "") -> str:
-        """Ask for its list of checkpoints."""
-        own = server_of(self.config)
+        """Ask the server for its list of checkpoints."""
+        target = server_from_config(self.config)
         try:
-            found = await checkpoints(Client(await self._clients.get(), own))
+            checkpoints = await list_checkpoints(Client(await self._clients.get(), target))
         except Exception as error:
-            raise explain(error, own, sent=False) from error
-        return f"{own.name} answers. {list_models(found)}"
+            raise explain(error, target, sent=False) from error
+        return f"{target.name} answers. {list_models(checkpoints)}"
 
     def lane(self, model: Model) -> Lane:
-        """One job at a time on each server."""
+        """Return a lane of one job at a time for each server."""
         try:
-            return Lane(f"comfyui {host_of(server_of(self.config).url)}", 1)
+            return Lane(f"comfyui {host_of(server_from_config(self.config).url)}", 1)
         except NotReady:
             return Lane("comfyui", 1)
 
     async def generate(self, model: Model, request: Request) -> AsyncGenerator[Event, None]:
-        """Draw `request`; what the server lacks is found out before anything is sent."""
-        own = server_of(self.config)
+        """Draw `request`; models and names that the server lacks fail before anything is sent."""
+        target = server_from_config(self.config)
         sent = False
         try:
-            wire = Client(await self._clients.get(), own)
-            call = await asyncio.to_thread(build_request, model, request, self.config.home)
-            await wire.get("/queue")  # it is there, and lets us in
-            await resolve_names(wire, call)
-            patience = Timeouts.from_config(self.config)
-            async with aclosing(Socket(own, call.client, patience)) as socket:
-                watch = Monitor(wire, socket, self._previews, call.client, patience)
-                await socket.open()  # before there is anything to hear
+            client = Client(await self._clients.get(), target)
+            api_request = await asyncio.to_thread(build_request, model, request, self.config.home)
+            await client.get("/queue")  # fails where the server is down or refuses access
+            await resolve_names(client, api_request)
+            timeouts = Timeouts.from_config(self.config)
+            async with aclosing(WebSocket(target, api_request.client_id, timeouts)) as socket:
+                monitor = Monitor(client, socket, self._previews, api_request.client_id, timeouts)
+                await socket.open()  # before the first message can arrive
                 sent = True
                 yield Sending()
-                async with aclosing(_drawn(wire, watch, call)) as events:
+                async with aclosing(_execute_all(client, monitor, api_request)) as events:
                     async for event in events:
                         yield event
         except BackendError:
             raise
         except Exception as error:
-            raise explain(error, own, sent=sent) from error
+            raise explain(error, target, sent=sent) from error
 
     async def aclose(self) -> None:
-        """Close the connections of the running loop."""
+        """Close the previews' worker and the running loop's connections."""
         self._previews.close()
-        await self._clients.aclose()
+        await super().aclose()
 
 
-async def _drawn(wire: Client, watch: Monitor, call: ApiRequest) -> AsyncGenerator[Event, None]:
-    """Draw one prompt after the other; what one of them lacks, the others do not lose."""
-    await upload(wire, call)
+async def _execute_all(
+    client: Client, monitor: Monitor, api_request: ApiRequest
+) -> AsyncGenerator[Event, None]:
+    """Run one prompt after the other; a failure keeps the pictures of the prompts before it."""
+    await upload(client, api_request)
     pictures: list[Picture] = []
-    made: list[Result] = []
+    results: list[Result] = []
     failures: list[BackendError] = []
-    for number, seed in enumerate(call.seeds):
-        parts = execute(wire, watch, call.workflow, call.graph(seed), seed, call.client)
+    for number, seed in enumerate(api_request.seeds):
+        prompt_events = execute(
+            client,
+            monitor,
+            api_request.workflow,
+            api_request.build_graph(seed),
+            seed,
+            api_request.client_id,
+        )
         try:
-            async with aclosing(parts) as events:
+            async with aclosing(prompt_events) as events:
                 async for event in events:
                     if isinstance(event, Result):
-                        made.append(event)
+                        results.append(event)
                         continue
                     if isinstance(event, Picture):
                         pictures.append(event)
-                    yield combine(event, number, len(call.seeds))
+                    yield overall_progress(event, number, len(api_request.seeds))
         except Exception as error:
             if not pictures:
                 raise
-            failures.append(explain(error, wire.server, sent=True))
+            failures.append(explain(error, client.server, sent=True))
             break
-    yield receipt(call, pictures, made, failures)
+    yield build_receipt(api_request, pictures, results, failures)
 
 
-def combine(event: Event, number: int, count: int) -> Event:
-    """Return the progress of one of several prompts as that of them all."""
+def overall_progress(event: Event, number: int, count: int) -> Event:
+    """Return the progress of prompt `number` of `count` as progress of all prompts."""
     match event:
         case Progress(step=int() as step, steps=int() as steps) if count > 1:
             return replace(event, step=number * steps + step, steps=count * steps)
@@ -152,26 +157,29 @@ def combine(event: Event, number: int, count: int) -> Event:
             return event
 
 
-def receipt(
-    call: ApiRequest, pictures: list[Picture], made: list[Result], failures: list[BackendError]
+def build_receipt(
+    api_request: ApiRequest,
+    pictures: list[Picture],
+    results: list[Result],
+    failures: list[BackendError],
 ) -> Receipt:
-    """Return what a job came to; `failures` says why some of its pictures did not come."""
-    honoured = record_actual(call.honoured, pictures, failures)
-    cached = sum(drawn.cached for drawn in made)
+    """Return the receipt of all prompts; `failures` explain why pictures are missing."""
+    honoured = record_actual(api_request.honoured, pictures, failures)
+    cached = sum(result.cached for result in results)
     if cached:
-        some = "" if cached == len(made) else f" for {cached} of {len(made)} pictures"
+        some = "" if cached == len(results) else f" for {cached} of {len(results)} pictures"
         note = f"cached by the server{some}: the time says nothing about its speed"
         honoured["cache"] = Applied(None, True, note)
     return Receipt(
         honoured=honoured,
-        load=_sum([drawn.load for drawn in made if drawn.load is not None]),
-        generate=_sum([drawn.generate for drawn in made]),
-        download=_sum([drawn.download for drawn in made]),
+        load=_sum_if_known([result.load for result in results if result.load is not None]),
+        generate=_sum_if_known([result.generate for result in results]),
+        download=_sum_if_known([result.download for result in results]),
         cached=cached > 0,
     )
 
 
-def _sum(seconds: Sequence[float | None]) -> float | None:
-    """The seconds of all prompts; None where one of them is not known."""
+def _sum_if_known(seconds: Sequence[float | None]) -> float | None:
+    """Return the sum of the prompts' seconds, None if one of them is unknown."""
     known = [each for each in seconds if each is not None]
     return sum(known) if known and len(known) == len(seconds) else None

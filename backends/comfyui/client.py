@@ -1,8 +1,6 @@
-"""What a ComfyUI server has: checkpoints, ControlNet models.
+"""Client for the HTTP API of a ComfyUI server, and lookups of its models.
 
-All of it is looked up before anything is sent, so that a wrong name costs no wait.
-
-Requests to a ComfyUI server.
+All names are looked up before anything is sent, so that a wrong name costs no wait.
 """
 
 import re
@@ -10,30 +8,27 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from backends.errors import BadInput, ServiceFault
+from backends.http.client import read_limited
 from backends.http.self_hosted import SelfHostedClient
 from backends.images.inputs import of_size
-from backends.images.validation import MAX_BYTES
 from backends.wording import nearest
 
 if TYPE_CHECKING:
     import httpx2
 
-TRIES = 2
-"""How often a finished picture is asked for, which is free."""
+MAX_DOWNLOAD_ATTEMPTS = 2
+"""Attempts at downloading a finished picture, which is free."""
 
 
 class Client(SelfHostedClient):
-    """The way to one server, for one job."""
+    """Client of one server for one job."""
 
-    async def post(self, path: str, body: Mapping[str, Any]) -> Any:
-        """Return the JSON that `path` answers to `body`, None for an empty answer.
-
-        Raises as `get` does.
-        """
+    async def post_json(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Return the JSON response to `body`, None for an empty one; raises as `get` does."""
         return await self._json(await self._send("POST", path, json=body))
 
     async def upload(self, name: str, data: bytes) -> str:
-        """Put a picture into the server's input folder; return what a LoadImage node calls it."""
+        """Upload a picture to the server's input folder; return its name for a LoadImage node."""
         answer = await self._json(
             await self._send(
                 "POST",
@@ -42,19 +37,19 @@ class Client(SelfHostedClient):
                 data={"overwrite": "true"},
             )
         )
-        folder, kept = str(answer.get("subfolder") or ""), str(answer["name"])
-        return f"{folder}/{kept}" if folder else kept
+        folder, stored_name = str(answer.get("subfolder") or ""), str(answer["name"])
+        return f"{folder}/{stored_name}" if folder else stored_name
 
-    async def picture(self, image: Mapping[str, str]) -> bytes:
-        """Fetch a picture that a node has saved.
+    async def download_picture(self, image: Mapping[str, str]) -> bytes:
+        """Download a picture that a node has saved.
 
         Raises:
-            ServiceFault: it was made but could not be fetched.
+            ServiceFault: the picture was made but could not be fetched.
         """
         import httpx2
 
-        lost = f"The picture was made, but could not be fetched from {self._place}"
-        for attempt in range(1, TRIES + 1):
+        failure = f"The picture was made, but could not be fetched from {self._host}"
+        for attempt in range(1, MAX_DOWNLOAD_ATTEMPTS + 1):
             try:
                 async with self._client.stream(
                     "GET",
@@ -63,68 +58,65 @@ class Client(SelfHostedClient):
                     headers=self.server.headers,
                 ) as response:
                     if response.status_code != 200:
-                        raise ServiceFault(f"{lost}: it answers {response.status_code}.")
-                    return await _limited(response, lost)
+                        raise ServiceFault(f"{failure}: it answers {response.status_code}.")
+                    return await read_limited(response, failure)
             except httpx2.RequestError as error:
-                if attempt == TRIES or isinstance(error, httpx2.TimeoutException):
+                if attempt == MAX_DOWNLOAD_ATTEMPTS or isinstance(error, httpx2.TimeoutException):
                     raise ServiceFault(
-                        f"{lost}: the connection failed. It lies in the server's output folder."
+                        f"{failure}: the connection failed. It lies in the server's output folder."
                     ) from error
         raise AssertionError  # the last attempt returns or raises
 
     @property
-    def _place(self) -> str:
+    def _host(self) -> str:
         return self.server.name.removeprefix("The server at ")
 
     async def _json(self, response: "httpx2.Response") -> Any:
-        """None for an empty answer, as it gives where it has nothing to say."""
+        """Parse a response, None for an empty one: some routes answer without a body."""
         response.raise_for_status()
         return await super()._json(response) if response.content else None
 
 
-async def _limited(response: "httpx2.Response", lost: str) -> bytes:
-    data = bytearray()
-    async for piece in response.aiter_bytes():
-        data += piece
-        if len(data) > MAX_BYTES:
-            raise ServiceFault(f"{lost}: it has more than {MAX_BYTES / 1e6:.0f} MB.")
-    return bytes(data)
+_FILE_EXTENSION = re.compile(r"\.(safetensors|ckpt|pth|pt|bin|gguf|sft)$", re.IGNORECASE)
 
 
-_ENDING = re.compile(r"\.(safetensors|ckpt|pth|pt|bin|gguf|sft)$", re.IGNORECASE)
+async def list_checkpoints(client: Client) -> list[str]:
+    """Return the server's checkpoints; raises as `Client.get` does."""
+    return await _list_models(client, "checkpoints", "CheckpointLoaderSimple", "ckpt_name")
 
 
-async def checkpoints(wire: Client) -> list[str]:
-    """Return the server's checkpoints; raises as `Wire.get` does."""
-    return await _listed(wire, "checkpoints", "CheckpointLoaderSimple", "ckpt_name")
+async def list_controlnets(client: Client) -> list[str]:
+    """Return the server's ControlNet models; raises as `Client.get` does."""
+    return await _list_models(client, "controlnet", "ControlNetLoader", "control_net_name")
 
 
-async def networks(wire: Client) -> list[str]:
-    """Return the server's ControlNet models; raises as `Wire.get` does."""
-    return await _listed(wire, "controlnet", "ControlNetLoader", "control_net_name")
+def find_name(name: str, known: list[str], what: str, server: str) -> str:
+    """Return the name in `known` that matches the user's `name`, up to case, folder and extension.
 
-
-def named(name: str, known: list[str], what: str, server: str) -> str:
-    """Return what the server calls the thing that the user calls `name`.
+    `what` says what is looked for, in the sentence of the error.
 
     Raises:
-        BadInput: it has none of that name; the sentence names the nearest.
+        BadInput: there is no such name; the sentence lists the nearest.
     """
-    wanted = _plain(name)
-    alike = [each for each in known if wanted in (_plain(each), _plain(each).rpartition("/")[2])]
-    if name in known or alike:
-        return name if name in known else alike[0]
+    normalized = _normalize(name)
+    matches = [
+        each
+        for each in known
+        if normalized in (_normalize(each), _normalize(each).rpartition("/")[2])
+    ]
+    if name in known or matches:
+        return name if name in known else matches[0]
     raise BadInput(f"{server} has no {what} {name}. {nearest(name, known)}")
 
 
-def fitting(preprocessor: str, checkpoint: str, known: list[str], server: str) -> str:
-    """Return the ControlNet model whose name says that it wants such maps.
+def matching_controlnet(preprocessor: str, checkpoint: str, known: list[str], server: str) -> str:
+    """Return the ControlNet model whose name contains the kind of the preprocessor's map.
 
-    One of the checkpoint's size is preferred. A ready map is taken for one of edges, as every
-    other backend here does, unless there is only one model at all.
+    A model of the checkpoint's size is preferred. A ready map ("none") is taken for one of edges,
+    as in every other backend, unless the server has only one model.
 
     Raises:
-        BadInput: none does; the sentence names those that there are.
+        BadInput: no model matches; the sentence lists the known ones.
     """
     kind = "canny" if preprocessor == "none" else preprocessor
     fit = [each for each in known if kind in each.lower()]
@@ -138,20 +130,20 @@ def fitting(preprocessor: str, checkpoint: str, known: list[str], server: str) -
     return of_size(fit, checkpoint)
 
 
-async def _listed(wire: Client, folder: str, node: str, name: str) -> list[str]:
-    found = await wire.optional(f"/models/{folder}")
-    if not isinstance(found, list):  # an older server: the node that loads them knows as well
-        match await wire.optional(f"/object_info/{node}"):
-            case {**about} if node in about:
-                found = _choices(about[node], name)
+async def _list_models(client: Client, folder: str, node: str, name: str) -> list[str]:
+    listed = await client.optional(f"/models/{folder}")
+    if not isinstance(listed, list):  # an older server: ask the node that loads them
+        match await client.optional(f"/object_info/{node}"):
+            case {**description} if node in description:
+                listed = _choices(description[node], name)
             case _:
-                found = []
-    return [str(each) for each in cast(list[object], found)]
+                listed = []
+    return [str(each) for each in cast(list[object], listed)]
 
 
-def _choices(about: Any, name: str) -> list[object]:
-    """The choices that an input of a node has, in either form."""
-    required = about.get("input", {}).get("required", {})
+def _choices(description: Any, name: str) -> list[object]:
+    """Return the choices of a node's input, in either form that `/object_info` uses."""
+    required = description.get("input", {}).get("required", {})
     match required.get(name):
         case [list() as choices, *_]:
             return cast(list[object], choices)
@@ -161,5 +153,5 @@ def _choices(about: Any, name: str) -> list[object]:
             return []
 
 
-def _plain(name: str) -> str:
-    return _ENDING.sub("", name.strip().lower().replace("\\", "/"))
+def _normalize(name: str) -> str:
+    return _FILE_EXTENSION.sub("", name.strip().lower().replace("\\", "/"))

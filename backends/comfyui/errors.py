@@ -1,7 +1,4 @@
-"""What a ComfyUI server has against a workflow, and what went wrong in one, in words.
-
-Every failure of a ComfyUI server, as a sentence for the card.
-"""
+"""Errors of a ComfyUI server as sentences for the card: rejections, failures, HTTP statuses."""
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
@@ -22,85 +19,85 @@ from backends.wording import service_message
 if TYPE_CHECKING:
     import httpx2
 
-MOST_FAULTS = 3
-"""How many faults one sentence names."""
-MOST_CHOICES = 6
-"""How many of an input's choices it names."""
+MAX_ERRORS_NAMED = 3
+"""How many errors of a workflow one sentence names."""
+MAX_CHOICES_NAMED = 6
+"""How many of an input's choices a sentence names."""
 
 
-def refusal(answer: object) -> str:
-    """Return why a workflow was not taken."""
+def rejection_reason(answer: object) -> str:
+    """Return why a workflow was rejected, "" where the answer does not say."""
     match answer:
         case {"node_errors": dict() as nodes, **_rest} if nodes:
-            faults = list(_node_faults(cast(Mapping[str, Any], nodes)))
+            errors = list(_node_errors(cast(Mapping[str, Any], nodes)))
         case _:
-            faults = []
-    if faults:
-        more = len(faults) - MOST_FAULTS
-        listed = "; ".join(faults[:MOST_FAULTS])
+            errors = []
+    if errors:
+        more = len(errors) - MAX_ERRORS_NAMED
+        listed = "; ".join(errors[:MAX_ERRORS_NAMED])
         return f"{listed}{f'; and {more} more' if more > 0 else ''}."
     match answer:
         case {"error": {"type": "missing_node_type", "extra_info": {"class_type": str(kind)}}}:
             return f"it has no node {kind}. Install the extension that brings it there."
-        case {"error": {"message": str(said), "details": str(more)}} if said or more:
-            return ": ".join(filter(None, (said.rstrip("."), more)))
-        case {"error": {"message": str(said)}} | {"error": str(said)} if said:
-            return said
+        case {"error": {"message": str(message), "details": str(more)}} if message or more:
+            return ": ".join(filter(None, (message.rstrip("."), more)))
+        case {"error": {"message": str(message)}} | {"error": str(message)} if message:
+            return message
         case _:
             return ""
 
 
-def failed(data: Mapping[str, Any], server: str) -> BackendError:
-    """Return what an `execution_error` means."""
+def execution_failed(data: Mapping[str, Any], server: str) -> BackendError:
+    """Return the error for an `execution_error` message."""
     kind, node = data.get("node_type") or "a node", data.get("node_id")
-    said = service_message(str(data.get("exception_message") or ""))
-    if "OutOfMemory" in str(data.get("exception_type")) or _out_of_memory(said):
+    message = service_message(str(data.get("exception_message") or ""))
+    if "OutOfMemory" in str(data.get("exception_type")) or _is_out_of_memory(message):
         return OutOfMemory(
             f"{server} has not enough graphics memory for {kind}. Ask for a smaller picture, "
             "or start it with --lowvram."
         )
     where = f"{kind} (node {node})" if node is not None else str(kind)
-    return ServiceFault(f"{server} failed in {where}: {said}", charged=False)
+    return ServiceFault(f"{server} failed in {where}: {message}", charged=False)
 
 
-def interrupted(server: str) -> BackendError:
-    """Return what an `execution_interrupted` means that nobody here has asked for."""
-    return ServiceFault(f"Somebody stopped this job on {_inside(server)}. Run it again.")
+def execution_interrupted(server: str) -> BackendError:
+    """Return the error for an `execution_interrupted` message that was not requested here."""
+    return ServiceFault(f"Somebody stopped this job on {_lower_first(server)}. Run it again.")
 
 
-def lost(server: str) -> BackendError:
-    """Return what it means that a job is nowhere on the server any more."""
+def prompt_lost(server: str) -> BackendError:
+    """Return the error for a prompt that is neither in the queue nor in the history any more."""
     return ServiceFault(
         f"{server} no longer knows of this job: it was started anew, or somebody took the job out "
         "of its queue. Run it again."
     )
 
 
-def unsaved(workflow: str) -> BackendError:
-    """Return what it means that a workflow ended without a picture."""
+def no_picture(workflow: str) -> BackendError:
+    """Return the error for a workflow that finished without a picture."""
     return ServiceFault(
         f"The workflow {workflow} ended without a picture. It needs a SaveImage node, or a node "
         'with the title "lineup: picture"; a PreviewImage node alone does not count.'
     )
 
 
-def _node_faults(nodes: Mapping[str, Any]) -> Iterator[str]:
+def _node_errors(nodes: Mapping[str, Any]) -> Iterator[str]:
     for id, about in nodes.items():
         match about:
             case {"errors": list() as errors, **rest}:
                 where = f"{rest.get('class_type') or 'a node'} (node {id})"
-                yield from (_fault(where, error) for error in cast(list[object], errors))
+                yield from (_describe_error(where, error) for error in cast(list[object], errors))
             case _:
                 yield f"node {id} has a fault"
 
 
-def _fault(where: str, error: object) -> str:
+def _describe_error(where: str, error: object) -> str:
     match error:
         case {
             "type": "value_not_in_list",
             "extra_info": {"input_name": str(input), "received_value": value, **rest},
         }:
-            return f"{where} does not take “{value}” for {input}{_choices(rest)}"
+            return f"{where} does not take “{value}” for {input}{_describe_choices(rest)}"
         case {
             "type": "value_smaller_than_min" | "value_bigger_than_max" as which,
             "extra_info": {"input_name": str(input), "received_value": value, **rest},
@@ -111,15 +108,15 @@ def _fault(where: str, error: object) -> str:
             return f"{where} does not take {value} for {input}{allowed}"
         case {"type": "required_input_missing", "extra_info": {"input_name": str(input)}}:
             return f"{where} lacks its input {input}"
-        case {"message": str(said), "details": str(more)} if more:
-            return f"{where}: {said}: {more}"
-        case {"message": str(said)}:
-            return f"{where}: {said}"
+        case {"message": str(message), "details": str(more)} if more:
+            return f"{where}: {message}: {more}"
+        case {"message": str(message)}:
+            return f"{where}: {message}"
         case _:
             return f"{where} has a fault"
 
 
-def _choices(rest: Mapping[str, Any]) -> str:
+def _describe_choices(rest: Mapping[str, Any]) -> str:
     match rest.get("input_config"):
         case [list() as choices, *_] | [_, {"options": list() as choices}, *_]:
             known = [str(choice) for choice in cast(list[object], choices)]
@@ -127,8 +124,9 @@ def _choices(rest: Mapping[str, Any]) -> str:
             return ""
     if not known:
         return ", and has none to choose from"
-    more = len(known) - MOST_CHOICES
-    return f"; it takes {', '.join(known[:MOST_CHOICES])}{f' and {more} more' if more > 0 else ''}"
+    more = len(known) - MAX_CHOICES_NAMED
+    listed = ", ".join(known[:MAX_CHOICES_NAMED])
+    return f"; it takes {listed}{f' and {more} more' if more > 0 else ''}"
 
 
 def _limit(rest: Mapping[str, Any], which: str) -> object | None:
@@ -139,22 +137,22 @@ def _limit(rest: Mapping[str, Any], which: str) -> object | None:
             return None
 
 
-def _out_of_memory(said: str) -> bool:
-    return "out of memory" in said.lower() or "allocation on device" in said.lower()
+def _is_out_of_memory(message: str) -> bool:
+    return "out of memory" in message.lower() or "allocation on device" in message.lower()
 
 
-def _inside(server: str) -> str:
+def _lower_first(server: str) -> str:
     return server[:1].lower() + server[1:]
 
 
 def explain(error: Exception, server: SelfHostedServer, *, sent: bool) -> BackendError:
-    """Return what `error` means for the person at the card; `sent` says how far the job was."""
+    """Return `error` as a `BackendError` for the card; `sent` says whether a prompt was posted."""
     return self_hosted.explain(
-        error, server, _answered, sent=sent, start="Start ComfyUI there", api="ComfyUI"
+        error, server, _explain_status, sent=sent, start="Start ComfyUI there", api="ComfyUI"
     )
 
 
-def _answered(response: "httpx2.Response", server: SelfHostedServer) -> BackendError:
+def _explain_status(response: "httpx2.Response", server: SelfHostedServer) -> BackendError:
     status, name = response.status_code, server.name
     match status:
         case 401 if not server.headers:
@@ -175,14 +173,14 @@ def _answered(response: "httpx2.Response", server: SelfHostedServer) -> BackendE
         case 404 | 405:
             return NotReady(f"{name} is no ComfyUI server. Check COMFYUI_URL.")
         case _ if status < 500:
-            said = service_message(refusal(_json(response)), *server.secrets)
-            return BadInput(f"{name} does not take the workflow: {said}")
+            message = service_message(rejection_reason(_json_or_none(response)), *server.secrets)
+            return BadInput(f"{name} does not take the workflow: {message}")
         case _:
             return ServiceFault(f"{name} failed ({status}). Its console says why: look there.")
 
 
-def _json(response: "httpx2.Response") -> Any:
+def _json_or_none(response: "httpx2.Response") -> Any:
     try:
         return response.json()
-    except ValueError:  # a page for a browser says nothing
+    except ValueError:  # an HTML page has no reason to show
         return None

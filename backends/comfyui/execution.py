@@ -1,4 +1,4 @@
-"""One prompt on a ComfyUI server, from its posting to its pictures."""
+"""Run one prompt on a ComfyUI server, from posting it to fetching its pictures."""
 
 import asyncio
 import secrets
@@ -7,21 +7,29 @@ import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeAlias
 
 from backends.base import Event, Picture
-from backends.comfyui import errors as words
 from backends.comfyui.client import Client
-from backends.comfyui.monitor import LOOKS, PAUSE, Monitor
+from backends.comfyui.errors import no_picture
+from backends.comfyui.monitor import CHECK_PAUSE, MAX_CHECKS, Monitor
+from backends.comfyui.placeholders import RESULT
 from backends.comfyui.progress import WEBSOCKET_OUTPUT_NODE, PromptProgress
 from backends.comfyui.workflow import Graph, Workflow
 from backends.errors import ServiceFault
 from backends.images.validation import check
+from backends.json_values import items
+
+SavedImages: TypeAlias = dict[str, list[dict[str, str]]]
+"""Where the server saved its pictures (filename, subfolder, type), by the id of the node."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
-    """What came of one prompt: its seconds by the server's clock, where they are known."""
+    """The timing of a finished prompt in seconds, None where the server does not say.
+
+    `generate` and `load` are by the server's clock, `cached` says that it drew nothing anew.
+    """
 
     cached: bool
     load: float | None
@@ -30,110 +38,117 @@ class Result:
 
 
 async def execute(
-    wire: Client, watch: Monitor, workflow: Workflow, graph: Graph, seed: int | None, client: str
+    client: Client,
+    monitor: Monitor,
+    workflow: Workflow,
+    graph: Graph,
+    seed: int | None,
+    client_id: str,
 ) -> AsyncGenerator[Event | Result, None]:
-    """Post `graph` once, look after it while it is drawn, yield what came of it last.
+    """Post `graph` once, follow its progress, yield its pictures and at last the `Result`.
+
+    Closing the generator cancels the prompt.
 
     Raises:
-        BackendError: it has failed on the server, or has no pictures.
-        httpx2.HTTPError, ValueError: it was not taken.
+        BackendError: the prompt failed on the server, or has no pictures.
+        httpx2.HTTPError, ValueError: the server did not accept it.
     """
     import httpx2
 
-    story = PromptProgress(
-        str(uuid.UUID(bytes=secrets.token_bytes(16), version=4)), graph, wire.server.name
+    progress = PromptProgress(
+        str(uuid.UUID(bytes=secrets.token_bytes(16), version=4)), graph, client.server.name
     )
     try:
-        answer = await wire.post("/prompt", _body(graph, story, client))
-        story.id, story.accepted = str(answer["prompt_id"]), True
-        async with aclosing(watch.follow(story)) as events:
+        answer = await client.post_json("/prompt", _prompt_body(graph, progress, client_id))
+        progress.id, progress.is_accepted = str(answer["prompt_id"]), True
+        async with aclosing(monitor.follow(progress)) as events:
             async for event in events:
                 yield event
     except httpx2.HTTPStatusError as error:
-        story.done = error.response.is_client_error  # it was not taken, and is nowhere
+        # A refused prompt is not on the server: there is nothing to cancel.
+        progress.is_done = error.response.is_client_error
         raise
     finally:
-        if not story.done:
-            await watch.cancel(story)
-    found = await _complete(watch, story, workflow)
-    if not found and not story.sent:
-        raise words.unsaved(workflow.name)
-    async with aclosing(_pictures(wire, story, found, seed)) as pictures:
+        if not progress.is_done:
+            await monitor.cancel(progress)
+    images = await _wait_for_images(monitor, progress, workflow)
+    if not images and not progress.received_pictures:
+        raise no_picture(workflow.name)
+    async with aclosing(_fetch_pictures(client, progress, images, seed)) as pictures:
         async for picture in pictures:
             yield picture
-    yield _drawn(story, set(found))
+    yield _build_result(progress, set(images))
 
 
-def _body(graph: Graph, story: PromptProgress, client: str) -> dict[str, Any]:
+def _prompt_body(graph: Graph, progress: PromptProgress, client_id: str) -> dict[str, Any]:
     return {
         "prompt": graph,
-        "client_id": client,
-        "prompt_id": story.id,
-        # Most servers are started without previews, and make them for whoever asks.
+        "client_id": client_id,
+        "prompt_id": progress.id,
+        # Most servers run with previews off, and make them for a prompt that asks for them.
         "extra_data": {"preview_method": "auto"},
     }
 
 
-async def _complete(
-    watch: Monitor, story: PromptProgress, workflow: Workflow
-) -> dict[str, list[dict[str, str]]]:
-    """The saved pictures, looked up where not all may have been heard of."""
-    for _ in range(LOOKS):
-        found = _found(story, workflow)
-        if (found or story.sent) and watch.heard_all:
-            return found
-        if await watch.finish(story):
+async def _wait_for_images(
+    monitor: Monitor, progress: PromptProgress, workflow: Workflow
+) -> SavedImages:
+    """Return the saved pictures, from the history where messages may have been missed."""
+    for _ in range(MAX_CHECKS):
+        images = _saved_images(progress, workflow)
+        if (images or progress.received_pictures) and monitor.has_all_messages:
+            return images
+        if await monitor.read_history(progress):
             break
-        await asyncio.sleep(PAUSE)
-    return _found(story, workflow)
+        await asyncio.sleep(CHECK_PAUSE)
+    return _saved_images(progress, workflow)
 
 
-async def _pictures(
-    wire: Client, story: PromptProgress, found: dict[str, list[dict[str, str]]], seed: int | None
+async def _fetch_pictures(
+    client: Client, progress: PromptProgress, images: SavedImages, seed: int | None
 ) -> AsyncGenerator[Picture, None]:
-    """Yield each picture as it is fetched.
+    """Yield each picture as soon as it is fetched.
 
-    The pictures of one node are a batch, and only its first is drawn by the seed alone.
+    The pictures of one node are a batch: only its first is reproducible from the seed alone.
     """
-    for images in found.values():
-        for number, image in enumerate(images):
-            began = time.monotonic()
-            data = await wire.picture(image)
-            story.download += time.monotonic() - began
-            yield await asyncio.to_thread(check, data, seed=None if number else seed)
-    for number, data in enumerate(story.sent):
-        yield await asyncio.to_thread(check, data, seed=None if number else seed)
+    for batch in images.values():
+        for index, image in enumerate(batch):
+            started_at = time.monotonic()
+            data = await client.download_picture(image)
+            progress.download_seconds += time.monotonic() - started_at
+            yield await asyncio.to_thread(check, data, seed=None if index else seed)
+    for index, data in enumerate(progress.received_pictures):
+        yield await asyncio.to_thread(check, data, seed=None if index else seed)
 
 
-def _drawn(story: PromptProgress, results: set[str]) -> Result:
-    seconds, load = story.seconds, story.load
-    if story.sent:
-        results |= {
-            node for node, it in story.graph.items() if it["class_type"] == WEBSOCKET_OUTPUT_NODE
+def _build_result(progress: PromptProgress, output_nodes: set[str]) -> Result:
+    seconds, load = progress.execution_seconds, progress.load_seconds
+    if progress.received_pictures:
+        output_nodes |= {
+            id for id, node in progress.graph.items() if node["class_type"] == WEBSOCKET_OUTPUT_NODE
         }
     return Result(
-        cached=story.cached(results),
+        cached=progress.was_cached(output_nodes),
         load=load,
         generate=None if seconds is None else max(0.0, seconds - (load or 0.0)),
-        download=story.download,
+        download=progress.download_seconds,
     )
 
 
-def _found(story: PromptProgress, workflow: Workflow) -> dict[str, list[dict[str, str]]]:
-    """The saved pictures by node, in the order of the workflow.
+def _saved_images(progress: PromptProgress, workflow: Workflow) -> SavedImages:
+    """Return the saved pictures by node, in the order of the workflow.
 
-    Where the workflow marks whose pictures are the results, only those count; else all that were
-    saved, and none that were only shown.
+    If the workflow tags result nodes, only their pictures count, saved or temporary; otherwise all
+    that were saved, and no temporary ones.
     """
-    marked = workflow.marked.get("picture", ())
-    found: dict[str, list[dict[str, str]]] = {}
-    for node in story.graph:
-        if marked and node not in marked:
+    tagged = workflow.tagged_nodes.get(RESULT, ())
+    found: SavedImages = {}
+    for node in progress.graph:
+        if tagged and node not in tagged:
             continue
-        images = cast(object, story.outputs.get(node, {}).get("images"))
-        for image in cast(list[object], images) if isinstance(images, list) else ():
-            if marked or _is_saved(image):
-                found.setdefault(node, []).append(_image(image))
+        for image in items(progress.outputs.get(node, {}).get("images")):
+            if tagged or _is_saved(image):
+                found.setdefault(node, []).append(_image_location(image))
     return found
 
 
@@ -145,7 +160,7 @@ def _is_saved(image: object) -> bool:
             return True
 
 
-def _image(image: object) -> dict[str, str]:
+def _image_location(image: object) -> dict[str, str]:
     match image:
         case {"filename": str(name), **rest} if name:
             where = {key: str(rest.get(key) or "") for key in ("subfolder", "type")}

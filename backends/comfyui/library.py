@@ -1,7 +1,7 @@
-"""The workflows that can be drawn with: those that ship with Lineup, and the user's own.
+"""The available workflows: those that ship with Lineup, and those of the user.
 
 A file `NAME.json` in the folder `workflows` of Lineup's data folder is the model `comfyui/NAME`.
-It takes what its places say; what it has no place for is shown as not honoured.
+Its placeholders decide which inputs the model supports; other inputs are shown as not honoured.
 """
 
 import itertools
@@ -11,35 +11,46 @@ from dataclasses import replace
 from pathlib import Path
 
 from backends.base import FindModel, Model, Sizes, UserModels, Value
-from backends.comfyui.placeholders import numbered
+from backends.comfyui.placeholders import (
+    CONTROL_PICTURE,
+    COUNT,
+    GUIDANCE,
+    HEIGHT,
+    INIT_IMAGE,
+    NEGATIVE_PROMPT,
+    SEED,
+    STEPS,
+    STRENGTH,
+    WIDTH,
+)
 from backends.comfyui.workflow import Graph, Workflow, parse, with_controls
 from backends.errors import BadInput
 from backends.paths import ASSETS
 
 FOLDER = "workflows"
-PICTURE = "control picture"
 _SHIPPED = ASSETS / "workflows"
 _FIELDS = {
-    "negative_prompt": "negative prompt",
-    "num_inference_steps": "steps",
-    "guidance_scale": "guidance",
-    "strength": "strength",
+    "negative_prompt": NEGATIVE_PROMPT,
+    "num_inference_steps": STEPS,
+    "guidance_scale": GUIDANCE,
+    "strength": STRENGTH,
 }
 
 
 def stamps(home: Path) -> Mapping[str, object]:
-    """Return the names of the user's own workflows, each with what changes when its file does.
+    """Return the names of the user's workflows, each with a stamp that changes with its file.
 
-    A few microseconds for each file, none of which is read.
+    The stamp is made of modification time, size and inode: a few microseconds for each file,
+    without reading it.
     """
     found: dict[str, object] = {}
     for file in _files(home):
         try:
-            about = file.stat()
+            status = file.stat()
         except OSError:
-            continue  # it has just gone
-        if stat.S_ISREG(about.st_mode):
-            found[file.stem] = (about.st_mtime_ns, about.st_size, about.st_ino)
+            continue  # removed since it was listed
+        if stat.S_ISREG(status.st_mode):
+            found[file.stem] = (status.st_mtime_ns, status.st_size, status.st_ino)
     return found
 
 
@@ -63,12 +74,12 @@ def user_models(home: Path) -> UserModels:
 
 
 def user_workflow(home: Path, name: str) -> Workflow | None:
-    """Return the user's workflow called `name`, None where there is none.
+    """Return the user's workflow `name`, None if there is no such file.
 
     Raises:
-        BadInput: there is one, but it cannot be drawn with.
+        BadInput: the file is not a usable workflow.
     """
-    # The name may be a stranger's: it is compared with what is there, and never made a path.
+    # The name may come from a stranger: compare it with the files there, never build a path of it.
     for file in _files(home):
         if file.stem == name:
             return _read(file)
@@ -76,30 +87,34 @@ def user_workflow(home: Path, name: str) -> Workflow | None:
 
 
 def shipped_workflow(*, controls: int, start: bool) -> Workflow:
-    """Return the workflow for a plain checkpoint, with control pictures, a start picture."""
+    """Return the workflow for a plain checkpoint with `controls` control pictures.
+
+    `start` selects the workflow that takes an initial image.
+    """
     kind = "picture-to-picture" if start else "text-to-image"
     workflow = _read(_SHIPPED / f"{kind}{'-with-control' if controls else ''}.json")
     return with_controls(workflow, controls) if controls > 1 else workflow
 
 
-def most_controls(workflow: Workflow) -> int:
-    """Return how many control pictures a workflow has places for."""
-    numbers = itertools.count(1)
-    return next(n for n in numbers if numbered(PICTURE, n) not in workflow.placeholders) - 1
+def count_controls(workflow: Workflow) -> int:
+    """Return the number of control pictures that a workflow takes."""
+    indices = itertools.count(1)
+    known = workflow.placeholders
+    return next(n for n in indices if CONTROL_PICTURE.for_control(n) not in known) - 1
 
 
 def as_model(model: Model, workflow: Workflow) -> Model:
-    """Return `model` as the places of its workflow say that it is."""
-    places = workflow.placeholders
-    supports = {field for field, place in _FIELDS.items() if place in places}
-    supports |= {"seed"} if "seed" in places else set()
-    supports |= {"count"} if {"seed", "count"} & places.keys() else set()
-    supports |= {"image"} if "start picture" in places else set()
-    controls = most_controls(workflow)
+    """Return `model` with the features, sizes and defaults that its placeholders imply."""
+    placeholders = workflow.placeholders
+    supports = {field for field, placeholder in _FIELDS.items() if placeholder in placeholders}
+    supports |= {"seed"} if SEED in placeholders else set()
+    supports |= {"count"} if {SEED, COUNT} & placeholders.keys() else set()
+    supports |= {"image"} if INIT_IMAGE in placeholders else set()
+    controls = count_controls(workflow)
     defaults: dict[str, Value] = {}
-    for field, place in _FIELDS.items():
-        if (own := workflow.current(place)) is not None:
-            defaults[field] = own
+    for field, placeholder in _FIELDS.items():
+        if (default := workflow.current(placeholder)) is not None:
+            defaults[field] = default
     return replace(
         model,
         supports=frozenset(supports | ({"controls"} if controls else set())),
@@ -111,16 +126,16 @@ def as_model(model: Model, workflow: Workflow) -> Model:
 
 
 def _sizes(workflow: Workflow) -> Sizes:
-    width, height = workflow.current("width"), workflow.current("height")
+    width, height = workflow.current(WIDTH), workflow.current(HEIGHT)
     if isinstance(width, int) and isinstance(height, int):
         return Sizes(native=((width, height),))
-    if {"width", "height"} <= workflow.placeholders.keys():
+    if {WIDTH, HEIGHT} <= workflow.placeholders.keys():
         return Sizes()
-    return Sizes(native=(_fixed(workflow.graph),), only_native=True)
+    return Sizes(native=(_fixed_size(workflow.graph),), only_native=True)
 
 
-def _fixed(graph: Graph) -> tuple[int, int]:
-    """The size that a workflow without places for it seems to have; its pictures tell for sure."""
+def _fixed_size(graph: Graph) -> tuple[int, int]:
+    """Guess the size of a workflow without placeholders for it; only its pictures tell for sure."""
     inputs: Iterable[dict[str, object]] = (node["inputs"] for node in graph.values())
     for each in inputs:
         width, height = each.get("width"), each.get("height")
@@ -130,11 +145,11 @@ def _fixed(graph: Graph) -> tuple[int, int]:
 
 
 def _files(home: Path) -> Sequence[Path]:
-    """The files that may be workflows, but those with a name that no page can show."""
+    """Return the files that may be workflows, without names that cannot be encoded for a page."""
     try:
         found = sorted((home / FOLDER).glob("*.json"))
     except OSError:
-        return ()  # a folder that cannot be looked into
+        return ()  # the folder is not readable
     return [file for file in found if file.stem == file.stem.encode(errors="ignore").decode()]
 
 

@@ -1,185 +1,197 @@
-"""How far a prompt on a ComfyUI server is, and how it is taken back.
+"""Follow a prompt on a ComfyUI server, and cancel it.
 
-The websocket tells what happens as it happens. Where it is silent, or gone, the queue and the
-history are looked at, which know all that matters. Nothing is ever posted again.
+The websocket reports what happens. While it is silent or closed, the server's queue and history
+are polled, which hold all that matters. A prompt is never posted again.
 """
 
 import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, Mapping
-from typing import Any, cast
+from typing import Any
 
 from backends.base import Event, Progress, Queued
-from backends.comfyui import errors as words
 from backends.comfyui.client import Client
+from backends.comfyui.errors import prompt_lost
 from backends.comfyui.progress import PromptProgress
-from backends.comfyui.websocket import Image, Message, Socket
+from backends.comfyui.websocket import Image, Message, WebSocket
 from backends.http.client import Timeouts
 from backends.http.self_hosted import unanswered
 from backends.images.previews import Previews
+from backends.json_values import items, mapping
 
-SILENCE = 5.0
-"""Seconds without a word after which the server is looked at."""
-GONE = 30.0
-"""Seconds after which a server that cannot be reached is given up."""
-PATIENCE = 5.0
-"""Seconds that taking a prompt back may take."""
-LOOKS = 3
-"""How often a prompt is looked for that is about to appear, or seems to be gone."""
-PAUSE = 0.2
+SILENCE_SECONDS = 5.0
+"""Seconds without a message after which the server is polled."""
+UNREACHABLE_SECONDS = 30.0
+"""Seconds without an answer after which the server is given up."""
+CANCEL_SECONDS = 5.0
+"""Limit for cancelling a prompt, in seconds."""
+MAX_CHECKS = 3
+"""How often a prompt is looked up that is not in the queue yet, or is missing from the history."""
+CHECK_PAUSE = 0.2
+"""Seconds between two such checks."""
 
 
 class Monitor:
-    """Looks after the prompts of one job, which the server knows as `client`."""
+    """Follows the prompts of one job, which the server knows by its `client_id`."""
 
     def __init__(
-        self, wire: Client, socket: Socket, previews: Previews, client: str, patience: Timeouts
+        self,
+        client: Client,
+        socket: WebSocket,
+        previews: Previews,
+        client_id: str,
+        timeouts: Timeouts,
     ) -> None:
-        self._wire = wire
+        self._client = client
         self._socket = socket
         self._previews = previews
-        self._client = client
-        self._patience = patience
-        self._alive = self._reached = time.monotonic()
-        self._missed = 0
+        self._client_id = client_id
+        self._timeouts = timeouts
+        self._last_activity = self._last_contact = time.monotonic()
+        self._times_missing = 0
 
-    async def follow(self, story: PromptProgress) -> AsyncGenerator[Event, None]:
-        """Yield what happens until the prompt is done.
+    async def follow(self, progress: PromptProgress) -> AsyncGenerator[Event, None]:
+        """Yield the prompt's events until it is done.
 
         Raises:
-            BackendError: it has failed, or nobody knows what became of it.
+            BackendError: it failed, or the server no longer tells its state.
         """
-        self._alive = self._reached = time.monotonic()
-        self._missed = 0
-        while not story.done:
-            event = await self._hear(story)
+        self._last_activity = self._last_contact = time.monotonic()
+        self._times_missing = 0
+        while not progress.is_done:
+            event = await self._next_event(progress)
             if event is not None:
                 yield event
-            waited = time.monotonic() - self._alive
-            if not story.done and waited > self._patience.answer:
-                raise unanswered(self._wire.server, sent=True)
+            waited = time.monotonic() - self._last_activity
+            if not progress.is_done and waited > self._timeouts.answer:
+                raise unanswered(self._client.server, sent=True)
 
     @property
-    def heard_all(self) -> bool:
-        """Whether the socket has been open all the time."""
-        return not self._socket.broken
+    def has_all_messages(self) -> bool:
+        """True if the websocket has been open all the time, so that no message was missed."""
+        return not self._socket.was_disconnected
 
-    async def finish(self, story: PromptProgress) -> bool:
-        """Look up what a prompt that is done has put out; False where that is not known yet."""
+    async def read_history(self, progress: PromptProgress) -> bool:
+        """Read the outputs of a finished prompt; return False if the history lacks it so far."""
         with contextlib.suppress(Exception):
-            if (entry := await self._history(story)) is not None:
-                story.read(entry)
+            if (entry := await self._get_history(progress)) is not None:
+                progress.handle_history(entry)
                 return True
         return False
 
-    async def cancel(self, story: PromptProgress) -> None:
-        """Stop the prompt if it runs, take it out of the queue if it waits; never raises.
+    async def cancel(self, progress: PromptProgress) -> None:
+        """Interrupt the prompt if it runs, delete it from the queue if it waits; never raises.
 
-        A server too old to be told which prompt is to be stopped stops whatever runs: so nothing
-        is said unless this one does.
+        A server too old to take a prompt's id interrupts any prompt that runs: so the request is
+        sent only while this one does.
         """
         with contextlib.suppress(Exception):
-            async with asyncio.timeout(PATIENCE):
-                for _ in range(LOOKS):
-                    running, waiting = await self._queue()
-                    if any(self._is_ours(item, story) for item in running):
-                        await self._wire.post("/interrupt", {"prompt_id": story.id})
+            async with asyncio.timeout(CANCEL_SECONDS):
+                for _ in range(MAX_CHECKS):
+                    running, waiting = await self._get_queue()
+                    if any(self._is_own(item, progress) for item in running):
+                        await self._client.post_json("/interrupt", {"prompt_id": progress.id})
                         return
-                    ours = [item for item in waiting if self._is_ours(item, story)]
-                    if ours:  # and once more, in case it begins at this moment
-                        await self._wire.post("/queue", {"delete": [item[1] for item in ours]})
-                    elif story.accepted:
+                    own = [item for item in waiting if self._is_own(item, progress)]
+                    if own:  # and check again, in case it starts at this moment
+                        await self._client.post_json(
+                            "/queue", {"delete": [item[1] for item in own]}
+                        )
+                    elif progress.is_accepted:
                         return
-                    await asyncio.sleep(PAUSE)
+                    await asyncio.sleep(CHECK_PAUSE)
 
-    async def _hear(self, story: PromptProgress) -> Event | None:
-        frame = await self._socket.next(min(SILENCE, self._patience.answer))
+    async def _next_event(self, progress: PromptProgress) -> Event | None:
+        frame = await self._socket.receive(min(SILENCE_SECONDS, self._timeouts.answer))
         match frame:
             case None:
-                return await self._look(story)
-            case Image(data) if story.sending:
-                story.sent.append(data)
+                return await self._poll(progress)
+            case Image(data) if progress.is_sending_pictures:
+                progress.received_pictures.append(data)
             case Image(data):
-                self._alive = time.monotonic()
-                preview = await self._previews.make(_itself, data)
+                self._last_activity = time.monotonic()
+                preview = await self._previews.make(_identity, data)
                 return None if preview is None else Progress(preview=preview)
             case Message("status", _):
-                return None if story.running else await self._look(story, listening=True)
+                return None if progress.is_running else await self._poll(progress, listening=True)
             case Message(kind, data):
-                if data.get("prompt_id") == story.id:
-                    self._alive = time.monotonic()
-                return story.take(kind, data)
+                if data.get("prompt_id") == progress.id:
+                    self._last_activity = time.monotonic()
+                return progress.handle_message(kind, data)
         return None
 
-    async def _look(self, story: PromptProgress, *, listening: bool = False) -> Event | None:
-        """See where the prompt is; a look that fails is made again later.
+    async def _poll(self, progress: PromptProgress, *, listening: bool = False) -> Event | None:
+        """Look up the prompt's state; a failed request is repeated at the next poll.
 
-        As long as the socket speaks, it tells the end itself, after all that comes before it.
+        With `listening`, the history is left alone: an open websocket reports the end of a prompt
+        itself, after all earlier messages.
         """
         import httpx2
 
         try:
-            event = await self._place(story, listening=listening)
+            event = await self._poll_once(progress, listening=listening)
         except (httpx2.HTTPError, ValueError) as error:
-            if time.monotonic() - self._reached > min(GONE, self._patience.answer):
-                raise unanswered(self._wire.server, sent=True) from error
+            if time.monotonic() - self._last_contact > min(
+                UNREACHABLE_SECONDS, self._timeouts.answer
+            ):
+                raise unanswered(self._client.server, sent=True) from error
             return None
-        self._reached = time.monotonic()
+        self._last_contact = time.monotonic()
         return event
 
-    async def _place(self, story: PromptProgress, *, listening: bool) -> Event | None:
-        running, waiting = await self._queue()
-        if any(self._is_ours(item, story) for item in running):
-            began, story.running = not story.running, True
-            return Progress() if began else None
+    async def _poll_once(self, progress: PromptProgress, *, listening: bool) -> Event | None:
+        running, waiting = await self._get_queue()
+        if any(self._is_own(item, progress) for item in running):
+            has_started, progress.is_running = not progress.is_running, True
+            return Progress() if has_started else None
         for item in waiting:
-            if self._is_ours(item, story):
-                self._alive = time.monotonic()
+            if self._is_own(item, progress):
+                self._last_activity = time.monotonic()
                 ahead = len(running) + sum(other[0] < item[0] for other in waiting)
-                return story.news(Queued(message=_behind(ahead)))
+                return progress.unless_repeated(Queued(message=_queue_message(ahead)))
         if listening:
             return None
-        entry = await self._history(story)
+        entry = await self._get_history(progress)
         if entry is not None:
-            story.read(entry)
+            progress.handle_history(entry)
         else:
-            self._missed += 1
-            if self._missed > LOOKS:
-                raise words.lost(self._wire.server.name)
+            self._times_missing += 1
+            if self._times_missing > MAX_CHECKS:
+                raise prompt_lost(self._client.server.name)
         return None
 
-    async def _queue(self) -> tuple[list[list[Any]], list[list[Any]]]:
-        answer = _mapping(await self._wire.get("/queue"))
-        return _items(answer.get("queue_running")), _items(answer.get("queue_pending"))
+    async def _get_queue(self) -> tuple[list[list[Any]], list[list[Any]]]:
+        answer = mapping(await self._client.get("/queue"))
+        return _queue_items(answer.get("queue_running")), _queue_items(answer.get("queue_pending"))
 
-    async def _history(self, story: PromptProgress) -> Mapping[str, Any] | None:
-        answer = _mapping(await self._wire.get(f"/history/{story.id}"))
-        entry = answer.get(story.id)
-        return _mapping(entry) if entry else None
+    async def _get_history(self, progress: PromptProgress) -> Mapping[str, Any] | None:
+        answer = mapping(await self._client.get(f"/history/{progress.id}"))
+        entry = answer.get(progress.id)
+        return mapping(entry) if entry else None
 
-    def _is_ours(self, item: list[Any], story: PromptProgress) -> bool:
-        """Before its answer, an older server is only known to have called it something."""
-        if item[1] == story.id:
+    def _is_own(self, item: list[Any], progress: PromptProgress) -> bool:
+        """Return True if a queue entry is the prompt's.
+
+        Before an older server has answered, the prompt's id there is unknown: the client id
+        decides.
+        """
+        if item[1] == progress.id:
             return True
-        more = _mapping(item[3]) if len(item) > 3 else {}
-        return not story.accepted and more.get("client_id") == self._client
+        more = mapping(item[3]) if len(item) > 3 else {}
+        return not progress.is_accepted and more.get("client_id") == self._client_id
 
 
-def _behind(ahead: int) -> str:
+def _queue_message(ahead: int) -> str:
     if ahead < 1:
         return "next on the server"
     return f"behind {ahead} other job{'s' if ahead > 1 else ''} on the server"
 
 
-def _itself(body: bytes) -> bytes:
+def _identity(body: bytes) -> bytes:
     return body
 
 
-def _mapping(value: object) -> Mapping[str, Any]:
-    return cast(Mapping[str, Any], value) if isinstance(value, dict) else {}
-
-
-def _items(value: object) -> list[list[Any]]:
-    listed = cast(list[Any], value) if isinstance(value, list) else []
-    return [item for item in listed if isinstance(item, list) and len(cast(list[Any], item)) > 1]
+def _queue_items(value: object) -> list[list[Any]]:
+    """Return the entries of a queue: arrays of position, id, graph and further data."""
+    return [entry for entry in map(items, items(value)) if len(entry) > 1]

@@ -1,11 +1,56 @@
-"""Marks in the titles of a ComfyUI workflow's nodes, and the inputs that they stand for."""
+"""Placeholders of a ComfyUI workflow: tags in node titles, and the inputs that they stand for."""
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from backends.errors import BadInput
+
+
+@dataclass(frozen=True, slots=True)
+class Placeholder:
+    """A value of the request that a workflow takes; `index` counts its control pictures from 1.
+
+    A placeholder that has nothing to do with control pictures always has the index 1.
+    """
+
+    name: str
+    index: int = 1
+
+    def __str__(self) -> str:
+        """Return the placeholder as it is written in a node's title, "control picture 2"."""
+        return self.name if self.index == 1 else f"{self.name} {self.index}"
+
+    def for_control(self, index: int) -> "Placeholder":
+        """Return the placeholder of the same name for control picture `index`."""
+        return replace(self, index=index)
+
+
+PROMPT = Placeholder("prompt")
+NEGATIVE_PROMPT = Placeholder("negative prompt")
+WIDTH = Placeholder("width")
+HEIGHT = Placeholder("height")
+COUNT = Placeholder("count")
+SEED = Placeholder("seed")
+STEPS = Placeholder("steps")
+GUIDANCE = Placeholder("guidance")
+SAMPLER = Placeholder("sampler")
+SCHEDULER = Placeholder("scheduler")
+CHECKPOINT = Placeholder("checkpoint")
+INIT_IMAGE = Placeholder("start picture")
+STRENGTH = Placeholder("strength")
+CONTROL_PICTURE = Placeholder("control picture")
+CONTROL_MODEL = Placeholder("control model")
+CONTROL_WEIGHT = Placeholder("control weight")
+CONTROL_START = Placeholder("control start")
+CONTROL_END = Placeholder("control end")
+LOW_THRESHOLD = Placeholder("low threshold")
+HIGH_THRESHOLD = Placeholder("high threshold")
+PREPROCESSOR = Placeholder("preprocessor")
+"""Tags the nodes that make the control map; it stands for no input."""
+RESULT = Placeholder("picture")
+"""Tags the nodes whose pictures are the results; it stands for no input."""
 
 INPUTS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "prompt": (
@@ -44,76 +89,78 @@ INPUTS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "low threshold": (("low_threshold",),),
     "high threshold": (("high_threshold",),),
 }
-"""The inputs that a place may stand for: all of the first group of which the node has any."""
+"""The inputs that a placeholder may stand for: the first group of which the node has any input."""
 
-SEVERAL: Mapping[str, tuple[str, ...]] = {
+GROUPS: Mapping[str, tuple[str, ...]] = {
     "size": ("width", "height"),
     "control": ("control weight", "control start", "control end"),
     "negative": ("negative prompt",),
 }
-WHOLE = ("preprocessor", "picture")
-"""Marks of a node as such: what makes the map, and whose pictures are the results."""
+"""Tags that stand for several placeholders, or for one with a longer name."""
+
+NODE_TAGS = (PREPROCESSOR.name, RESULT.name)
+"""Tags of a whole node instead of one of its inputs."""
 
 NUMBERED = frozenset(
-    {name for name in (*INPUTS, *SEVERAL) if name.startswith("control")}
-    | {"preprocessor", "low threshold", "high threshold"}
+    {name for name in (*INPUTS, *GROUPS) if name.startswith("control")}
+    | {PREPROCESSOR.name, LOW_THRESHOLD.name, HIGH_THRESHOLD.name}
 )
-"""Marks that may be numbered: those of the second control are "control picture 2" and so on."""
+"""Tags that may carry a number: those of the second control are "control picture 2" and so on."""
 
-_MARK = re.compile(r"\blineup\s*:\s*(.+)$", re.IGNORECASE)
-_PLACE = re.compile(r"([a-z ]+?)(?:\s+(\d+))?\s*(?:\(\s*(\w+)\s*\))?\s*$")
+_TITLE = re.compile(r"\blineup\s*:\s*(.+)$", re.IGNORECASE)
+_TAG = re.compile(r"([a-z ]+?)(?:\s+(\d+))?\s*(?:\(\s*(\w+)\s*\))?\s*$")
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
-    """A mark of the control `number` (of the whole workflow: 1), and the input that it names."""
+class Tag:
+    """One tag of a node's title: its name, the index of its control, the input that it names.
+
+    `index` is 1 without a number in the title, `input` is None without a name in brackets.
+    """
 
     name: str
-    number: int
+    index: int
     input: str | None
 
     @property
-    def places(self) -> tuple[str, ...]:
-        """The places that it stands for."""
-        return tuple(numbered(each, self.number) for each in SEVERAL.get(self.name, (self.name,)))
+    def placeholders(self) -> tuple[Placeholder, ...]:
+        """The placeholders that the tag stands for."""
+        return tuple(Placeholder(name, self.index) for name in GROUPS.get(self.name, (self.name,)))
 
 
-def numbered(name: str, number: int) -> str:
-    """Return what a place or mark is called for the control `number`, from 1."""
-    return name if number == 1 else f"{name} {number}"
-
-
-def marks_of(id: str, node: Mapping[str, Any], name: str) -> list[Mark]:
-    """Return the marks in the title of node `id` of a workflow.
+def parse_tags(id: str, node: Mapping[str, Any], name: str) -> list[Tag]:
+    """Return the tags in the title of node `id` of the workflow `name`.
 
     Raises:
-        BadInput: one of them is no mark.
+        BadInput: one of them is unknown, or has a number where none is allowed.
     """
     match node:
         case {"_meta": {"title": str(title)}}:
-            found = _MARK.search(title)
+            found = _TITLE.search(title)
         case _:
             found = None
-    marks: list[Mark] = []
-    for each in found[1].lower().split(",") if found else ():
-        place = _PLACE.match(each.strip())
-        mark, number, wanted = place.groups() if place else ("", None, None)
-        known = INPUTS if wanted else (*INPUTS, *SEVERAL, *WHOLE)
-        if mark not in known or (number is not None and mark not in NUMBERED):
-            known = ", ".join((*INPUTS, *SEVERAL, *WHOLE))
+    tags: list[Tag] = []
+    for text in found[1].lower().split(",") if found else ():
+        parsed = _TAG.match(text.strip())
+        tag, number, input = parsed.groups() if parsed else ("", None, None)
+        known = INPUTS if input else (*INPUTS, *GROUPS, *NODE_TAGS)
+        if tag not in known or (number is not None and tag not in NUMBERED):
+            known = ", ".join((*INPUTS, *GROUPS, *NODE_TAGS))
             raise BadInput(
-                f'The workflow {name} marks node {id} with "lineup: {each.strip()}", which is no '
+                f'The workflow {name} marks node {id} with "lineup: {text.strip()}", which is no '
                 f"place. There are {known}."
             )
-        marks.append(Mark(mark, int(number or 1), wanted))
-    return marks
+        tags.append(Tag(tag, int(number or 1), input))
+    return tags
 
 
-def inputs_for(place: str, wanted: str | None, inputs: Mapping[str, Any]) -> list[str]:
-    """Return those of a node's inputs that `place` stands for, or the one that is `wanted`."""
-    if wanted is not None:
-        return [known for known in inputs if known.lower() == wanted]
-    for group in INPUTS[place.rstrip(" 0123456789")]:
-        if found := [each for each in group if each in inputs]:
+def find_inputs(
+    placeholder: Placeholder, named_input: str | None, inputs: Mapping[str, Any]
+) -> list[str]:
+    """Return the inputs of a node that `placeholder` stands for, or only the `named_input`."""
+    if named_input is not None:
+        return [input for input in inputs if input.lower() == named_input]
+    for group in INPUTS[placeholder.name]:
+        if found := [input for input in group if input in inputs]:
             return found
     return []

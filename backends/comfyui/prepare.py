@@ -1,183 +1,219 @@
-"""Control pictures, as a ComfyUI workflow takes them.
+"""Prepare a job on a ComfyUI server before its first prompt is posted.
 
-What a job on a ComfyUI server needs before its first prompt: names looked up, pictures sent.
+The names of checkpoints and ControlNet models are looked up on the server, control settings are
+set at their placeholders, and pictures are uploaded.
 """
 
 import asyncio
 import hashlib
 
 from backends.base import Applied, Control, Value
-from backends.comfyui.client import Client, checkpoints, fitting, named, networks
-from backends.comfyui.library import PICTURE, most_controls
-from backends.comfyui.placeholders import numbered
-from backends.comfyui.request import FIRST, ApiRequest
+from backends.comfyui.client import (
+    Client,
+    find_name,
+    list_checkpoints,
+    list_controlnets,
+    matching_controlnet,
+)
+from backends.comfyui.library import count_controls
+from backends.comfyui.placeholders import (
+    CHECKPOINT,
+    CONTROL_END,
+    CONTROL_MODEL,
+    CONTROL_PICTURE,
+    CONTROL_START,
+    CONTROL_WEIGHT,
+    HIGH_THRESHOLD,
+    INIT_IMAGE,
+    LOW_THRESHOLD,
+    PREPROCESSOR,
+    Placeholder,
+)
+from backends.comfyui.request import FIRST_CHECKPOINT, ApiRequest
 from backends.errors import BadInput
 from backends.images.inputs import network_for, span, upright_png
 
+MAX_WEIGHT = 10.0
+MIN_THRESHOLD, MAX_THRESHOLD = 0.01, 0.99
 
-async def resolve_names(wire: Client, call: ApiRequest) -> None:
-    """Complete `call` with what the server calls things.
+
+async def resolve_names(client: Client, api_request: ApiRequest) -> None:
+    """Complete `api_request` with names as the server writes them, and with the controls.
 
     Raises:
-        BadInput: the server lacks what was asked for.
-        httpx2.HTTPError, ValueError: it gives no answer that makes sense.
+        BadInput: the server lacks a model, or the workflow lacks a picture.
+        httpx2.HTTPError, ValueError: the server does not answer, or not with valid JSON.
     """
-    checkpoint = str(call.workflow.current("checkpoint") or "")
-    if not call.own:
-        checkpoint = await _checkpoint(wire, call.model.source)
-        call.values["checkpoint"] = checkpoint
+    model, workflow = api_request.model, api_request.workflow
+    checkpoint = str(workflow.current(CHECKPOINT) or "")
+    if not api_request.is_user_workflow:
+        checkpoint = await _resolve_checkpoint(client, model.source)
+        api_request.values[CHECKPOINT] = checkpoint
     if checkpoint:
-        asked = None if call.own or call.model.source == FIRST else call.model.source
-        call.honoured["checkpoint"] = Applied(asked, checkpoint)
-    for number, name in enumerate(call.controls, start=1):
-        await add_control(wire, call, name, number, checkpoint)
-    for number in range(len(call.controls) + 1, most_controls(call.workflow) + 1):
-        _as_it_came(call, numbered(PICTURE, number), numbered("control", number).replace(" ", "_"))
-    if call.request.image is None:
-        _as_it_came(call, "start picture", "image")
+        unnamed = api_request.is_user_workflow or model.source == FIRST_CHECKPOINT
+        requested = None if unnamed else model.source
+        api_request.honoured["checkpoint"] = Applied(requested, checkpoint)
+    for index, name in enumerate(api_request.controls, start=1):
+        await _prepare_control(client, api_request, name, index, checkpoint)
+    for index in range(len(api_request.controls) + 1, count_controls(workflow) + 1):
+        name = "control" if index == 1 else f"control_{index}"
+        _use_default_picture(api_request, CONTROL_PICTURE.for_control(index), name)
+    if api_request.request.image is None:
+        _use_default_picture(api_request, INIT_IMAGE, "image")
 
 
-async def upload(wire: Client, call: ApiRequest) -> None:
-    """Send the pictures that the job starts from, and put their names into `call`.
+async def upload(client: Client, api_request: ApiRequest) -> None:
+    """Upload the control pictures and the initial image; put their names into `api_request`.
 
     Raises:
         BadInput: one of them cannot be read.
-        httpx2.HTTPError, ValueError, LookupError: the server does not take them.
+        httpx2.HTTPError, ValueError, LookupError: the server does not accept them.
     """
-    asked = call.request
-    for number, control in enumerate(asked.controls, start=1):
+    request, values = api_request.request, api_request.values
+    for index, control in enumerate(request.controls, start=1):
         data = await asyncio.to_thread(upright_png, control.image)
-        call.values[numbered(PICTURE, number)] = await wire.upload(_name(data), data)
-    if asked.image is not None:
+        uploaded = await client.upload(_upload_name(data), data)
+        values[CONTROL_PICTURE.for_control(index)] = uploaded
+    if request.image is not None:
         from backends.images.decoding import prepare_init_image
 
-        size = asked.width or 0, asked.height or 0
-        data = await asyncio.to_thread(prepare_init_image, asked.image, *size)
-        call.values["start picture"] = await wire.upload(_name(data), data)
+        size = request.width or 0, request.height or 0
+        data = await asyncio.to_thread(prepare_init_image, request.image, *size)
+        values[INIT_IMAGE] = await client.upload(_upload_name(data), data)
 
 
-async def _checkpoint(wire: Client, wanted: str) -> str:
-    known = await checkpoints(wire)
+async def _resolve_checkpoint(client: Client, name: str) -> str:
+    known = await list_checkpoints(client)
     if not known:
-        raise BadInput(f"{wire.server.name} has no checkpoint at all. Put one there first.")
-    if wanted == FIRST:
+        raise BadInput(f"{client.server.name} has no checkpoint at all. Put one there first.")
+    if name == FIRST_CHECKPOINT:
         return known[0]
     try:
-        return named(wanted, known, "checkpoint", wire.server.name)
+        return find_name(name, known, "checkpoint", client.server.name)
     except BadInput as error:
         raise BadInput(f"{error} There is no workflow of that name here either.") from error
 
 
-def _as_it_came(call: ApiRequest, place: str, name: str) -> None:
-    """Say that a workflow of the user's is drawn with the picture that it came with."""
-    if place not in call.workflow.placeholders:
+def _use_default_picture(api_request: ApiRequest, placeholder: Placeholder, name: str) -> None:
+    """Record that the picture saved in a user's workflow is used, as the input `name`."""
+    workflow = api_request.workflow
+    if placeholder not in workflow.placeholders:
         return
-    own = call.workflow.current(place)
-    if not own:
+    default = workflow.current(placeholder)
+    if not default:
         raise BadInput(
-            f"The workflow {call.workflow.name} needs a {place}. Add one, or choose another model."
+            f"The workflow {workflow.name} needs a {placeholder}. Add one, or choose another model."
         )
-    call.honoured[name] = Applied(None, own, f"the workflow's own {place} was used")
+    note = f"the workflow's own {placeholder} was used"
+    api_request.honoured[name] = Applied(None, default, note)
 
 
-def _name(data: bytes) -> str:
-    """The same picture has the same name, so that the server need not look at it anew."""
+def _upload_name(data: bytes) -> str:
+    """Name a picture by its hash, so that the server's cache of node results still applies."""
     return f"lineup-{hashlib.sha256(data).hexdigest()[:20]}.png"
 
 
-MOST_WEIGHT = 10.0
-LEAST_THRESHOLD, MOST_THRESHOLD = 0.01, 0.99
-
-
-async def add_control(
-    wire: Client, call: ApiRequest, name: str, number: int, checkpoint: str
+async def _prepare_control(
+    client: Client, api_request: ApiRequest, name: str, index: int, checkpoint: str
 ) -> None:
-    """Put all of a control but the picture itself into `call`, at the places of that `number`.
+    """Set all of a control except its picture at the placeholders of that `index`.
 
-    `name` is the control's in `call.controls`.
+    `name` is the control's key in `api_request.controls`.
 
     Raises:
-        BadInput: the server lacks the ControlNet model, or the values make no sense.
+        BadInput: the server lacks the ControlNet model, or a value is invalid.
     """
-    control = call.controls[name]
+    control = api_request.controls[name]
     start, end = span(control)
-    used, note = _preprocessor(call, control.preprocessor, number)
-    ignored = _put(
-        call,
-        number,
+    used, note = _select_preprocessor(api_request, control.preprocessor, index)
+    ignored = _set_values(
+        api_request,
+        index,
         {
-            "control weight": min(max(control.weight, 0.0), MOST_WEIGHT),
-            "control start": start,
-            "control end": end,
+            CONTROL_WEIGHT: min(max(control.weight, 0.0), MAX_WEIGHT),
+            CONTROL_START: start,
+            CONTROL_END: end,
         },
-        {"control weight": 1.0, "control start": 0.0, "control end": 1.0},
+        {CONTROL_WEIGHT: 1.0, CONTROL_START: 0.0, CONTROL_END: 1.0},
     )
-    _put(call, number, _thresholds(call, control, number), {})
-    network = await _network(wire, call, control, number, checkpoint)
+    _set_values(api_request, index, _thresholds(api_request, control, index), {})
+    network = await _resolve_controlnet(client, api_request, control, index, checkpoint)
     if network is not None:
-        call.values[numbered("control model", number)] = network
+        api_request.values[CONTROL_MODEL.for_control(index)] = network
         used = f"{used} with {network}"
     notes = [note, f"{', '.join(ignored)} ignored: no place for it" if ignored else ""]
-    call.honoured[name] = Applied(
+    api_request.honoured[name] = Applied(
         control.preprocessor, used, "; ".join(each for each in notes if each)
     )
 
 
-async def _network(
-    wire: Client, call: ApiRequest, control: Control, number: int, checkpoint: str
+async def _resolve_controlnet(
+    client: Client, api_request: ApiRequest, control: Control, index: int, checkpoint: str
 ) -> str | None:
-    """The ControlNet model to draw with, None for the workflow's own."""
-    wanted = network_for(number - 1, call.options.control_model)
-    listed = call.model.controls.get(control.preprocessor) or call.model.controls.get("*") or ""
-    if numbered("control model", number) not in call.workflow.placeholders:
-        if wanted:
+    """Return the ControlNet model to use, None to keep the workflow's own."""
+    requested = network_for(index - 1, api_request.options.control_model)
+    catalogued = api_request.model.controls
+    listed = catalogued.get(control.preprocessor) or catalogued.get("*") or ""
+    if CONTROL_MODEL.for_control(index) not in api_request.workflow.placeholders:
+        if requested:
             note = "control model ignored: the workflow has no place for it"
-            call.honoured["control_model"] = Applied(wanted, None, note)
+            api_request.honoured["control_model"] = Applied(requested, None, note)
         return None
-    if call.own and not wanted:
+    if api_request.is_user_workflow and not requested:
         return None
-    server, known = wire.server.name, await networks(wire)
-    if wanted or listed:
-        return named(wanted or listed, known, "ControlNet model", server)
-    return fitting(control.preprocessor, checkpoint, known, server)
+    server, known = client.server.name, await list_controlnets(client)
+    if requested or listed:
+        return find_name(requested or listed, known, "ControlNet model", server)
+    return matching_controlnet(control.preprocessor, checkpoint, known, server)
 
 
-def _preprocessor(call: ApiRequest, wanted: str, number: int) -> tuple[str, str]:
-    """What makes the map, and what to say where that is not what was asked for."""
-    nodes = call.workflow.marked.get(numbered("preprocessor", number), ())
+def _select_preprocessor(api_request: ApiRequest, requested: str, index: int) -> tuple[str, str]:
+    """Return what makes the control map, and a note if that is not the `requested` preprocessor."""
+    workflow = api_request.workflow
+    nodes = workflow.tagged_nodes.get(PREPROCESSOR.for_control(index), ())
     if not nodes:
-        ignored = wanted != "none"
-        note = f"{wanted} ignored: the workflow marks no preprocessor" if ignored else ""
+        ignored = requested != "none"
+        note = f"{requested} ignored: the workflow marks no preprocessor" if ignored else ""
         return "the workflow's own way", note
-    if wanted == "none":
-        call.bypassed.extend(nodes)
+    if requested == "none":
+        api_request.bypassed_nodes.extend(nodes)
         return "none", ""
-    kinds = [str(call.workflow.graph[node]["class_type"]) for node in nodes]
-    if any(wanted in kind.lower() for kind in kinds):
-        return wanted, ""
-    return kinds[0], f"{kinds[0]} instead of {wanted}: that is the workflow's preprocessor"
+    classes = [str(workflow.graph[node]["class_type"]) for node in nodes]
+    if any(requested in name.lower() for name in classes):
+        return requested, ""
+    return classes[0], f"{classes[0]} instead of {requested}: that is the workflow's preprocessor"
 
 
-def _thresholds(call: ApiRequest, control: Control, number: int) -> dict[str, Value]:
-    """Canny's thresholds of 0 to 255, as the node counts them: the core one from 0 to 1."""
-    found: dict[str, Value] = {}
-    for name in ("low threshold", "high threshold"):
-        value = control.parameters.get(name.replace(" ", "_"))
-        own = call.workflow.current(numbered(name, number))
-        if isinstance(value, int | float) and isinstance(own, int | float):
-            share = min(max(value / 255, LEAST_THRESHOLD), MOST_THRESHOLD)
-            found[name] = value if own > 1 else round(share, 4)
+def _thresholds(api_request: ApiRequest, control: Control, index: int) -> dict[Placeholder, Value]:
+    """Return Canny's thresholds in the node's unit: the request has 0 to 255, the core node 0 to 1.
+
+    The workflow's current value tells which: above 1 it counts to 255.
+    """
+    found: dict[Placeholder, Value] = {}
+    for placeholder in (LOW_THRESHOLD, HIGH_THRESHOLD):
+        value = control.parameters.get(placeholder.name.replace(" ", "_"))
+        current = api_request.workflow.current(placeholder.for_control(index))
+        if isinstance(value, int | float) and isinstance(current, int | float):
+            share = min(max(value / 255, MIN_THRESHOLD), MAX_THRESHOLD)
+            found[placeholder] = value if current > 1 else round(share, 4)
     return found
 
 
-def _put(
-    call: ApiRequest, number: int, values: dict[str, Value], usual: dict[str, Value]
+def _set_values(
+    api_request: ApiRequest,
+    index: int,
+    values: dict[Placeholder, Value],
+    defaults: dict[Placeholder, Value],
 ) -> list[str]:
-    """Set values at their places; return the names of those that have none and would matter."""
-    call.values.update({numbered(name, number): value for name, value in values.items()})
-    return [
-        numbered(name, number)
-        for name, value in values.items()
-        if numbered(name, number) not in call.workflow.placeholders
-        and value != usual.get(name, value)
-    ]
+    """Set `values` for control `index`; return the placeholders that the workflow lacks.
+
+    A missing placeholder is left out if the value equals its default, or it has no default.
+    """
+    missing: list[str] = []
+    for key, value in values.items():
+        placeholder = key.for_control(index)
+        api_request.values[placeholder] = value
+        known = placeholder in api_request.workflow.placeholders
+        if not known and value != defaults.get(key, value):
+            missing.append(str(placeholder))
+    return missing

@@ -1,22 +1,23 @@
-"""What a ComfyUI server has told of one prompt, live or looked up afterwards."""
+"""State of one prompt on a ComfyUI server, from its live messages or its entry in the history."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, cast
+from typing import Any
 
 from backends.base import Event, Loading, Progress
-from backends.comfyui import errors as words
-from backends.comfyui.workflow import Graph, link
+from backends.comfyui.errors import execution_failed, execution_interrupted
+from backends.comfyui.workflow import Graph, linked_node
+from backends.json_values import mapping, number
 
 WEBSOCKET_OUTPUT_NODE = "SaveImageWebsocket"
-"""The node that sends finished pictures over the websocket, and keeps none."""
+"""Class of the node that sends finished pictures over the websocket and saves none."""
 
 
 class PromptProgress:
-    """The story of one prompt; `id` is what the server calls it once it was `accepted`.
+    """The progress of one prompt; `id` is the server's once the prompt `is_accepted`.
 
-    `outputs` is what its nodes have put out, `sent` the pictures that came over the websocket.
-    `download` is how long its pictures took to get here, in seconds.
+    `outputs` are the outputs of its nodes by node id, `received_pictures` the finished pictures
+    that came over the websocket, `download_seconds` the time that fetching its pictures took.
     """
 
     def __init__(
@@ -24,55 +25,61 @@ class PromptProgress:
     ) -> None:
         self.id = id
         self.graph = graph
-        self.accepted = False
-        self.running = False
-        self.done = False
+        self.is_accepted = False
+        self.is_running = False
+        self.is_done = False
         self.outputs: dict[str, Mapping[str, Any]] = {}
-        self.sent: list[bytes] = []
-        self.download = 0.0
+        self.received_pictures: list[bytes] = []
+        self.download_seconds = 0.0
         self._server = server
         self._clock = clock
-        self._node: str | None = None
-        self._since = 0.0
-        self._heard = 0.0
-        self._loading: float | None = None
-        self._cached: set[str] = set()
-        self._begun: float | None = None
-        self._ended: float | None = None
-        self._last: Event | None = None
+        self._current_node: str | None = None
+        self._node_started_at = 0.0
+        self._node_seconds = 0.0
+        self._loader_seconds: float | None = None
+        self._cached_nodes: set[str] = set()
+        self._started_ms: float | None = None
+        self._finished_ms: float | None = None
+        self._last_event: Event | None = None
 
     @property
-    def sending(self) -> bool:
-        """Whether the pictures that come now are finished ones."""
-        return self._node is not None and self._kind(self._node) == WEBSOCKET_OUTPUT_NODE
-
-    @property
-    def seconds(self) -> float | None:
-        """How long the server took, by its own clock; None where it does not say."""
-        if self._begun is None or self._ended is None:
-            return None
-        return max(0.0, (self._ended - self._begun) / 1000)
-
-    @property
-    def load(self) -> float | None:
-        """How long its nodes took to load models, in seconds; None where none was heard of.
-
-        The messages of nodes carry no time, and are heard late where much else goes on. So where
-        the server's own seconds are known, they are shared out as what was heard was.
-        """
-        if self._loading is None or self.seconds is None:
-            return self._loading
-        return self.seconds * self._loading / self._heard if self._heard else 0.0
-
-    def cached(self, results: set[str]) -> bool:
-        """Whether the server had `results`, or all that they are made of, from an earlier time."""
-        made_of = _behind(self.graph, results)
-        return bool(self._cached) and (
-            results <= self._cached or (bool(made_of) and made_of <= self._cached)
+    def is_sending_pictures(self) -> bool:
+        """True while images on the websocket are finished pictures, not previews."""
+        return (
+            self._current_node is not None
+            and self._class_type(self._current_node) == WEBSOCKET_OUTPUT_NODE
         )
 
-    def take(self, kind: str, data: Mapping[str, Any]) -> Event | None:
-        """Take over what has happened; return what is worth telling.
+    @property
+    def execution_seconds(self) -> float | None:
+        """The seconds of execution by the server's clock; None where it gives no timestamps."""
+        if self._started_ms is None or self._finished_ms is None:
+            return None
+        return max(0.0, (self._finished_ms - self._started_ms) / 1000)
+
+    @property
+    def load_seconds(self) -> float | None:
+        """The seconds that loader nodes took to load models; None if no loader node was reported.
+
+        The messages of nodes carry no time, and arrive late while the event loop is busy. So where
+        the server's own seconds are known, they are divided in proportion to the times measured
+        here.
+        """
+        if self._loader_seconds is None or self.execution_seconds is None:
+            return self._loader_seconds
+        if not self._node_seconds:
+            return 0.0
+        return self.execution_seconds * self._loader_seconds / self._node_seconds
+
+    def was_cached(self, results: set[str]) -> bool:
+        """Return True if the server had `results`, or all that they depend on, in its cache."""
+        inputs = _upstream_nodes(self.graph, results)
+        return bool(self._cached_nodes) and (
+            results <= self._cached_nodes or (bool(inputs) and inputs <= self._cached_nodes)
+        )
+
+    def handle_message(self, kind: str, data: Mapping[str, Any]) -> Event | None:
+        """Update the state from a message; return an event if there is something to show.
 
         Raises:
             BackendError: the prompt has failed.
@@ -81,108 +88,104 @@ class PromptProgress:
             return None
         match kind:
             case "execution_start":
-                self._begun = _number(data.get("timestamp"))
-                return self._begin()
+                self._started_ms = number(data.get("timestamp"))
+                return self._start()
             case "execution_cached":
-                self._cached.update(str(node) for node in data.get("nodes") or ())
+                self._cached_nodes.update(str(node) for node in data.get("nodes") or ())
             case "executing":
-                return self._turn(data.get("node"))
+                return self._enter_node(data.get("node"))
             case "progress":
-                return self._step(data.get("value"), data.get("max"))
+                return self._step_event(data.get("value"), data.get("max"))
             case "progress_state":
-                return self._steps(data.get("nodes"))
+                return self._running_step_event(data.get("nodes"))
             case "executed":
                 self.outputs[str(data.get("node"))] = data.get("output") or {}
             case "execution_success":
-                self._ended = _number(data.get("timestamp"))
-                self._turn(None)
+                self._finished_ms = number(data.get("timestamp"))
+                self._enter_node(None)
             case "execution_error":
-                self.done = True
-                raise words.failed(data, self._server)
+                self.is_done = True
+                raise execution_failed(data, self._server)
             case "execution_interrupted":
-                self.done = True
-                raise words.interrupted(self._server)
+                self.is_done = True
+                raise execution_interrupted(self._server)
             case _:
                 pass
         return None
 
-    def read(self, entry: Mapping[str, Any]) -> None:
-        """Take over a finished prompt's entry in the server's history; raises as `take` does."""
+    def handle_history(self, entry: Mapping[str, Any]) -> None:
+        """Update the state from a finished prompt's history; raises as `handle_message` does."""
         status = entry.get("status") or {}
         for message in status.get("messages") or ():
             kind, data = message
-            self.take(str(kind), data)
+            self.handle_message(str(kind), data)
         self.outputs.update(entry.get("outputs") or {})
-        self.done = True
+        self.is_done = True
         if status.get("status_str") == "error":
-            raise words.failed({}, self._server)
+            raise execution_failed({}, self._server)
 
-    def _begin(self) -> Event | None:
-        if self.running:
+    def _start(self) -> Event | None:
+        if self.is_running:
             return None
-        self.running = True
+        self.is_running = True
         return Progress()
 
-    def _turn(self, node: object) -> Event | None:
+    def _enter_node(self, node: object) -> Event | None:
         now = self._clock()
-        if self._node is not None:
-            self._heard += now - self._since
-            if self._loads(self._node):
-                self._loading = (self._loading or 0.0) + now - self._since
-        self._node, self._since = (None if node is None else str(node)), now
-        if self._node is None:
-            self.done = True
+        if self._current_node is not None:
+            self._node_seconds += now - self._node_started_at
+            if self._is_loader(self._current_node):
+                self._loader_seconds = (self._loader_seconds or 0.0) + now - self._node_started_at
+        self._current_node, self._node_started_at = (None if node is None else str(node)), now
+        if self._current_node is None:
+            self.is_done = True
             return None
-        self.running = True
-        kind = self._kind(self._node)
-        return Loading(message=kind) if self._loads(self._node) else Progress(message=kind)
+        self.is_running = True
+        is_loader, kind = self._is_loader(self._current_node), self._class_type(self._current_node)
+        return Loading(message=kind) if is_loader else Progress(message=kind)
 
-    def _step(self, value: object, most: object) -> Event | None:
-        match value, most:
-            case int() | float(), int() | float() if most > 1:
-                return self.news(Progress(step=int(value), steps=int(most)))
+    def _step_event(self, value: object, maximum: object) -> Event | None:
+        match value, maximum:
+            case int() | float(), int() | float() if maximum > 1:
+                return self.unless_repeated(Progress(step=int(value), steps=int(maximum)))
             case _:
-                return None  # a node without steps
+                return None  # the node has no steps
 
-    def _steps(self, nodes: object) -> Event | None:
-        for state in cast(Mapping[str, Any], nodes).values() if isinstance(nodes, dict) else ():
+    def _running_step_event(self, nodes: object) -> Event | None:
+        for state in mapping(nodes).values():
             match state:
-                case {"state": "running", "value": value, "max": most}:
-                    if (news := self._step(value, most)) is not None:
-                        return news
+                case {"state": "running", "value": value, "max": maximum}:
+                    if (event := self._step_event(value, maximum)) is not None:
+                        return event
                 case _:
                     continue
         return None
 
-    def news(self, event: Event) -> Event | None:
-        """Return `event` unless it was the last one already."""
-        if event == self._last:
+    def unless_repeated(self, event: Event) -> Event | None:
+        """Return `event`, None if it equals the last one."""
+        if event == self._last_event:
             return None
-        self._last = event
+        self._last_event = event
         return event
 
-    def _kind(self, node: str) -> str:
+    def _class_type(self, node: str) -> str:
         return str((self.graph.get(node) or {}).get("class_type") or "")
 
-    def _loads(self, node: str) -> bool:
-        return "Loader" in self._kind(node)
+    def _is_loader(self, node: str) -> bool:
+        return "Loader" in self._class_type(node)
 
 
-def _behind(graph: Graph, nodes: set[str]) -> set[str]:
-    """All nodes that `nodes` take something from, near or far."""
+def _upstream_nodes(graph: Graph, nodes: set[str]) -> set[str]:
+    """Return all nodes that `nodes` depend on, directly or indirectly."""
     found: set[str] = set()
-    ways = list(nodes & graph.keys())
-    while ways:
-        for source in _sources(graph, ways.pop()):
+    pending = list(nodes & graph.keys())
+    while pending:
+        for source in _linked_nodes(graph, pending.pop()):
             if source not in found and source in graph:
                 found.add(source)
-                ways.append(source)
+                pending.append(source)
     return found
 
 
-def _sources(graph: Graph, node: str) -> Iterator[str]:
-    return (source for value in graph[node]["inputs"].values() if (source := link(value)))
-
-
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
+def _linked_nodes(graph: Graph, node: str) -> Iterator[str]:
+    return (source for value in graph[node]["inputs"].values() if (source := linked_node(value)))

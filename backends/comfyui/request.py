@@ -1,4 +1,4 @@
-"""What is asked of a ComfyUI server: the options, and a workflow filled with a request."""
+"""Build the request to a ComfyUI server: the options, and a workflow filled from a `Request`."""
 
 import secrets
 from collections.abc import Mapping
@@ -7,23 +7,38 @@ from pathlib import Path
 
 from backends.base import Applied, Config, Control, Model, Request, Value
 from backends.comfyui import library
+from backends.comfyui.placeholders import (
+    COUNT,
+    GUIDANCE,
+    HEIGHT,
+    NEGATIVE_PROMPT,
+    PROMPT,
+    SAMPLER,
+    SCHEDULER,
+    SEED,
+    STEPS,
+    STRENGTH,
+    WIDTH,
+    Placeholder,
+)
 from backends.comfyui.workflow import Graph, Workflow, bypass
 from backends.fit import fit
 from backends.http.self_hosted import SelfHostedServer
 from backends.options import option, parse_options
 
-FIRST = "first"
-"""The source of the model that stands for the first checkpoint that the server lists."""
+FIRST_CHECKPOINT = "first"
+"""The source of the model that stands for the first checkpoint in the server's list."""
 
-EXAMPLE = "http://127.0.0.1:8188"
-UNSET = (
-    f"Set COMFYUI_URL to the address of your ComfyUI server, for example {EXAMPLE}, and start that."
+EXAMPLE_URL = "http://127.0.0.1:8188"
+NO_URL = (
+    "Set COMFYUI_URL to the address of your ComfyUI server, for example "
+    f"{EXAMPLE_URL}, and start that."
 )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
-    """Settings of this backend alone; empty means the workflow's own."""
+    """Options of this backend; an empty one keeps the workflow's value."""
 
     sampler: str = option(
         "",
@@ -45,105 +60,108 @@ class Options:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ApiRequest:
-    """One job: a workflow, what goes into its places, and the seed of each prompt that is posted.
+    """One job: a workflow, the values of its placeholders, and the seed of each prompt to post.
 
-    `controls` are the request's, by their names in `honoured`, the first for the workflow's first
-    place. `bypassed` names the nodes that are left out, `own` says whether the workflow is the
-    user's.
+    `controls` are those of the request, by their names in `honoured`, in the order of the
+    workflow's control pictures. `bypassed_nodes` are the ids of nodes to leave out,
+    `is_user_workflow` says that the workflow is the user's and not one that ships with Lineup.
     """
 
     model: Model
     workflow: Workflow
-    own: bool
+    is_user_workflow: bool
     request: Request = field(repr=False)
     controls: Mapping[str, Control] = field(repr=False)
     options: Options
-    values: dict[str, Value] = field(repr=False)
-    bypassed: list[str]
+    values: dict[Placeholder, Value] = field(repr=False)
+    bypassed_nodes: list[str]
     seeds: tuple[int | None, ...]
     honoured: dict[str, Applied]
-    client: str
+    client_id: str
 
-    def graph(self, seed: int | None) -> Graph:
-        """Return the workflow as it is posted."""
-        graph = self.workflow.fill({**self.values, "seed": seed})
-        return bypass(graph, self.bypassed)
+    def build_graph(self, seed: int | None) -> Graph:
+        """Return the workflow as it is posted, with `seed` set."""
+        graph = self.workflow.fill({**self.values, SEED: seed})
+        return bypass(graph, self.bypassed_nodes)
 
 
-def server_of(config: Config) -> SelfHostedServer:
-    """Return the server of the settings.
+def server_from_config(config: Config) -> SelfHostedServer:
+    """Return the server named by the settings.
 
     Raises:
-        NotReady: there is no address, or it makes no sense.
+        NotReady: COMFYUI_URL is missing or invalid.
     """
-    found = SelfHostedServer.from_config(config, "COMFYUI", example=EXAMPLE, unset=UNSET)
-    return replace(found, url=found.url.removesuffix("/api"))
+    server = SelfHostedServer.from_config(config, "COMFYUI", example=EXAMPLE_URL, unset=NO_URL)
+    return replace(server, url=server.url.removesuffix("/api"))
 
 
 def build_request(model: Model, request: Request, home: Path) -> ApiRequest:
-    """Put `request` into the workflow of `model`, all but what must first be looked up.
+    """Fill the workflow of `model` from `request`; names on the server are resolved later.
 
     It reads files: call it in a thread.
 
     Raises:
-        BadInput: nothing sensible can be made of the request or the workflow.
+        BadInput: the request does not fit the model, or the workflow cannot be used.
     """
-    own = None if model.source == FIRST else library.user_workflow(home, model.source)
-    if own is not None:
-        model = library.as_model(model, own)
-    fitted = fit(model, request)
-    asked, honoured = fitted.request, fitted.honoured
-    options, ignored = parse_options(Options, request.options.get("comfyui", {}), "ComfyUI")
-    workflow = own or library.shipped_workflow(
-        controls=len(asked.controls), start=asked.image is not None
+    user_workflow = (
+        None if model.source == FIRST_CHECKPOINT else library.user_workflow(home, model.source)
     )
-    seeds, batch = _seeds(workflow, asked)
+    if user_workflow is not None:
+        model = library.as_model(model, user_workflow)
+    result = fit(model, request)
+    fitted, honoured = result.request, result.honoured
+    options, ignored = parse_options(Options, request.options.get("comfyui", {}), "ComfyUI")
+    workflow = user_workflow or library.shipped_workflow(
+        controls=len(fitted.controls), start=fitted.image is not None
+    )
+    seeds, batch = _plan_seeds(workflow, fitted)
     if "seed" in honoured or seeds[0] is not None:
         honoured["seed"] = replace(honoured.get("seed", Applied(None, None)), used=seeds[0])
     return ApiRequest(
         model=model,
         workflow=workflow,
-        own=own is not None,
-        request=asked,
-        controls=fitted.controls,
+        is_user_workflow=user_workflow is not None,
+        request=fitted,
+        controls=result.controls,
         options=options,
         values={
-            "prompt": asked.prompt,
-            "negative prompt": asked.negative_prompt,
-            "width": asked.width,
-            "height": asked.height,
-            "count": batch,
-            "steps": asked.num_inference_steps,
-            "guidance": asked.guidance_scale,
-            "strength": asked.strength,
-            "sampler": options.sampler or None,
-            "scheduler": options.scheduler or None,
+            PROMPT: fitted.prompt,
+            NEGATIVE_PROMPT: fitted.negative_prompt,
+            WIDTH: fitted.width,
+            HEIGHT: fitted.height,
+            COUNT: batch,
+            STEPS: fitted.num_inference_steps,
+            GUIDANCE: fitted.guidance_scale,
+            STRENGTH: fitted.strength,
+            SAMPLER: options.sampler or None,
+            SCHEDULER: options.scheduler or None,
         },
-        bypassed=[],
+        bypassed_nodes=[],
         seeds=seeds,
-        honoured=honoured | ignored | _unplaced(workflow, options),
-        client=secrets.token_hex(16),
+        honoured=honoured | ignored | _apply_samplers(workflow, options),
+        client_id=secrets.token_hex(16),
     )
 
 
-def _seeds(workflow: Workflow, asked: Request) -> tuple[tuple[int | None, ...], int]:
-    """The seed of each prompt, and how many pictures each prompt makes.
+def _plan_seeds(workflow: Workflow, fitted: Request) -> tuple[tuple[int | None, ...], int]:
+    """Return the seed of each prompt, and the number of pictures of each prompt.
 
     The pictures of a batch share one seed and cannot be drawn again one by one. So each picture is
-    a prompt with a seed of its own, unless the workflow has no place for seeds.
+    a prompt with its own seed, unless the workflow has no placeholder for the seed.
     """
-    if "seed" not in workflow.placeholders:
-        return (None,), asked.count
-    first = secrets.randbelow(2**32) if asked.seed is None else asked.seed
-    return tuple(first + number for number in range(asked.count)), 1
+    if SEED not in workflow.placeholders:
+        return (None,), fitted.count
+    first = secrets.randbelow(2**32) if fitted.seed is None else fitted.seed
+    return tuple(first + number for number in range(fitted.count)), 1
 
 
-def _unplaced(workflow: Workflow, options: Options) -> dict[str, Applied]:
-    chosen: Mapping[str, str] = {"sampler": options.sampler, "scheduler": options.scheduler}
+def _apply_samplers(workflow: Workflow, options: Options) -> dict[str, Applied]:
+    """Return what becomes of the options `sampler` and `scheduler` where they are set."""
+    chosen = {SAMPLER: options.sampler, SCHEDULER: options.scheduler}
     return {
-        name: Applied(value, value)
-        if name in workflow.placeholders
-        else Applied(value, None, f"{name} ignored: the workflow has no place for it")
-        for name, value in chosen.items()
+        placeholder.name: Applied(value, value)
+        if placeholder in workflow.placeholders
+        else Applied(value, None, f"{placeholder} ignored: the workflow has no place for it")
+        for placeholder, value in chosen.items()
         if value
     }

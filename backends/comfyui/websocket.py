@@ -1,8 +1,8 @@
-"""What a ComfyUI server says while it draws, over a websocket that may come and go.
+"""Websocket of a ComfyUI server: its messages and previews during a job, with reconnection.
 
-The socket is for watching: it shows steps and unfinished pictures as they come. Where it breaks,
-or never opens because something between here and there knows no websockets, the job goes on and
-is looked up instead.
+The websocket serves only to follow a job: steps and unfinished pictures arrive as they are made.
+Where it breaks, or never opens because a proxy in between supports no websockets, the job goes on
+and its state is polled instead.
 """
 
 import asyncio
@@ -21,18 +21,19 @@ if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-AFTER_DROP = 0.5
-"""Seconds between two tries to open the socket."""
-GOODBYE = 1.0
-"""Seconds that the server may take to say goodbye."""
-MOST_WAITING = 256
-"""Frames that may wait while a picture is fetched or kept, before the server must wait too."""
+RECONNECT_SECONDS = 0.5
+"""Seconds between two attempts to open the websocket."""
+CLOSE_SECONDS = 1.0
+"""Limit for the server's part of the closing handshake, in seconds."""
+MAX_QUEUED_FRAMES = 256
+"""Frames that may be queued while a picture is fetched or saved, before the server has to wait."""
 PREVIEW, NAMED_PREVIEW = 1, 4
+"""Types of binary frames that carry an image."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """Something that has happened."""
+    """A JSON message: its type and its data."""
 
     kind: str
     data: Mapping[str, Any]
@@ -40,7 +41,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """A picture, finished or not."""
+    """The encoded bytes of an image, a preview or a finished picture."""
 
     data: bytes = field(repr=False)
 
@@ -48,89 +49,90 @@ class Image:
 Frame: TypeAlias = Message | Image
 
 
-class Socket:
-    """The socket of one job, which the server knows as `client`.
+class WebSocket:
+    """The websocket of one job, which the server knows by its `client_id`.
 
-    `broken` says whether something may have been said that nobody heard.
+    `was_disconnected` is True once the connection was lost or could not be opened: messages may
+    have been missed.
     """
 
-    def __init__(self, server: SelfHostedServer, client: str, patience: Timeouts) -> None:
+    def __init__(self, server: SelfHostedServer, client_id: str, timeouts: Timeouts) -> None:
         self._server = server
-        self._client = client
-        self._patience = patience
+        self._client_id = client_id
+        self._timeouts = timeouts
         self._connection: ClientConnection | None = None
-        self.broken = False
+        self.was_disconnected = False
 
     async def open(self) -> bool:
-        """Open the socket; False where that is not possible, or not now."""
+        """Open the connection; return False if that is impossible, or impossible for now."""
         from websockets.asyncio.client import connect
         from websockets.exceptions import WebSocketException
 
         log = logging.getLogger(__name__)
-        log.setLevel(logging.INFO)  # its debug messages would tell the headers
-        url = f"ws{self._server.url.removeprefix('http')}/ws?clientId={self._client}"
+        log.setLevel(logging.INFO)  # its debug messages contain the headers
+        url = f"ws{self._server.url.removeprefix('http')}/ws?clientId={self._client_id}"
         local = urlsplit(self._server.url).hostname in LOOPBACK
         try:
             self._connection = await connect(
                 url,
                 additional_headers=self._server.headers,
-                compression=None,  # pictures do not get smaller
+                compression=None,  # images are compressed already
                 proxy=None if local else True,
-                open_timeout=self._patience.connect,
-                close_timeout=GOODBYE,
-                # Loading a model may keep the server from answering for minutes.
+                open_timeout=self._timeouts.connect,
+                close_timeout=CLOSE_SECONDS,
+                # The server may not answer pings for minutes while it loads a model.
                 ping_timeout=None,
                 max_size=MAX_BYTES,
-                max_queue=MOST_WAITING,
+                max_queue=MAX_QUEUED_FRAMES,
                 logger=log,
             )
         except (WebSocketException, OSError, TimeoutError, ImportError, ValueError):
-            self.broken = True
+            self.was_disconnected = True
             return False
         return True
 
-    async def next(self, seconds: float) -> Frame | None:
-        """Return what the server says next, None where nothing of use comes in time.
+    async def receive(self, seconds: float) -> Frame | None:
+        """Return the next frame, None if no usable one arrives within `seconds`.
 
-        A socket that was closed is opened again.
+        A closed connection is opened again.
         """
         from websockets.exceptions import ConnectionClosed
 
         if self._connection is None and not await self.open():
-            await asyncio.sleep(AFTER_DROP)
+            await asyncio.sleep(RECONNECT_SECONDS)
         if self._connection is None:
             return None
         try:
             async with asyncio.timeout(seconds):
-                return parse(await self._connection.recv())
+                return parse_frame(await self._connection.recv())
         except TimeoutError:
             return None
         except ConnectionClosed:
-            self._connection, self.broken = None, True
-            await asyncio.sleep(AFTER_DROP)
+            self._connection, self.was_disconnected = None, True
+            await asyncio.sleep(RECONNECT_SECONDS)
             return None
 
     async def aclose(self) -> None:
-        """Say goodbye."""
+        """Close the connection."""
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
 
 
-def parse(raw: str | bytes) -> Frame | None:
-    """Return what a frame says, None for one that says nothing to us."""
+def parse_frame(raw: str | bytes) -> Frame | None:
+    """Parse a frame, None for one of an unknown kind."""
     if isinstance(raw, bytes):
         kind, rest = int.from_bytes(raw[:4]), raw[4:]
-        if kind == PREVIEW:  # its format, then the picture
+        if kind == PREVIEW:  # 4 bytes of image format, then the image
             return Image(rest[4:])
-        if kind == NAMED_PREVIEW:  # the length of a JSON object, that object, the picture
+        if kind == NAMED_PREVIEW:  # the length of a JSON object, that object, the image
             return Image(rest[4 + int.from_bytes(rest[:4]) :])
         return None
     try:
-        said: object = json.loads(raw)
+        message: object = json.loads(raw)
     except ValueError:
         return None
-    match said:
+    match message:
         case {"type": str(kind), "data": dict() as data}:
             return Message(kind, cast(dict[str, Any], data))
         case _:

@@ -1,10 +1,11 @@
-"""A ComfyUI workflow in API format, with marked places for what a request says.
+"""A ComfyUI workflow in API format whose inputs are filled from a request.
 
-A place is marked in the title of a node, as the editor shows it: "lineup: prompt". One title may
-mark several places ("lineup: seed, steps"), several nodes may mark the same one, and where a node
-has several inputs that fit, the mark names one ("lineup: prompt (text_g)").
+Users tag nodes in their titles, as the editor shows them: "lineup: prompt". One title may hold
+several tags ("lineup: seed, steps"), several nodes may carry the same tag, and where a node has
+several inputs that fit, the tag names one ("lineup: prompt (text_g)").
 
-Several control pictures in one ComfyUI workflow: each steers what the one before has steered.
+A workflow with one ControlNet is extended to several in a chain: each takes the conditioning that
+the one before it gives out.
 """
 
 import json
@@ -13,15 +14,23 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 
 from backends.base import Value
-from backends.comfyui.placeholders import NUMBERED, WHOLE, Mark, inputs_for, marks_of, numbered
+from backends.comfyui.placeholders import (
+    NODE_TAGS,
+    NUMBERED,
+    PROMPT,
+    Placeholder,
+    Tag,
+    find_inputs,
+    parse_tags,
+)
 from backends.errors import BadInput
 
 Graph: TypeAlias = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Placeholder:
-    """An input of a node."""
+class NodeInput:
+    """An input of a node, by the node's id and the input's name."""
 
     node: str
     input: str
@@ -29,50 +38,54 @@ class Placeholder:
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
-    """A workflow and its places; `marked` has the nodes that a mark is about as a whole."""
+    """A workflow, the inputs of its placeholders, and the ids of nodes that are tagged as a whole.
+
+    The keys of `tagged_nodes` are `PREPROCESSOR` (for each control) and `RESULT`.
+    """
 
     name: str
     graph: Graph = field(repr=False)
-    placeholders: Mapping[str, tuple[Placeholder, ...]]
-    marked: Mapping[str, tuple[str, ...]]
+    placeholders: Mapping[Placeholder, tuple[NodeInput, ...]]
+    tagged_nodes: Mapping[Placeholder, tuple[str, ...]]
 
-    def current(self, place: str) -> Value:
-        """Return what the workflow itself has at a place, None where that is no plain value."""
-        for at in self.placeholders.get(place, ()):
-            value = self.graph[at.node]["inputs"].get(at.input)
+    def current(self, placeholder: Placeholder) -> Value:
+        """Return the placeholder's current value, or None if the input is linked to a node."""
+        for target in self.placeholders.get(placeholder, ()):
+            value = self.graph[target.node]["inputs"].get(target.input)
             if isinstance(value, str | int | float):
                 return value
         return None
 
-    def fill(self, values: Mapping[str, Value]) -> Graph:
-        """Return the graph with `values` at their places; None leaves what is there."""
-        graph = copied(self.graph)
-        for name, value in values.items():
-            for at in self.placeholders.get(name, ()) if value is not None else ():
-                graph[at.node]["inputs"][at.input] = value
+    def fill(self, values: Mapping[Placeholder, Value]) -> Graph:
+        """Return a copy of the graph with `values` set; None leaves the workflow's own value."""
+        graph = copy_graph(self.graph)
+        for placeholder, value in values.items():
+            for target in self.placeholders.get(placeholder, ()) if value is not None else ():
+                graph[target.node]["inputs"][target.input] = value
         return graph
 
 
 def parse(text: str, name: str) -> Workflow:
-    """Read a workflow.
+    """Parse the JSON of a workflow.
 
     Raises:
-        BadInput: it is none in API format, a mark makes no sense, or none is for the prompt.
+        BadInput: it is not in API format, a tag is invalid, or no tag stands for the prompt.
     """
-    graph = _graph(text, name)
-    places: dict[str, list[Placeholder]] = {}
-    marked: dict[str, list[str]] = {}
+    graph = _parse_graph(text, name)
+    placeholders: dict[Placeholder, list[NodeInput]] = {}
+    tagged_nodes: dict[Placeholder, list[str]] = {}
     for id, node in graph.items():
-        for mark in marks_of(id, node, name):
-            if mark.name in WHOLE:
-                marked.setdefault(numbered(mark.name, mark.number), []).append(id)
-            for each in () if mark.name in WHOLE else mark.places:
-                found = inputs_for(each, mark.input, node["inputs"])
-                # "control" is for whichever of its three the node has.
-                if not found and mark.name != "control":
-                    raise BadInput(_unplaced(id, node, mark, name))
-                places.setdefault(each, []).extend(Placeholder(id, input) for input in found)
-    if not places.get("prompt"):
+        for tag in parse_tags(id, node, name):
+            if tag.name in NODE_TAGS:
+                tagged_nodes.setdefault(Placeholder(tag.name, tag.index), []).append(id)
+            for placeholder in () if tag.name in NODE_TAGS else tag.placeholders:
+                found = find_inputs(placeholder, tag.input, node["inputs"])
+                # "control" stands for those of its three inputs that the node has.
+                if not found and tag.name != "control":
+                    raise BadInput(_no_such_input(id, node, tag, name))
+                targets = placeholders.setdefault(placeholder, [])
+                targets.extend(NodeInput(id, input) for input in found)
+    if not placeholders.get(PROMPT):
         raise BadInput(
             f"The workflow {name} has no place for the prompt. Give the node that takes it the "
             'title "lineup: prompt" in ComfyUI, and export the workflow again.'
@@ -80,30 +93,30 @@ def parse(text: str, name: str) -> Workflow:
     return Workflow(
         name,
         graph,
-        {place: tuple(found) for place, found in places.items() if found},
-        {mark: tuple(found) for mark, found in marked.items()},
+        {key: tuple(targets) for key, targets in placeholders.items() if targets},
+        {key: tuple(ids) for key, ids in tagged_nodes.items()},
     )
 
 
 def bypass(graph: Graph, nodes: Iterable[str]) -> Graph:
-    """Return `graph` with each of `nodes` taken out: its picture goes on as it came in.
+    """Return a copy of `graph` without `nodes`, the picture of each passed on unchanged.
 
-    A node that takes no picture stays.
+    A node without a linked input `image` stays.
     """
-    graph = copied(graph)
+    graph = copy_graph(graph)
     for id in nodes:
         source = graph[id]["inputs"].get("image")
-        if not link(source):
+        if not linked_node(source):
             continue
         del graph[id]
         for node in graph.values():
             inputs = node["inputs"]
-            inputs |= {key: source for key, value in inputs.items() if link(value) == id}
+            inputs |= {key: source for key, value in inputs.items() if linked_node(value) == id}
     return graph
 
 
-def link(value: object) -> str | None:
-    """Return the node that an input is taken from, None where it is a value of its own."""
+def linked_node(value: object) -> str | None:
+    """Return the id of the node that an input is linked to, None for a plain value."""
     match value:
         case [str(node), int()]:
             return node
@@ -111,15 +124,15 @@ def link(value: object) -> str | None:
             return None
 
 
-def copied(graph: Graph) -> Graph:
-    """Return a copy whose inputs can be set."""
+def copy_graph(graph: Graph) -> Graph:
+    """Return a copy of `graph` whose inputs can be changed without changing the original."""
     return {id: {**node, "inputs": dict(node["inputs"])} for id, node in graph.items()}
 
 
-def _graph(text: str, name: str) -> Graph:
+def _parse_graph(text: str, name: str) -> Graph:
     try:
         read: object = json.loads(text)
-        # Half a letter ("\ud83d") can be neither shown nor sent.
+        # A lone surrogate ("\ud83d") can be neither shown nor sent.
         json.dumps(read, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise BadInput(f"The workflow {name} is not JSON. Export it from ComfyUI again.") from error
@@ -140,70 +153,78 @@ def _is_node(node: object) -> bool:
             return False
 
 
-def _unplaced(id: str, node: Mapping[str, Any], mark: Mark, name: str) -> str:
-    what = f"input {mark.input}" if mark.input else f"input that fits {mark.name}"
+def _no_such_input(id: str, node: Mapping[str, Any], tag: Tag, name: str) -> str:
+    what = f"input {tag.input}" if tag.input else f"input that fits {tag.name}"
     known = ", ".join(node["inputs"]) or "none at all"
     return (
-        f'The workflow {name} marks node {id} ({node["class_type"]}) with "lineup: {mark.name}", '
+        f'The workflow {name} marks node {id} ({node["class_type"]}) with "lineup: {tag.name}", '
         f"but it has no {what}; it has {known}. Name one in brackets, or mark another node."
     )
 
 
-_APPLY = "ControlNetApplyAdvanced"
-_STEERED = ("positive", "negative")
-"""The inputs that the apply node gives on, as its outputs 0 and 1."""
+_APPLY_NODE = "ControlNetApplyAdvanced"
+_CONDITIONING = ("positive", "negative")
+"""The inputs of the apply node that it passes on as its outputs 0 and 1."""
 
 
 def with_controls(workflow: Workflow, number: int) -> Workflow:
-    """Return a workflow with `number` controls in a row, from one that has a single control.
+    """Return a workflow with `number` controls in a chain, made from one with a single control.
 
-    The places of the second are numbered ("control picture 2"), as they are where users mark them.
+    The nodes of the first control are copied for each further one. The placeholders of the second
+    have the index 2, as they do where users tag them ("control picture 2").
     """
-    graph = copied(workflow.graph)
-    (first,) = [id for id, node in graph.items() if node["class_type"] == _APPLY]
-    part = _part(graph, first)
-    places, marked, last = dict(workflow.placeholders), dict(workflow.marked), first
-    for place in range(2, number + 1):
-        ids = {id: f"{id}-{place}" for id in part}
-        for id, twin in ids.items():
-            graph[twin] = _twin(workflow.graph[id], ids)
-        for output, name in enumerate(_STEERED):
-            graph[ids[first]]["inputs"][name] = [last, output]
-        last = ids[first]
-        for name, found in workflow.placeholders.items():
-            twins = tuple(Placeholder(ids[at.node], at.input) for at in found if at.node in part)
-            key = numbered(name, place) if name in NUMBERED else name
-            places[key] = (*places.get(key, ()), *twins)
-        for name, nodes in workflow.marked.items():
-            twins = tuple(ids[id] for id in nodes if id in part)
-            if twins:
-                marked[numbered(name, place)] = twins
+    graph = copy_graph(workflow.graph)
+    (first,) = [id for id, node in graph.items() if node["class_type"] == _APPLY_NODE]
+    control_nodes = _control_nodes(graph, first)
+    placeholders, tagged_nodes = dict(workflow.placeholders), dict(workflow.tagged_nodes)
+    last = first
+    for index in range(2, number + 1):
+        copies = {id: f"{id}-{index}" for id in control_nodes}
+        for id, copy in copies.items():
+            graph[copy] = _copy_node(workflow.graph[id], copies)
+        for output, name in enumerate(_CONDITIONING):
+            graph[copies[first]]["inputs"][name] = [last, output]
+        last = copies[first]
+        for placeholder, targets in workflow.placeholders.items():
+            copied = tuple(
+                NodeInput(copies[target.node], target.input)
+                for target in targets
+                if target.node in control_nodes
+            )
+            numbered = placeholder.name in NUMBERED
+            key = placeholder.for_control(index) if numbered else placeholder
+            placeholders[key] = (*placeholders.get(key, ()), *copied)
+        for placeholder, nodes in workflow.tagged_nodes.items():
+            tagged = tuple(copies[id] for id in nodes if id in control_nodes)
+            if tagged:
+                tagged_nodes[placeholder.for_control(index)] = tagged
     for id, node in workflow.graph.items():
-        if id not in part:
+        if id not in control_nodes:
             graph[id]["inputs"] |= {
                 name: [last, value[1]]
                 for name, value in node["inputs"].items()
-                if link(value) == first
+                if linked_node(value) == first
             }
-    return Workflow(workflow.name, graph, places, marked)
+    return Workflow(workflow.name, graph, placeholders, tagged_nodes)
 
 
-def _part(graph: Graph, apply: str) -> frozenset[str]:
-    """The nodes of one control: what applies it, and what only feeds that."""
-    found, look = {apply}, [apply]
-    while look:
-        for name, value in graph[look.pop()]["inputs"].items():
-            source = link(value)
-            if source is not None and name not in _STEERED and source not in found:
+def _control_nodes(graph: Graph, apply_node: str) -> frozenset[str]:
+    """Return the nodes of one control: the apply node and all that feed it but its conditioning."""
+    found, pending = {apply_node}, [apply_node]
+    while pending:
+        for name, value in graph[pending.pop()]["inputs"].items():
+            source = linked_node(value)
+            if source is not None and name not in _CONDITIONING and source not in found:
                 found.add(source)
-                look.append(source)
+                pending.append(source)
     return frozenset(found)
 
 
-def _twin(node: Mapping[str, Any], ids: Mapping[str, str]) -> dict[str, Any]:
+def _copy_node(node: Mapping[str, Any], copies: Mapping[str, str]) -> dict[str, Any]:
+    """Return a copy of `node` whose links lead to the `copies` of nodes, by their old ids."""
     inputs = dict(node["inputs"])
     for name, value in inputs.items():
-        source = link(value)
-        if source is not None and source in ids:
-            inputs[name] = [ids[source], value[1]]
+        source = linked_node(value)
+        if source is not None and source in copies:
+            inputs[name] = [copies[source], value[1]]
     return {**node, "inputs": inputs}

@@ -1,11 +1,11 @@
-"""Midjourney, which has no API and allows no automation: a person carries the command there.
+"""Backend for Midjourney, which has no API and allows no automation: a person pastes each command.
 
 The card shows a command to paste into Discord, and an ordinary bot that only reads waits in that
-channel for what Midjourney answers. Money leaves when the person pastes, so `Sending` comes before
-the command is shown; no bot may stop what was pasted.
+channel for Midjourney's messages. The paste is what costs money, so `Sending` comes before the
+command is shown; a bot cannot stop a pasted command.
 
-A grid comes as one picture. It is delivered first, as it came, so that what was paid for is safe
-before anything is made of it; its four parts follow, cut without loss.
+A grid is one picture. It is delivered first, with its original bytes, so that what was paid for is
+safe before anything is made of it; its four parts follow, cut without loss.
 """
 
 import asyncio
@@ -37,32 +37,35 @@ from backends.errors import BackendError, MissingKey, ServiceFault
 from backends.http.client import ClientPool, download
 from backends.images.previews import Previews
 from backends.images.validation import check
-from backends.midjourney.credentials import Credentials, Waits, grid_price
+from backends.midjourney.credentials import Credentials, TimeLimits, grid_price
 from backends.midjourney.discord_client import check_bot
-from backends.midjourney.errors import lost, silent, stopped, unbrought
+from backends.midjourney.errors import connection_lost, job_stopped, no_update, no_upload
 from backends.midjourney.listener import GridSource, Listeners, ManualSource
-from backends.midjourney.matching import Job, Lost, News, UploadedGrid
-from backends.midjourney.messages import Kind, Update
+from backends.midjourney.matching import ConnectionLost, Job, JobEvent, UploadedGrid
+from backends.midjourney.messages import Update, UpdateKind
 from backends.midjourney.request import Command, Options, build_command
-from backends.midjourney.response import honoured, split_grid
+from backends.midjourney.response import build_honoured, split_grid
 
 if TYPE_CHECKING:
     import httpx2
 
-AT_ONCE = 10
-"""Jobs that one subscription draws and queues at once."""
+MAX_CONCURRENT_JOBS = 10
+"""Jobs that one subscription draws and queues at the same time."""
 
-MOST_LOOKING = 5.0
-REMOVED_WAIT = 60.0
-"""Seconds that one still waits for pictures after Midjourney took its message away."""
+MAX_PREVIEW_SECONDS = 5.0
+"""Limit for downloading an unfinished grid, in seconds."""
+REMOVED_WAIT_SECONDS = 60.0
+"""Seconds to wait for pictures after Midjourney has deleted its message."""
 
-BY_HAND = "Paste this into Discord, then bring the grid here: no bot of yours listens there."
+PASTE_AND_UPLOAD = (
+    "Paste this into Discord, then bring the grid here: no bot of yours listens there."
+)
 NO_BOT = "No bot of yours listens: you paste the command and bring the grid yourself."
 PASTE = "Paste this into Discord. Once pasted, Midjourney draws it even if you stop it here."
 
 
 class Midjourney(Backend):
-    """Shows commands, and waits for what Midjourney answers to them."""
+    """Shows commands to paste, and waits for Midjourney's messages about them."""
 
     name = "midjourney"
     label = "Midjourney"
@@ -81,48 +84,49 @@ class Midjourney(Backend):
         self._previews = Previews()
 
     def ready(self, model: Model) -> Ready:
-        """Say whether there is a bot and a channel, or somebody who brings the grid instead."""
+        """Say whether there is a bot and a channel, or a person who can upload the grid instead."""
         try:
-            account = Credentials.find(self.config)
+            credentials = Credentials.from_config_if_set(self.config)
         except MissingKey as error:
             return Ready(Readiness.NEEDS_KEY, str(error))
         except BackendError as error:
             return Ready(Readiness.UNAVAILABLE, str(error))
-        return Ready(Readiness.READY, NO_BOT if account is None else "")
+        return Ready(Readiness.READY, NO_BOT if credentials is None else "")
 
     async def check(self, server: str = "") -> str:
-        """Let the bot say who it is and look at its channel, without listening."""
+        """Log the bot in and read its channel, without listening."""
         return await check_bot(Credentials.from_config(self.config))
 
     def lane(self, model: Model) -> Lane:
-        """One lane for all models: they draw on one subscription."""
-        return Lane("midjourney", AT_ONCE)
+        """Return one lane for all models: they draw on one subscription."""
+        return Lane("midjourney", MAX_CONCURRENT_JOBS)
 
     async def generate(self, model: Model, request: Request) -> AsyncGenerator[Event, None]:
-        """Show the command, then follow what becomes of it."""
-        account, waits = Credentials.find(self.config), Waits.from_config(self.config)
+        """Show the command, follow its progress, and deliver the grid and its parts."""
+        credentials = Credentials.from_config_if_set(self.config)
+        limits = TimeLimits.from_config(self.config)
         command = build_command(model, request)
-        ears: GridSource = ManualSource()
-        if account is not None:
+        source: GridSource = ManualSource()
+        if credentials is not None:
             yield Queued(message="Connecting to Discord")
-            ears = await self._listeners.here(account)
+            source = await self._listeners.get(credentials)
         yield Sending()
-        with ears.waiting(command) as job:
-            asked = BY_HAND if account is None else PASTE
-            yield Queued(message=asked, command=command.text, take=job.hand)
+        with source.register(command) as job:
+            message = PASTE_AND_UPLOAD if credentials is None else PASTE
+            yield Queued(message=message, command=command.text, take=job.submit_grid)
             while True:
-                match await self._next(ears, job, account, waits):
-                    case UploadedGrid() | Update(kind=Kind.GRID) as grid:
+                match await self._next_event(source, job, credentials, limits):
+                    case UploadedGrid() | Update(kind=UpdateKind.GRID) as grid:
                         break
-                    case Update(kind=Kind.PROGRESS) as news:
-                        preview = await self._look(job, news)
-                        yield Progress(step=news.percent, steps=100, preview=preview)
+                    case Update(kind=UpdateKind.PROGRESS) as event:
+                        preview = await self._make_preview(job, event)
+                        yield Progress(step=event.percent, steps=100, preview=preview)
                     case Update():
                         yield Queued(message="In Midjourney's queue")
                     case _:
                         continue
-            began = job.began
-        async with aclosing(self._deliver(grid, began, command, model)) as results:
+            started_at = job.started_at
+        async with aclosing(self._deliver(grid, started_at, command, model)) as results:
             async for result in results:
                 yield result
 
@@ -132,72 +136,76 @@ class Midjourney(Backend):
         self._previews.close()
         await self._clients.aclose()
 
-    async def _next(
-        self, ears: GridSource, job: Job, account: Credentials | None, waits: Waits
-    ) -> News:
-        """Return the next news, or raise what ends the job without pictures."""
-        if account is None:
-            if (brought := await ears.next(job, waits.paste + waits.done)) is None:
-                raise unbrought(waits)
-            return brought
-        wait = waits.done if job.seen else waits.paste
-        news = await ears.next(job, min(wait, REMOVED_WAIT) if job.removed else wait)
-        match news:
+    async def _next_event(
+        self, source: GridSource, job: Job, credentials: Credentials | None, limits: TimeLimits
+    ) -> JobEvent:
+        """Return the job's next event, or raise the error that ends it without pictures."""
+        if credentials is None:
+            if (uploaded := await source.next_event(job, limits.paste + limits.update)) is None:
+                raise no_upload(limits)
+            return uploaded
+        wait = limits.update if job.is_started else limits.paste
+        if job.was_removed:
+            wait = min(wait, REMOVED_WAIT_SECONDS)
+        event = await source.next_event(job, wait)
+        match event:
             case None:
-                raise silent(job, waits)
-            case Lost(error=error):
-                raise lost(error, account) from error
+                raise no_update(job, limits)
+            case ConnectionLost(error=error):
+                raise connection_lost(error, credentials) from error
             case Update(error=BackendError() as error):
                 raise error
-            case Update(kind=Kind.STOPPED):
-                raise stopped()
+            case Update(kind=UpdateKind.STOPPED):
+                raise job_stopped()
             case _:
-                return news
+                return event
 
-    async def _look(self, job: Job, sighting: Update) -> Preview | None:
-        """Return a look at the unfinished grid, unless there is newer news already."""
-        if sighting.post.picture is None or not job.news.empty():
+    async def _make_preview(self, job: Job, update: Update) -> Preview | None:
+        """Return a preview of the unfinished grid, None if a newer event is already there."""
+        if update.message.attachment_url is None or not job.events.empty():
             return None
         try:
-            async with asyncio.timeout(MOST_LOOKING):
-                data = await download(await self._clients.get(), sighting.post.picture)
-        except (BackendError, TimeoutError):  # its address is gone as soon as the next one is there
+            async with asyncio.timeout(MAX_PREVIEW_SECONDS):
+                data = await download(await self._clients.get(), update.message.attachment_url)
+        except (BackendError, TimeoutError):  # the next update makes the address invalid
             return None
         return await self._previews.make(lambda body: body, data)
 
     async def _deliver(
         self,
         grid: Update | UploadedGrid,
-        began: datetime.datetime | None,
+        started_at: datetime.datetime | None,
         command: Command,
         model: Model,
     ) -> AsyncGenerator[Picture | Receipt, None]:
-        started = time.perf_counter()
-        sighting = grid if isinstance(grid, Update) else None
-        # At once: the addresses of Discord's attachments expire.
-        data = await self._fetch(grid)
-        fetching = time.perf_counter() - started if sighting else None
-        whole = await asyncio.to_thread(check, data, seed=sighting.seed if sighting else None)
-        yield whole
-        parts = await asyncio.to_thread(_parts, whole)
+        fetch_started = time.perf_counter()
+        update = grid if isinstance(grid, Update) else None
+        # Download at once: the addresses of Discord's attachments expire.
+        data = await self._fetch_grid(grid)
+        download_seconds = time.perf_counter() - fetch_started if update else None
+        grid_picture = await asyncio.to_thread(check, data, seed=update.seed if update else None)
+        yield grid_picture
+        parts = await asyncio.to_thread(_split_if_possible, grid_picture)
         for part in parts:
             yield part
-        seconds = (sighting.post.at - began).total_seconds() if sighting and began else 0.0
+        seconds = 0.0
+        if update is not None and started_at is not None:
+            seconds = (update.message.updated_at - started_at).total_seconds()
         yield Receipt(
-            honoured=honoured(command, sighting, parts),
+            honoured=build_honoured(command, update, parts),
             charged=grid_price(model, self.config),
             generate=seconds if seconds > 0 else None,
-            download=fetching,
+            download=download_seconds,
         )
 
-    async def _fetch(self, grid: Update | UploadedGrid) -> bytes:
+    async def _fetch_grid(self, grid: Update | UploadedGrid) -> bytes:
         if isinstance(grid, UploadedGrid):
             return grid.data
-        return await download(await self._clients.get(), grid.post.picture or "")
+        return await download(await self._clients.get(), grid.message.attachment_url or "")
 
 
-def _parts(grid: Picture) -> list[Picture]:
-    """Return the grid's pictures; none where it cannot be cut, since the grid itself is safe."""
+def _split_if_possible(grid: Picture) -> list[Picture]:
+    """Return the grid's parts; none if it cannot be cut, since the grid itself is delivered."""
     try:
         return [replace(part, seed=grid.seed) for part in split_grid(grid.data)]
     except ServiceFault:

@@ -1,4 +1,4 @@
-"""Which bot listens where, how long one waits, what a grid costs: the settings of Midjourney."""
+"""Settings of Midjourney: the bot and its channel, time limits, the price of a grid."""
 
 import re
 from dataclasses import dataclass, field
@@ -9,34 +9,34 @@ from backends.base import Config, Model
 from backends.errors import MissingKey, NotReady, WrongKey
 from backends.settings import address, positive_number, setting
 
-HOME = "https://discord.com/api/v10"
+DEFAULT_API_BASE = "https://discord.com/api/v10"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Credentials:
-    """Which bot listens in which channel; read anew for each job."""
+    """The bot's token and its channel; read anew for each job."""
 
     token: str = field(repr=False)
-    channel: int
-    base: str
+    channel_id: int
+    api_base: str
 
     @classmethod
-    def find(cls, config: Config) -> Self | None:
-        """Read the account from the settings; None where none is set and a person can help out.
+    def from_config_if_set(cls, config: Config) -> Self | None:
+        """Read the settings; None if none is set and a person can upload the grid.
 
         Raises:
-            BackendError: something is missing or cannot be right.
+            BackendError: a setting is missing or invalid.
         """
         names = ("DISCORD_BOT_TOKEN", "MIDJOURNEY_CHANNEL")
-        bare = not any(setting(config, name) for name in names)
-        return None if bare and config.attended else cls.from_config(config)
+        is_empty = not any(setting(config, name) for name in names)
+        return None if is_empty and config.attended else cls.from_config(config)
 
     @classmethod
     def from_config(cls, config: Config) -> Self:
-        """Read the account from the settings.
+        """Read the settings.
 
         Raises:
-            BackendError: something is missing or cannot be right.
+            BackendError: a setting is missing or invalid.
         """
         token = setting(config, "DISCORD_BOT_TOKEN")
         channel = setting(config, "MIDJOURNEY_CHANNEL")
@@ -52,30 +52,30 @@ class Credentials:
                 "MIDJOURNEY_CHANNEL must be the number of a channel. In Discord, turn on the "
                 "developer mode and choose Copy Channel ID."
             )
-        base = address(config, "DISCORD_API_BASE", HOME)
-        return cls(token=token, channel=int(channel), base=base)
+        api_base = address(config, "DISCORD_API_BASE", DEFAULT_API_BASE)
+        return cls(token=token, channel_id=int(channel), api_base=api_base)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Waits:
-    """Seconds that one waits for the person to paste, and for a next sign of life after that."""
+class TimeLimits:
+    """Seconds to wait for the command to be pasted, and after that for each next update."""
 
     paste: float = 600.0
-    done: float = 600.0
+    update: float = 600.0
 
     @classmethod
     def from_config(cls, config: Config) -> Self:
-        """Read the waits from the settings; what makes no sense is ignored."""
-        usual = cls()
+        """Read the limits from the settings; an invalid one is ignored."""
+        defaults = cls()
         paste = positive_number(config, "MIDJOURNEY_PASTE_SECONDS")
         done = positive_number(config, "MIDJOURNEY_DONE_SECONDS")
         return cls(
-            paste=usual.paste if paste is None else float(paste),
-            done=usual.done if done is None else float(done),
+            paste=defaults.paste if paste is None else float(paste),
+            update=defaults.update if done is None else float(done),
         )
 
 
 def grid_price(model: Model, config: Config) -> Decimal | None:
-    """Return what a grid costs in USD: MIDJOURNEY_GRID_USD, else as the catalogue says."""
-    own = positive_number(config, "MIDJOURNEY_GRID_USD", zero=True)
-    return model.price.per_image if own is None else own
+    """Return the price of a grid in USD: MIDJOURNEY_GRID_USD, or else the catalogue's."""
+    override = positive_number(config, "MIDJOURNEY_GRID_USD", zero=True)
+    return model.price.per_image if override is None else override

@@ -1,8 +1,6 @@
-"""discord.py, as far as it is used: a client that only listens, and what its messages say.
+"""discord.py as far as it is used: a client that only listens, its messages, a check of the bot.
 
-discord.py keeps its addresses on classes, so DISCORD_API_BASE counts for the whole process.
-
-Whether Discord accepts the bot and shows it the channel: asked without listening, for free.
+discord.py keeps its addresses on classes, so DISCORD_API_BASE applies to the whole process.
 """
 
 import asyncio
@@ -11,33 +9,37 @@ from typing import TYPE_CHECKING
 
 from backends.errors import Forbidden
 from backends.lazy_import import import_once
-from backends.midjourney import discord_client
 from backends.midjourney.credentials import Credentials
-from backends.midjourney.errors import explain, no_channel
-from backends.midjourney.messages import BOTS, Message
+from backends.midjourney.errors import channel_not_visible, explain
+from backends.midjourney.messages import BOT_IDS, Message
 
 if TYPE_CHECKING:
     import discord
 
-MOST_PATIENCE = 30.0
-"""Seconds that discord.py itself waits where Discord asks it to; it takes no less."""
+MAX_RATE_LIMIT_SECONDS = 30.0
+"""Longest rate limit in seconds that discord.py waits for itself; it accepts no lower value."""
 
-MOST_HISTORY = 500
+MAX_HISTORY_MESSAGES = 500
+"""Messages that are read from the channel's history at once."""
 
 
 def new_client(
-    account: Credentials,
+    credentials: Credentials,
     *,
-    connected: Callable[[], Awaitable[None]],
-    heard: Callable[["discord.Message"], None],
-    removed: Callable[[int], None],
+    handle_connected: Callable[[], Awaitable[None]],
+    handle_message: Callable[["discord.Message"], None],
+    handle_removed: Callable[[int], None],
 ) -> "discord.Client":
-    """Return a client that tells of the account's channel; not connected yet."""
+    """Return a client, not connected yet, that reports the events of the configured channel.
+
+    `handle_connected` is called after each connection, `handle_message` with each new or edited
+    message, `handle_removed` with the id of each deleted one.
+    """
     import discord
     from discord.http import Route
 
-    Route.BASE = account.base
-    discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False  # it never speaks
+    Route.BASE = credentials.api_base
+    discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False  # the bot uses no voice
     intents = discord.Intents.none()
     intents.guilds = intents.guild_messages = intents.message_content = True
     client = discord.Client(
@@ -46,26 +48,26 @@ def new_client(
         chunk_guilds_at_startup=False,
         member_cache_flags=discord.MemberCacheFlags.none(),
         guild_ready_timeout=0.0,
-        max_ratelimit_timeout=MOST_PATIENCE,
+        max_ratelimit_timeout=MAX_RATE_LIMIT_SECONDS,
     )
 
     async def on_connect() -> None:
-        await connected()
+        await handle_connected()
 
     async def on_resumed() -> None:
-        await connected()
+        await handle_connected()
 
     async def on_message(message: discord.Message) -> None:
-        if message.channel.id == account.channel:
-            heard(message)
+        if message.channel.id == credentials.channel_id:
+            handle_message(message)
 
     async def on_raw_message_edit(change: discord.RawMessageUpdateEvent) -> None:
-        if change.channel_id == account.channel:
-            heard(change.message)
+        if change.channel_id == credentials.channel_id:
+            handle_message(change.message)
 
     async def on_raw_message_delete(change: discord.RawMessageDeleteEvent) -> None:
-        if change.channel_id == account.channel:
-            removed(change.message_id)
+        if change.channel_id == credentials.channel_id:
+            handle_removed(change.message_id)
 
     for handler in (
         on_connect,
@@ -78,28 +80,28 @@ def new_client(
     return client
 
 
-async def newest_message(client: "discord.Client", account: Credentials) -> int:
-    """Return the id of the latest message in the channel, 0 where it is empty.
+async def newest_message_id(client: "discord.Client", credentials: Credentials) -> int:
+    """Return the id of the newest message in the channel, 0 if it is empty.
 
     Raises:
-        Forbidden: the bot sees no such channel.
+        Forbidden: the channel does not exist, is not visible to the bot, or holds no messages.
     """
     import discord
 
     try:
-        channel = await client.fetch_channel(account.channel)
+        channel = await client.fetch_channel(credentials.channel_id)
     except (discord.Forbidden, discord.NotFound, discord.InvalidData) as error:
-        raise no_channel(account) from error
+        raise channel_not_visible(credentials) from error
     if not isinstance(channel, discord.TextChannel | discord.VoiceChannel | discord.Thread):
         raise Forbidden(
-            f"The channel {account.channel} holds no messages. Set MIDJOURNEY_CHANNEL to a text "
-            "channel in which Midjourney answers."
+            f"The channel {credentials.channel_id} holds no messages. Set MIDJOURNEY_CHANNEL to a "
+            "text channel in which Midjourney answers."
         )
     return channel.last_message_id or 0
 
 
-async def find_gateway(client: "discord.Client") -> None:
-    """Ask where the gateway is; discord.py would take the one that it knows."""
+async def update_gateway(client: "discord.Client") -> None:
+    """Ask Discord for the gateway's address; discord.py would use its built-in one."""
     import yarl
     from discord.gateway import DiscordWebSocket
 
@@ -107,70 +109,73 @@ async def find_gateway(client: "discord.Client") -> None:
     DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(url)
 
 
-async def history(
-    client: "discord.Client", account: Credentials, after: int
+async def read_history(
+    client: "discord.Client", credentials: Credentials, after: int
 ) -> AsyncGenerator["discord.Message", None]:
     """Yield the channel's messages that are newer than the message `after`, oldest first."""
     import discord
 
-    channel = client.get_partial_messageable(account.channel)
+    channel = client.get_partial_messageable(credentials.channel_id)
     async for message in channel.history(
-        limit=MOST_HISTORY, after=discord.Object(after), oldest_first=True
+        limit=MAX_HISTORY_MESSAGES, after=discord.Object(after), oldest_first=True
     ):
         yield message
 
 
-def message_of(message: "discord.Message") -> Message | None:
-    """Return what the message says, None where Midjourney has not written it."""
-    if message.author.id not in BOTS:
+def convert_message(message: "discord.Message") -> Message | None:
+    """Convert a message of discord.py, None if Midjourney is not its author."""
+    if message.author.id not in BOT_IDS:
         return None
     embeds = message.embeds
     notice = [text for embed in embeds for text in (embed.title, embed.description) if text]
     colours = [embed.colour.value for embed in embeds if embed.colour is not None]
     return Message(
         id=message.id,
-        created=message.created_at,
-        at=message.edited_at or message.created_at,
+        created_at=message.created_at,
+        updated_at=message.edited_at or message.created_at,
         content=message.content,
-        notice=". ".join(notice),
-        quoted="\n".join(embed.footer.text for embed in embeds if embed.footer.text),
-        colour=colours[0] if colours else None,
-        buttons=tuple(_buttons(message.components)),
-        picture=message.attachments[0].url if message.attachments else None,
-        parent=message.reference.message_id if message.reference else None,
+        embed_text=". ".join(notice),
+        embed_footer="\n".join(embed.footer.text for embed in embeds if embed.footer.text),
+        embed_colour=colours[0] if colours else None,
+        button_ids=tuple(_button_ids(message.components)),
+        attachment_url=message.attachments[0].url if message.attachments else None,
+        parent_id=message.reference.message_id if message.reference else None,
     )
 
 
-def _buttons(components: Iterable[object]) -> Iterator[str]:
-    """Yield the custom ids of all buttons, however deep rows and containers nest."""
+def _button_ids(components: Iterable[object]) -> Iterator[str]:
+    """Yield the custom ids of all buttons, at any depth of rows and containers."""
     for component in components:
         custom_id = getattr(component, "custom_id", None)
         if isinstance(custom_id, str):
             yield custom_id
-        yield from _buttons(getattr(component, "children", ()))
+        yield from _button_ids(getattr(component, "children", ()))
 
 
-async def check_bot(account: Credentials) -> str:
-    """Return the sentence that says who the bot is.
+async def check_bot(credentials: Credentials) -> str:
+    """Log the bot in, look up its channel, and return a sentence with the bot's name.
 
     Raises:
-        BackendError: the token is not accepted, the channel not seen, or nobody answers.
+        BackendError: the token is rejected, the channel not visible, or Discord does not answer.
     """
     try:
         await asyncio.to_thread(import_once, "discord")
-        client = discord_client.new_client(
-            account, connected=_nothing, heard=lambda _: None, removed=lambda _: None
+        client = new_client(
+            credentials,
+            handle_connected=_do_nothing,
+            handle_message=lambda _: None,
+            handle_removed=lambda _: None,
         )
         try:
-            await client.login(account.token)
-            await discord_client.newest_message(client, account)
+            await client.login(credentials.token)
+            await newest_message_id(client, credentials)
             name = client.user.name if client.user else "it"
         finally:
             await client.http.close()
     except Exception as error:
-        raise explain(error, account) from error
+        raise explain(error, credentials) from error
     return f"Discord accepts the bot {name}, and it sees the channel."
 
 
-async def _nothing() -> None:
+async def _do_nothing() -> None:
     return

@@ -1,4 +1,4 @@
-"""Every failure between this machine and Discord, as a sentence for the card."""
+"""Errors between this machine and Discord, and of single jobs, as sentences for the card."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ from backends.errors import (
     WrongKey,
 )
 from backends.http.client import retry_after
-from backends.midjourney.credentials import Credentials, Waits
+from backends.midjourney.credentials import Credentials, TimeLimits
 from backends.midjourney.matching import Job
 from backends.settings import host_of
 from backends.wording import retry_phrase, service_message
@@ -23,11 +23,9 @@ from backends.wording import retry_phrase, service_message
 if TYPE_CHECKING:
     import discord
 
-_BAD_TOKEN = 4004
 
-
-def explain(error: BaseException, account: Credentials) -> BackendError:
-    """Return what keeps the bot from listening.
+def explain(error: BaseException, credentials: Credentials) -> BackendError:
+    """Return the error for a bot that cannot listen.
 
     The sentences leave open whether a command was pasted: one may be on the card by then.
     """
@@ -51,105 +49,108 @@ def explain(error: BaseException, account: Credentials) -> BackendError:
         case discord.ConnectionClosed():
             return ServiceFault(f"Discord closed the connection ({error.code}).", charged=False)
         case discord.RateLimited():
-            return _busy(error.retry_after)
+            return _rate_limited(error.retry_after)
         case discord.HTTPException():
-            return _answered(error, account)
+            return _explain_http(error, credentials)
         case TimeoutError():
             return TimedOut(
-                f"No connection to Discord ({host_of(account.base)}) in time. Check the internet "
-                "connection."
+                f"No connection to Discord ({host_of(credentials.api_base)}) in time. "
+                "Check the internet connection."
             )
         case aiohttp.ClientError() | OSError():
             return Unreachable(
-                f"No connection to Discord ({host_of(account.base)}). "
+                f"No connection to Discord ({host_of(credentials.api_base)}). "
                 "Check the internet connection."
             )
         case _:
-            return _senseless(error, account)
+            return _explain_other(error, credentials)
 
 
-def no_channel(account: Credentials) -> Forbidden:
-    """The channel is not there for the bot."""
+def channel_not_visible(credentials: Credentials) -> Forbidden:
+    """Return the error for a channel that the bot cannot see."""
     return Forbidden(
-        f"The bot cannot see the channel {account.channel}. Invite it to the server with View "
-        "Channel and Read Message History, and check MIDJOURNEY_CHANNEL."
+        f"The bot cannot see the channel {credentials.channel_id}. Invite it to the server with "
+        "View Channel and Read Message History, and check MIDJOURNEY_CHANNEL."
     )
 
 
-def lost(error: BaseException, account: Credentials) -> Unanswered:
-    """The bot stopped listening while a command was on the card."""
+def connection_lost(error: BaseException, credentials: Credentials) -> Unanswered:
+    """Return the error for a bot that stopped listening while a command was on the card."""
     return Unanswered(
-        f"The bot no longer hears Discord. {explain(error, account)} If the command was pasted, "
-        "Midjourney draws it all the same: look in Discord before you paste it again."
+        f"The bot no longer hears Discord. {explain(error, credentials)} If the command was "
+        "pasted, Midjourney draws it all the same: look in Discord before you paste it again."
     )
 
 
-def silent(job: Job, waits: Waits) -> BackendError:
-    """Nothing was heard for too long."""
-    if not job.seen:
+def no_update(job: Job, limits: TimeLimits) -> BackendError:
+    """Return the error for a job without an update within its time limit."""
+    if not job.is_started:
         return TimedOut(
-            f"Nobody pasted the command within {_long(waits.paste)}, as far as the bot can see. "
-            "If you did, Midjourney may have declined it in a reply that only you can read: "
-            "look in Discord."
+            f"Nobody pasted the command within {_format_duration(limits.paste)}, as far as the bot "
+            "can see. If you did, Midjourney may have declined it in a reply that only you can "
+            "read: look in Discord."
         )
-    if job.removed:
+    if job.was_removed:
         return Unanswered(
             "Midjourney took its message away and posted no pictures. Its moderation replies are "
             "private: look in Discord whether it declined them, and whether it counted the job."
         )
     return Unanswered(
-        f"Midjourney took the command and has been silent for {_long(waits.done)}. Its moderation "
-        "and queue replies are private: look in Discord before you paste it again."
+        f"Midjourney took the command and has been silent for {_format_duration(limits.update)}. "
+        "Its moderation and queue replies are private: look in Discord before you paste it again."
     )
 
 
-def unbrought(waits: Waits) -> Unanswered:
-    """No bot listens, and the person brought nothing."""
+def no_upload(limits: TimeLimits) -> Unanswered:
+    """Return the error for a job without a bot whose grid was not uploaded in time."""
     return Unanswered(
-        f"Nobody brought the grid within {_long(waits.paste + waits.done)}. If you pasted the "
-        "command, Midjourney has drawn it: press Try again and drop that grid there."
+        f"Nobody brought the grid within {_format_duration(limits.paste + limits.update)}. "
+        "If you pasted the command, Midjourney has drawn it: press Try again and drop that grid "
+        "there."
     )
 
 
-def stopped() -> ServiceFault:
-    """Somebody pressed Cancel in Discord."""
+def job_stopped() -> ServiceFault:
+    """Return the error for a job that was cancelled in Discord."""
     return ServiceFault(
         "The job was stopped in Discord. Midjourney may have counted what it drew until then."
     )
 
 
-def _answered(error: "discord.HTTPException", account: Credentials) -> BackendError:
+def _explain_http(error: "discord.HTTPException", credentials: Credentials) -> BackendError:
     if error.status == 429:
-        # aiohttp's answers and requests's differ in type, not in their headers.
+        # The responses of aiohttp and requests differ in type, not in their headers.
         headers: Mapping[str, Any] = error.response.headers
-        return _busy(retry_after({name.lower(): str(value) for name, value in headers.items()}))
+        return _rate_limited(
+            retry_after({name.lower(): str(value) for name, value in headers.items()})
+        )
     if error.status >= 500:
         return ServiceFault(
             f"Discord is overloaded or down ({error.status}). Try again later.", charged=False
         )
-    said = service_message(error.text, account.token)
-    return ServiceFault(f"Discord turned the bot away ({error.status}): {said}", charged=False)
+    message = service_message(error.text, credentials.token)
+    return ServiceFault(f"Discord turned the bot away ({error.status}): {message}", charged=False)
 
 
-def _senseless(error: BaseException, account: Credentials) -> BackendError:
-    # discord.py trips over its own missing connection where the first one cannot be made.
+def _explain_other(error: BaseException, credentials: Credentials) -> BackendError:
+    # If its first connection fails, discord.py raises AttributeError on the missing one.
     if isinstance(error, AttributeError) and error.__context__ is not None:
-        return explain(error.__context__, account)
+        return explain(error.__context__, credentials)
     if isinstance(error, ImportError):
         return MissingPackage("Midjourney needs discord.py: `pip install discord.py`.")
     return ServiceFault(
-        f"Discord ({host_of(account.base)}) sent an answer that makes no sense "
+        f"Discord ({host_of(credentials.api_base)}) sent an answer that makes no sense "
         f"({type(error).__name__}). Try again later.",
         charged=False,
     )
 
 
-def _busy(wait: float | None) -> RateLimited:
+def _rate_limited(wait: float | None) -> RateLimited:
     return RateLimited(
         f"Discord takes no more requests from this bot for now. Try again {retry_phrase(wait)}.",
         retry_after=wait,
     )
 
 
-def _long(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     return f"{seconds / 60:g} minutes" if seconds >= 120 else f"{seconds:g} s"

@@ -1,10 +1,8 @@
-"""One ordinary bot that reads one channel, for all jobs of an event loop.
+"""Sources of grids: a bot that reads one channel for all jobs of an event loop, and manual uploads.
 
 The bot never writes, presses or uploads anything, and nothing is automated towards Midjourney: a
-person pastes each command. Where the connection breaks, discord.py connects anew; what was missed
-meanwhile is read from the channel's history.
-
-Midjourney without a bot: nobody listens in Discord, the person brings the grid.
+person pastes each command. Where the connection breaks, discord.py connects again; the messages in
+between are read from the channel's history.
 """
 
 import asyncio
@@ -20,18 +18,34 @@ from backends.lazy_import import import_once
 from backends.midjourney import discord_client
 from backends.midjourney.credentials import Credentials
 from backends.midjourney.errors import explain
-from backends.midjourney.matching import Job, JobMatcher, Lost, News
+from backends.midjourney.matching import ConnectionLost, Job, JobEvent, JobMatcher
 from backends.midjourney.request import Command
 
 if TYPE_CHECKING:
     import discord
 
-MOST_CONNECTING = 60.0
-MOST_LOOKING_BACK = 20.0
-PAUSE = 1.0
-GOODBYE = 2.0
+MAX_CONNECT_SECONDS = 60.0
+"""Limit for connecting to Discord, in seconds."""
+MAX_HISTORY_SECONDS = 20.0
+"""Limit for reading the channel's history, in seconds."""
+RECONNECT_SECONDS = 1.0
+"""Seconds before a broken connection is opened again."""
+CLOSE_SECONDS = 2.0
+"""Limit for closing the connection, in seconds."""
 
 log = logging.getLogger(__name__)
+
+
+class GridSource(Protocol):
+    """Source of a command's events: a listening bot, or a person who uploads the grid."""
+
+    def register(self, command: Command) -> AbstractContextManager[Job]:
+        """Register `command` as a job that receives events until the block ends."""
+        ...
+
+    async def next_event(self, job: Job, seconds: float) -> JobEvent | None:
+        """Return the job's next event, None if there is none within `seconds`."""
+        ...
 
 
 class Listeners:
@@ -43,22 +57,22 @@ class Listeners:
             WeakKeyDictionary()
         )
 
-    async def here(self, account: Credentials) -> "Listener":
-        """Return the running loop's listener once it hears the channel.
+    async def get(self, credentials: Credentials) -> "Listener":
+        """Return the running loop's listener once it is connected.
 
         Raises:
-            BackendError: it cannot; the next call tries anew.
+            BackendError: it cannot connect; the next call tries again.
         """
         listeners = self._loops.setdefault(asyncio.get_running_loop(), {})
         for other, listener in list(listeners.items()):
-            if listener.ended or (other != account and not listener.busy):
+            if listener.has_ended or (other != credentials and not listener.is_busy):
                 del listeners[other]
                 await listener.aclose()
-        if account not in listeners:
-            limit = min(Timeouts.from_config(self._config).answer, MOST_CONNECTING)
-            listeners[account] = Listener(account, limit)
-        listener = listeners[account]
-        await listener.ready()
+        if credentials not in listeners:
+            limit = min(Timeouts.from_config(self._config).answer, MAX_CONNECT_SECONDS)
+            listeners[credentials] = Listener(credentials, limit)
+        listener = listeners[credentials]
+        await listener.wait_until_connected()
         return listener
 
     async def aclose(self) -> None:
@@ -68,62 +82,66 @@ class Listeners:
 
 
 class Listener:
-    """Connects as soon as it is made; `limit` is the seconds for connecting and for a history."""
+    """A bot that connects when it is created, and matches the channel's messages to jobs.
 
-    def __init__(self, account: Credentials, limit: float) -> None:
-        self._account = account
-        self._limit = limit
-        self._board = JobMatcher()
+    `max_seconds` limits connecting, and reading the channel's history.
+    """
+
+    def __init__(self, credentials: Credentials, max_seconds: float) -> None:
+        self._credentials = credentials
+        self._max_seconds = max_seconds
+        self._matcher = JobMatcher()
         self._client: discord.Client | None = None
-        self._end: Exception | None = None
-        self._hears: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._failure: Exception | None = None
+        self._connection: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._task = asyncio.create_task(self._listen(), name="Midjourney's channel")
 
     @property
-    def ended(self) -> bool:
-        """Whether it will hear nothing more."""
+    def has_ended(self) -> bool:
+        """True if no more messages will be received."""
         return self._task.done()
 
     @property
-    def busy(self) -> bool:
-        """Whether a job waits, or somebody waits for the connection."""
-        return bool(self._board.jobs) or not self._hears.done()
+    def is_busy(self) -> bool:
+        """True while a job is registered or the connection is being made."""
+        return bool(self._matcher.jobs) or not self._connection.done()
 
-    async def ready(self) -> None:
-        """Wait until the channel is heard.
+    async def wait_until_connected(self) -> None:
+        """Wait until messages of the channel are received.
 
         Raises:
-            BackendError: it will not be.
+            BackendError: the bot cannot connect.
         """
         try:
-            async with asyncio.timeout(self._limit):
-                await asyncio.shield(self._hears)
+            async with asyncio.timeout(self._max_seconds):
+                await asyncio.shield(self._connection)
         except Exception as error:
             await self.aclose()
-            raise explain(error, self._account) from error
+            raise explain(error, self._credentials) from error
 
     @contextmanager
-    def waiting(self, command: Command) -> Generator[Job]:
-        """Let `command` wait for its messages as long as the block runs."""
-        with self._board.waiting(command) as job:
-            if self._end is not None:
-                job.news.put_nowait(Lost(self._end))
+    def register(self, command: Command) -> Generator[Job]:
+        """Register `command` as a job that receives events until the block ends."""
+        with self._matcher.register(command) as job:
+            if self._failure is not None:
+                job.events.put_nowait(ConnectionLost(self._failure))
             yield job
 
-    async def next(self, job: Job, seconds: float) -> News | None:
-        """Return what is heard next of `job`; None when it is nothing for so long.
+    async def next_event(self, job: Job, seconds: float) -> JobEvent | None:
+        """Return the job's next event, None if there is none within `seconds`.
 
-        Before it gives up it looks through the history: pictures that were paid for may be there.
+        At the end of that time the channel's history is read: it may hold pictures that were paid
+        for.
         """
         try:
             async with asyncio.timeout(seconds):
-                return await job.news.get()
+                return await job.events.get()
         except TimeoutError:
-            await self._look_back()
-        return None if job.news.empty() else job.news.get_nowait()
+            await self._read_missed()
+        return None if job.events.empty() else job.events.get_nowait()
 
     async def aclose(self) -> None:
-        """Disconnect; whoever still waits is told."""
+        """Disconnect; jobs that still wait receive `ConnectionLost`."""
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         self._fail(ConnectionError("closed"))
@@ -132,101 +150,91 @@ class Listener:
         try:
             discord = await asyncio.to_thread(import_once, "discord")
             client = self._client = discord_client.new_client(
-                self._account,
-                connected=self._connected,
-                heard=self._heard,
-                removed=self._board.remove,
+                self._credentials,
+                handle_connected=self._handle_connected,
+                handle_message=self._handle_message,
+                handle_removed=self._matcher.handle_removed,
             )
-            await client.login(self._account.token)
-            self._board.newest = await discord_client.newest_message(client, self._account)
-            await discord_client.find_gateway(client)
-            await self._stay(client, discord.ClientException)
+            await client.login(self._credentials.token)
+            self._matcher.newest_message_id = await discord_client.newest_message_id(
+                client, self._credentials
+            )
+            await discord_client.update_gateway(client)
+            await self._keep_connected(client, discord.ClientException)
         except Exception as error:
             self._fail(error)
         finally:
-            await self._goodbye()
+            await self._disconnect()
 
-    async def _stay(self, client: "discord.Client", verdict: type[Exception]) -> None:
-        """Stay connected; only Discord's own `verdict` (a token that was revoked) ends it."""
+    async def _keep_connected(self, client: "discord.Client", rejection: type[Exception]) -> None:
+        """Stay connected until Discord rejects the bot, for example its revoked token."""
         while True:
             try:
                 await client.connect()
-            except verdict:
+            except rejection:
                 raise
             except Exception as error:
-                # One message that discord.py cannot read must not end all jobs.
-                if not self._hears.done():
+                # A message that discord.py cannot parse must not end all jobs.
+                if not self._connection.done():
                     raise
                 log.warning("The connection to Discord broke (%s).", type(error).__name__)
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(RECONNECT_SECONDS)
 
-    async def _goodbye(self) -> None:
+    async def _disconnect(self) -> None:
         client, self._client = self._client, None
         if client is None:
             return
         try:
-            async with asyncio.timeout(GOODBYE):
+            async with asyncio.timeout(CLOSE_SECONDS):
                 await client.close()
         except Exception as error:
             log.info("Discord was left without a goodbye (%s).", type(error).__name__)
         await client.http.close()
 
     def _fail(self, error: Exception) -> None:
-        if self._end is None:
-            self._end = error
-            self._board.lose(error)
-        if not self._hears.done():
-            self._hears.set_exception(error)
-            self._hears.exception()  # nobody may be waiting for it
+        if self._failure is None:
+            self._failure = error
+            self._matcher.fail_all(error)
+        if not self._connection.done():
+            self._connection.set_exception(error)
+            self._connection.exception()  # marks it as retrieved: there may be no waiter
 
-    async def _connected(self) -> None:
-        if not self._hears.done():
-            self._hears.set_result(None)
-        await self._look_back()
+    async def _handle_connected(self) -> None:
+        if not self._connection.done():
+            self._connection.set_result(None)
+        await self._read_missed()
 
-    def _heard(self, message: "discord.Message") -> None:
-        self._board.newest = max(self._board.newest, message.id)
-        if post := discord_client.message_of(message):
-            self._board.place(post)
+    def _handle_message(self, message: "discord.Message") -> None:
+        self._matcher.newest_message_id = max(self._matcher.newest_message_id, message.id)
+        if (converted := discord_client.convert_message(message)) is not None:
+            self._matcher.handle_message(converted)
 
-    async def _look_back(self) -> None:
-        """Read what may have been missed; a look that fails costs nobody the pictures."""
+    async def _read_missed(self) -> None:
+        """Read messages that may have been missed; a failure is logged, and no job fails by it."""
         client = self._client
-        if client is None or not self._board.jobs:
+        if client is None or not self._matcher.jobs:
             return
-        after = min(job.after for job in self._board.jobs)
+        after = min(job.after_id for job in self._matcher.jobs)
         try:
-            async with asyncio.timeout(min(self._limit, MOST_LOOKING_BACK)):
-                async for message in discord_client.history(client, self._account, after):
-                    self._heard(message)
+            async with asyncio.timeout(min(self._max_seconds, MAX_HISTORY_SECONDS)):
+                async for message in discord_client.read_history(client, self._credentials, after):
+                    self._handle_message(message)
         except Exception as error:
             log.warning("The channel's history could not be read (%s).", type(error).__name__)
 
 
-class GridSource(Protocol):
-    """What hears of a command's pictures."""
-
-    def waiting(self, command: Command) -> AbstractContextManager[Job]:
-        """Let `command` wait as long as the block runs."""
-        ...
-
-    async def next(self, job: Job, seconds: float) -> News | None:
-        """Return what is heard next of `job`; None when it is nothing for so long."""
-        ...
-
-
 class ManualSource:
-    """Hears of nothing but what the person brings."""
+    """Receives only the grid that a person uploads."""
 
     @contextmanager
-    def waiting(self, command: Command) -> Generator[Job]:
-        """Let `command` wait as long as the block runs."""
+    def register(self, command: Command) -> Generator[Job]:
+        """Register `command` as a job that receives events until the block ends."""
         yield Job(command, 0)
 
-    async def next(self, job: Job, seconds: float) -> News | None:
-        """Return what the person brings; None when it is nothing for so long."""
+    async def next_event(self, job: Job, seconds: float) -> JobEvent | None:
+        """Return the uploaded grid, None if there is none within `seconds`."""
         try:
             async with asyncio.timeout(seconds):
-                return await job.news.get()
+                return await job.events.get()
         except TimeoutError:
             return None

@@ -1,11 +1,12 @@
-"""Which message belongs to which command.
+"""Match Midjourney's messages to the commands that wait for them.
 
-A message that is already known to belong to a job, by its id or by Midjourney's id of the job,
-decides first: several jobs may share a seed. Else the seed decides, and only where a message names
-none, the bare words of the prompt. What is older than a job, and what was derived from an earlier
-grid, never belongs to it.
+A message that is known to belong to a job, by its own id or by Midjourney's id of the job, is
+matched first: several jobs may share a seed. Otherwise the seed decides, and the words of the
+prompt only where a message names no seed. A message that is older than a job, or derived from an
+earlier grid, never matches it.
 
-Time is told by message ids, which grow with it: the clocks of this machine and of Discord differ.
+Messages are ordered by their ids, which grow with time: the clocks of this machine and of Discord
+differ.
 """
 
 import asyncio
@@ -15,146 +16,158 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from backends.midjourney.messages import Kind, Message, Update, parse_message
-from backends.midjourney.request import Command, words
+from backends.midjourney.messages import Message, Update, UpdateKind, parse_message
+from backends.midjourney.request import Command, plain_words
 
-_LAST = 1000
-_STAGES = {Kind.QUEUED: 0, Kind.STOPPED: _LAST, Kind.DECLINED: _LAST, Kind.GRID: _LAST}
+_FINAL_STAGE = 1000
+_STAGES = {
+    UpdateKind.QUEUED: 0,
+    UpdateKind.STOPPED: _FINAL_STAGE,
+    UpdateKind.DECLINED: _FINAL_STAGE,
+    UpdateKind.GRID: _FINAL_STAGE,
+}
+"""The stage of a job by the kind of its update; a percentage in progress counts from 1."""
 
 
 @dataclass(frozen=True, slots=True)
-class Removed:
-    """Midjourney took its message away, as it does when it posts the grid as a new one."""
+class MessageRemoved:
+    """Midjourney deleted its message, as it does when it posts the grid as a new one."""
 
 
 @dataclass(frozen=True, slots=True)
 class UploadedGrid:
-    """The person brought the grid."""
+    """The grid, uploaded by a person."""
 
     data: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Lost:
-    """Nothing more will be heard of Discord."""
+class ConnectionLost:
+    """The connection to Discord has ended: no more events will come."""
 
     error: Exception
 
 
-News: TypeAlias = Update | Removed | UploadedGrid | Lost
+JobEvent: TypeAlias = Update | MessageRemoved | UploadedGrid | ConnectionLost
 
 
 class Job:
-    """One command that waits for its pictures; `news` is what is heard of it, in order.
+    """One command that waits for its pictures; `events` is the queue of its events.
 
-    `after` is a message id: nothing that is older belongs to it. `posts` are the ids of its
-    messages, `number` Midjourney's own id, `began` when Midjourney took it, by Discord's clock.
+    `after_id` is a message id: older messages never match. `message_ids` are the ids of its
+    messages, `midjourney_id` is Midjourney's own id of the job, `started_at` the time of the first
+    message by Discord's clock.
     """
 
-    def __init__(self, command: Command, after: int) -> None:
+    def __init__(self, command: Command, after_id: int) -> None:
         self.command = command
-        self.after = after
-        self.news: asyncio.Queue[News] = asyncio.Queue()
-        self.posts: set[int] = set()
-        self.number: str | None = None
-        self.removed = False
-        self.began: datetime.datetime | None = None
+        self.after_id = after_id
+        self.events: asyncio.Queue[JobEvent] = asyncio.Queue()
+        self.message_ids: set[int] = set()
+        self.midjourney_id: str | None = None
+        self.was_removed = False
+        self.started_at: datetime.datetime | None = None
         self._stage = -1
 
     @property
-    def seen(self) -> bool:
-        """Whether Midjourney has taken the command."""
+    def is_started(self) -> bool:
+        """True once Midjourney has posted a message about the command."""
         return self._stage >= 0
 
-    def take(self, sighting: Update) -> None:
-        """Hear of it; the same or something older, as a look back brings it, is no news."""
-        self.posts.add(sighting.post.id)
-        self.number = self.number or sighting.job
-        self.began = self.began or sighting.post.created
-        stage = _STAGES.get(sighting.kind, sighting.percent + 1)
+    def add_update(self, update: Update) -> None:
+        """Add an update; one that is no further than the last is dropped.
+
+        Messages read from the history may repeat earlier ones.
+        """
+        self.message_ids.add(update.message.id)
+        self.midjourney_id = self.midjourney_id or update.job_id
+        self.started_at = self.started_at or update.message.created_at
+        stage = _STAGES.get(update.kind, update.percent + 1)
         if stage > self._stage:
             self._stage = stage
-            self.news.put_nowait(sighting)
+            self.events.put_nowait(update)
 
-    def hand(self, data: bytes) -> None:
-        """Take the grid from the person."""
-        self._stage = _LAST
-        self.news.put_nowait(UploadedGrid(data))
+    def submit_grid(self, data: bytes) -> None:
+        """Add the grid that a person uploads."""
+        self._stage = _FINAL_STAGE
+        self.events.put_nowait(UploadedGrid(data))
 
-    def lose(self, post: int) -> None:
-        """Hear that one of its messages was removed."""
-        if post in self.posts and self._stage < _LAST:
-            self.removed = True
-            self.news.put_nowait(Removed())
+    def handle_removed(self, message_id: int) -> None:
+        """Handle the deletion of a message, which may be one of the job's."""
+        if message_id in self.message_ids and self._stage < _FINAL_STAGE:
+            self.was_removed = True
+            self.events.put_nowait(MessageRemoved())
 
 
 class JobMatcher:
-    """All jobs that wait in one channel; `newest` is the latest message that was seen there."""
+    """The jobs that wait in one channel; `newest_message_id` is the newest message seen there."""
 
     def __init__(self) -> None:
-        self.newest = 0
+        self.newest_message_id = 0
         self.jobs: list[Job] = []
-        self._grids: set[int] = set()
+        self._grid_message_ids: set[int] = set()
 
     @contextmanager
-    def waiting(self, command: Command) -> Generator[Job]:
-        """Let `command` wait as long as the block runs."""
-        job = Job(command, self.newest)
+    def register(self, command: Command) -> Generator[Job]:
+        """Register `command` as a job until the block ends."""
+        job = Job(command, self.newest_message_id)
         self.jobs.append(job)
         try:
             yield job
         finally:
             self.jobs.remove(job)
 
-    def place(self, post: Message) -> None:
-        """Give a new or changed message to the job that it belongs to."""
-        sighting = parse_message(post)
-        job = self._owner(sighting) if sighting.kind is not Kind.OTHER else None
-        if sighting.kind is Kind.GRID:
-            self._grids.add(post.id)
+    def handle_message(self, message: Message) -> None:
+        """Add a new or edited message to the job that it belongs to."""
+        update = parse_message(message)
+        job = self._find_job(update) if update.kind is not UpdateKind.OTHER else None
+        if update.kind is UpdateKind.GRID:
+            self._grid_message_ids.add(message.id)
         if job is not None:
-            job.take(sighting)
+            job.add_update(update)
 
-    def remove(self, post: int) -> None:
-        """Take note that a message was deleted."""
+    def handle_removed(self, message_id: int) -> None:
+        """Report the deletion of a message to all jobs."""
         for job in self.jobs:
-            job.lose(post)
+            job.handle_removed(message_id)
 
-    def lose(self, error: Exception) -> None:
-        """Tell every job that nothing more will be heard."""
+    def fail_all(self, error: Exception) -> None:
+        """Report to every job that the connection is lost."""
         for job in self.jobs:
-            job.news.put_nowait(Lost(error))
+            job.events.put_nowait(ConnectionLost(error))
 
-    def _owner(self, sighting: Update) -> Job | None:
-        found = [job for job in self.jobs if self._may_be(sighting, job)]
-        for job in found:
-            if sighting.post.id in job.posts or (sighting.job and sighting.job == job.number):
+    def _find_job(self, update: Update) -> Job | None:
+        candidates = [job for job in self.jobs if self._is_candidate(update, job)]
+        for job in candidates:
+            if update.message.id in job.message_ids or (
+                update.job_id and update.job_id == job.midjourney_id
+            ):
                 return job
-        found = [job for job in found if _fits(sighting, job)]
-        return min(found, key=lambda job: _distance(sighting, job), default=None)
+        candidates = [job for job in candidates if _is_match(update, job)]
+        return min(candidates, key=lambda job: _mismatch(update, job), default=None)
 
-    def _may_be(self, sighting: Update, job: Job) -> bool:
-        parent = sighting.post.parent
-        later = parent is None or (parent > job.after and parent not in self._grids)
-        return not sighting.derived and sighting.post.id > job.after and later
+    def _is_candidate(self, update: Update, job: Job) -> bool:
+        parent = update.message.parent_id
+        newer = parent is None or (parent > job.after_id and parent not in self._grid_message_ids)
+        return not update.is_derived and update.message.id > job.after_id and newer
 
 
-def _fits(sighting: Update, job: Job) -> bool:
-    if job.posts and sighting.kind is Kind.QUEUED:
-        return False  # the command was pasted once more
-    if job.number and sighting.job and job.number != sighting.job:
+def _is_match(update: Update, job: Job) -> bool:
+    if job.message_ids and update.kind is UpdateKind.QUEUED:
+        return False  # the command was pasted a second time
+    if job.midjourney_id and update.job_id and job.midjourney_id != update.job_id:
         return False
-    if sighting.seed is not None:
-        return sighting.seed == job.command.seed
-    return _same_words(sighting, job)
+    if update.seed is not None:
+        return update.seed == job.command.seed
+    return _has_same_words(update, job)
 
 
-def _distance(sighting: Update, job: Job) -> tuple[bool, bool, bool]:
-    """How unlike they are, for jobs that share a seed; of equals the oldest is taken."""
-    version = job.command.version in sighting.post.content
-    return (not _same_words(sighting, job), not version, not job.posts)
+def _mismatch(update: Update, job: Job) -> tuple[bool, bool, bool]:
+    """Return how a job differs from an update of the same seed; of equals the oldest is taken."""
+    version = job.command.version in update.message.content
+    return (not _has_same_words(update, job), not version, not job.message_ids)
 
 
-def _same_words(sighting: Update, job: Job) -> bool:
-    theirs = words(sighting.prompt or "")
-    return theirs != "" and theirs == words(job.command.prompt)
+def _has_same_words(update: Update, job: Job) -> bool:
+    prompt_words = plain_words(update.prompt or "")
+    return prompt_words != "" and prompt_words == plain_words(job.command.prompt)

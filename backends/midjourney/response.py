@@ -1,9 +1,7 @@
-"""What became of each input, as Midjourney's answer and its pictures tell.
-
-A grid of four pictures, cut into its parts.
+"""Split a grid into its four pictures, and record how each input was applied.
 
 Cutting needs the pixels, so the parts are encoded anew, as PNG, which loses nothing: each pixel is
-that of the grid. The grid's own bytes are for whoever has them to keep.
+that of the grid. The grid's own bytes are delivered unchanged as well.
 """
 
 import io
@@ -15,49 +13,52 @@ from backends.base import Applied, Picture
 from backends.errors import ServiceFault
 from backends.images.validation import dimensions
 from backends.midjourney.messages import Update
-from backends.midjourney.request import Command, words
+from backends.midjourney.request import Command, plain_words
 
 if TYPE_CHECKING:
     from PIL import Image
 
-GRID = 4
+PICTURES_PER_GRID = 4
 
 
-def honoured(command: Command, grid: Update | None, parts: Sequence[Picture]) -> dict[str, Applied]:
-    """Correct what was asked by what came.
+def build_honoured(
+    command: Command, grid: Update | None, parts: Sequence[Picture]
+) -> dict[str, Applied]:
+    """Return how each input was applied, by Midjourney's message and its pictures.
 
-    `grid` is None where a person brought it, `parts` is empty where it could not be cut.
+    `grid` is None if a person uploaded it, `parts` is empty if it could not be cut.
     """
-    found = dict(command.honoured)
-    found["seed"] = _seed(command, grid)
-    found["count"] = _count(command.asked.count)
-    found["grid"] = _grid(parts)
+    honoured = dict(command.honoured)
+    honoured["seed"] = _seed(command, grid)
+    honoured["count"] = _count(command.request.count)
+    honoured["grid"] = _grid(parts)
     if parts:
-        found["size"] = _size(found["size"], parts[0])
+        honoured["size"] = _size(honoured["size"], parts[0])
     if grid is None:
-        return found
-    if grid.prompt is not None and words(grid.prompt) != words(command.prompt):
-        found["prompt"] = Applied(command.prompt, grid.prompt, "prompt changed on the way")
-    if grid.mode is not None:
-        asked = found["speed"].requested if "speed" in found else None
-        other = asked is not None and not grid.mode.startswith(str(asked))
-        note = f"speed {grid.mode} instead of {asked}" if other else ""
-        found["speed"] = Applied(asked, grid.mode, note)
-    return found
+        return honoured
+    if grid.prompt is not None and plain_words(grid.prompt) != plain_words(command.prompt):
+        honoured["prompt"] = Applied(command.prompt, grid.prompt, "prompt changed on the way")
+    if grid.speed is not None:
+        requested = honoured["speed"].requested if "speed" in honoured else None
+        differs = requested is not None and not grid.speed.startswith(str(requested))
+        note = f"speed {grid.speed} instead of {requested}" if differs else ""
+        honoured["speed"] = Applied(requested, grid.speed, note)
+    return honoured
 
 
 def _seed(command: Command, grid: Update | None) -> Applied:
-    asked = command.asked.seed
+    requested = command.request.seed
     if grid is None:
-        return Applied(asked, None, "seed unknown: the grid was brought by hand")
+        return Applied(requested, None, "seed unknown: the grid was brought by hand")
     if grid.seed is None:
-        return Applied(asked, None, "seed unknown: Midjourney's answer does not repeat it")
-    return Applied(asked, grid.seed)
+        return Applied(requested, None, "seed unknown: Midjourney's answer does not repeat it")
+    return Applied(requested, grid.seed)
 
 
-def _count(asked: int) -> Applied:
-    note = "" if asked == GRID else f"{GRID} instead of {asked} pictures: Midjourney draws grids"
-    return Applied(asked, GRID, note)
+def _count(requested: int) -> Applied:
+    differs = requested != PICTURES_PER_GRID
+    note = f"{PICTURES_PER_GRID} instead of {requested} pictures: Midjourney draws grids"
+    return Applied(requested, PICTURES_PER_GRID, note if differs else "")
 
 
 def _grid(parts: Sequence[Picture]) -> Applied:
@@ -68,26 +69,27 @@ def _grid(parts: Sequence[Picture]) -> Applied:
 
 
 def _size(size: Applied, part: Picture) -> Applied:
-    made = f"{part.width}x{part.height}"
+    actual = f"{part.width}x{part.height}"
     wanted = size.requested or size.used
-    return replace(size, used=made, note="" if made == wanted else f"{made} instead of {wanted}")
+    note = "" if actual == wanted else f"{actual} instead of {wanted}"
+    return replace(size, used=actual, note=note)
 
 
-_QUICK = 1
-"""PNG's level of compression: a picture of a megapixel takes a third of the time of the usual."""
+_FAST_COMPRESSION = 1
+"""PNG compression level: a picture of a megapixel takes a third of the default level's time."""
 
 
 def split_grid(data: bytes) -> list[Picture]:
     """Return the four parts of a grid: top left, top right, bottom left, bottom right.
 
-    A row or column too many goes to the last ones. Slow: call it in a thread.
+    An odd row or column goes to the last parts. Slow: call it in a thread.
 
     Raises:
-        ServiceFault: it cannot be decoded, or is too small to be a grid.
+        ServiceFault: the picture cannot be decoded, or is too small to be a grid.
     """
     from PIL import Image
 
-    width, height, _ = dimensions(data)  # before Pillow unpacks anything
+    width, height, _ = dimensions(data)  # checked before Pillow decodes anything
     if width < 2 or height < 2:
         raise ServiceFault(f"A picture of {width}x{height} is no grid of four.")
     x, y = width // 2, height // 2
@@ -99,12 +101,12 @@ def split_grid(data: bytes) -> list[Picture]:
     # Pillow raises many kinds for damaged files, among them SyntaxError and EOFError.
     except Exception as error:
         raise ServiceFault("The grid is damaged and cannot be cut into its pictures.") from error
-    return [_picture(grid.crop(box), profile) for box in boxes]
+    return [_encode(grid.crop(box), profile) for box in boxes]
 
 
-def _picture(part: "Image.Image", profile: bytes | None) -> Picture:
+def _encode(part: "Image.Image", profile: bytes | None) -> Picture:
     out = io.BytesIO()
-    part.save(out, "PNG", compress_level=_QUICK, icc_profile=profile)
+    part.save(out, "PNG", compress_level=_FAST_COMPRESSION, icc_profile=profile)
     return Picture(
         data=out.getvalue(), width=part.width, height=part.height, media_type="image/png"
     )

@@ -1,7 +1,7 @@
-"""A server of the AUTOMATIC1111 kind, as its documentation and source describe the wire.
+"""A fake AUTOMATIC1111 server, as its documentation and source describe the API.
 
-Jobs run one after the other in a queue of the server's own, whether or not their caller still
-listens; `POST /internal/progress` tells of one task, `GET /sdapi/v1/progress` of whatever runs.
+Jobs run one after the other in the server's queue, even if their client has disconnected. `POST
+/internal/progress` reports one task, `GET /sdapi/v1/progress` whichever is running.
 
     python -m tests.servers.a1111 --port 7861 --delay 3
 """
@@ -38,7 +38,7 @@ class Job:
 
     @property
     def steps(self) -> int:
-        """The steps of all its pictures; from a start picture only a share of them, and one."""
+        """The steps of all its pictures; with an initial image a share of them, and one more."""
         steps = int(self.body.get("steps", STEPS))
         if self.body.get("init_images"):
             steps = int(min(float(self.body["denoising_strength"]), 0.999) * steps) + 1
@@ -46,7 +46,7 @@ class Job:
 
 
 class A1111Server(Server):
-    """Speaks the API; `usual` is the script of every generation."""
+    """Serves the API; `usual` is the script of every generation."""
 
     def __init__(
         self,
@@ -65,55 +65,57 @@ class A1111Server(Server):
         self.everything: Script | None = None
         self.jobs: list[Job] = []
         self._running: Job | None = None
-        self._stamps = 0
-        self._one = asyncio.Lock()
+        self._job_count = 0
+        self._execution_lock = asyncio.Lock()
 
     @property
     def generations(self) -> list[Received]:
-        """The requests that start work."""
+        """The requests that start a generation."""
         return [received for received in self.requests if received.path in GENERATE]
 
     @property
     def interrupts(self) -> int:
-        """How often the running job was to be stopped."""
+        """The number of interrupt requests."""
         return sum(received.path == "/sdapi/v1/interrupt" for received in self.requests)
 
     async def occupy(self, task: str, seconds: float) -> None:
-        """Draw for somebody else; call it in the server's loop (`in_loop`)."""
+        """Run a job of another client; call it in the server's loop (`in_loop`)."""
         await self._draw(Job(task=task, body={}), Script(delay=seconds))
 
     def in_loop(self, task: str, seconds: float) -> None:
-        """Begin a job of somebody else's, from another thread, and wait until it runs."""
+        """Start a job of another client from another thread, and wait until it runs."""
         asyncio.run_coroutine_threadsafe(self.occupy(task, seconds), self._loop)
         deadline = time.monotonic() + 5
         while self._running is None and time.monotonic() < deadline:
             time.sleep(0.01)
 
     async def handle(self, received: Received, reply: Reply) -> None:
-        """Answer one request."""
+        """Respond to one request."""
         path = received.path.partition("?")[0]
-        if self.auth is not None and not self._let_in(received):
-            await _json(reply, {"detail": "Incorrect username or password"}, status=401)
+        if self.auth is not None and not self._is_authorized(received):
+            await _send_json(reply, {"detail": "Incorrect username or password"}, status=401)
         elif self.everything is not None:
-            await self._misbehave(self.everything, reply)
+            await self._respond(self.everything, reply)
         elif received.method == "POST" and path in GENERATE:
             await self._generate(received.json, reply)
         elif (received.method, path) == ("POST", "/internal/progress") and self.kind.route:
-            await _json(reply, self._task(received.json))
+            await _send_json(reply, self._task_state(received.json))
         elif (received.method, path) == ("POST", "/sdapi/v1/interrupt"):
             if self._running is not None:
                 self._running.interrupted = True
-            await _json(reply, {})
+            await _send_json(reply, {})
         else:
-            answer = self._facts(path) if received.method == "GET" else None
+            answer = self._lookup(path) if received.method == "GET" else None
             found = answer is not None
-            await _json(reply, answer if found else {"detail": "Not Found"}, 200 if found else 404)
+            await _send_json(
+                reply, answer if found else {"detail": "Not Found"}, 200 if found else 404
+            )
 
-    def _let_in(self, received: Received) -> bool:
+    def _is_authorized(self, received: Received) -> bool:
         expected = base64.b64encode(":".join(self.auth or ()).encode()).decode()
         return received.headers.get("authorization") == f"Basic {expected}"
 
-    def _facts(self, path: str) -> Any | None:
+    def _lookup(self, path: str) -> Any | None:
         kind = self.kind
         match path:
             case "/sdapi/v1/sd-models":
@@ -129,7 +131,7 @@ class A1111Server(Server):
             case "/sdapi/v1/options":
                 return {"sd_model_checkpoint": _checkpoint(self.checkpoint)["title"]}
             case "/sdapi/v1/progress":
-                return self._whole()
+                return self._global_state()
             case "/controlnet/model_list" if kind.modules is not None:
                 return {"model_list": list(kind.networks)}
             case "/controlnet/settings" if kind.modules is not None and kind.units is not None:
@@ -139,7 +141,7 @@ class A1111Server(Server):
             case _:
                 return None
 
-    def _task(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+    def _task_state(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         nothing = {"active": False, "queued": False, "completed": False, "id_live_preview": -1}
         job = next((job for job in self.jobs if job.task == asked.get("id_task")), None)
         if job is None or not self.kind.tasks:
@@ -152,53 +154,55 @@ class A1111Server(Server):
             answer |= {
                 "progress": job.step / job.steps,
                 "id_live_preview": job.step,
-                "live_preview": None if looked else f"data:image/png;base64,{_look(job)}",
+                "live_preview": None
+                if looked
+                else f"data:image/png;base64,{_encoded_preview(job)}",
             }
         return answer
 
-    def _whole(self) -> dict[str, Any]:
+    def _global_state(self) -> dict[str, Any]:
         job = self._running
         state: dict[str, Any] = {
             "job": "scripts_txt2img" if job else "",
             "job_count": int(job.body.get("n_iter", 1)) if job else 0,
             "job_no": 0,
-            "job_timestamp": f"2026112500{self._stamps:04}" if self._stamps else "0",
+            "job_timestamp": f"2026112500{self._job_count:04}" if self._job_count else "0",
             "sampling_step": job.step if job else 0,
             "sampling_steps": int(job.body.get("steps", STEPS)) if job else 0,
         }
-        look = _look(job) if job is not None and job.step else None
+        look = _encoded_preview(job) if job is not None and job.step else None
         progress = job.step / job.steps if job else 0
         return {"progress": progress, "state": state, "current_image": look}
 
     async def _generate(self, body: Mapping[str, Any], reply: Reply) -> None:
         script = self.usual
         if script.status is not None or script.raw is not None:
-            await self._misbehave(script, reply)
+            await self._respond(script, reply)
             return
         started = time.monotonic()
         if body.get("sampler_name", self.kind.samplers[0]) not in self.kind.samplers:
-            await _json(reply, {"error": "HTTPException", "detail": "Sampler not found"}, 404)
+            await _send_json(reply, {"error": "HTTPException", "detail": "Sampler not found"}, 404)
             return
         job = Job(task=body.get("force_task_id", ""), body=body)
         # The caller may go away; the job does not.
         drawing = asyncio.ensure_future(self._draw(job, script))
         await asyncio.shield(drawing)
-        answer = json.dumps(self._answer(job, script)).encode()
+        answer = json.dumps(self._response_body(job, script)).encode()
         took = script.time or str(round(time.monotonic() - started, 4))
-        await _send(answer, script, reply, {"X-Process-Time": took})
+        await _send_scripted(answer, script, reply, {"X-Process-Time": took})
 
     async def _draw(self, job: Job, script: Script) -> None:
         self.jobs.append(job)
-        async with self._one:
+        async with self._execution_lock:
             self._running = job
-            self._stamps += 1
+            self._job_count += 1
             while job.step < job.steps and not job.interrupted:
                 await asyncio.sleep(3600 if script.hang else script.delay / job.steps)
                 job.step += 1
             self._running = None
             job.done = True
 
-    def _answer(self, job: Job, script: Script) -> dict[str, Any]:
+    def _response_body(self, job: Job, script: Script) -> dict[str, Any]:
         body = job.body
         size, count = (body["width"], body["height"]), body["n_iter"] * body["batch_size"]
         seed = 4242 if body["seed"] == -1 else body["seed"]
@@ -224,13 +228,15 @@ class A1111Server(Server):
         encoded = [base64.b64encode(each).decode() for each in sent]
         return {"images": encoded, "parameters": dict(body), "info": text}
 
-    async def _misbehave(self, script: Script, reply: Reply) -> None:
+    async def _respond(self, script: Script, reply: Reply) -> None:
         if script.hang:
             await asyncio.sleep(3600)
-        await _send(script.raw or b"", script, reply, {})
+        await _send_scripted(script.raw or b"", script, reply, {})
 
 
-async def _send(answer: bytes, script: Script, reply: Reply, headers: Mapping[str, str]) -> None:
+async def _send_scripted(
+    answer: bytes, script: Script, reply: Reply, headers: Mapping[str, str]
+) -> None:
     length = {"Content-Length": str(len(answer))}
     await reply.start(
         status=script.status or 200,
@@ -248,7 +254,7 @@ async def _send(answer: bytes, script: Script, reply: Reply, headers: Mapping[st
         await asyncio.sleep(script.drip)
 
 
-async def _json(reply: Reply, answer: Any, status: int = 200) -> None:
+async def _send_json(reply: Reply, answer: Any, status: int = 200) -> None:
     await reply.send(json.dumps(answer).encode(), status=status)
 
 
@@ -264,19 +270,19 @@ def _checkpoint(name: str) -> dict[str, Any]:
     }
 
 
-def _look(job: Job) -> str:
+def _encoded_preview(job: Job) -> str:
     return base64.b64encode(pictures.plain(64, 64, bytes((job.step % 256, 0, 0)))).decode()
 
 
 def failing(status: int, detail: str = "", **more: Any) -> Script:
-    """A script that answers with the API's error object."""
+    """Return a script that answers with the API's error object."""
     headers = more.pop("headers", {})
     body = {"error": "HTTPException", "detail": detail, "body": "", "errors": "", **more}
     return Script(status=status, raw=json.dumps(body).encode(), headers=headers)
 
 
 def main() -> None:
-    """Serve until told to stop."""
+    """Serve until the process is interrupted."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=7861)
     parser.add_argument("--delay", type=float, default=3.0)

@@ -1,4 +1,4 @@
-"""What one generation on the A1111 server meets, and what kind of server it is."""
+"""Scripts for requests to the fake A1111 server, and the kinds of servers that it can be."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, kw_only=True)
 class Script:
-    """What one generation meets; the first of `hang`, `status`, `raw` that is set decides.
+    """What happens to one generation; the first of `hang`, `status`, `raw` that is set decides.
 
-    `cut` drops the connection after so many bytes of the answer, `drip` sends it byte by byte.
-    `grid` puts a grid in front of the pictures, `maps` as many maps of ControlNet behind them;
-    `pictures` sends these instead of drawn ones, `fewer` leaves out so many.
+    `cut` drops the connection after that many bytes of the response, `drip` sends it byte by byte.
+    `grid` puts a grid in front of the pictures, `maps` that many ControlNet maps behind them;
+    `pictures` replaces the generated ones, `fewer` leaves out that many.
     """
 
     delay: float = 0.0
@@ -31,11 +31,11 @@ class Script:
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """What a server knows: AUTOMATIC1111 with ControlNet, unless something is taken away.
+    """The features of a server: AUTOMATIC1111 with ControlNet, unless some are removed.
 
-    `tasks` says whether it knows jobs by their id, `route` whether it has a route for that at all,
-    `names_model` whether its answers say which checkpoint drew. `units` is how many units of
-    ControlNet it is set up for, None where it does not tell.
+    `tasks` says whether it tracks jobs by task id, `route` whether it has that route at all,
+    `names_model` whether its responses name the checkpoint. `units` is its limit of ControlNet
+    units, None where it does not report one.
     """
 
     tasks: bool = True

@@ -1,7 +1,7 @@
-"""The chat part of three APIs, as their documentation describes the wire.
+"""A fake of the chat part of three APIs, as their documentation describes them.
 
-`POST /v1/chat/completions` is OpenAI's, and the one of Hugging Face's router; `POST
-/v1/models/<model>:generateContent` is Google's. All answer `text`, or what the `Script` says.
+`POST /v1/chat/completions` is OpenAI's and that of Hugging Face's router; `POST
+/v1/models/<model>:generateContent` is Google's. All respond with `text`, or as the `Script` says.
 """
 
 import json
@@ -15,7 +15,7 @@ REWRITTEN = "a red star beside a blue ring, flat shapes on a white background"
 
 
 class ChatServer(Server):
-    """Speaks all three; `finish` says why the model stopped, `usage` whether it counts tokens."""
+    """Serves all three; `finish` is the finish reason, `usage` says whether tokens are counted."""
 
     def __init__(self, script: Script | None = None, *, text: str | None = REWRITTEN) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class ChatServer(Server):
         self.usage = True
 
     async def handle(self, received: Received, reply: Reply) -> None:
-        """Answer one request."""
+        """Respond to one request."""
         path = received.path.partition("?")[0]
         match received.method, path.strip("/").split("/"):
             case "POST", ["v1", "chat", "completions"]:

@@ -1,7 +1,7 @@
-"""A ComfyUI server, as its documentation describes the wire: HTTP, and a websocket that tells.
+"""A fake ComfyUI server, as its documentation describes the API: HTTP, and a websocket.
 
-Prompts run one after the other, whether or not anybody listens; what a node has put out is kept,
-and not made again while nothing changes that it hangs on.
+Prompts run one after the other, even if no client listens; outputs of nodes are cached, and not
+computed again while nothing changes that they depend on.
 
     python -m tests.servers.comfyui --port 8188 --delay 3
 """
@@ -25,10 +25,10 @@ from tests.servers.exchange import Received
 
 
 class ComfyUIServer(Engine):
-    """Speaks the API; `usual` is the script of every prompt. Use it with `with`.
+    """Serves the API; `usual` is the script of every prompt. Use it as a context manager.
 
-    `authorization` is the header that lets one in, where there is one. `deaf` turns every
-    websocket away. `views` are what the next requests for a saved picture meet.
+    `authorization` is the required header, None without one. `deaf` refuses every websocket.
+    `views` are the scripts of the next requests for a saved picture.
     """
 
     def __init__(
@@ -60,11 +60,11 @@ class ComfyUIServer(Engine):
         return f"http://127.0.0.1:{self.port}"
 
     def asked(self, path: str) -> list[Received]:
-        """The requests to one path."""
+        """Return the requests to one path."""
         return [each for each in self.requests if each.path.partition("?")[0] == path]
 
     def put(self, seconds: float) -> Job:
-        """Let somebody else's prompt run first; from another thread."""
+        """Queue a prompt of another client; call it from another thread."""
         seed = len(self.jobs)  # else the cache would have it
         graph = {"1": {"class_type": SAMPLER, "inputs": {"steps": 20, "seed": seed}}}
         job = self.job("another", graph, Script(delay=seconds), {}, str(uuid.uuid4()))
@@ -118,10 +118,10 @@ class ComfyUIServer(Engine):
         if self.authorization not in (None, request.headers.get("Authorization")):
             return web.Response(status=401, text="Unauthorized")
         if self.everything is not None:
-            return await _misbehave(self.everything, request, b"")
+            return await _respond(self.everything, request, b"")
         match request.method, request.path.strip("/").split("/"):
             case "GET", ["ws"] if self.kind.sockets and not self.deaf:
-                return await self._listen(request)
+                return await self._websocket(request)
             case "POST", ["prompt"]:
                 return await self._prompt(request, received.json)
             case "POST", ["upload", "image"]:
@@ -144,7 +144,7 @@ class ComfyUIServer(Engine):
             case "GET", ["object_info", node]:
                 return web.json_response(info(self.kind, node))
             case "GET", ["view"] if self.views:
-                return await _misbehave(self.views.pop(0), request, b"")
+                return await _respond(self.views.pop(0), request, b"")
             case "GET", ["view"] if (name := file_of(request.query)) in self.files:
                 return web.Response(body=self.files[name], content_type="image/png")
             case _:
@@ -153,7 +153,7 @@ class ComfyUIServer(Engine):
     async def _prompt(self, request: web.Request, body: Mapping[str, Any]) -> web.StreamResponse:
         script = self.usual
         if script.answers:
-            return await _misbehave(script, request, b"")
+            return await _respond(script, request, b"")
         wrong = faults(body["prompt"], self.kind, self.uploads)
         if wrong is not None:
             return web.json_response(wrong, status=400)
@@ -167,7 +167,7 @@ class ComfyUIServer(Engine):
         )
         await self.queue(job)
         answer = {"prompt_id": job.id, "number": job.number, "node_errors": {}}
-        return await _misbehave(script, request, json.dumps(answer).encode())
+        return await _respond(script, request, json.dumps(answer).encode())
 
     async def _upload(self, request: web.Request) -> web.Response:
         form = await request.post()
@@ -184,7 +184,7 @@ class ComfyUIServer(Engine):
 
     # The websocket
 
-    async def _listen(self, request: web.Request) -> web.WebSocketResponse:
+    async def _websocket(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         client = request.query["clientId"]
@@ -198,8 +198,8 @@ class ComfyUIServer(Engine):
         return socket
 
 
-async def _misbehave(script: Script, request: web.Request, answer: bytes) -> web.StreamResponse:
-    """Answer as the script says, which may be quite properly."""
+async def _respond(script: Script, request: web.Request, answer: bytes) -> web.StreamResponse:
+    """Respond as the script says, which may be a regular response."""
     if script.hang:
         await asyncio.sleep(3600)
     body = answer if script.raw is None else script.raw
@@ -223,18 +223,18 @@ async def _misbehave(script: Script, request: web.Request, answer: bytes) -> web
 
 
 def basic(user: str, password: str) -> str:
-    """The header that a user and password are sent in."""
+    """Return the header for a user and password."""
     return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
 
 
 def failing(status: int, **headers: str) -> Script:
-    """A script in which something before the server answers."""
+    """Return a script in which a proxy in front of the server responds."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return Script(status=status, raw=b"", headers=named)
 
 
 def main() -> None:
-    """Serve until told to stop."""
+    """Serve until the process is interrupted."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=8188)
     parser.add_argument("--delay", type=float, default=3.0)

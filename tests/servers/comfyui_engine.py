@@ -1,4 +1,4 @@
-"""The part of a ComfyUI server that draws: its queue, its nodes, its cache, and whom it tells."""
+"""Execution in the fake ComfyUI server: its queue, nodes, cache, and messages to clients."""
 
 import asyncio
 import contextlib
@@ -37,14 +37,14 @@ class Job:
 
     @property
     def item(self) -> list[Any]:
-        """The prompt as the queue lists it."""
+        """The prompt as an entry of the queue."""
         return [self.number, self.id, self.graph, {**self.extra, "client_id": self.client}, []]
 
 
 class Engine:
-    """Runs prompts one after the other, whether or not anybody listens.
+    """Runs prompts one after the other, even if no client listens.
 
-    What a node has put out is kept, and not made again while nothing changes that it hangs on.
+    Outputs of nodes are cached, and not computed again while nothing changes that they depend on.
     """
 
     def __init__(self, kind: Kind) -> None:
@@ -56,8 +56,8 @@ class Engine:
         self.history: dict[str, Any] = {}
         self.sockets: dict[str, web.WebSocketResponse] = {}
         self._cache: dict[str, Any] = {}
-        self._numbers = itertools.count()
-        self._work = asyncio.Condition()
+        self._next_number = itertools.count()
+        self._work_available = asyncio.Condition()
 
     async def tell(self, client: str, kind: str, data: Mapping[str, Any]) -> None:
         socket = self.sockets.get(client)
@@ -65,13 +65,13 @@ class Engine:
             with contextlib.suppress(ConnectionError):
                 await socket.send_str(json.dumps({"type": kind, "data": data}))
 
-    async def _show(self, client: str, picture: bytes) -> None:
+    async def _send_image(self, client: str, picture: bytes) -> None:
         socket = self.sockets.get(client)
         if socket is not None:
             with contextlib.suppress(ConnectionError):
                 await socket.send_bytes(struct.pack(">II", 1, 2) + picture)
 
-    async def _tell_all(self) -> None:
+    async def _send_status_to_all(self) -> None:
         for client in list(self.sockets):
             await self.tell(client, "status", self.status())
 
@@ -82,57 +82,59 @@ class Engine:
     def job(
         self, client: str, graph: Any, script: Script, extra: Mapping[str, Any], id: str
     ) -> Job:
-        number = next(self._numbers)
+        number = next(self._next_number)
         return Job(id=id, number=number, graph=graph, client=client, script=script, extra=extra)
 
     async def queue(self, job: Job) -> None:
-        async with self._work:
+        async with self._work_available:
             self.jobs.append(job)
             self.waiting.append(job)
-            self._work.notify()
-        await self._tell_all()
+            self._work_available.notify()
+        await self._send_status_to_all()
 
     async def work_on(self) -> None:
         while True:
-            async with self._work:
-                await self._work.wait_for(lambda: self.waiting)
+            async with self._work_available:
+                await self._work_available.wait_for(lambda: self.waiting)
                 job = self.running = self.waiting.pop(0)
-            await self._tell_all()
-            status = await self._draw(job)
+            await self._send_status_to_all()
+            status = await self._execute(job)
             self.running, job.done = None, True
             if status is not None:
-                told = {"status_str": status, "completed": status == "success"}
+                final_status = {"status_str": status, "completed": status == "success"}
                 self.history[job.id] = {
                     "prompt": job.item,
                     "outputs": job.outputs,
-                    "status": {**told, "messages": job.messages},
+                    "status": {**final_status, "messages": job.messages},
                 }
-            await self._tell_all()
+            await self._send_status_to_all()
             await self.tell(job.client, "executing", {"node": None, "prompt_id": job.id})
 
-    async def _note(self, job: Job, kind: str, **data: Any) -> None:
+    async def _send_and_record(self, job: Job, kind: str, **data: Any) -> None:
         stamp = {"timestamp": int(time.time() * 1000)} if self.kind.stamps else {}
-        said = {"prompt_id": job.id, **data, **stamp}
-        job.messages.append([kind, said])
+        message_data = {"prompt_id": job.id, **data, **stamp}
+        job.messages.append([kind, message_data])
         everybody = kind == "execution_interrupted"
         for client in list(self.sockets) if everybody else [job.client]:
-            await self.tell(client, kind, said)
+            await self.tell(client, kind, message_data)
 
-    async def _draw(self, job: Job) -> str | None:
-        """Run the nodes; None where the prompt is forgotten."""
-        await self._note(job, "execution_start")
+    async def _execute(self, job: Job) -> str | None:
+        """Run the nodes; return the prompt's status, None if the prompt is forgotten."""
+        await self._send_and_record(job, "execution_start")
         nodes = order(job.graph) or list(job.graph)
         keys = {id: signature(job.graph, id) for id in nodes}
         cached = [id for id in nodes if keys[id] in self._cache]
-        await self._note(job, "execution_cached", nodes=cached)
+        await self._send_and_record(job, "execution_cached", nodes=cached)
         for id in nodes:
-            about = {"node": id, "display_node": id, "prompt_id": job.id}
+            node_data = {"node": id, "display_node": id, "prompt_id": job.id}
             if id not in cached:
-                await self.tell(job.client, "executing", about)
+                await self.tell(job.client, "executing", node_data)
                 if job.graph[id]["class_type"] == SAMPLER and not await self._sample(job, id):
                     return "error" if job.interrupted else None
                 if job.script.fault is not None and job.graph[id]["class_type"] == SAMPLER:
-                    await self._note(job, "execution_error", **_blamed(job, id, job.script.fault))
+                    await self._send_and_record(
+                        job, "execution_error", **_error_data(job, id, job.script.fault)
+                    )
                     return "error"
                 output = await self._output(job, id)
                 if job.graph[id]["class_type"] != "SaveImageWebsocket":
@@ -140,12 +142,12 @@ class Engine:
             output = self._cache.get(keys[id])
             if output is not None:
                 job.outputs[id] = output
-                await self.tell(job.client, "executed", {**about, "output": output})
-        await self._note(job, "execution_success")
+                await self.tell(job.client, "executed", {**node_data, "output": output})
+        await self._send_and_record(job, "execution_success")
         return "success"
 
     async def _sample(self, job: Job, id: str) -> bool:
-        """Draw step by step; False where it was interrupted or forgotten."""
+        """Sample step by step; return False if it was interrupted or forgotten."""
         steps = int(job.graph[id]["inputs"].get("steps", 20))
         job.step = 0
         while job.step < steps and not job.interrupted:
@@ -158,13 +160,13 @@ class Engine:
                 await self.tell(job.client, "progress", state)
             if job.extra.get("preview_method") == "auto":
                 colour = bytes((job.step % 256, 0, 0))
-                await self._show(job.client, pictures.plain(32, 32, colour))
+                await self._send_image(job.client, pictures.plain(32, 32, colour))
             if job.step == job.script.drop and (socket := self.sockets.pop(job.client, None)):
                 await socket.close()
             if job.step == job.script.leave:
                 return False
         if job.interrupted:
-            await self._note(job, "execution_interrupted", node_id=id, node_type=SAMPLER)
+            await self._send_and_record(job, "execution_interrupted", node_id=id, node_type=SAMPLER)
         return not job.interrupted
 
     async def _output(self, job: Job, id: str) -> Any:
@@ -172,13 +174,17 @@ class Engine:
         if node["class_type"] not in ("SaveImage", "PreviewImage", "SaveImageWebsocket"):
             return None
         drawn = job.script.picture
-        size = _find(job.graph, "EmptyLatentImage") or {"width": 64, "height": 64, "batch_size": 1}
+        size = _find_inputs(job.graph, "EmptyLatentImage") or {
+            "width": 64,
+            "height": 64,
+            "batch_size": 1,
+        }
         images: list[dict[str, str]] = []
         for number in range(int(size["batch_size"])):
             colour = bytes((40, len(self.files) % 256, 10 * number))
             data = pictures.plain(size["width"], size["height"], colour) if drawn is None else drawn
             if node["class_type"] == "SaveImageWebsocket":
-                await self._show(job.client, data)
+                await self._send_image(job.client, data)
                 continue
             kind = "output" if node["class_type"] == "SaveImage" else "temp"
             name = f"{node['inputs'].get('filename_prefix', 'shown')}_{len(self.files):05}_.png"
@@ -192,9 +198,9 @@ def file_of(query: Mapping[str, str]) -> str:
     return "/".join(query.get(key, "") for key in ("type", "subfolder", "filename"))
 
 
-def _find(graph: Mapping[str, Mapping[str, Any]], kind: str) -> Mapping[str, Any] | None:
+def _find_inputs(graph: Mapping[str, Mapping[str, Any]], kind: str) -> Mapping[str, Any] | None:
     return next((node["inputs"] for node in graph.values() if node["class_type"] == kind), None)
 
 
-def _blamed(job: Job, id: str, fault: Mapping[str, Any]) -> dict[str, Any]:
+def _error_data(job: Job, id: str, fault: Mapping[str, Any]) -> dict[str, Any]:
     return {"node_id": id, "node_type": job.graph[id]["class_type"], "executed": [], **fault}

@@ -1,4 +1,4 @@
-"""What a ComfyUI server knows of nodes: which it has, what they take, in which order they run."""
+"""Nodes of the fake ComfyUI server: which exist, what they accept, in which order they run."""
 
 import json
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ NODES = (
 
 
 def faults(graph: Graph, kind: Kind, uploads: Mapping[str, bytes]) -> dict[str, Any] | None:
-    """What is wrong with a prompt, as the server answers it; None if nothing is."""
+    """Return the server's error response to a prompt, None if the prompt is valid."""
     for id, node in graph.items():
         if node["class_type"] not in NODES:
             return {
@@ -41,7 +41,9 @@ def faults(graph: Graph, kind: Kind, uploads: Mapping[str, bytes]) -> dict[str, 
     if not any(node["class_type"] in OUTPUTS for node in graph.values()):
         error = {"type": "prompt_no_outputs", "message": "Prompt has no outputs", "details": ""}
         return {"error": {**error, "extra_info": {}}, "node_errors": {}}
-    found = {id: errors for id, node in graph.items() if (errors := _wrong(node, kind, uploads))}
+    found = {
+        id: errors for id, node in graph.items() if (errors := _input_errors(node, kind, uploads))
+    }
     if not found:
         return None
     message = "Prompt outputs failed validation"
@@ -63,7 +65,7 @@ def faults(graph: Graph, kind: Kind, uploads: Mapping[str, bytes]) -> dict[str, 
     }
 
 
-def _wrong(node: Mapping[str, Any], kind: Kind, uploads: Mapping[str, bytes]) -> list[Any]:
+def _input_errors(node: Mapping[str, Any], kind: Kind, uploads: Mapping[str, bytes]) -> list[Any]:
     choices: dict[str, tuple[str, ...]] = {
         "ckpt_name": kind.checkpoints,
         "control_net_name": kind.networks,
@@ -104,7 +106,7 @@ def _wrong(node: Mapping[str, Any], kind: Kind, uploads: Mapping[str, bytes]) ->
 
 
 def order(graph: Graph) -> list[str]:
-    """The nodes that an output needs, each after those that it takes something from."""
+    """Return the nodes that an output needs, each after those that it depends on."""
     done: list[str] = []
 
     def visit(id: str) -> None:
@@ -121,7 +123,7 @@ def order(graph: Graph) -> list[str]:
 
 
 def signature(graph: Graph, id: str) -> str:
-    """What a node's output hangs on: the same text, the same output."""
+    """Return a key of a node's output: equal keys mean equal outputs."""
     node = graph[id]
     inputs: dict[str, Any] = {}
     for name, value in node["inputs"].items():
@@ -131,7 +133,7 @@ def signature(graph: Graph, id: str) -> str:
 
 
 def info(kind: Kind, node: str) -> dict[str, Any]:
-    """What `GET /object_info/NODE` says of the nodes that choose a file."""
+    """Return the response to `GET /object_info/NODE` for the nodes that choose a file."""
     match node:
         case "CheckpointLoaderSimple":
             required = {"ckpt_name": [list(kind.checkpoints), {"tooltip": "The checkpoint."}]}

@@ -1,4 +1,4 @@
-"""What jobs on a ComfyUI server of the tests meet, and what kind of server it is."""
+"""Scripts for jobs on the fake ComfyUI server, and the kinds of servers that it can be."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,12 +7,13 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Script:
-    """What a job meets. `status`, `raw`, `headers`, `hang`, `cut` and `drip` are about the answer
-    to `POST /prompt`, the others about what happens to a prompt that was taken.
+    """What happens to one job.
 
-    `delay` is how long the sampler takes. `fault` ends it with an `execution_error`, `picture`
-    takes the place of each file that was saved, `nameless` leaves their names out. `drop` closes
-    the websocket at that step, `leave` forgets the whole prompt there.
+    `status`, `raw`, `headers`, `hang`, `cut` and `drip` are about the response to `POST /prompt`,
+    the others about a prompt that was accepted. `delay` is the duration of sampling in seconds.
+    `fault` ends it with an `execution_error`, `picture` replaces each saved file, `nameless` leaves
+    out their names. `drop` closes the websocket at that step, `leave` forgets the whole prompt
+    there.
     """
 
     delay: float = 0.0
@@ -31,13 +32,13 @@ class Script:
 
     @property
     def answers(self) -> bool:
-        """Whether the prompt is not taken: this is the answer to it."""
+        """True if the prompt is not accepted and the script gives the response."""
         return self.status is not None or self.raw is not None or self.hang
 
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """A server's age and what it has; `ids` says whether it takes a prompt's id from outside."""
+    """A server's age and models; `ids` says whether it accepts a prompt id from the client."""
 
     ids: bool = True
     targeted: bool = True

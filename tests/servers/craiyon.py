@@ -1,7 +1,7 @@
-"""Craiyon as the package `craiyon.py` knows it, and as it treats what is no browser.
+"""A fake Craiyon as the package `craiyon.py` uses it, and as it responds to other clients.
 
-`POST /v3` takes JSON and answers `{"images": [nine paths], "next_prompt": ...}`; the pictures lie
-on the same server here. What a request meets is its `Script`.
+`POST /v3` takes JSON and returns `{"images": [nine paths], "next_prompt": ...}`; the pictures are
+on the same server here. `Script` says what happens to a request.
 """
 
 import json
@@ -17,14 +17,14 @@ WALL = b"<!DOCTYPE html><html><head><title>Just a moment...</title></head></html
 
 @dataclass(frozen=True, kw_only=True)
 class Script(scripted.Script):
-    """What a request meets; the pictures with a number in `gone` cannot be fetched."""
+    """What happens to a request; the pictures with a number in `gone` cannot be downloaded."""
 
     picture: bytes = field(default_factory=pictures.plain, repr=False)
     gone: frozenset[int] = frozenset()
 
 
 class CraiyonServer(Server):
-    """Draws nine pictures of one kind; `usual` is what every request meets."""
+    """Draws nine equal pictures; `usual` is the script of every request."""
 
     def __init__(self, usual: Script | None = None) -> None:
         super().__init__()
@@ -32,11 +32,11 @@ class CraiyonServer(Server):
 
     @property
     def drawings(self) -> list[Received]:
-        """The requests that start work."""
+        """The requests that start a job."""
         return [received for received in self.requests if received.method == "POST"]
 
     async def handle(self, received: Received, reply: Reply) -> None:
-        """Answer one request."""
+        """Respond to one request."""
         script = self.usual
         match received.method, received.path.strip("/").split("/"):
             case "POST", ["v3"]:

@@ -1,8 +1,9 @@
-"""Discord, as far as a bot that reads one channel meets it: the HTTP API, the gateway, the CDN.
+"""A fake Discord for a bot that reads one channel: the HTTP API, the gateway, the CDN.
 
-The real discord.py talks to it. Requests go to a small HTTP server, the gateway is a websocket on
-a port of its own; `post`, `edit` and `delete` change the channel, and whoever listens is told, as
-is who resumes a session later. What goes wrong is set as `answers`, `close_code` or `dripping`.
+The real discord.py connects to it. HTTP requests go to a small server, the gateway is a websocket
+on its own port. `post`, `edit` and `delete` change the channel; listening clients receive the
+events, and so do clients that resume a session later. Faults are set as `answers`, `close_code` or
+`dripping`.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ from tests.servers.exchange import Cut, Received, Reply
 from tests.servers.http import Server
 
 EPOCH = 1420070400000
-"""Discord's own: milliseconds after 1970."""
+"""Discord's epoch: milliseconds after 1970."""
 
 API = "/api/v10"
 MESSAGE_CONTENT = 1 << 15
@@ -30,7 +31,7 @@ MESSAGE_CONTENT = 1 << 15
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What a path answers instead of the truth; `hang` never does."""
+    """A response that replaces the regular one of a path; `hang` never responds."""
 
     body: bytes = b""
     status: int = 200
@@ -41,11 +42,11 @@ class Answer:
 
 
 class DiscordServer(Server):
-    """Speaks the API; `token` is the one that it accepts.
+    """Serves the API; `token` is the accepted one.
 
-    `answers` maps the end of a path to what it answers. `close_code` turns away whoever identifies
-    at the gateway, `deaf` everybody, before a word is said. `dripping` sends what happens, and
-    what has happened, a byte a second. `identified` and `resumed` count sessions.
+    `answers` maps the end of a path to its response. `close_code` closes connections that identify
+    at the gateway, `deaf` refuses all connections. `dripping` sends events and the history a byte a
+    second. `identified` and `resumed` count sessions.
     """
 
     def __init__(self, token: str, *, port: int = 0) -> None:
@@ -65,40 +66,40 @@ class DiscordServer(Server):
         self._events: list[dict[str, Any]] = []
         self._sockets: dict[web.WebSocketResponse, web.Request] = {}
         self._lock = threading.Lock()
-        self._last = self._snowflake()
+        self._last_id = self._snowflake()
 
     # What happens in the channel; from any thread.
 
     def post(self, message: Mapping[str, Any]) -> int:
-        """Put a message into the channel and return its id."""
+        """Post a message to the channel and return its id."""
         with self._lock:
-            self._last = max(self._last + 1, self._snowflake())
-            number = self._last
+            self._last_id = max(self._last_id + 1, self._snowflake())
+            number = self._last_id
             self._messages[number] = whole = {
                 **payloads.message(),
                 **message,
                 "id": str(number),
                 "timestamp": _now(),
             }
-            self._tell("MESSAGE_CREATE", {**whole, "guild_id": str(GUILD)})
+            self._dispatch("MESSAGE_CREATE", {**whole, "guild_id": str(GUILD)})
         return number
 
     def edit(self, number: int, changes: Mapping[str, Any]) -> None:
-        """Change a message."""
+        """Edit a message."""
         with self._lock:
             whole = self._messages[number]
             whole |= {**changes, "edited_timestamp": _now()}
-            self._tell("MESSAGE_UPDATE", {**whole, "guild_id": str(GUILD)})
+            self._dispatch("MESSAGE_UPDATE", {**whole, "guild_id": str(GUILD)})
 
     def delete(self, number: int) -> None:
-        """Take a message away."""
+        """Delete a message."""
         with self._lock:
             whole = self._messages.pop(number)
             where = {"guild_id": str(GUILD), "channel_id": whole["channel_id"]}
-            self._tell("MESSAGE_DELETE", {"id": str(number), **where})
+            self._dispatch("MESSAGE_DELETE", {"id": str(number), **where})
 
     def attach(self, name: str, data: bytes) -> dict[str, Any]:
-        """Put a file on the CDN; return it as a message's attachment."""
+        """Put a file on the CDN; return it as an attachment of a message."""
         with self._lock:
             path = f"/attachments/{CHANNEL}/{len(self.files) + 1}/{name}"
             self.files[path] = data
@@ -119,37 +120,37 @@ class DiscordServer(Server):
 
     @property
     def fetched(self) -> list[str]:
-        """The CDN's files that were asked for, in order."""
+        """The paths of the CDN's files that were requested, in order."""
         paths = [urlsplit(received.path).path for received in self.requests]
         return [path for path in paths if path.startswith("/attachments/")]
 
     @property
     def listening(self) -> int:
-        """How many listen at the gateway."""
+        """The number of connections to the gateway."""
         return len(self._sockets)
 
     # The HTTP API and the CDN.
 
     async def handle(self, received: Received, reply: Reply) -> None:
-        """Answer one request."""
+        """Respond to one request."""
         path = urlsplit(received.path).path
         wrong = next((self.answers[end] for end in self.answers if path.endswith(end)), None)
         if wrong is not None:
-            await _misbehave(wrong, reply)
+            await _respond(wrong, reply)
         elif path in self.files:
             await reply.send(self.files[path], media_type="image/png")
         elif received.headers.get("authorization") != f"Bot {self.token}":
-            await _json(reply, {"message": "401: Unauthorized", "code": 0}, 401)
+            await _send_json(reply, {"message": "401: Unauthorized", "code": 0}, 401)
         elif self.dripping and path.endswith("/messages"):
             await _drip(reply)
         elif received.method != "GET":
-            await _json(reply, {"message": "This bot only reads.", "code": 0}, 405)
+            await _send_json(reply, {"message": "This bot only reads.", "code": 0}, 405)
         else:
-            known = self._known(path.removeprefix(API), parse_qs(urlsplit(received.path).query))
+            known = self._lookup(path.removeprefix(API), parse_qs(urlsplit(received.path).query))
             found = {"message": "Unknown Channel", "code": 10003} if known is None else known
-            await _json(reply, found, 404 if known is None else 200)
+            await _send_json(reply, found, 404 if known is None else 200)
 
-    def _known(self, path: str, query: Mapping[str, list[str]]) -> object | None:
+    def _lookup(self, path: str, query: Mapping[str, list[str]]) -> object | None:
         match path:
             case "/users/@me":
                 return payloads.user(BOT, "listener")
@@ -160,7 +161,7 @@ class DiscordServer(Server):
                 return {"url": self._gateway, "shards": 1, "session_start_limit": limit}
             case _ if path == f"/channels/{CHANNEL}":
                 with self._lock:
-                    return {**payloads.channel(), "last_message_id": str(self._last)}
+                    return {**payloads.channel(), "last_message_id": str(self._last_id)}
             case _ if path == f"/channels/{CHANNEL}/messages":
                 return self._history(query)
             case _:
@@ -208,58 +209,58 @@ class DiscordServer(Server):
         try:
             async for message in socket:
                 if message.type is WSMsgType.TEXT:
-                    await self._hear(json.loads(message.data), socket, request)
+                    await self._handle_payload(json.loads(message.data), socket, request)
         finally:
             self._sockets.pop(socket, None)
         return socket
 
-    async def _hear(
-        self, said: Mapping[str, Any], socket: web.WebSocketResponse, request: web.Request
+    async def _handle_payload(
+        self, payload: Mapping[str, Any], socket: web.WebSocketResponse, request: web.Request
     ) -> None:
-        self.spoken.append(said["op"])
-        match said["op"]:
+        self.spoken.append(payload["op"])
+        match payload["op"]:
             case 1:
                 await socket.send_json({"op": 11})
             case 2:
-                await self._identify(said["d"], socket, request)
+                await self._identify(payload["d"], socket, request)
             case 6:
-                await self._resume(said["d"], socket, request)
+                await self._resume(payload["d"], socket, request)
             case _:
                 await socket.close(code=4001)
 
     async def _identify(
-        self, said: Mapping[str, Any], socket: web.WebSocketResponse, request: web.Request
+        self, payload: Mapping[str, Any], socket: web.WebSocketResponse, request: web.Request
     ) -> None:
-        if said["token"] != self.token:
+        if payload["token"] != self.token:
             await socket.close(code=4004)
         elif self.close_code is not None:
             await socket.close(code=self.close_code)
         else:
-            assert said["intents"] & MESSAGE_CONTENT, "without it messages come empty"
+            assert payload["intents"] & MESSAGE_CONTENT, "without it messages come empty"
             self.identified += 1
             with self._lock:
                 self._events.clear()
-                self._tell("READY", self._greeting())
-                self._tell("GUILD_CREATE", payloads.guild())
+                self._dispatch("READY", self._ready_payload())
+                self._dispatch("GUILD_CREATE", payloads.guild())
                 events = list(self._events)
                 self._sockets[socket] = request
             await self._send(events, socket)
 
     async def _resume(
-        self, said: Mapping[str, Any], socket: web.WebSocketResponse, request: web.Request
+        self, payload: Mapping[str, Any], socket: web.WebSocketResponse, request: web.Request
     ) -> None:
         if not self.resumable:
             await socket.send_json({"op": 9, "d": False})
             return
         self.resumed += 1
         with self._lock:
-            events = [event for event in self._events if event["s"] > said["seq"]]
-            self._tell("RESUMED", {})
+            events = [event for event in self._events if event["s"] > payload["seq"]]
+            self._dispatch("RESUMED", {})
             events.append(self._events[-1])
             self._sockets[socket] = request
         await self._send(events, socket)
 
-    def _greeting(self) -> dict[str, Any]:
+    def _ready_payload(self) -> dict[str, Any]:
         return {
             "v": 10,
             "user": payloads.user(BOT, "listener"),
@@ -269,8 +270,8 @@ class DiscordServer(Server):
             "application": {"id": str(BOT), "flags": 1 << 19},
         }
 
-    def _tell(self, name: str, data: Mapping[str, Any]) -> None:
-        """Note an event for who resumes, and send it to who listens; under the lock."""
+    def _dispatch(self, name: str, data: Mapping[str, Any]) -> None:
+        """Store an event for resumed sessions and send it to all connections; requires the lock."""
         event = {"op": 0, "t": name, "s": len(self._events) + 1, "d": json.loads(json.dumps(data))}
         self._events.append(event)
         for socket in self._sockets:
@@ -286,7 +287,7 @@ class DiscordServer(Server):
                 await socket.send_json(event)
 
     async def _drip(self, data: bytes, request: web.Request) -> None:
-        """Send one frame of text a byte a second."""
+        """Send one text frame, a byte a second."""
         for byte in b"\x81\x7e" + len(data).to_bytes(2, "big") + data:
             if request.transport is None:
                 return
@@ -299,19 +300,19 @@ class DiscordServer(Server):
         return (int(now * 1000) - EPOCH) << 22
 
 
-async def _json(reply: Reply, answer: object, status: int = 200) -> None:
+async def _send_json(reply: Reply, answer: object, status: int = 200) -> None:
     await reply.send(json.dumps(answer).encode(), status=status)
 
 
 async def _drip(reply: Reply) -> None:
-    """Send an answer a byte a second, without an end."""
+    """Send an endless response, a byte a second."""
     await reply.start(media_type="application/json", headers={"Content-Length": "3600"})
     for _ in range(3600):
         await reply.write(b" ")
         await asyncio.sleep(1)
 
 
-async def _misbehave(answer: Answer, reply: Reply) -> None:
+async def _respond(answer: Answer, reply: Reply) -> None:
     if answer.hang:
         await asyncio.sleep(3600)
     if answer.cut is None:

@@ -1,4 +1,4 @@
-"""Discord's objects, with the fields that discord.py wants of them."""
+"""Objects of Discord's API, with the fields that discord.py requires."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ BOT, GUILD, CHANNEL, OTHER_CHANNEL = 11, 22, 33, 34
 
 
 def user(number: int, name: str) -> dict[str, Any]:
-    """A bot, or a person."""
+    """Return a user: a bot, or a person."""
     return {
         "id": str(number),
         "username": name,
@@ -21,7 +21,7 @@ def user(number: int, name: str) -> dict[str, Any]:
 
 
 def application() -> dict[str, Any]:
-    """What the bot belongs to."""
+    """Return the bot's application."""
     return {
         "id": str(BOT),
         "name": "listener",
@@ -36,7 +36,7 @@ def application() -> dict[str, Any]:
 
 
 def channel() -> dict[str, Any]:
-    """A text channel."""
+    """Return a text channel."""
     return {
         "id": str(CHANNEL),
         "type": 0,
@@ -51,7 +51,7 @@ def channel() -> dict[str, Any]:
 
 
 def guild() -> dict[str, Any]:
-    """A private server with two channels."""
+    """Return a private server with two channels."""
     return {
         "id": str(GUILD),
         "name": "a private server",
@@ -78,7 +78,7 @@ def guild() -> dict[str, Any]:
 
 
 def message() -> dict[str, Any]:
-    """A message that says nothing yet."""
+    """Return an empty message."""
     return {
         "channel_id": str(CHANNEL),
         "author": user(BOT, "somebody"),

@@ -1,4 +1,4 @@
-"""A request as a server got it, and the way back."""
+"""A request as the server received it, and the response to it."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ from typing import Any
 
 @dataclass(kw_only=True)
 class Received:
-    """One request as it came; `ended` says what became of it."""
+    """One request; `ended` says how it ended."""
 
     number: int
     method: str
@@ -25,12 +25,12 @@ class Received:
 
     @property
     def json(self) -> dict[str, Any]:
-        """The body's JSON object, empty where there is none."""
+        """The JSON object of the body, empty if there is none."""
         return json.loads(self.body) if self.body else {}
 
     @property
     def form(self) -> "Form":
-        """The body's multipart form."""
+        """The multipart form of the body."""
         head = f"Content-Type: {self.headers['content-type']}\r\n\r\n".encode()
         message = BytesParser(policy=HTTP).parsebytes(head + self.body)
         assert message.get_content_type() == "multipart/form-data"
@@ -57,11 +57,11 @@ class Form:
 
 
 class Cut(Exception):
-    """Raised in `handle`: drop the connection where it stands."""
+    """Raised in `handle` to drop the connection at once."""
 
 
 class Reply:
-    """The way back to one client."""
+    """The response to one client."""
 
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         self._writer = writer
@@ -74,7 +74,7 @@ class Reply:
         media_type: str = "application/json",
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        """Send a whole answer."""
+        """Send a complete response."""
         await self.start(
             status=status,
             media_type=media_type,
@@ -91,7 +91,7 @@ class Reply:
         await self.write("\r\n".join([*lines, "", ""]).encode())
 
     async def write(self, data: bytes) -> None:
-        """Send bytes as they are."""
+        """Send bytes unchanged."""
         self._writer.write(data)
         await self._writer.drain()
 

@@ -1,8 +1,8 @@
-"""The image part of Google's Gemini API, as its documentation describes the wire.
+"""A fake of the image part of Google's Gemini API, as its documentation describes it.
 
-`POST /v1/models/<model>:generateContent` answers JSON: candidates with a picture in base64, why
-there is none, and counted tokens. What a request meets is its `Script`: queued for the next one,
-or the usual.
+`POST /v1/models/<model>:generateContent` returns JSON: candidates with a picture in base64, the
+reason if there is none, and token counts. A `Script` says what happens to a request: queued for the
+next one, or `usual`.
 """
 
 import asyncio
@@ -29,11 +29,11 @@ USAGE: Mapping[str, Any] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Script:
-    """What one request meets; the first of `hang`, `status`, `raw` that is set decides.
+    """What happens to one request; the first of `hang`, `status`, `raw` that is set decides.
 
-    `cut` drops the connection after so many bytes of the answer, `drip` sends one byte and pauses.
-    `blocked` is why the prompt is declined; `parts` takes the place of the picture, and `finish`
-    says why the model stopped.
+    `cut` drops the connection after that many bytes of the response, `drip` sends one byte and
+    pauses. `blocked` is the reason for declining the prompt; `parts` replaces the picture, and
+    `finish` is the model's finish reason.
     """
 
     delay: float = 0.0
@@ -56,18 +56,18 @@ class Script:
 def failing(
     code: int, status: str, message: str, *details: Mapping[str, Any], **more: Any
 ) -> Script:
-    """A script that answers with the API's error object."""
+    """Return a script that responds with the API's error object."""
     error = {"code": code, "message": message, "status": status, "details": list(details)}
     return Script(status=code, error={"error": error}, **more)
 
 
 def retry_info(delay: str) -> dict[str, str]:
-    """The detail of an error that says how long to wait."""
+    """Return the error detail that says how long to wait."""
     return {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay}
 
 
 def error_info(reason: str) -> dict[str, str]:
-    """The detail of an error that gives its reason in one word."""
+    """Return the error detail that gives the reason in one word."""
     return {
         "@type": "type.googleapis.com/google.rpc.ErrorInfo",
         "reason": reason,
@@ -76,15 +76,15 @@ def error_info(reason: str) -> dict[str, str]:
 
 
 def picture_part(picture: bytes, **more: Any) -> dict[str, Any]:
-    """The part of an answer that holds a picture."""
+    """Return the part of a response that holds a picture."""
     data = base64.b64encode(picture).decode()
     return {"inlineData": {"mimeType": "image/png", "data": data}, **more}
 
 
 class GoogleServer(Server):
-    """Speaks the API; `usual` is the script of requests that have no other.
+    """Serves the API; `usual` is the script of requests that have no other.
 
-    `models` is what the list of models meets.
+    `models` is the script of requests for the list of models.
     """
 
     def __init__(self, usual: Script | None = None) -> None:
@@ -95,14 +95,14 @@ class GoogleServer(Server):
 
     @property
     def generations(self) -> list[Received]:
-        """The requests that would have cost money."""
+        """The requests that a real service would bill."""
         return [received for received in self.requests if received.method == "POST"]
 
     async def handle(self, received: Received, reply: Reply) -> None:
-        """Answer one request."""
+        """Respond to one request."""
         if received.method == "GET" and received.path.partition("?")[0].endswith("/models"):
             listed = json.dumps(self.models.error or {"models": [{"name": "models/any"}]})
-            await _send(listed.encode(), self.models, reply)
+            await _send_scripted(listed.encode(), self.models, reply)
             return
         version, models, call = received.path.strip("/").split("/", 2)
         model, _, verb = call.partition(":")
@@ -114,11 +114,11 @@ class GoogleServer(Server):
         await asyncio.sleep(script.delay)
         if script.hang:
             await asyncio.sleep(3600)
-        answer = json.dumps(script.error or _answer(script, model)).encode()
-        await _send(answer if script.raw is None else script.raw, script, reply)
+        answer = json.dumps(script.error or _response_body(script, model)).encode()
+        await _send_scripted(answer if script.raw is None else script.raw, script, reply)
 
 
-def _answer(script: Script, model: str) -> dict[str, Any]:
+def _response_body(script: Script, model: str) -> dict[str, Any]:
     answer: dict[str, Any] = {"modelVersion": model, "responseId": "r1"}
     if script.usage is not None:
         answer["usageMetadata"] = dict(script.usage)
@@ -135,7 +135,7 @@ def _answer(script: Script, model: str) -> dict[str, Any]:
     return {**answer, "candidates": [candidate]}
 
 
-async def _send(answer: bytes, script: Script, reply: Reply) -> None:
+async def _send_scripted(answer: bytes, script: Script, reply: Reply) -> None:
     await reply.start(
         status=script.status or 200,
         media_type=script.media_type,

@@ -1,7 +1,7 @@
-"""A small HTTP/1.1 server on asyncio, in a thread of its own, that remembers every request.
+"""A small HTTP/1.1 server on asyncio, in its own thread, that records every request.
 
-Tests talk to it through real sockets, so cut connections, slow bodies and clients that go away
-are what they are in the world. A server of some API subclasses `Server` and answers in `handle`.
+Tests connect through real sockets, so cut connections, slow bodies and disconnecting clients are
+real. A fake of an API subclasses `Server` and responds in `handle`.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from tests.servers.exchange import Cut, Received, Reply
 
 
 class Server:
-    """Listens on the loopback, in a thread; use it with `with`."""
+    """Listens on the loopback interface, in a thread; use it as a context manager."""
 
     def __init__(self, *, port: int = 0, log: Path | None = None) -> None:
         self.port = port
@@ -33,7 +33,7 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     async def handle(self, received: Received, reply: Reply) -> None:
-        """Answer one request."""
+        """Respond to one request."""
         raise NotImplementedError
 
     def __enter__(self) -> Self:
@@ -47,7 +47,7 @@ class Server:
         self._loop.close()
 
     def wait_until(self, ended: str, *, number: int = -1, seconds: float = 5.0) -> bool:
-        """Wait until the request has `ended` so; False when it does not happen in time."""
+        """Wait until the request has `ended` in that way; return False if it does not in time."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if self.requests[number:] and self.requests[number].ended == ended:
@@ -60,7 +60,7 @@ class Server:
 
     async def _serve(self) -> None:
         server = await asyncio.start_server(
-            self._talk, "127.0.0.1", self.port, backlog=512, limit=1 << 20
+            self._handle_connection, "127.0.0.1", self.port, backlog=512, limit=1 << 20
         )
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
@@ -71,12 +71,14 @@ class Server:
             talk.cancel()
         await asyncio.gather(*talks, return_exceptions=True)
 
-    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _handle_connection(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         unfinished = True
         with contextlib.suppress(OSError, asyncio.CancelledError):
-            while received := await self._read(reader):
+            while received := await self._read_request(reader):
                 received.ended = await self._serve_one(received, reader, writer)
-                self._note(received)
+                self._write_log(received)
                 if received.ended != "answered":
                     break
             else:
@@ -110,7 +112,7 @@ class Server:
             answer.cancel()
             await asyncio.gather(answer, return_exceptions=True)
 
-    async def _read(self, reader: asyncio.StreamReader) -> Received | None:
+    async def _read_request(self, reader: asyncio.StreamReader) -> Received | None:
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
             method, path, _ = head[0].split(" ", 2)
@@ -123,10 +125,10 @@ class Server:
             number=len(self.requests) + 1, method=method, path=path, headers=headers, body=body
         )
         self.requests.append(received)
-        self._note(received)
+        self._write_log(received)
         return received
 
-    def _note(self, received: Received) -> None:
+    def _write_log(self, received: Received) -> None:
         if self._log is None:
             return
         line = {

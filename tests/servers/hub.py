@@ -1,8 +1,8 @@
-"""The Hugging Face Hub, as far as a download of a model needs it: one folder is one repository.
+"""A fake Hugging Face Hub for downloading a model: one folder is one repository.
 
-The wire format is that of huggingface.co/docs/hub/api: what a model is (`/api/models/ID`), its
-files (`/api/models/ID/tree/REVISION`) and each file (`/ID/resolve/REVISION/FILE`), with the headers
-by which the client knows a file again.
+The API is that of huggingface.co/docs/hub/api: details of a model (`/api/models/ID`), its files
+(`/api/models/ID/tree/REVISION`) and each file (`/ID/resolve/REVISION/FILE`), with the headers by
+which the client recognises an unchanged file.
 """
 
 import asyncio
@@ -28,17 +28,17 @@ class Hub(Server):
 
     @property
     def sent(self) -> list[str]:
-        """The files that were asked for with all their bytes."""
+        """The files that were requested with all their bytes."""
         asked = [request.path for request in self.requests if request.method == "GET"]
         return [path.split("/", 5)[5] for path in asked if path.startswith(f"/{self._id}/resolve/")]
 
     async def handle(self, received: Received, reply: Reply) -> None:
-        """Answer one request."""
+        """Respond to one request."""
         path = unquote(urlsplit(received.path).path)
         if path.startswith(f"/api/models/{self._id}/tree/"):
             return await reply.send(json.dumps([_row(*each) for each in self._files()]).encode())
         if path in (f"/api/models/{self._id}", f"/api/models/{self._id}/revision/main"):
-            return await reply.send(json.dumps(self._about()).encode())
+            return await reply.send(json.dumps(self._details()).encode())
         for revision in ("main", COMMIT):
             name = path.removeprefix(f"/{self._id}/resolve/{revision}/")
             if name != path and (self._folder / name).is_file():
@@ -46,7 +46,7 @@ class Hub(Server):
         kind = "EntryNotFound" if path.startswith(f"/{self._id}/") else "RepoNotFound"
         await reply.send(b'{"error": "Not found"}', status=404, headers={"X-Error-Code": kind})
 
-    def _about(self) -> dict[str, Any]:
+    def _details(self) -> dict[str, Any]:
         siblings = [{"rfilename": name} for name, _ in self._files()]
         return {"_id": "1", "id": self._id, "sha": COMMIT, "siblings": siblings, "tags": []}
 

@@ -1,9 +1,9 @@
-"""The Hub's answer to "who serves this model", and the router with its seven providers.
+"""A fake of the Hub's list of a model's providers, and of the router with its seven providers.
 
-`GET /api/models/<id>` lists providers; `POST /<provider>/...` draws in that provider's own words,
-as the documentation of each describes them; some of them have to be asked again, among them Fal
-where its queue is asked for (`_subdomain=queue`). What a job meets is its `Script`: queued for the
-next one, or the usual.
+`GET /api/models/<id>` lists providers; `POST /<provider>/...` draws in that provider's format, as
+its documentation describes it. Some providers have to be polled, among them Fal where its queue is
+requested (`_subdomain=queue`). A `Script` says what happens to a job: queued for the next one, or
+`usual`.
 """
 
 import asyncio
@@ -23,14 +23,14 @@ PROVIDERS = ("fal-ai", "hf-inference", "nscale", "replicate", "together", "waves
 
 @dataclass(frozen=True, kw_only=True)
 class Script:
-    """What one job meets; the first of `hang`, `status`, `raw` that is set decides.
+    """What happens to one job; the first of `hang`, `status`, `raw` that is set decides.
 
-    `cut` drops the connection after so many bytes of the answer, `drip` sends one byte and
-    pauses. `looks` is how each question after a waiting job is answered before the picture is
-    ready: True "not yet", a number that status. `result` is the status with which Fal's queue hands
-    out what came of a job; other than 200 it comes with `error`. `withheld` marks the picture as
-    unfit (Fal), `given_up` is the reason for which a begun job ends without one (Replicate,
-    WaveSpeed, Z.ai).
+    `cut` drops the connection after that many bytes of the response, `drip` sends one byte and
+    pauses. `looks` are the responses to polls before the picture is ready: True for "not yet", a
+    number for that status. `result` is the status with which Fal's queue returns the result of a
+    job; other than 200 it comes with `error`. `withheld` marks the picture as unfit (Fal),
+    `given_up` is the reason for which a started job ends without a picture (Replicate, WaveSpeed,
+    Z.ai).
     """
 
     delay: float = 0.0
@@ -51,7 +51,7 @@ class Script:
 
 
 class HuggingFaceServer(Server):
-    """Speaks for the Hub, the router and the providers; `serving` is what the Hub lists."""
+    """Serves the Hub, the router and the providers; `serving` is what the Hub lists."""
 
     def __init__(self, usual: Script | None = None) -> None:
         super().__init__()
@@ -64,39 +64,41 @@ class HuggingFaceServer(Server):
         self.hub = Script()
         self.who = Script()
         self._jobs: list[Script] = []
-        self._looks: dict[int, int] = {}
+        self._poll_counts: dict[int, int] = {}
 
     @property
     def generations(self) -> list[Received]:
-        """The requests that would have cost money."""
+        """The requests that a real service would bill."""
         return [received for received in self.requests if received.method == "POST"]
 
     async def handle(self, received: Received, reply: Reply) -> None:
-        """Answer one request."""
+        """Respond to one request."""
         path = received.path.partition("?")[0]
         match received.method, path.strip("/").split("/"):
             case "GET", ["api", "whoami-v2"]:
-                await _send(self.who, json.dumps({"type": "user", "name": "ada"}).encode(), reply)
+                await _send_scripted(
+                    self.who, json.dumps({"type": "user", "name": "ada"}).encode(), reply
+                )
             case "GET", ["api", "models", "old-name", name]:
                 moved = {"Location": f"/api/models/maker/{name}"}
                 await reply.send(b"", status=307, headers=moved)
             case "GET", ["api", "models", *model]:
                 answer = {"id": "/".join(model), "inferenceProviderMapping": self.serving}
-                await _send(self.hub, json.dumps(answer).encode(), reply)
+                await _send_scripted(self.hub, json.dumps(answer).encode(), reply)
             case "GET", ["picture", number]:
                 job = self._jobs[int(number)]
                 await reply.send(job.picture, status=job.picture_status, media_type="image/png")
             case "GET", ["wavespeed" | "zai-org" | "replicate" as provider, *_, "job", number]:
-                await self._look(provider, int(number), reply)
+                await self._poll(provider, int(number), reply)
             case "POST", [provider, *_] if provider in PROVIDERS:
                 await self._draw(provider, reply, queue="_subdomain=queue" in received.path)
             case "GET", ["fal-ai", "maker", "model", "requests", number]:
                 job = self._jobs[int(number)]
-                ended = self._answer("fal-ai", int(number), waiting=False)
+                ended = self._response_body("fal-ai", int(number), waiting=False)
                 ended = ended if job.result == 200 else json.dumps(job.error).encode()
                 await reply.send(ended, status=job.result)
             case "GET", ["fal-ai", "maker", "model", "requests", number, "status"]:
-                await self._look("queue", int(number), reply)
+                await self._poll("queue", int(number), reply)
             case _:
                 await reply.send(b"Not Found", status=404, media_type="text/plain")
 
@@ -106,22 +108,22 @@ class HuggingFaceServer(Server):
         number = len(self._jobs) - 1
         await asyncio.sleep(script.delay)
         kind = "queue" if queue else provider
-        answer = self._answer(kind, number, waiting=queue or bool(script.looks))
+        answer = self._response_body(kind, number, waiting=queue or bool(script.looks))
         if provider == "hf-inference" and script.raw is None and script.status is None:
-            await _send(replace(script, media_type="image/png"), script.picture, reply)
+            await _send_scripted(replace(script, media_type="image/png"), script.picture, reply)
         else:
-            await _send(script, answer, reply)
+            await _send_scripted(script, answer, reply)
 
-    async def _look(self, provider: str, number: int, reply: Reply) -> None:
+    async def _poll(self, provider: str, number: int, reply: Reply) -> None:
         looks = self._jobs[number].looks
-        looked = self._looks[number] = self._looks.get(number, 0) + 1
+        looked = self._poll_counts[number] = self._poll_counts.get(number, 0) + 1
         meets = looks[looked - 1] if looked <= len(looks) else False
         if isinstance(meets, bool):
-            await reply.send(self._answer(provider, number, waiting=meets))
+            await reply.send(self._response_body(provider, number, waiting=meets))
         else:
             await reply.send(b'{"error": "not now"}', status=meets)
 
-    def _answer(self, provider: str, number: int, *, waiting: bool) -> bytes:
+    def _response_body(self, provider: str, number: int, *, waiting: bool) -> bytes:
         job = self._jobs[number]
         url = f"{self.origin}/picture/{number}"
         given_up = job.given_up is not None and not waiting
@@ -163,7 +165,7 @@ class HuggingFaceServer(Server):
         return json.dumps(answer).encode()
 
 
-async def _send(script: Script, answer: bytes, reply: Reply) -> None:
+async def _send_scripted(script: Script, answer: bytes, reply: Reply) -> None:
     if script.hang:
         await asyncio.sleep(3600)
     if script.status is not None:

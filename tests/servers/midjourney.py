@@ -1,7 +1,7 @@
-"""Midjourney's bot in a channel: what it posts after a person has pasted a command.
+"""Midjourney's bot in a channel: the messages that it posts after a person has pasted a command.
 
-`Drawing` posts one thing at a time, in the words of 2026 or in the older ones. `Midjourney` plays
-a whole job by its `Script`, as soon as a command is pasted.
+`Drawing` posts one message at a time, in the format of 2026 or an older one. `Midjourney` plays a
+whole job by its `Script`, as soon as a command is pasted.
 
     with Midjourney(TOKEN) as midjourney:
         drawing = midjourney.imagine("/imagine prompt: a lighthouse --seed 7")
@@ -26,11 +26,11 @@ PERSON = 55
 
 @dataclass(frozen=True, kw_only=True)
 class Script:
-    """What becomes of a pasted command.
+    """What happens after a command is pasted.
 
-    `embed` is answered instead of pictures, after `queued`; `silent` ends it there. `hang_up`
-    closes the gateway for good once the job is queued, `drip` makes it drip from then on, as it
-    does the channel's history.
+    `embed` is posted instead of pictures, after `queued`; `silent` ends it there. `hang_up` closes
+    the gateway for good once the job is queued, `drip` makes the gateway and the channel's history
+    drip from then on.
     """
 
     delay: float = 0.0
@@ -43,7 +43,7 @@ class Script:
 
 
 class Midjourney(DiscordServer):
-    """The server with Midjourney in it; `pasted` are the commands that people pasted."""
+    """A Discord server with Midjourney in it; `pasted` are the commands that people pasted."""
 
     def __init__(self, token: str, usual: Script | None = None) -> None:
         super().__init__(token)
@@ -52,13 +52,13 @@ class Midjourney(DiscordServer):
         self.drawings: list[Drawing] = []
 
     def imagine(self, command: str, *, old: bool = False) -> "Drawing":
-        """Take a command; nothing is posted yet."""
+        """Accept a command without posting anything yet."""
         self.pasted.append(command)
         self.drawings.append(Drawing(self, command.partition("prompt:")[2].strip(), old=old))
         return self.drawings[-1]
 
     def paste(self, command: str) -> None:
-        """Take a command and play the script, in the server's own time."""
+        """Accept a command and play the script in the server's loop."""
         drawing = self.imagine(command)
         asyncio.run_coroutine_threadsafe(self._play(drawing, self.usual), self._loop)
 
@@ -85,7 +85,7 @@ class Midjourney(DiscordServer):
 
 
 class Drawing:
-    """One job of Midjourney's: `prompt` as it repeats it, `number` its own id of the job."""
+    """A job of Midjourney: `prompt` as its messages repeat it, `number` its job id."""
 
     def __init__(self, server: DiscordServer, prompt: str, *, old: bool = False) -> None:
         self.prompt = prompt
@@ -96,12 +96,12 @@ class Drawing:
         self._old = old
 
     def queued(self) -> None:
-        """Take the job into the queue."""
+        """Post that the job is queued."""
         self.message = self._post(f"**{self.prompt}** - <@{PERSON}> (Waiting to start)")
 
     def progress(self, percent: int, picture: bytes | None = None) -> None:
-        """Show how far it is, with a small unfinished grid."""
-        look = self._server.attach(f"{self.number}_grid_0.webp", _or(picture, 32))
+        """Post the progress, with a small unfinished grid."""
+        look = self._server.attach(f"{self.number}_grid_0.webp", _or_plain(picture, 32))
         changes: dict[str, Any] = {
             "content": f"**{self.prompt}** - <@{PERSON}> ({percent}%) (fast)",
             "attachments": [look],
@@ -113,7 +113,7 @@ class Drawing:
             self._server.edit(self.message, changes)
 
     def finish(self, picture: bytes | None = None, *, edited: bool = False) -> None:
-        """Post the grid, as a new message or as a last change, and take the progress away."""
+        """Post the grid, as a new message or as a last edit, and delete the progress message."""
         grid = self._grid(f"- <@{PERSON}>{self._link()} (fast)", self.number, picture)
         if edited and self.message is not None:
             self._server.edit(self.message, grid)
@@ -123,28 +123,28 @@ class Drawing:
         self.grid = self._post(**grid)
 
     def remove(self) -> None:
-        """Take the progress message away."""
+        """Delete the progress message."""
         if self.message is not None:
             self._server.delete(self.message)
             self.message = None
 
     def stop(self) -> None:
-        """Stop, as somebody pressed Cancel."""
+        """Stop the job, as its Cancel button does."""
         assert self.message is not None
         self._server.edit(self.message, {"content": f"**{self.prompt}** - <@{PERSON}> (Stopped)"})
 
     def embed(self, embed: Mapping[str, Any], *, quote: bool = True) -> None:
-        """Answer in an embed that quotes the command below."""
+        """Post an embed whose footer quotes the command."""
         footer = {"footer": {"text": f"/imagine {self.prompt}"}} if quote else {}
         self._post("", embeds=[{"type": "rich", **embed, **footer}])
 
     def reroll(self, picture: bytes | None = None) -> None:
-        """Draw the same prompt again, in answer to the grid."""
+        """Draw the same prompt again, in reply to the grid."""
         again = self._grid(f"- <@{PERSON}>{self._link()} (fast)", str(uuid.uuid4()), picture)
         self._post(**again, message_reference=self._parent())
 
     def vary(self, picture: bytes | None = None) -> None:
-        """Draw variations: queued, under way and finished, all with the same prompt and seed."""
+        """Post variations: queued, in progress and finished, all with the same prompt and seed."""
         number = str(uuid.uuid4())
         tail = f"- Variations (Strong) by <@{PERSON}>"
         parent = self._parent()
@@ -156,8 +156,8 @@ class Drawing:
         self._post(**self._grid(f"{tail} (fast)", number, picture), message_reference=parent)
 
     def upscale(self, picture: bytes | None = None) -> None:
-        """Post one of the four alone."""
-        file = self._server.attach("one.png", _or(picture))
+        """Post one of the four pictures alone."""
+        file = self._server.attach("one.png", _or_plain(picture))
         self._post(
             f"**{self.prompt}** - Image #2 <@{PERSON}>",
             attachments=[file],
@@ -166,7 +166,7 @@ class Drawing:
         )
 
     def _grid(self, tail: str, number: str, picture: bytes | None) -> dict[str, Any]:
-        file = self._server.attach(f"person_{number}.png", _or(picture))
+        file = self._server.attach(f"person_{number}.png", _or_plain(picture))
         names = [f"MJ::JOB::upsample::{place}::{number}" for place in range(1, 5)]
         names += [f"MJ::JOB::variation::{place}::{number}" for place in range(1, 5)]
         return {
@@ -187,13 +187,13 @@ class Drawing:
         return self._server.post({"author": author, "content": content, **more})
 
 
-def _or(picture: bytes | None, side: int = 64) -> bytes:
-    """The picture, which may be empty, else a plain one."""
+def _or_plain(picture: bytes | None, side: int = 64) -> bytes:
+    """Return the picture, even an empty one; a plain one for None."""
     return pictures.plain(side, side) if picture is None else picture
 
 
 def _buttons(*names: str) -> list[dict[str, Any]]:
-    """Rows of at most five buttons."""
+    """Return rows of at most five buttons."""
     buttons = [{"type": 2, "style": 2, "label": "-", "custom_id": name} for name in names]
     rows = [buttons[start : start + 5] for start in range(0, len(buttons), 5)]
     return [{"type": 1, "id": 1, "components": row} for row in rows]

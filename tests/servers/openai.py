@@ -1,9 +1,9 @@
-"""The image part of OpenAI's API, as its documentation describes the wire.
+"""A fake of the image part of OpenAI's API, as its documentation describes it.
 
-`POST /v1/images/generations` answers JSON with `b64_json` and `usage`, or server-sent events
+`POST /v1/images/generations` returns JSON with `b64_json` and `usage`, or server-sent events
 `image_generation.partial_image` and `image_generation.completed`; `POST /v1/images/edits` takes a
-form with a picture in it and answers the same (`image_edit...`); `GET /v1/models` lists models.
-What a request meets is its `Script`: queued for the next one, set for a model, or the usual.
+form with a picture and returns the same (`image_edit...`); `GET /v1/models` lists models. A
+`Script` says what happens to a request: queued for the next one, set for a model, or `usual`.
 
     python -m tests.servers.openai --port 8399 --delay 2 --log requests.jsonl
 """
@@ -29,9 +29,9 @@ MODELS = ("gpt-image-2", "gpt-image-2.6-flare", "gpt-image-2.6-sunburst")
 
 
 class OpenAIServer(Server):
-    """Speaks the API; `usual` is the script of requests that have no other.
+    """Serves the API; `usual` is the script of requests that have no other.
 
-    Where `key` is set, the models are listed for that one only.
+    With a `key`, models are listed for that key only.
     """
 
     def __init__(self, usual: Script | None = None, *, port: int = 0, log: Path | None = None):
@@ -44,18 +44,18 @@ class OpenAIServer(Server):
 
     @property
     def base_url(self) -> str:
-        """What goes into OPENAI_BASE_URL."""
+        """The value for OPENAI_BASE_URL."""
         return f"{self.origin}/v1"
 
     @property
     def generations(self) -> list[Received]:
-        """The requests that would have cost money."""
+        """The requests that a real service would bill."""
         return [received for received in self.requests if received.method == "POST"]
 
     async def handle(self, received: Received, reply: Reply) -> None:
-        """Answer one request."""
+        """Respond to one request."""
         match received.method, received.path.partition("?")[0]:
-            case "GET", "/v1/models" if self._turned_away(received):
+            case "GET", "/v1/models" if self._is_rejected(received):
                 wrong = failing(401, "invalid_api_key", "Incorrect API key provided.")
                 await reply.send(json.dumps({"error": wrong.error}).encode(), status=401)
             case "GET", "/v1/models":
@@ -70,7 +70,7 @@ class OpenAIServer(Server):
             case _:
                 await reply.send(b"Not Found", status=404, media_type="text/plain")
 
-    def _turned_away(self, received: Received) -> bool:
+    def _is_rejected(self, received: Received) -> bool:
         return self.key is not None and received.headers["authorization"] != f"Bearer {self.key}"
 
     async def _generate(self, body: dict[str, Any], reply: Reply) -> None:
@@ -88,10 +88,10 @@ class OpenAIServer(Server):
         if script.status is not None and script.raw is None:
             answer = json.dumps({"error": script.error}).encode()
         else:
-            answer = script.raw if script.raw is not None else self._answer(script, body)
-        await _send(answer, script, reply)
+            answer = script.raw if script.raw is not None else self._response_body(script, body)
+        await _send_scripted(answer, script, reply)
 
-    def _answer(self, script: Script, body: dict[str, Any]) -> bytes:
+    def _response_body(self, script: Script, body: dict[str, Any]) -> bytes:
         picture = script.picture if script.picture is not None else pictures.noise()
         one = (
             json.dumps({"url": f"{self.origin}/picture"}).encode()
@@ -130,7 +130,7 @@ class OpenAIServer(Server):
         await reply.chunk(b"")
 
 
-async def _send(answer: bytes, script: Script, reply: Reply) -> None:
+async def _send_scripted(answer: bytes, script: Script, reply: Reply) -> None:
     length = {"Content-Length": str(len(answer))}
     await reply.start(
         status=script.status or 200,
@@ -160,7 +160,7 @@ def _event(kind: str, picture: bytes, more: Mapping[str, Any]) -> bytes:
 
 
 def main() -> None:
-    """Serve until told to stop."""
+    """Serve until the process is interrupted."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=8399)
     parser.add_argument("--delay", type=float, default=2.0)

@@ -1,4 +1,4 @@
-"""What one request to the OpenAI server meets."""
+"""Scripts for requests to the fake OpenAI server."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,11 +14,11 @@ USAGE = {
 
 @dataclass(frozen=True, kw_only=True)
 class Script:
-    """What one request meets; the first of `hang`, `status`, `raw` that is set decides.
+    """What happens to one request; the first of `hang`, `status`, `raw` that is set decides.
 
-    `cut` drops the connection after so many bytes of the answer, `drip` sends it in `pieces` with
-    a pause between them. `stream` False answers plain JSON to whoever asks for a stream, `names`
-    False sends events without their names; `stream_error` is sent as the error of a stream after
+    `cut` drops the connection after that many bytes of the response, `drip` sends it in `pieces`
+    with a pause between them. `stream` False responds with plain JSON to a request for a stream,
+    `names` False sends events without names; `stream_error` is sent as the error of a stream after
     its partial pictures, `unfinished` ends it there, `linger` does not end it at all.
     """
 
@@ -45,7 +45,7 @@ class Script:
 
 
 def failing(status: int, code: str | None = None, message: str = "No.", **more: Any) -> Script:
-    """A script that answers with the API's error object."""
+    """Return a script that responds with the API's error object."""
     error = {"message": message, "type": "invalid_request_error", "param": None, "code": code}
     headers = more.pop("headers", {})
     return Script(status=status, error={**error, **more}, headers=headers)

@@ -1,4 +1,4 @@
-"""What one request to a server meets, where the answer is one body: shared by several servers."""
+"""Script of one request whose response is a single body, shared by several servers."""
 
 import asyncio
 from collections.abc import Mapping
@@ -9,10 +9,10 @@ from tests.servers.exchange import Cut, Reply
 
 @dataclass(frozen=True, kw_only=True)
 class Script:
-    """What a request meets; the first of `hang`, `raw` that is set decides.
+    """What happens to a request; the first of `hang`, `raw` that is set decides.
 
-    `raw` takes the place of the server's own answer. `cut` drops the connection after so many
-    bytes, `drip` sends one byte at a time with a pause after each.
+    `raw` replaces the server's own response. `cut` drops the connection after that many bytes,
+    `drip` sends one byte at a time with that pause after each.
     """
 
     delay: float = 0.0
@@ -25,7 +25,7 @@ class Script:
     drip: float = 0.0
 
     async def send(self, answer: bytes, reply: Reply) -> None:
-        """Answer as the script says."""
+        """Respond as the script says."""
         await asyncio.sleep(self.delay)
         if self.hang:
             await asyncio.sleep(3600)

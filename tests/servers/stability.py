@@ -1,8 +1,8 @@
-"""Stability AI's image API, as its documentation describes the wire.
+"""A fake of Stability AI's image API, as its documentation describes it.
 
-`POST /v2beta/stable-image/{generate,control}/<service>` takes a multipart form and answers JSON
-with the picture in base64; `GET /v1/user/balance` says how many credits are left. What a request
-meets is its `Script`: queued for the next one, or the usual.
+`POST /v2beta/stable-image/{generate,control}/<service>` takes a multipart form and returns JSON
+with the picture in base64; `GET /v1/user/balance` returns the remaining credits. A `Script` says
+what happens to a request: queued for the next one, or `usual`.
 """
 
 import base64
@@ -28,14 +28,14 @@ SUCCESS, FILTERED = "SUCCESS", "CONTENT_FILTERED"
 
 @dataclass(frozen=True, kw_only=True)
 class Script(scripted.Script):
-    """What one request meets: the picture that comes of it, and what moderation says to that."""
+    """What happens to one request: its picture, and the verdict of moderation."""
 
     picture: bytes = field(default_factory=pictures.plain, repr=False)
     finish: str = SUCCESS
 
 
 def failing(status: int, name: str, *errors: str, **headers: str) -> Script:
-    """A script that answers with the API's error object."""
+    """Return a script that responds with the API's error object."""
     error = {"id": "a1b2c3", "name": name, "errors": list(errors)}
     named = {header.replace("_", "-"): value for header, value in headers.items()}
     return Script(status=status, raw=json.dumps(error).encode(), headers=named)
@@ -51,7 +51,7 @@ class Form:
 
 
 class StabilityServer(Server):
-    """Speaks the API and keeps an account; `balances` answers questions after it, if it is set."""
+    """Serves the API and keeps an account; `balances` is the script of balance requests, if set."""
 
     def __init__(self, usual: Script | None = None) -> None:
         super().__init__()
@@ -62,28 +62,28 @@ class StabilityServer(Server):
 
     @property
     def generations(self) -> list[Received]:
-        """The requests that would have cost money."""
+        """The requests that a real service would bill."""
         return [received for received in self.requests if received.method == "POST"]
 
     @property
     def forms(self) -> list[Form]:
-        """What was asked for, in the order in which it came."""
+        """The forms of the requests, in order."""
         return [form(received) for received in self.generations]
 
     async def handle(self, received: Received, reply: Reply) -> None:
-        """Answer one request."""
+        """Respond to one request."""
         match received.method, received.path.removeprefix("/v2beta/stable-image/"):
             case "GET", "/v1/user/balance":
                 answer = json.dumps({"credits": self.credits}).encode()
                 await (self.balances or Script()).send(answer, reply)
             case "POST", "generate/core" | "generate/ultra" | "generate/sd3":
-                await self._draw(form(received), reply)
+                await self._generate(form(received), reply)
             case "POST", "control/sketch" | "control/structure":
-                await self._draw(form(received), reply)
+                await self._generate(form(received), reply)
             case _:
                 await failing(404, "not_found", "There is nothing here.").send(b"", reply)
 
-    async def _draw(self, asked: Form, reply: Reply) -> None:
+    async def _generate(self, asked: Form, reply: Reply) -> None:
         script = self.queue.popleft() if self.queue else self.usual
         answer = {
             "image": base64.b64encode(script.picture).decode(),
@@ -96,7 +96,7 @@ class StabilityServer(Server):
 
 
 def form(received: Received) -> Form:
-    """Read a multipart form."""
+    """Parse the multipart form of a request."""
     path = received.path.removeprefix("/v2beta/stable-image/")
     image = received.form.files.get("image")
     return Form(path=path, fields=received.form.fields, image=image[1] if image else None)

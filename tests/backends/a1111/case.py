@@ -1,4 +1,4 @@
-"""What the tests of the A1111 backend share: a backend on a server, its events, a job to cancel."""
+"""Shared by the tests of the A1111 backend: a backend on a server, its events, a job to cancel."""
 
 import asyncio
 import time
@@ -18,19 +18,19 @@ CONTROL = Control(image=pictures.plain(48, 32))
 
 
 def named(source: str) -> Model:
-    """A model for one checkpoint of the server."""
+    """Return a model for one checkpoint of the server."""
     return replace(MODEL, id=f"a1111/{source}", source=source)
 
 
 def backend(url: str, **settings: str) -> A1111:
-    """A backend on the server at `url`."""
+    """Return a backend on the server at `url`."""
     return A1111(Config(value={"A1111_URL": url, **settings}.get, home=Path("unused")))
 
 
 async def events(
     server: A1111Server, request: Request = ASK, model: Model = MODEL, **settings: str
 ) -> list[Event]:
-    """All events of one job."""
+    """Return all events of one job."""
     drawer = backend(server.origin, **settings)
     try:
         return [event async for event in drawer.generate(model, request)]
@@ -39,24 +39,24 @@ async def events(
 
 
 def of(kind: type[Any], events: list[Event]) -> list[Any]:
-    """The events of one kind."""
+    """Return the events of one kind."""
     return [event for event in events if isinstance(event, kind)]
 
 
 def pictures_of(events: list[Event]) -> list[Picture]:
-    """The pictures among the events."""
+    """Return the pictures among the events."""
     return of(Picture, events)
 
 
 def receipt_of(events: list[Event]) -> Receipt:
-    """The receipt, which comes once and last."""
+    """Return the receipt, which is the last event and the only receipt."""
     (receipt,) = of(Receipt, events)
     assert events[-1] is receipt
     return receipt
 
 
 async def cancel_when(drawer: A1111, met: Callable[[], bool], model: Model = MODEL) -> None:
-    """Start a job and cancel it as soon as `met` says so."""
+    """Start a job and cancel it as soon as `met` returns True."""
     reading = asyncio.create_task(_drain(drawer.generate(model, ASK)))
     assert await asyncio.to_thread(_until, met)
     reading.cancel()

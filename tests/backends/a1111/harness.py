@@ -57,7 +57,7 @@ SCRIPTS = {
 
 
 class A1111Harness(Harness):
-    """The backend `a1111` beside a server that asks for a user and password."""
+    """The backend `a1111` beside a server that requires a user and password."""
 
     backend = "a1111"
     model = MODEL
@@ -79,15 +79,15 @@ class A1111Harness(Harness):
 
     @property
     def origin(self) -> str:
-        """Where the server is."""
+        """The server's address."""
         return self.server.origin
 
     def settings(self, origin: str) -> dict[str, str]:
-        """The server's address, user and password."""
+        """Return the server's address, user and password."""
         return {"A1111_URL": origin, "A1111_USER": USER, "A1111_PASSWORD": PASSWORD}
 
     def meet(self, fault: Fault) -> None:
-        """Let every generation meet the fault."""
+        """Let every generation cause the fault."""
         match fault:
             case Fault.WRONG_KEY:
                 self.server.auth = (USER, "another")
@@ -97,16 +97,16 @@ class A1111Harness(Harness):
                 self.server.usual = SCRIPTS[fault]
 
     def slow(self, seconds: float) -> None:
-        """Take so long for every picture."""
+        """Let every picture take `seconds`."""
         self.server.usual = Script(delay=seconds)
 
     @property
     def billable(self) -> int:
-        """How many generations were asked for."""
+        """The number of generations that were requested."""
         return len(self.server.generations)
 
     def stopped(self) -> bool:
-        """Whether the last job was interrupted; that the caller hung up would not end it."""
+        """Return True if the last job was interrupted; closing the connection would not end it."""
         end = time.monotonic() + 5
         while time.monotonic() < end:
             if self.server.jobs and self.server.jobs[-1].interrupted:

@@ -198,7 +198,7 @@ def test_every_preprocessor_that_is_offered_has_a_module() -> None:
     for name, modules in MODULES.items():
         known = {parameter.name for parameter in PREPROCESSORS[name].parameters}
         for module in modules:
-            assert {module.first, module.second, *module.flags} - {""} <= known
+            assert {module.threshold_a, module.threshold_b, *module.flags} - {""} <= known
 
 
 async def _unit(

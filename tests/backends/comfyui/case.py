@@ -1,4 +1,4 @@
-"""What the tests of the ComfyUI backend share: a backend on a server, its events, workflows."""
+"""Shared by the tests of the ComfyUI backend: a backend on a server, its events, workflows."""
 
 import asyncio
 import json
@@ -20,12 +20,12 @@ NOWHERE = Path("unused")
 
 
 def named(source: str) -> Model:
-    """A model for one checkpoint or workflow."""
+    """Return a model for one checkpoint or workflow."""
     return replace(MODEL, id=f"comfyui/{source}", label=source, source=source)
 
 
 def backend(url: str, home: Path = NOWHERE, **settings: str) -> ComfyUI:
-    """A backend on the server at `url`."""
+    """Return a backend on the server at `url`."""
     return ComfyUI(Config(value={"COMFYUI_URL": url, **settings}.get, home=home))
 
 
@@ -36,7 +36,7 @@ async def events(
     home: Path = NOWHERE,
     **settings: str,
 ) -> list[Event]:
-    """All events of one job."""
+    """Return all events of one job."""
     drawer = backend(server.origin, home, **settings)
     try:
         return [event async for event in drawer.generate(model, request)]
@@ -45,30 +45,30 @@ async def events(
 
 
 def of(kind: type[Any], events: list[Event]) -> list[Any]:
-    """The events of one kind."""
+    """Return the events of one kind."""
     return [event for event in events if isinstance(event, kind)]
 
 
 def pictures_of(events: list[Event]) -> list[Picture]:
-    """The pictures among the events."""
+    """Return the pictures among the events."""
     return of(Picture, events)
 
 
 def receipt_of(events: list[Event]) -> Receipt:
-    """The receipt, which comes once and last."""
+    """Return the receipt, which is the last event and the only receipt."""
     (receipt,) = of(Receipt, events)
     assert events[-1] is receipt
     return receipt
 
 
 def nodes(server: ComfyUIServer, number: int = 0) -> dict[str, dict[str, Any]]:
-    """The inputs of a posted prompt's nodes by their class; the last one of each class counts."""
+    """Return the inputs of a posted prompt's nodes by class; the last node of each class counts."""
     graph = server.asked("/prompt")[number].json["prompt"]
     return {node["class_type"]: node["inputs"] for node in graph.values()}
 
 
 def keep(home: Path, name: str, graph: object) -> Model:
-    """Keep a workflow in Lineup's data folder; return the model that it is."""
+    """Save a workflow in Lineup's data folder; return its model."""
     folder = home / "workflows"
     folder.mkdir(parents=True, exist_ok=True)
     text = graph if isinstance(graph, str) else json.dumps(graph)
@@ -77,7 +77,7 @@ def keep(home: Path, name: str, graph: object) -> Model:
 
 
 def workflow(**titles: str) -> dict[str, dict[str, Any]]:
-    """A small text-to-image workflow; `titles` gives its nodes titles, by their ids below."""
+    """Return a small text-to-image workflow; `titles` are titles of nodes by their ids below."""
     nodes: dict[str, tuple[str, dict[str, Any]]] = {
         "checkpoint": (
             "CheckpointLoaderSimple",
@@ -112,7 +112,7 @@ def workflow(**titles: str) -> dict[str, dict[str, Any]]:
 
 
 async def cancel_when(drawer: ComfyUI, met: Callable[[], bool], request: Request = ASK) -> None:
-    """Start a job and cancel it as soon as `met` says so."""
+    """Start a job and cancel it as soon as `met` returns True."""
     reading = asyncio.create_task(_drain(drawer.generate(MODEL, request)))
     assert await asyncio.to_thread(until, met)
     reading.cancel()
@@ -121,7 +121,7 @@ async def cancel_when(drawer: ComfyUI, met: Callable[[], bool], request: Request
 
 
 def until(met: Callable[[], bool]) -> bool:
-    """Wait until `met`; False where that does not happen in ten seconds."""
+    """Wait until `met` returns True; return False after ten seconds without it."""
     end = time.monotonic() + 10
     while not met() and time.monotonic() < end:
         time.sleep(0.01)

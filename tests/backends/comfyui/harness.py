@@ -47,7 +47,7 @@ SCRIPTS = {
 
 
 class ComfyUIHarness(Harness):
-    """The backend `comfyui` beside a server behind something that asks for user and password."""
+    """The backend `comfyui` beside a server behind a proxy that requires a user and password."""
 
     backend = "comfyui"
     model = MODEL
@@ -69,15 +69,15 @@ class ComfyUIHarness(Harness):
 
     @property
     def origin(self) -> str:
-        """Where the server is."""
+        """The server's address."""
         return self.server.origin
 
     def settings(self, origin: str) -> dict[str, str]:
-        """The server's address, user and password."""
+        """Return the server's address, user and password."""
         return {"COMFYUI_URL": origin, "COMFYUI_USER": USER, "COMFYUI_PASSWORD": PASSWORD}
 
     def meet(self, fault: Fault) -> None:
-        """Let every prompt meet the fault."""
+        """Let every prompt cause the fault."""
         match fault:
             case Fault.WRONG_KEY:
                 self.server.authorization = basic(USER, "another")
@@ -87,12 +87,12 @@ class ComfyUIHarness(Harness):
                 self.server.usual = SCRIPTS[fault]
 
     def slow(self, seconds: float) -> None:
-        """Take so long for every picture."""
+        """Let every picture take `seconds`."""
         self.server.usual = Script(delay=seconds)
 
     @property
     def billable(self) -> int:
-        """How many prompts were posted."""
+        """The number of posted prompts."""
         return len(self.server.asked("/prompt"))
 
     def stopped(self) -> bool:

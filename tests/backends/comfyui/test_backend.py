@@ -5,16 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from backends.base import Applied, Picture, Readiness, Receipt, Request, Sending
-from backends.errors import (
-    BackendError,
-    BadInput,
-    NotReady,
-    OutOfMemory,
-    ServiceFault,
-    TimedOut,
-    WrongKey,
-)
+from backends.base import Applied, Picture, Readiness, Receipt, Request
+from backends.errors import NotReady, ServiceFault, WrongKey
 from tests.backends.comfyui.case import (
     ASK,
     MODEL,
@@ -26,7 +18,6 @@ from tests.backends.comfyui.case import (
     pictures_of,
     receipt_of,
 )
-from tests.servers import pictures
 from tests.servers.comfyui import ComfyUIServer, basic, failing
 from tests.servers.comfyui_script import Kind, Script
 
@@ -117,92 +108,6 @@ async def test_what_came_before_a_failure_is_kept() -> None:
     assert "A tensor with NaNs was made." in receipt.honoured["count"].note
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["sd_xl_base_1.0.safetensors", "SD_XL_base_1.0.safetensors", "sd_xl_base_1.0"],
-)
-@pytest.mark.parametrize("lists", [True, False])
-async def test_a_checkpoint_goes_by_any_of_its_names(name: str, lists: bool) -> None:
-    with ComfyUIServer(kind=Kind(lists=lists)) as server:
-        got = await events(server, model=named(name))
-    assert nodes(server)["CheckpointLoaderSimple"]["ckpt_name"] == "sd_xl_base_1.0.safetensors"
-    assert receipt_of(got).honoured["checkpoint"].used == "sd_xl_base_1.0.safetensors"
-
-
-async def test_the_first_checkpoint_is_named() -> None:
-    with ComfyUIServer() as server:
-        honoured = receipt_of(await events(server, model=named("first"))).honoured
-    assert honoured["checkpoint"] == Applied(None, "v1-5-pruned-emaonly.safetensors")
-
-
-@pytest.mark.parametrize(
-    ("kind", "model", "words"),
-    [
-        (
-            Kind(),
-            "sd_xl_bse",
-            "It has sd_xl_base_1.0.safetensors. There is no workflow of that name",
-        ),
-        (Kind(checkpoints=()), "first", "has no checkpoint at all"),
-    ],
-)
-async def test_a_missing_checkpoint_is_found_out_before_anything_is_sent(
-    kind: Kind, model: str, words: str
-) -> None:
-    with ComfyUIServer(kind=kind) as server, pytest.raises(BadInput) as caught:
-        await events(server, model=named(model))
-    assert words in str(caught.value)
-    assert server.asked("/prompt") == []
-
-
-@pytest.mark.parametrize(
-    ("request_", "words"),
-    [
-        (
-            replace(ASK, options={"comfyui": {"sampler": "euler_b"}}),
-            "KSampler (node 5) does not take “euler_b” for sampler_name; "
-            "it takes euler, dpmpp_2m, ddim.",
-        ),
-        (
-            replace(ASK, num_inference_steps=10_001),
-            "KSampler (node 5) does not take 10001 for steps, at most 10000.",
-        ),
-    ],
-)
-async def test_a_refused_workflow_is_told_in_words(request_: Request, words: str) -> None:
-    with ComfyUIServer() as server, pytest.raises(BadInput) as caught:
-        await events(server, request_)
-    assert words in str(caught.value)
-    assert server.jobs == []
-    assert len(server.asked("/queue")) == 1, "nothing is looked for that was never taken"
-
-
-@pytest.mark.parametrize(
-    ("fault", "kind", "words"),
-    [
-        (
-            {"exception_type": "RuntimeError", "exception_message": "NaNs in /srv/comfy/nodes.py"},
-            ServiceFault,
-            "failed in KSampler (node 5): NaNs in (path).",
-        ),
-        (
-            {"exception_type": "torch.OutOfMemoryError", "exception_message": "Tried to allocate"},
-            OutOfMemory,
-            "not enough graphics memory for KSampler",
-        ),
-        ({"exception_message": "Allocation on device"}, OutOfMemory, "--lowvram"),
-        ({}, ServiceFault, "it gave no reason."),
-    ],
-)
-async def test_what_failed_on_the_server_is_told_in_words(
-    fault: dict[str, str], kind: type[BackendError], words: str
-) -> None:
-    with ComfyUIServer(Script(fault=fault)) as server, pytest.raises(kind) as caught:
-        await events(server)
-    assert words in str(caught.value)
-    assert server.asked("/interrupt") == [], "what has ended by itself is not stopped"
-
-
 async def test_seconds_are_the_servers_own() -> None:
     with ComfyUIServer(Script(delay=0.6)) as server:
         receipt = receipt_of(await events(server))
@@ -242,30 +147,6 @@ async def test_who_asks_is_said_in_a_header_alone(caplog: pytest.LogCaptureFixtu
 
 
 @pytest.mark.parametrize(
-    ("everything", "kind", "words"),
-    [
-        (Script(raw=b"<html>Gradio</html>", media_type="text/html"), ServiceFault, "COMFYUI_URL"),
-        (failing(404), NotReady, "is no ComfyUI server"),
-        (Script(status=307, raw=b"", headers={"Location": "/x"}), NotReady, "moved"),
-        (Script(hang=True), TimedOut, "Nothing was sent"),
-        (Script(raw=b'{"queue_running": []}', cut=4), TimedOut, "Nothing was sent"),
-    ],
-)
-async def test_an_address_of_something_else_is_found_out_before_anything_is_sent(
-    everything: Script, kind: type[BackendError], words: str
-) -> None:
-    with ComfyUIServer() as server:
-        server.everything = everything
-        drawer = backend(server.origin, LINEUP_ANSWER_SECONDS="0.5")
-        with pytest.raises(kind) as caught:
-            async for event in drawer.generate(MODEL, ASK):
-                assert not isinstance(event, Sending)
-        await drawer.aclose()
-    assert words in str(caught.value)
-    assert server.asked("/prompt") == []
-
-
-@pytest.mark.parametrize(
     "url", ["", "127.0.0.1:8188", "ftp://box", "http://[box", "http://b:99999"]
 )
 async def test_no_address_or_none_of_use(url: str) -> None:
@@ -296,19 +177,6 @@ async def test_the_check_names_what_the_server_has() -> None:
             await drawer.check()
         await drawer.aclose()
         assert server.asked("/prompt") == []
-
-
-async def test_a_picture_to_start_from() -> None:
-    given = pictures.plain(48, 32)
-    model = replace(MODEL, supports=MODEL.supports | {"image", "strength"})
-    with ComfyUIServer() as server:
-        got = await events(server, replace(ASK, image=given, strength=0.4), model)
-    sent = nodes(server)
-    (name,) = server.uploads
-    assert sent["LoadImage"]["image"] == name
-    assert sent["KSampler"]["denoise"] == 0.4
-    assert "EmptyLatentImage" not in sent
-    assert receipt_of(got).honoured["strength"] == Applied(0.4, 0.4)
 
 
 async def test_a_closed_backend_draws_again() -> None:

@@ -1,14 +1,11 @@
 """Jobs of the ComfyUI backend in time: steps, looks, queues, lost sockets, stopping, the cache."""
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 
-from backends.base import Event, Loading, Progress, Queued
-from backends.comfyui.progress import PromptProgress
+from backends.base import Event, Progress, Queued
 from backends.errors import ServiceFault, Unanswered
-from backends.images.validation import dimensions
 from tests.backends.comfyui.case import (
     ASK,
     MODEL,
@@ -22,33 +19,11 @@ from tests.backends.comfyui.case import (
 from tests.servers.comfyui import ComfyUIServer, failing
 from tests.servers.comfyui_script import Kind, Script
 
-CUT = Script(raw=b"not all of a picture", cut=8)
 KINDS = [
     pytest.param(Kind(), id="new"),
     pytest.param(Kind(targeted=False), id="untargeted"),
     pytest.param(Kind(targeted=False, ids=False, lists=False, stamps=False), id="old"),
 ]
-
-
-@pytest.mark.parametrize("states_only", [False, True])
-async def test_steps_and_looks_come_while_it_is_drawn(states_only: bool) -> None:
-    with ComfyUIServer(Script(delay=1), Kind(states_only=states_only)) as server:
-        got = await events(server)
-    steps = [event.step for event in of(Progress, got) if event.step is not None]
-    assert steps == list(range(1, 21))
-    assert {event.steps for event in of(Progress, got) if event.steps} == {20}
-    looks = [event.preview for event in of(Progress, got) if event.preview]
-    assert looks
-    assert all(dimensions(look.data)[2] == look.media_type == "image/jpeg" for look in looks)
-    assert [event.message for event in of(Loading, got)] == ["CheckpointLoaderSimple"]
-    assert len(pictures_of(got)) == 1, "a look is no result"
-
-
-async def test_the_steps_of_several_pictures_are_counted_together() -> None:
-    with ComfyUIServer(Script(delay=0.4)) as server:
-        got = await events(server, replace(ASK, count=2))
-    steps = [(event.step, event.steps) for event in of(Progress, got) if event.step is not None]
-    assert steps == [(step, 40) for step in range(1, 41)]
 
 
 async def test_a_wait_behind_others_is_shown_and_not_counted() -> None:
@@ -135,31 +110,6 @@ async def test_a_server_that_says_nothing_for_too_long_is_given_up_and_stopped()
     assert "billed" not in str(caught.value)
 
 
-async def test_a_picture_whose_fetching_broke_is_fetched_again() -> None:
-    with ComfyUIServer() as server:
-        server.views = [CUT]
-        got = await events(server)
-        assert len(server.asked("/view")) == 2
-    assert len(pictures_of(got)) == 1
-    assert len(server.asked("/prompt")) == 1
-
-
-@pytest.mark.parametrize(
-    ("views", "words"),
-    [
-        ([CUT, CUT], "the connection failed. It lies in the server's output folder."),
-        ([failing(404)], "it answers 404."),
-    ],
-)
-async def test_a_picture_that_cannot_be_fetched_is_told(views: list[Script], words: str) -> None:
-    with ComfyUIServer() as server, pytest.raises(ServiceFault) as caught:
-        server.views = views
-        await events(server)
-    assert "The picture was made, but could not be fetched from 127.0.0.1" in str(caught.value)
-    assert words in str(caught.value)
-    assert server.asked("/interrupt") == []
-
-
 async def test_a_server_that_goes_away_is_given_up_without_a_second_prompt() -> None:
     with ComfyUIServer(Script(delay=20, drop=1)) as server:
         drawer = backend(server.origin, LINEUP_ANSWER_SECONDS="1.5")
@@ -214,36 +164,5 @@ async def test_nothing_is_interrupted_after_the_picture_came() -> None:
         assert server.asked("/interrupt") == []
 
 
-@pytest.mark.parametrize("kind", KINDS)
-async def test_a_cached_picture_is_marked(kind: Kind) -> None:
-    with ComfyUIServer(kind=kind) as server:
-        first = await events(server)
-        again = await events(server)
-        other = await events(server, replace(ASK, seed=8))
-    assert [receipt_of(got).cached for got in (first, again, other)] == [False, True, False]
-    note = receipt_of(again).honoured["cache"].note
-    assert note == "cached by the server: the time says nothing about its speed"
-    assert pictures_of(again)[0].data == pictures_of(first)[0].data
-
-
-async def test_some_cached_pictures_are_counted() -> None:
-    with ComfyUIServer() as server:
-        await events(server)
-        got = await events(server, replace(ASK, count=2))
-    assert "for 1 of 2 pictures" in receipt_of(got).honoured["cache"].note
-
-
 def _begun(server: ComfyUIServer) -> bool:
     return server.running is not None
-
-
-def test_what_is_heard_late_is_shared_out_as_it_was_heard() -> None:
-    ticks = iter((10.0, 12.0, 14.0))
-    graph = {"1": {"class_type": "CheckpointLoaderSimple"}, "2": {"class_type": "KSampler"}}
-    story = PromptProgress("a", graph, "mine", clock=lambda: next(ticks))
-    story.take("execution_start", {"timestamp": 1000})
-    for node in ("1", "2"):
-        story.take("executing", {"node": node})
-    story.take("execution_success", {"timestamp": 2000})
-    assert story.seconds == 1.0
-    assert story.load == 0.5, "the two seconds that it seemed to take are more than there were"

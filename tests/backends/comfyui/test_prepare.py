@@ -13,6 +13,7 @@ from backends.errors import BadInput
 from tests.backends.comfyui.case import (
     ASK,
     CONTROL,
+    MODEL,
     events,
     keep,
     named,
@@ -21,7 +22,6 @@ from tests.backends.comfyui.case import (
     receipt_of,
     workflow,
 )
-from tests.backends.comfyui.harness import MODEL
 from tests.servers import pictures
 from tests.servers.comfyui import ComfyUIServer
 from tests.servers.comfyui_script import Kind
@@ -237,3 +237,100 @@ async def test_a_preprocessor_that_the_workflow_lacks_is_shown_as_ignored() -> N
 def _inputs(graph: dict[str, dict[str, dict[str, list[str]]]], kind: str) -> dict[str, list[str]]:
     (found,) = [node["inputs"] for node in graph.values() if node["class_type"] == kind]  # pyright: ignore[reportUnnecessaryComparison]
     return found
+
+
+async def test_a_picture_to_start_from() -> None:
+    given = pictures.plain(48, 32)
+    model = replace(MODEL, supports=MODEL.supports | {"image", "strength"})
+    with ComfyUIServer() as server:
+        got = await events(server, replace(ASK, image=given, strength=0.4), model)
+    sent = nodes(server)
+    (name,) = server.uploads
+    assert sent["LoadImage"]["image"] == name
+    assert sent["KSampler"]["denoise"] == 0.4
+    assert "EmptyLatentImage" not in sent
+    assert receipt_of(got).honoured["strength"] == Applied(0.4, 0.4)
+
+
+def controlled(**titles: str) -> dict[str, dict[str, Any]]:
+    """A workflow that takes a control picture, through a preprocessor of its own."""
+    graph = workflow(sampler="lineup: seed")
+    graph["sampler"]["inputs"]["positive"] = ["apply", 0]
+    added: dict[str, tuple[str, dict[str, Any]]] = {
+        "given": ("LoadImage", {"image": "own.png"}),
+        "map": ("DepthMapper", {"image": ["given", 0]}),
+        "network": ("ControlNetLoader", {"control_net_name": "control_v11f1p_sd15_depth.pth"}),
+        "apply": (
+            "ControlNetApplyAdvanced",
+            {"positive": ["prompt", 0], "image": ["map", 0], "control_net": ["network", 0]}
+            | {"strength": 0.5},
+        ),
+    }
+    titles = {"given": "lineup: control picture", **titles}
+    for id, (kind, inputs) in added.items():
+        graph[id] = {"class_type": kind, "_meta": {"title": titles.get(id, "")}, "inputs": inputs}
+    return graph
+
+
+async def test_a_control_picture_goes_to_its_place(home: Path) -> None:
+    titles = {"apply": "lineup: control", "map": "lineup: preprocessor"}
+    model = keep(home, "depth", controlled(**titles))
+    control = replace(CONTROL, preprocessor="depth", weight=0.9, start=0.2)
+    with ComfyUIServer() as server:
+        got = await events(server, replace(ASK, controls=(control,)), model, home)
+    sent = nodes(server)
+    assert sent["LoadImage"]["image"] in server.uploads
+    assert sent["ControlNetApplyAdvanced"]["strength"] == 0.9
+    assert "start_percent" not in sent["ControlNetApplyAdvanced"]
+    note = receipt_of(got).honoured["control"].note
+    assert note == "control start ignored: no place for it"
+
+
+@pytest.mark.parametrize(
+    ("marked", "preprocessor", "stays", "note"),
+    [
+        (True, "none", False, ""),
+        (True, "canny", True, "DepthMapper instead of canny: that is the workflow's preprocessor"),
+        (False, "canny", True, "canny ignored: the workflow marks no preprocessor"),
+        (False, "none", True, ""),
+    ],
+)
+async def test_the_workflows_own_preprocessor(
+    home: Path, marked: bool, preprocessor: str, stays: bool, note: str
+) -> None:
+    model = keep(home, "depth", controlled(map="lineup: preprocessor" if marked else ""))
+    control = replace(CONTROL, preprocessor=preprocessor)
+    with ComfyUIServer() as server:
+        got = await events(server, replace(ASK, controls=(control,)), model, home)
+    assert ("DepthMapper" in nodes(server)) is stays
+    source = nodes(server)["ControlNetApplyAdvanced"]["image"][0]
+    assert source == ("map" if stays else "given")
+    assert receipt_of(got).honoured["control"].note == note
+
+
+async def test_a_workflow_may_be_drawn_with_its_own_control_picture(home: Path) -> None:
+    model = keep(home, "depth", controlled())
+    with ComfyUIServer() as server:
+        server.uploads["own.png"] = b"there already"
+        got = await events(server, ASK, model, home)
+        assert "the workflow's own control picture" in receipt_of(got).honoured["control"].note
+        graph = controlled()
+        graph["given"]["inputs"] = {"image": ""}
+        with pytest.raises(BadInput, match="The workflow empty needs a control picture"):
+            await events(server, ASK, keep(home, "empty", graph), home)
+
+
+async def test_a_picture_to_start_from_goes_to_its_place(home: Path) -> None:
+    graph = workflow(sampler="lineup: seed, strength")
+    graph["given"] = {
+        "class_type": "LoadImage",
+        "_meta": {"title": "lineup: start picture"},
+        "inputs": {"image": "own.png"},
+    }
+    graph["size"] = {"class_type": "VAEEncode", "inputs": {"pixels": ["given", 0]}}
+    with ComfyUIServer() as server:
+        asked = replace(ASK, image=CONTROL.image, strength=0.3)
+        got = await events(server, asked, keep(home, "again", graph), home)
+    assert nodes(server)["LoadImage"]["image"] in server.uploads
+    assert nodes(server)["KSampler"]["denoise"] == 0.3
+    assert receipt_of(got).honoured["image"].note == ""

@@ -3,25 +3,23 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from backends.base import Applied, Request
+from backends.comfyui.placeholders import PROMPT, SEED
 from backends.comfyui.workflow import parse
-from backends.errors import BackendError, BadInput, ServiceFault
+from backends.errors import BackendError, BadInput
 from tests.backends.comfyui.case import (
     ASK,
     CONTROL,
     events,
     keep,
-    nodes,
     pictures_of,
     receipt_of,
     workflow,
 )
 from tests.servers.comfyui import ComfyUIServer
-from tests.servers.comfyui_script import Script
 
 ALL = {
     "negative": "Dislikes | Lineup: negative prompt",
@@ -101,142 +99,6 @@ async def test_without_a_place_for_seeds_several_pictures_are_a_batch(home: Path
     assert receipt_of(got).honoured["count"] == Applied(3, 3)
 
 
-async def test_only_the_first_of_a_batch_has_the_seed(home: Path) -> None:
-    graph = workflow(sampler="lineup: seed")
-    graph["size"]["inputs"]["batch_size"] = 2
-    with ComfyUIServer() as server:
-        got = await events(server, ASK, keep(home, "two", graph), home)
-    assert [picture.seed for picture in pictures_of(got)] == [7, None]
-    assert receipt_of(got).honoured["count"].note == "2 instead of 1 pictures"
-
-
-async def test_pictures_come_over_the_websocket_from_the_node_that_sends_them(home: Path) -> None:
-    graph = workflow(sampler="lineup: seed")
-    graph["save"] = {"class_type": "SaveImageWebsocket", "inputs": {"images": ["decode", 0]}}
-    model = keep(home, "sent", graph)
-    with ComfyUIServer(Script(delay=0.3)) as server:
-        first = await events(server, ASK, model, home)
-        again = await events(server, ASK, model, home)
-    assert server.asked("/view") == []
-    (picture,) = pictures_of(first)
-    assert (picture.width, picture.height, picture.seed) == (128, 96, 7)
-    assert receipt_of(first).cached is False
-    assert receipt_of(again).cached, "only the node that sends it ran again"
-
-
-async def test_what_was_only_shown_is_no_result(home: Path) -> None:
-    graph = workflow()
-    graph["shown"] = {"class_type": "PreviewImage", "inputs": {"images": ["decode", 0]}}
-    with ComfyUIServer() as server:
-        got = await events(server, ASK, keep(home, "shows", graph), home)
-        assert len(pictures_of(got)) == 1
-        del graph["save"]
-        with pytest.raises(ServiceFault) as caught:
-            await events(server, ASK, keep(home, "only", graph), home)
-        assert "The workflow only ended without a picture. It needs a SaveImage" in str(
-            caught.value
-        )
-        graph["shown"]["_meta"] = {"title": "lineup: picture"}
-        got = await events(server, ASK, keep(home, "marked", graph), home)
-        assert len(pictures_of(got)) == 1
-
-
-async def test_a_marked_node_alone_has_the_results(home: Path) -> None:
-    graph = workflow(save="lineup: picture")
-    graph["other"] = {
-        "class_type": "SaveImage",
-        "inputs": {"images": ["decode", 0], "filename_prefix": "draft"},
-    }
-    with ComfyUIServer() as server:
-        got = await events(server, ASK, keep(home, "mine", graph), home)
-    assert len(pictures_of(got)) == 1
-    assert "filename=own_" in server.asked("/view")[0].path
-
-
-def controlled(**titles: str) -> dict[str, dict[str, Any]]:
-    """A workflow that takes a control picture, through a preprocessor of its own."""
-    graph = workflow(sampler="lineup: seed")
-    graph["sampler"]["inputs"]["positive"] = ["apply", 0]
-    added: dict[str, tuple[str, dict[str, Any]]] = {
-        "given": ("LoadImage", {"image": "own.png"}),
-        "map": ("DepthMapper", {"image": ["given", 0]}),
-        "network": ("ControlNetLoader", {"control_net_name": "control_v11f1p_sd15_depth.pth"}),
-        "apply": (
-            "ControlNetApplyAdvanced",
-            {"positive": ["prompt", 0], "image": ["map", 0], "control_net": ["network", 0]}
-            | {"strength": 0.5},
-        ),
-    }
-    titles = {"given": "lineup: control picture", **titles}
-    for id, (kind, inputs) in added.items():
-        graph[id] = {"class_type": kind, "_meta": {"title": titles.get(id, "")}, "inputs": inputs}
-    return graph
-
-
-async def test_a_control_picture_goes_to_its_place(home: Path) -> None:
-    titles = {"apply": "lineup: control", "map": "lineup: preprocessor"}
-    model = keep(home, "depth", controlled(**titles))
-    control = replace(CONTROL, preprocessor="depth", weight=0.9, start=0.2)
-    with ComfyUIServer() as server:
-        got = await events(server, replace(ASK, controls=(control,)), model, home)
-    sent = nodes(server)
-    assert sent["LoadImage"]["image"] in server.uploads
-    assert sent["ControlNetApplyAdvanced"]["strength"] == 0.9
-    assert "start_percent" not in sent["ControlNetApplyAdvanced"]
-    note = receipt_of(got).honoured["control"].note
-    assert note == "control start ignored: no place for it"
-
-
-@pytest.mark.parametrize(
-    ("marked", "preprocessor", "stays", "note"),
-    [
-        (True, "none", False, ""),
-        (True, "canny", True, "DepthMapper instead of canny: that is the workflow's preprocessor"),
-        (False, "canny", True, "canny ignored: the workflow marks no preprocessor"),
-        (False, "none", True, ""),
-    ],
-)
-async def test_the_workflows_own_preprocessor(
-    home: Path, marked: bool, preprocessor: str, stays: bool, note: str
-) -> None:
-    model = keep(home, "depth", controlled(map="lineup: preprocessor" if marked else ""))
-    control = replace(CONTROL, preprocessor=preprocessor)
-    with ComfyUIServer() as server:
-        got = await events(server, replace(ASK, controls=(control,)), model, home)
-    assert ("DepthMapper" in nodes(server)) is stays
-    source = nodes(server)["ControlNetApplyAdvanced"]["image"][0]
-    assert source == ("map" if stays else "given")
-    assert receipt_of(got).honoured["control"].note == note
-
-
-async def test_a_workflow_may_be_drawn_with_its_own_control_picture(home: Path) -> None:
-    model = keep(home, "depth", controlled())
-    with ComfyUIServer() as server:
-        server.uploads["own.png"] = b"there already"
-        got = await events(server, ASK, model, home)
-        assert "the workflow's own control picture" in receipt_of(got).honoured["control"].note
-        graph = controlled()
-        graph["given"]["inputs"] = {"image": ""}
-        with pytest.raises(BadInput, match="The workflow empty needs a control picture"):
-            await events(server, ASK, keep(home, "empty", graph), home)
-
-
-async def test_a_picture_to_start_from_goes_to_its_place(home: Path) -> None:
-    graph = workflow(sampler="lineup: seed, strength")
-    graph["given"] = {
-        "class_type": "LoadImage",
-        "_meta": {"title": "lineup: start picture"},
-        "inputs": {"image": "own.png"},
-    }
-    graph["size"] = {"class_type": "VAEEncode", "inputs": {"pixels": ["given", 0]}}
-    with ComfyUIServer() as server:
-        asked = replace(ASK, image=CONTROL.image, strength=0.3)
-        got = await events(server, asked, keep(home, "again", graph), home)
-    assert nodes(server)["LoadImage"]["image"] in server.uploads
-    assert nodes(server)["KSampler"]["denoise"] == 0.3
-    assert receipt_of(got).honoured["image"].note == ""
-
-
 @pytest.mark.parametrize(
     ("graph", "words"),
     [
@@ -282,30 +144,7 @@ def test_an_input_may_be_named_and_a_place_marked_twice() -> None:
         "_meta": {"title": "lineup: seed"},
         "inputs": {"noise_seed": 1},
     }
-    filled = parse(json.dumps(graph), "mine").fill({"seed": 3, "prompt": "both"})
+    filled = parse(json.dumps(graph), "mine").fill({SEED: 3, PROMPT: "both"})
     assert filled["sampler"]["inputs"]["seed"] == 3
     assert filled["detail"]["inputs"]["noise_seed"] == 3
     assert filled["negative"]["inputs"]["text"] == filled["prompt"]["inputs"]["text"] == "both"
-
-
-async def test_a_name_is_no_way_out_of_the_folder(home: Path) -> None:
-    keep(home, "mine", workflow())
-    (home / "secret.json").write_text("{}", encoding="utf-8")
-    model = replace(keep(home, "mine", workflow()), source="../secret")
-    with ComfyUIServer() as server, pytest.raises(BadInput, match=r"no checkpoint \.\./secret"):
-        await events(server, ASK, model, home)
-
-
-async def test_a_picture_that_was_saved_unheard_is_found(home: Path) -> None:
-    graph = workflow()
-    graph["sampler"]["inputs"]["steps"] = 20
-    shorter = {**graph["sampler"]["inputs"], "steps": 10, "positive": ["negative", 0]}
-    graph["second"] = {"class_type": "KSampler", "inputs": shorter}
-    graph["also"] = {
-        "class_type": "SaveImage",
-        "inputs": {"images": ["second", 0], "filename_prefix": "also"},
-    }
-    with ComfyUIServer(Script(delay=1, drop=20)) as server:
-        got = await events(server, ASK, keep(home, "two", graph), home)
-        assert server.opened == 2, "the socket dropped between the two pictures"
-    assert len(pictures_of(got)) == 2

@@ -83,25 +83,25 @@ class MidjourneyHarness(Harness):
 
     @property
     def origin(self) -> str:
-        """Where the server is."""
+        """The server's address."""
         return self.server.origin
 
     def settings(self, origin: str) -> dict[str, str]:
-        """A bot, its channel, and little patience with Midjourney."""
+        """Return a bot, its channel, and short time limits."""
         return settings(origin)
 
     def create(self, home: Path, *, origin: str | None = None, **settings: str) -> Backend:
-        """The backend, with a person in front of it."""
+        """Return the backend, with a person present who pastes commands."""
         values = {**self.settings(origin or self.origin), **settings}
         return _Attended(Config(value=values.get, home=home), self.server)
 
     def meet(self, fault: Fault) -> None:
-        """Answer so, or let Midjourney do so."""
+        """Let Discord or Midjourney cause the fault."""
         self.server.answers = ANSWERS.get(fault, {})
         self.server.usual = SCRIPTS.get(fault, self.server.usual)
 
     def slow(self, seconds: float) -> None:
-        """Let Midjourney take so long for its grid."""
+        """Let Midjourney take `seconds` for its grid."""
         self.server.usual = Script(delay=seconds)
 
     @property
@@ -110,7 +110,7 @@ class MidjourneyHarness(Harness):
         return len(self.server.pasted)
 
     def stopped(self) -> bool:
-        """Whether nobody fetches a grid that is done now: all that giving up can be seen by."""
+        """Return True if a grid that is finished now is not downloaded, the only visible sign."""
         before = len(self.server.fetched)
         self.server.drawings[-1].finish()
         time.sleep(0.5)
@@ -118,7 +118,7 @@ class MidjourneyHarness(Harness):
 
 
 class _Attended(MidjourneyBackend):
-    """Somebody sits before it who pastes each command that it shows."""
+    """The backend, with a person present who pastes each command that it shows."""
 
     def __init__(self, config: Config, server: Midjourney) -> None:
         super().__init__(config)
