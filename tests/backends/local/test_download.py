@@ -19,7 +19,7 @@ from backends.errors import MissingWeights
 from backends.local import Local
 from backends.local.download import select_files
 from tests.backends.local import faults
-from tests.backends.local.test_controls import shape
+from tests.backends.local.test_controlnets import shape
 from tests.backends.local.tiny import models as tiny
 from tests.servers.hub import Hub
 
