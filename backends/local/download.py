@@ -62,8 +62,8 @@ def fetch_controlnet(source: Source, worker: "DeviceWorker") -> None:
     names = [name for name in list_repo_files(source.id) if _WEIGHTS.fullmatch(name)]
     half = [name for name in names if "fp16" in name]
     full = [name for name in names if "fp16" not in name]
-    wanted = (full or half) if worker.context.device.kind == "cpu" else (half or full)
-    snapshot_download(source.id, allow_patterns=["config.json", *wanted])
+    matching = (full or half) if worker.context.device.kind == "cpu" else (half or full)
+    snapshot_download(source.id, allow_patterns=["config.json", *matching])
 
 
 def select_files(names: Iterable[str], *, half: bool) -> list[str]:
@@ -79,8 +79,8 @@ def select_files(names: Iterable[str], *, half: bool) -> list[str]:
         elif name.endswith((".json", ".txt", ".jinja", ".model")):
             selected.append(name)
     for files in parts.values():
-        wanted = [name for name in files if (".fp16" in name) == half]
-        selected += wanted or files
+        matching = [name for name in files if (".fp16" in name) == half]
+        selected += matching or files
     return selected
 
 
@@ -90,12 +90,12 @@ def _class_of(hub_id: str) -> str:
     return class_of(Path(hf_hub_download(hub_id, "model_index.json")).parent)
 
 
-def fetch_adapter(hub_id: str, file: str, noun: str) -> None:
+def fetch_adapter(hub_id: str, file: str, kind: str) -> None:
     """Fetch a LoRA or an embedding: `file`, or the only one of its repository."""
     from huggingface_hub import hf_hub_download, list_repo_files
 
     name = hub_id.partition("/")[2]
-    hf_hub_download(hub_id, file or select_single_file(list_repo_files(hub_id), name, noun))
+    hf_hub_download(hub_id, file or select_single_file(list_repo_files(hub_id), name, kind))
 
 
 async def fetch_with_progress(

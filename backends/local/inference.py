@@ -99,14 +99,14 @@ class _Inference:
         self.batch_size = max(
             1, MAX_BATCH_PIXELS // ((job.request.width or 512) * (job.request.height or 512))
         )
-        nets = (steering.controlnet for steering in job.controlnet_inputs)
-        self.required: frozenset[Hashable] = frozenset({self._spec, *nets})
+        controlnets = (control.controlnet for control in job.controlnet_inputs)
+        self.required: frozenset[Hashable] = frozenset({self._spec, *controlnets})
 
     def run(self) -> None:
         """Draw the remaining pictures and emit the receipt."""
         start = time.monotonic()
         count = self._job.request.count
-        if any(recipe not in self._context.cache for recipe in self.required):
+        if any(spec not in self._context.cache for spec in self.required):
             self._emit(Loading(message=f"loading {self._job.spec.label}"))
         loaded, pipeline = self._prepare()
         load_seconds = time.monotonic() - start
@@ -176,8 +176,10 @@ class _Inference:
             note = f"scheduler ignored: {job.spec.label} takes none"
             self._honoured["scheduler"] = Applied(job.scheduler, None, note)
         if job.controlnet_inputs:
-            nets = [self._controlnet(steering.controlnet) for steering in job.controlnet_inputs]
-            pipeline = loaded.family.with_controlnets(pipeline, nets, job.spec.label)
+            controlnets = [
+                self._controlnet(control.controlnet) for control in job.controlnet_inputs
+            ]
+            pipeline = loaded.family.with_controlnets(pipeline, controlnets, job.spec.label)
         if job.init_image is not None:
             pipeline = loaded.family.with_init_image(pipeline, job.spec.label)
         cache.shrink(keep=self.required)

@@ -84,9 +84,9 @@ def _serialized(
     load: Callable[[ModelSpec, Device], CacheEntry[Loaded]],
 ) -> Callable[[ModelSpec, Device], CacheEntry[Loaded]]:
     @wraps(load)
-    def locked(recipe: ModelSpec, device: Device) -> CacheEntry[Loaded]:
+    def locked(spec: ModelSpec, device: Device) -> CacheEntry[Loaded]:
         with _LOAD_LOCK:
-            return load(recipe, device)
+            return load(spec, device)
 
     return locked
 

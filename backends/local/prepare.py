@@ -115,7 +115,7 @@ async def download_missing(
         ) as progress:
             async for loading in progress:
                 yield loading
-    for spec in dict.fromkeys(steering.controlnet for steering in job.controlnet_inputs):
+    for spec in dict.fromkeys(control.controlnet for control in job.controlnet_inputs):
         source = sources.locate(spec.source)
         if sources.find(source, spec.label) is None:
             fetch = partial(download.fetch_controlnet, source, worker)
@@ -125,10 +125,10 @@ async def download_missing(
                 async for loading in progress:
                     yield loading
     kinds = dict.fromkeys(job.loras, LORA) | dict.fromkeys(job.embeddings, EMBEDDING)
-    for adapter, noun in kinds.items():
-        if references.file_of(adapter, noun) is None:
+    for adapter, kind in kinds.items():
+        if references.file_of(adapter, kind) is None:
             hub_id, file = references.hub_reference(adapter.source)
-            fetch = partial(download.fetch_adapter, hub_id, file, noun)
+            fetch = partial(download.fetch_adapter, hub_id, file, kind)
             async with aclosing(
                 download.fetch_with_progress(hub_id, adapter.name, fetch)
             ) as progress:

@@ -151,11 +151,11 @@ def _adapt_to_flow_pipelines(scheduler: Any) -> Any:
     ) -> None:
         if sigmas is not None and "sigmas" not in accepted:
             num_inference_steps = len(sigmas)
-        told = {"sigmas": sigmas, "mu": mu, "timesteps": timesteps}
-        kept = {
-            name: value for name, value in told.items() if value is not None and name in accepted
+        given = {"sigmas": sigmas, "mu": mu, "timesteps": timesteps}
+        supported = {
+            name: value for name, value in given.items() if value is not None and name in accepted
         }
-        original(num_inference_steps, device=device, **kept)
+        original(num_inference_steps, device=device, **supported)
 
     def scale_noise(sample: Any, timestep: Any, noise: Any) -> Any:
         return scheduler.add_noise(sample, noise, timestep)

@@ -74,13 +74,13 @@ class DeviceWorker:
                 raise Stopped
             loop.call_soon_threadsafe(reports.put_nowait, event)
 
-        def whole() -> None:
+        def run_and_finish() -> None:
             try:
                 self._run_job(job, emit)
             finally:
                 emit(None)
 
-        future = self._thread.submit(whole)
+        future = self._thread.submit(run_and_finish)
         finished = asyncio.wrap_future(future)
         try:
             while (event := await reports.get()) is not None:

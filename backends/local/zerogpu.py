@@ -33,7 +33,7 @@ def mark_for_gpu(run_job: Callable[[W, Emit[E]], None]) -> Callable[[W, Emit[E]]
 
     marked: Callable[[W], Generator[E, None, None]] = spaces.GPU(on_gpu)
 
-    def drawn(work: W, emit: Emit[E]) -> None:
+    def run_marked(work: W, emit: Emit[E]) -> None:
         items = marked(work)
         try:
             for item in items:
@@ -41,7 +41,7 @@ def mark_for_gpu(run_job: Callable[[W, Emit[E]], None]) -> Callable[[W, Emit[E]]
         finally:
             items.close()
 
-    return drawn
+    return run_marked
 
 
 def iterate_reports(work: Callable[[Emit[E]], None]) -> Generator[E, None, None]:

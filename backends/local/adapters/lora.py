@@ -42,22 +42,24 @@ def apply_loras(pipeline: Any, loras: tuple[Adapter, ...], label: str) -> dict[s
     if not hasattr(pipeline, "load_lora_weights"):
         note = f"LoRA ignored: {label} takes none"
         return {"loras": Applied(requested, None, note)} if loras else {}
-    wanted = {
+    requested_files = {
         f"lora_{file_version(file)}": (file, lora) for lora in loras for file in [_file(lora)]
     }
     loaded = {key for part in _modules(pipeline) for key in getattr(part, "peft_config", {})}
-    if not wanted:
+    if not requested_files:
         if loaded:
             pipeline.unload_lora_weights()
         return {}
     notes: list[str] = []
     try:
         with without_error_logs():
-            if loaded - wanted.keys():
-                pipeline.delete_adapters([*(loaded - wanted.keys())])
-            for key in wanted.keys() - loaded:
-                notes += _load_adapter(pipeline, key, *wanted[key], label)
-            pipeline.set_adapters([*wanted], [lora.weight for _, lora in wanted.values()])
+            if loaded - requested_files.keys():
+                pipeline.delete_adapters([*(loaded - requested_files.keys())])
+            for key in requested_files.keys() - loaded:
+                notes += _load_adapter(pipeline, key, *requested_files[key], label)
+            pipeline.set_adapters(
+                [*requested_files], [lora.weight for _, lora in requested_files.values()]
+            )
     except BaseException:
         pipeline.unload_lora_weights()
         raise
@@ -111,7 +113,7 @@ def _load_adapter(pipeline: Any, key: str, file: Path, lora: Adapter, label: str
             f"The LoRA '{lora.name}' does not fit {label}: none of its {len(layers)} layers is in "
             f"this model ({layers[0]}, say). It was made for another kind of model."
         )
-    ignored = len(layers) - applied  # where a model joins layers, more may be worn than were read
+    ignored = len(layers) - applied  # negative if the model fuses layers
     note = f"{ignored} of {len(layers)} layers of the LoRA '{lora.name}' ignored: not in {label}"
     return [note] if ignored > 0 else []
 

@@ -79,12 +79,14 @@ def parse_loras(text: str, folder: AdapterFolder) -> tuple[Adapter, ...]:
     Raises:
         BackendError: a file is missing or a pickle, or a weight is not a number.
     """
-    found: dict[str, Adapter] = {}
+    adapters: dict[str, Adapter] = {}
     for word in _split(text):
         source, weight = _split_suffix(word.removeprefix("<lora:").removesuffix(">"))
         adapter = _resolve(source, folder)
-        found[adapter.source] = Adapter(adapter.name, adapter.source, _weight(weight, adapter.name))
-    return tuple(adapter for adapter in found.values() if adapter.weight)
+        adapters[adapter.source] = Adapter(
+            adapter.name, adapter.source, _weight(weight, adapter.name)
+        )
+    return tuple(adapter for adapter in adapters.values() if adapter.weight)
 
 
 def parse_embeddings(text: str, folder: AdapterFolder) -> tuple[Adapter, ...]:
@@ -93,12 +95,12 @@ def parse_embeddings(text: str, folder: AdapterFolder) -> tuple[Adapter, ...]:
     Raises:
         BackendError: a file is missing or a pickle.
     """
-    found: dict[str, Adapter] = {}
+    adapters: dict[str, Adapter] = {}
     for word in _split(text):
         source, token = _split_suffix(word)
         adapter = _resolve(source, folder)
-        found[adapter.source] = Adapter(adapter.name, adapter.source, token=token)
-    return tuple(found.values())
+        adapters[adapter.source] = Adapter(adapter.name, adapter.source, token=token)
+    return tuple(adapters.values())
 
 
 def extract_lora_tags(prompt: str) -> tuple[str, str]:

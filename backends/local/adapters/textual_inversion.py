@@ -62,9 +62,9 @@ def textual_inversions(
         note = f"embedding ignored: {label} takes none"
         yield {"embeddings": Applied(", ".join(each.name for each in embeddings), None, note)}
         return
-    words: dict[str, list[torch.Tensor]] = {}
+    tokens: dict[str, list[torch.Tensor]] = {}
     for each in embeddings:
-        word, vectors = _load_embedding(each)
+        token, vectors = _load_embedding(each)
         if [vector.shape[1] for vector in vectors] != [encoder.width for encoder in encoders]:
             has, wants = (
                 " and ".join(str(width) for width in widths)
@@ -74,24 +74,24 @@ def textual_inversions(
                 f"The embedding '{each.name}' does not fit {label}: it has {has} numbers a word, "
                 f"the model {wants}. It was made for another kind of model."
             )
-        words[word] = vectors
+        tokens[token] = vectors
     with ExitStack() as stack:
         for index, encoder in enumerate(encoders):
-            own = {word: vectors[index] for word, vectors in words.items()}
-            stack.enter_context(_extended_vocabulary(pipeline, encoder, own, label))
-        names = ", ".join(words)
+            vectors_of_encoder = {token: vectors[index] for token, vectors in tokens.items()}
+            stack.enter_context(_extended_vocabulary(pipeline, encoder, vectors_of_encoder, label))
+        names = ", ".join(tokens)
         yield {"embeddings": Applied(names, names)}
 
 
 @contextmanager
 def _extended_vocabulary(
-    pipeline: Any, encoder: _TextEncoder, words: dict[str, torch.Tensor], label: str
+    pipeline: Any, encoder: _TextEncoder, tokens: dict[str, torch.Tensor], label: str
 ) -> Generator[None]:
     tokenizer, table = getattr(pipeline, encoder.tokenizer), encoder.model.get_input_embeddings()
     extended, weight = copy.deepcopy(tokenizer), table.weight.detach()
-    for word, vectors in words.items():
+    for token, vectors in tokens.items():
         for index, vector in enumerate(vectors.to(weight)):
-            name = f"{word}_{index}" if index else word
+            name = f"{token}_{index}" if index else token
             if name in extended.get_vocab():
                 raise BadInput(
                     f"'{name}' is a word that {label} knows already. Give the embedding another: "
@@ -118,12 +118,12 @@ def _text_encoders(pipeline: Any) -> list[_TextEncoder]:
     """Return the text encoders that support textual inversion: all of them are CLIP's."""
     if not isinstance(pipeline, TextualInversionLoaderMixin):
         return []
-    found: list[_TextEncoder] = []
+    encoders: list[_TextEncoder] = []
     for ending in ("", "_2"):
         encoder = getattr(pipeline, f"text_encoder{ending}", None)
         if encoder is not None and "CLIP" in type(encoder).__name__:
-            found.append(_TextEncoder(encoder, f"tokenizer{ending}"))
-    return found
+            encoders.append(_TextEncoder(encoder, f"tokenizer{ending}"))
+    return encoders
 
 
 def _load_embedding(embedding: Adapter) -> tuple[str, list[torch.Tensor]]:

@@ -117,8 +117,12 @@ def _controlnet_pipeline(pipeline: Any, controlnets: Sequence[Any]) -> Any | Non
     except (ValueError, AttributeError, TypeError):
         return None
     controlnet: Any = getattr(controlled, "controlnet", None)
-    found: list[Any] = list(getattr(controlnet, "nets", [controlnet]))
-    return controlled if [id(net) for net in found] == [id(net) for net in controlnets] else None
+    loaded_controlnets: list[Any] = list(getattr(controlnet, "nets", [controlnet]))
+    return (
+        controlled
+        if [id(net) for net in loaded_controlnets] == [id(net) for net in controlnets]
+        else None
+    )
 
 
 class _LatentCall(PipelineCall):

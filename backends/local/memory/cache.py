@@ -67,12 +67,12 @@ class ModelCache(Generic[T]):
     @property
     def device_bytes(self) -> int:
         """The bytes in use on the device between runs."""
-        return sum(held.on_device for held in self._entries.values())
+        return sum(entry.on_device for entry in self._entries.values())
 
     @property
     def ram_bytes(self) -> int:
         """The bytes in use in RAM between runs."""
-        return sum(held.in_ram for held in self._entries.values())
+        return sum(entry.in_ram for entry in self._entries.values())
 
     def get(
         self,
@@ -112,11 +112,13 @@ class ModelCache(Generic[T]):
         for key in [key for key in self._entries if key not in keep]:
             if size <= device_budget:
                 break
-            held = self._entries[key]
-            if held.on_device:
-                size -= held.on_device
-                self._evict(key, held)
-        for key in [key for key, held in self._entries.items() if held.in_ram and key not in keep]:
+            entry = self._entries[key]
+            if entry.on_device:
+                size -= entry.on_device
+                self._evict(key, entry)
+        for key in [
+            key for key, entry in self._entries.items() if entry.in_ram and key not in keep
+        ]:
             if self.ram_bytes <= self.ram_budget:
                 break
             self._remove(key)

@@ -18,7 +18,7 @@ _MAX_SHOWN: Final = 60
 
 def truncated_prompts(pipeline: Any, request: Request, label: str) -> dict[str, Applied]:
     """Return the truncated ends of prompts as ignored; the numbers are tokens."""
-    found: dict[str, Applied] = {}
+    ignored: dict[str, Applied] = {}
     parameters = inspect.signature(pipeline.__call__).parameters
     for name in ("prompt", "negative_prompt"):
         measured = [
@@ -26,15 +26,17 @@ def truncated_prompts(pipeline: Any, request: Request, label: str) -> dict[str, 
         ]
         if name not in parameters or not measured:
             continue
-        total, read, rest = min(measured, key=lambda each: len(each[2]))
-        if rest:
-            shown = rest if len(rest) <= _MAX_SHOWN else f"{rest[:_MAX_SHOWN].rstrip()}…"
+        total, read, remainder = min(measured, key=lambda each: len(each[2]))
+        if remainder:
+            shown = (
+                remainder if len(remainder) <= _MAX_SHOWN else f"{remainder[:_MAX_SHOWN].rstrip()}…"
+            )
             noun = name.replace("_", " ")
             note = (
                 f"end of {noun} ignored: {label} reads {read} tokens, this has {total}: “{shown}”"
             )
-            found[f"{name}_length"] = Applied(total, read, note)
-    return found
+            ignored[f"{name}_length"] = Applied(total, read, note)
+    return ignored
 
 
 def _tokenizers(pipeline: Any) -> list[Any]:
@@ -50,8 +52,8 @@ def _measure(pipeline: Any, tokenizer: Any, text: str) -> tuple[int, int, str]:
         text = pipeline.maybe_convert_prompt(text, tokenizer)
     tokens = tokenizer(text, add_special_tokens=False, truncation=False)["input_ids"]
     read = _max_tokens(pipeline, tokenizer) - tokenizer.num_special_tokens_to_add()
-    rest = tokenizer.decode(tokens[read:]).strip() if len(tokens) > read else ""
-    return len(tokens), min(read, len(tokens)), rest
+    remainder = tokenizer.decode(tokens[read:]).strip() if len(tokens) > read else ""
+    return len(tokens), min(read, len(tokens)), remainder
 
 
 def _max_tokens(pipeline: Any, tokenizer: Any) -> int:
