@@ -1,12 +1,12 @@
-"""Switches for speed: what can be turned on for a model, and what is said where it cannot.
+"""Options for speed: torch.compile, attention kernels, step caches, processor threads.
 
-    compile      once, when the model is loaded; changes last digits
-    attention    which of torch's kernels computes attention; changes last digits
-    step_cache   leaves out work that would change little; changes the picture a little
+    compile      once, when the model is loaded; changes the last digits
+    attention    which of torch's kernels computes attention; changes the last digits
+    step_cache   skips work that would change little; changes the picture a little
 
-The kernel is the first choice and not the only one: a text encoder's attention mask, say, is
-nothing for flash attention. It is chosen for the whole process (torch keeps it so): with several
-devices at work, the other ones' pictures may differ in last digits too.
+The kernel is a preference: flash attention, for example, does not support a text encoder's
+attention mask. torch keeps the choice for the whole process: with several active devices, the
+pictures of the others may differ in the last digits too. Threads are chosen by the model's size.
 """
 
 import os
@@ -33,48 +33,48 @@ _KERNELS: Final = {
     "cudnn": SDPBackend.CUDNN_ATTENTION,
     "math": SDPBackend.MATH,
 }
-_HAS: Final = {"cuda": frozenset(_KERNELS), "cpu": {"flash", "math"}, "mps": {"math"}}
-# The relative change of the first block's output below which the others are left out; the value
-# that diffusers' guide recommends for quality.
-_THRESHOLD: Final = 0.05
+_SUPPORTED_KERNELS: Final = {"cuda": frozenset(_KERNELS), "cpu": {"flash", "math"}, "mps": {"math"}}
+# The relative change of the first block's output below which the other blocks are skipped; the
+# value that the guide of diffusers recommends for quality.
+_FIRST_BLOCK_THRESHOLD: Final = 0.05
 _INITIAL_THREADS: Final = torch.get_num_threads()
 
 
-def compiled(pipeline: Any, label: str) -> dict[str, Applied]:
-    """Let the denoiser of `pipeline` be compiled when it is first used; say what was ignored."""
-    found: list[Any] = [*denoisers(pipeline)]
-    for part in found:
+def compile_denoisers(pipeline: Any, label: str) -> dict[str, Applied]:
+    """Mark the denoisers of `pipeline` for compilation at first use; return what was ignored."""
+    modules: list[Any] = [*denoisers(pipeline)]
+    for part in modules:
         if getattr(part, "_repeated_blocks", None):
-            part.compile_repeated_blocks()  # one block for all of its kind: minutes less
+            part.compile_repeated_blocks()  # one compilation for all equal blocks saves minutes
         else:
             part.compile()
-    return {} if found else _ignored("compile", True, label, "it has no denoiser")
+    return {} if modules else _ignored("compile", True, label, "it has no denoiser")
 
 
 @contextmanager
-def acceleration(pipeline: Any, work: LocalJob, device: Device) -> Generator[dict[str, Applied]]:
-    """Turn on what `work` asks for, for one run; yields what of it was ignored."""
-    label, ignored = work.spec.label, dict[str, Applied]()
+def acceleration(pipeline: Any, job: LocalJob, device: Device) -> Generator[dict[str, Applied]]:
+    """Enable the options that `job` requests, for one run; yield those that were ignored."""
+    label, ignored = job.spec.label, dict[str, Applied]()
     with ExitStack() as stack:
-        if work.attention:
-            if work.attention not in ATTENTIONS:
+        if job.attention:
+            if job.attention not in ATTENTIONS:
                 raise BadInput(
-                    f"There is no attention kernel '{work.attention}'. "
+                    f"There is no attention kernel '{job.attention}'. "
                     f"Choose one of {', '.join(ATTENTIONS[1:])}."
                 )
-            if work.attention in _HAS[device.kind]:
-                order = [_KERNELS[work.attention], SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+            if job.attention in _SUPPORTED_KERNELS[device.kind]:
+                order = [_KERNELS[job.attention], SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
                 stack.enter_context(sdpa_kernel(order, set_priority=True))
             else:
-                note = f"attention kernel ignored: torch has no '{work.attention}' on {device.kind}"
-                ignored["attention"] = Applied(work.attention, None, note)
-        if work.step_cache:
-            if work.step_cache not in STEP_CACHES:
+                note = f"attention kernel ignored: torch has no '{job.attention}' on {device.kind}"
+                ignored["attention"] = Applied(job.attention, None, note)
+        if job.step_cache:
+            if job.step_cache not in STEP_CACHES:
                 raise BadInput(
-                    f"There is no step cache '{work.step_cache}'. "
+                    f"There is no step cache '{job.step_cache}'. "
                     f"Choose one of {', '.join(STEP_CACHES[1:])}."
                 )
-            ignored |= stack.enter_context(_cached(pipeline, work.step_cache, label))
+            ignored |= stack.enter_context(_step_cache(pipeline, job.step_cache, label))
         yield ignored
 
 
@@ -104,28 +104,28 @@ def processor_threads(
 
 
 @contextmanager
-def _cached(pipeline: Any, name: str, label: str) -> Generator[dict[str, Applied]]:
-    parts: list[Any] = [part for part in denoisers(pipeline) if hasattr(part, "enable_cache")]
-    if not parts:
+def _step_cache(pipeline: Any, name: str, label: str) -> Generator[dict[str, Applied]]:
+    modules: list[Any] = [part for part in denoisers(pipeline) if hasattr(part, "enable_cache")]
+    if not modules:
         yield _ignored("step_cache", name, label, "diffusers has none for this kind of model")
         return
-    on: list[Any] = []
+    enabled: list[Any] = []
     try:
-        for part in parts:
-            part.enable_cache(_cache(name, part.dtype))
-            on.append(part)
+        for part in modules:
+            part.enable_cache(_cache_config(name, part.dtype))
+            enabled.append(part)
         yield {}
     finally:
-        for part in on:
-            part.disable_cache()  # with whatever it kept of this run
+        for part in enabled:
+            part.disable_cache()  # and drop its state of this run
 
 
-def _cache(name: str, dtype: torch.dtype) -> Any:
+def _cache_config(name: str, dtype: torch.dtype) -> Any:
     if name == "first block":
-        return FirstBlockCacheConfig(threshold=_THRESHOLD)
+        return FirstBlockCacheConfig(threshold=_FIRST_BLOCK_THRESHOLD)
     return TaylorSeerCacheConfig(taylor_factors_dtype=dtype)
 
 
-def _ignored(name: str, asked: str | bool, label: str, why: str) -> dict[str, Applied]:
-    words = name.replace("_", " ")
-    return {name: Applied(asked, None, f"{words} ignored: {label} takes none, {why}")}
+def _ignored(name: str, requested: str | bool, label: str, reason: str) -> dict[str, Applied]:
+    noun = name.replace("_", " ")
+    return {name: Applied(requested, None, f"{noun} ignored: {label} takes none, {reason}")}

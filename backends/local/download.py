@@ -1,7 +1,7 @@
-"""Bring weights from the Hub into its cache, with news on the way.
+"""Download weights from the Hub into its cache and report the progress.
 
-The download runs in a thread of its own, outside the device's worker, and is not cut off by a
-stop: what has arrived stays in the cache, and the next run continues from there.
+The download runs in its own thread, outside the device's worker, and a stop does not interrupt it:
+finished parts stay in the cache, and the next run continues from there.
 """
 
 import asyncio
@@ -12,21 +12,28 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
 from backends.base import Loading
-from backends.local.adapters.references import only_one
-from backends.local.weights.sources import SHARED, STAGE, Source, class_of, repository, unfinished
+from backends.local.adapters.references import select_single_file
+from backends.local.weights.sources import (
+    SHARED,
+    STAGE,
+    Source,
+    class_of,
+    download_marker,
+    repository,
+)
 
 if TYPE_CHECKING:
     from backends.local.worker import DeviceWorker
 
 _WEIGHTS: Final = re.compile(r"diffusion_pytorch_model[^/]*\.safetensors[^/]*")
-_NOT_BY_DIFFUSERS: Final = frozenset({"VQDiffusionPipeline"})
-"""Classes of which diffusers (0.42.1) does not know what to fetch."""
+_UNKNOWN_TO_DIFFUSERS: Final = frozenset({"VQDiffusionPipeline"})
+"""Pipeline classes whose files diffusers (0.42.1) cannot determine."""
 _GIGABYTE: Final = 1_000_000_000
-_EVERY: Final = 1.0
+_INTERVAL: Final = 1.0
 
 
-def pipeline(source: Source, machine: "DeviceWorker") -> None:
-    """Fetch a model's one file, or the parts that it needs, for a GPU in half precision."""
+def fetch_pipeline(source: Source, worker: "DeviceWorker") -> None:
+    """Fetch a model's single file, or the needed components, for a GPU in half precision."""
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
     from huggingface_hub import list_repo_files, snapshot_download
 
@@ -34,19 +41,19 @@ def pipeline(source: Source, machine: "DeviceWorker") -> None:
     if source.file:
         snapshot_download(hub_id, allow_patterns=[source.file])
         return
-    half = machine.place.device.kind != "cpu"
+    half = worker.context.device.kind != "cpu"
     names = list_repo_files(hub_id)
-    kind = _class_of(hub_id) if "model_index.json" in names else ""
-    if not kind or kind in _NOT_BY_DIFFUSERS:
-        snapshot_download(hub_id, allow_patterns=chosen(names, half=half))
+    class_name = _class_of(hub_id) if "model_index.json" in names else ""
+    if not class_name or class_name in _UNKNOWN_TO_DIFFUSERS:
+        snapshot_download(hub_id, allow_patterns=select_files(names, half=half))
         return
-    words: dict[str, Any] = dict.fromkeys(SHARED) if kind == STAGE else {}  # not to be fetched
+    not_fetched: dict[str, Any] = dict.fromkeys(SHARED) if class_name == STAGE else {}
     variant = "fp16" if half else None
-    DiffusionPipeline.download(hub_id, variant=variant, use_safetensors=True, **words)
+    DiffusionPipeline.download(hub_id, variant=variant, use_safetensors=True, **not_fetched)
 
 
-def controlnet(source: Source, machine: "DeviceWorker") -> None:
-    """Fetch a ControlNet: its one file, or safetensors, for a GPU in half precision if there."""
+def fetch_controlnet(source: Source, worker: "DeviceWorker") -> None:
+    """Fetch a ControlNet: its single file, or its safetensors; half precision on a GPU."""
     from huggingface_hub import list_repo_files, snapshot_download
 
     if source.file:
@@ -54,27 +61,27 @@ def controlnet(source: Source, machine: "DeviceWorker") -> None:
         return
     names = [name for name in list_repo_files(source.id) if _WEIGHTS.fullmatch(name)]
     half = [name for name in names if "fp16" in name]
-    whole = [name for name in names if "fp16" not in name]
-    wanted = (whole or half) if machine.place.device.kind == "cpu" else (half or whole)
-    snapshot_download(source.id, allow_patterns=["config.json", *wanted])
+    full = [name for name in names if "fp16" not in name]
+    matching = (full or half) if worker.context.device.kind == "cpu" else (half or full)
+    snapshot_download(source.id, allow_patterns=["config.json", *matching])
 
 
-def chosen(names: Iterable[str], *, half: bool) -> list[str]:
-    """Of a repository's files those to fetch: settings, words, and each part's weights once.
+def select_files(names: Iterable[str], *, half: bool) -> list[str]:
+    """Select the files of a repository to fetch: settings, vocabularies, each weight file once.
 
-    Weights are safetensors in half precision where `half` wants it, each where there is a choice.
+    Weights are safetensors; where a component has both precisions, `half` chooses between them.
     """
     parts: dict[PurePosixPath, list[str]] = {}
-    kept: list[str] = []
+    selected: list[str] = []
     for name in names:
         if ".safetensors" in name:
             parts.setdefault(PurePosixPath(name).parent, []).append(name)
         elif name.endswith((".json", ".txt", ".jinja", ".model")):
-            kept.append(name)
+            selected.append(name)
     for files in parts.values():
-        wanted = [name for name in files if (".fp16" in name) == half]
-        kept += wanted or files
-    return kept
+        matching = [name for name in files if (".fp16" in name) == half]
+        selected += matching or files
+    return selected
 
 
 def _class_of(hub_id: str) -> str:
@@ -83,54 +90,54 @@ def _class_of(hub_id: str) -> str:
     return class_of(Path(hf_hub_download(hub_id, "model_index.json")).parent)
 
 
-def adapter(hub_id: str, file: str, noun: str) -> None:
-    """Fetch a LoRA or an embedding: `file`, or the one of its repository."""
+def fetch_adapter(hub_id: str, file: str, kind: str) -> None:
+    """Fetch a LoRA or an embedding: `file`, or the only one of its repository."""
     from huggingface_hub import hf_hub_download, list_repo_files
 
     name = hub_id.partition("/")[2]
-    hf_hub_download(hub_id, file or only_one(list_repo_files(hub_id), name, noun))
+    hf_hub_download(hub_id, file or select_single_file(list_repo_files(hub_id), name, kind))
 
 
-async def fetched(
+async def fetch_with_progress(
     hub_id: str, label: str, fetch: Callable[[], None], download_gb: float | None = None
 ) -> AsyncGenerator[Loading, None]:
-    """Run `fetch` and say every second how far it is."""
-    before = await asyncio.to_thread(_size, hub_id)
-    task = asyncio.get_running_loop().run_in_executor(None, _marked, hub_id, fetch)
-    task.add_done_callback(_seen)
-    of = f" of {download_gb:.1f}" if download_gb else ""
+    """Run `fetch` in a thread and yield its progress every second."""
+    before = await asyncio.to_thread(_cached_bytes, hub_id)
+    task = asyncio.get_running_loop().run_in_executor(None, _fetch_marked, hub_id, fetch)
+    task.add_done_callback(_retrieve_exception)
+    total = f" of {download_gb:.1f}" if download_gb else ""
     yield Loading(message=f"downloading {label}")
-    while not (await asyncio.wait({task}, timeout=_EVERY))[0]:
-        arrived = (await asyncio.to_thread(_size, hub_id) - before) / _GIGABYTE
-        yield Loading(message=f"downloading {label}: {max(arrived, 0):.1f}{of} GB")
+    while not (await asyncio.wait({task}, timeout=_INTERVAL))[0]:
+        arrived = (await asyncio.to_thread(_cached_bytes, hub_id) - before) / _GIGABYTE
+        yield Loading(message=f"downloading {label}: {max(arrived, 0):.1f}{total} GB")
     task.result()
 
 
-def _marked(hub_id: str, fetch: Callable[[], None]) -> None:
-    """Fetch with a mark beside what arrives, which stays when the download breaks off."""
-    mark = unfinished(hub_id)
-    mark.parent.mkdir(parents=True, exist_ok=True)
-    mark.touch()
+def _fetch_marked(hub_id: str, fetch: Callable[[], None]) -> None:
+    """Fetch with a marker file beside the weights, which remains if the download breaks off."""
+    marker = download_marker(hub_id)
+    marker.parent.mkdir(parents=True, exist_ok=True)
+    marker.touch()
     fetch()
-    mark.unlink(missing_ok=True)
+    marker.unlink(missing_ok=True)
 
 
-def _seen(task: "Future[Any]") -> None:
-    """Look at the outcome, so that nobody complains when the run was stopped before it."""
+def _retrieve_exception(task: "Future[Any]") -> None:
+    """Retrieve the exception, which asyncio would log if the run was stopped before."""
     if not task.cancelled():
         task.exception()
 
 
-def _size(hub_id: str) -> int:
-    """The bytes of `hub_id` in the cache, finished or on the way."""
+def _cached_bytes(hub_id: str) -> int:
+    """Return the bytes of `hub_id` in the cache, unfinished files included."""
     try:
-        return sum(_bytes(blob) for blob in (repository(hub_id) / "blobs").iterdir())
+        return sum(_file_size(blob) for blob in (repository(hub_id) / "blobs").iterdir())
     except OSError:
         return 0
 
 
-def _bytes(file: Path) -> int:
+def _file_size(file: Path) -> int:
     try:
         return file.stat().st_size
-    except OSError:  # renamed while we were looking: it has just arrived
+    except OSError:  # renamed meanwhile: it has just been completed
         return 0

@@ -1,7 +1,7 @@
-"""The one place where what torch, diffusers and the Hub's client raise becomes our errors.
+"""Map exceptions of torch, diffusers and the Hub's client to Lineup's errors.
 
-The kinds are told apart by class names: to ask `isinstance` we would have to import the libraries,
-and one of them may be what is missing.
+Exceptions are recognized by class names: `isinstance` would need the libraries imported, and the
+missing package may be one of them.
 """
 
 import errno
@@ -46,7 +46,7 @@ _PATH: Final = re.compile(r"(?:[A-Za-z]:)?(?:[/\\][^\s/\\'\"]+){2,}")
 
 
 def explain(error: Exception, label: str) -> BackendError:
-    """Return what the card should say about `error`, which ended a run of `label`."""
+    """Return Lineup's error for `error`, which ended a run of the model called `label`."""
     if isinstance(error, BackendError):
         return error
     chain = list(_chain(error))
@@ -109,7 +109,7 @@ def explain(error: Exception, label: str) -> BackendError:
 
 
 def ran_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, as CUDA, MPS, the CPU's allocator or Python say it."""
+    """Tell whether memory ran out, as reported by CUDA, MPS, the CPU's allocator or Python."""
     kinds = {kind.__name__ for kind in type(error).__mro__}
     if isinstance(error, MemoryError) or "OutOfMemoryError" in kinds:
         return True
@@ -120,12 +120,12 @@ def ran_out_of_memory(error: BaseException) -> bool:
 
 
 def lost_its_device(error: BaseException) -> bool:
-    """Whether the device is gone for good: after such an error CUDA refuses everything else."""
+    """Tell whether the device is lost: after such an error CUDA refuses every further call."""
     return isinstance(error, RuntimeError) and _LOST.search(str(error)) is not None
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error and what led to it, newest first."""
+    """Yield the error and its causes, newest first."""
     link: BaseException | None = error
     while link is not None:
         yield link

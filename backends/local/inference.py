@@ -1,7 +1,7 @@
-"""One run, from the request to the receipt. Runs in the worker thread of its device.
+"""One run, from the job to the receipt, in the worker thread of its device.
 
-Whatever it has to say goes through `emit`, which raises `Stopped` when nobody listens any more:
-so a stop takes effect at the next step.
+Events are reported through `emit`, which raises `Stopped` once the run has been stopped, so that a
+stop takes effect at the next step.
 """
 
 import time
@@ -13,17 +13,17 @@ from backends.base import Applied, Event, Loading, Picture, Receipt
 from backends.errors import BadInput, OutOfMemory, Refused
 from backends.local.acceleration import acceleration, processor_threads
 from backends.local.adapters.lora import apply_loras
-from backends.local.adapters.references import state
+from backends.local.adapters.references import adapter_state
 from backends.local.adapters.textual_inversion import textual_inversions
 from backends.local.errors import lost_its_device, ran_out_of_memory
 from backends.local.families.pipeline_call import PipelineCall
 from backends.local.job import LocalJob, ModelSpec
 from backends.local.loading import Loaded, component_parameters, load_controlnet, load_pipeline
 from backends.local.memory.cache import ModelCache
-from backends.local.memory.devices import Device, free
+from backends.local.memory.devices import Device, free_memory
 from backends.local.memory.offload import (
-    advice,
     footprint,
+    out_of_memory_advice,
     release,
     supported_spec,
     without_offload_hooks,
@@ -32,182 +32,197 @@ from backends.local.schedulers import make_scheduler
 from backends.local.text.embedding_cache import cached_prompt_embeddings
 from backends.local.text.truncation import truncated_prompts
 
-# Pictures that go through together: eight of 512x512, two of 1024x1024.
-_TOGETHER: Final = 2 * 1024 * 1024
+# Pixels of a batch: eight pictures of 512x512, two of 1024x1024.
+MAX_BATCH_PIXELS: Final = 2 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceContext:
-    """Where drawing happens: a device and the models in its memory."""
+    """A device and the cache of its models."""
 
     device: Device
     cache: ModelCache[Loaded]
 
 
 def run_job(
-    place: DeviceContext, work: LocalJob, emit: Callable[[Event], None], *, woke: float = 0.0
+    context: DeviceContext,
+    job: LocalJob,
+    emit: Callable[[Event], None],
+    *,
+    import_seconds: float = 0.0,
 ) -> None:
-    """Draw all of `work`; when memory runs out, make room and try once more, one by one.
+    """Run `job`; when memory runs out, make room and try once more with single pictures.
 
-    `woke` is how many seconds of loading came before: the first run's imports.
+    `import_seconds` is the time that the first run spent on imports; it counts as loading.
+
+    Raises:
+        BackendError: the job cannot be run.
     """
-    drawing = _Inference(place, work, emit)
-    drawing.woke = woke
-    crowded = False
+    inference = _Inference(context, job, emit)
+    inference.import_seconds = import_seconds
+    retry = False
     try:
         try:
-            drawing.run()
+            inference.run()
         except Exception as error:
             if not ran_out_of_memory(error):
                 if lost_its_device(error):
-                    place.cache.forget()
+                    context.cache.abandon()
                 raise
-            crowded = True
-        if crowded:  # only out here are the tensors of the failed attempt let go
-            place.cache.shrink(bound=0, keep=drawing.needed)
-            free(place.device)
+            retry = True
+        if retry:  # outside `except`, where the traceback no longer holds tensors
+            context.cache.shrink(device_budget=0, keep=inference.required)
+            free_memory(context.device)
             emit(Loading(message="memory ran out: making room and trying once more"))
-            drawing.together = 1
+            inference.batch_size = 1
             try:
-                drawing.run()
+                inference.run()
             except Exception as error:
                 if not ran_out_of_memory(error):
                     raise
-                raise OutOfMemory(drawing.advice()) from error
+                raise OutOfMemory(inference.out_of_memory_message()) from error
     finally:
-        place.cache.shrink()
+        context.cache.shrink()
 
 
 class _Inference:
-    """The state of one run: what is drawn already, and how much goes through at once."""
+    """The state of one run: pictures drawn so far, batch size, and what was honoured."""
 
-    def __init__(self, place: DeviceContext, work: LocalJob, emit: Callable[[Event], None]) -> None:
-        self._place, self._work, self._emit = place, work, emit
-        self._recipe, self._ignored = supported_spec(work.spec, place.device)
-        self._drawn = self._withheld = 0
+    def __init__(
+        self, context: DeviceContext, job: LocalJob, emit: Callable[[Event], None]
+    ) -> None:
+        self._context, self._job, self._emit = context, job, emit
+        self._spec, self._ignored = supported_spec(job.spec, context.device)
+        self._finished = self._withheld = 0
         self._honoured: dict[str, Applied] = {}
-        self.woke = 0.0
-        self.together = max(
-            1, _TOGETHER // ((work.request.width or 512) * (work.request.height or 512))
+        self.import_seconds = 0.0
+        self.batch_size = max(
+            1, MAX_BATCH_PIXELS // ((job.request.width or 512) * (job.request.height or 512))
         )
-        nets = (steering.controlnet for steering in work.controlnet_inputs)
-        self.needed: frozenset[Hashable] = frozenset({self._recipe, *nets})
+        controlnets = (control.controlnet for control in job.controlnet_inputs)
+        self.required: frozenset[Hashable] = frozenset({self._spec, *controlnets})
 
     def run(self) -> None:
-        """Draw what is not drawn yet and hand in the receipt."""
-        began = time.monotonic()
-        count = self._work.request.count
-        if any(recipe not in self._place.cache for recipe in self.needed):
-            self._emit(Loading(message=f"loading {self._work.spec.label}"))
+        """Draw the remaining pictures and emit the receipt."""
+        start = time.monotonic()
+        count = self._job.request.count
+        if any(spec not in self._context.cache for spec in self.required):
+            self._emit(Loading(message=f"loading {self._job.spec.label}"))
         loaded, pipeline = self._prepare()
-        load = time.monotonic() - began
-        label, worn = self._work.spec.label, state(self._work.loras, self._work.embeddings)
+        load_seconds = time.monotonic() - start
+        label, adapters = self._job.spec.label, adapter_state(self._job.loras, self._job.embeddings)
         try:
             with (
-                processor_threads(loaded.parameters, self._place.device),
-                acceleration(pipeline, self._work, self._place.device) as ignored,
-                textual_inversions(pipeline, self._work.embeddings, label) as known,
-                cached_prompt_embeddings(pipeline, loaded.embeddings, worn),
+                processor_threads(loaded.parameters, self._context.device),
+                acceleration(pipeline, self._job, self._context.device) as ignored,
+                textual_inversions(pipeline, self._job.embeddings, label) as known,
+                cached_prompt_embeddings(pipeline, loaded.embeddings, adapters),
             ):
-                self._honoured |= known | truncated_prompts(pipeline, self._work.request, label)
-                pen = loaded.family.pipeline_call(pipeline, loaded.look, self._work, self._emit)
-                self._draw(pen)
+                self._honoured |= known | truncated_prompts(pipeline, self._job.request, label)
+                call = loaded.family.pipeline_call(
+                    pipeline, loaded.latent_preview, self._job, self._emit
+                )
+                self._draw(call)
         finally:
-            release(loaded.model, self._recipe)
+            release(loaded.model, self._spec)
         if self._withheld == count:
             raise Refused(
                 "The model's own safety check withheld the picture. "
                 "Change the prompt or the seed and run it again."
             )
-        ignored = self._ignored | loaded.ignored | ignored | pen.ignored
+        ignored = self._ignored | loaded.ignored | ignored | call.ignored
         self._emit(
             Receipt(
                 honoured={**ignored, **self._honoured},
-                load=self.woke + load,
-                generate=time.monotonic() - began - load,
+                load=self.import_seconds + load_seconds,
+                generate=time.monotonic() - start - load_seconds,
             )
         )
 
-    def advice(self) -> str:
-        """What to say when memory runs out even so."""
-        counts, itemsize = component_parameters(self._recipe, self._place.device)
-        request = self._work.request
+    def out_of_memory_message(self) -> str:
+        """Return the error message for a run that still ran out of memory."""
+        counts, itemsize = component_parameters(self._spec, self._context.device)
+        request = self._job.request
         size = (request.width or 512, request.height or 512)
-        return advice(self._recipe, self._place.device, counts, itemsize, size)
+        return out_of_memory_advice(self._spec, self._context.device, counts, itemsize, size)
 
-    def _draw(self, pen: PipelineCall) -> None:
-        """Draw what is not drawn yet, as many pictures at once as may be."""
-        count = self._work.request.count
-        most = self.together if pen.takes_batches else 1
-        while self._drawn < count:
-            together = min(most, count - self._drawn)
-            turns = (self._drawn // most, -(-count // most))
-            for picture in pen.draw(self._drawn, together, turns):
-                self._hand_in(picture)
-            self._drawn += together
+    def _draw(self, call: PipelineCall) -> None:
+        """Draw the remaining pictures in batches of at most `batch_size`."""
+        count = self._job.request.count
+        limit = self.batch_size if call.takes_batches else 1
+        while self._finished < count:
+            size = min(limit, count - self._finished)
+            position = (self._finished // limit, -(-count // limit))
+            for picture in call.draw(self._finished, size, position):
+                self._emit_picture(picture)
+            self._finished += size
 
     def _prepare(self) -> tuple[Loaded, Any]:
-        """The pipeline as this run needs it: steered, started or not, a scheduler of its own."""
-        work, device, pool = self._work, self._place.device, self._place.cache
-        loaded = pool.get(
-            self._recipe,
-            lambda: load_pipeline(self._recipe, device),
-            expected=0 if self._recipe in pool else self._expected(),
-            keep=self.needed,
+        """Return the pipeline with this run's LoRAs, ControlNets, start picture and scheduler."""
+        job, device, cache = self._job, self._context.device, self._context.cache
+        loaded = cache.get(
+            self._spec,
+            lambda: load_pipeline(self._spec, device),
+            expected=0 if self._spec in cache else self._expected_bytes(),
+            keep=self.required,
         )
         pipeline = loaded.model
         with without_offload_hooks(pipeline, device):
-            self._honoured |= apply_loras(pipeline, work.loras, work.spec.label)
+            self._honoured |= apply_loras(pipeline, job.loras, job.spec.label)
         if loaded.scheduler is not None:
-            # A stopped run leaves it in the middle of things: every run gets a fresh one.
-            pipeline.scheduler = _scheduler(loaded.scheduler, work)
-        elif work.scheduler:
-            note = f"scheduler ignored: {work.spec.label} takes none"
-            self._honoured["scheduler"] = Applied(work.scheduler, None, note)
-        if work.controlnet_inputs:
-            nets = [self._controlnet(steering.controlnet) for steering in work.controlnet_inputs]
-            pipeline = loaded.family.with_controlnets(pipeline, nets, work.spec.label)
-        if work.init_image is not None:
-            pipeline = loaded.family.with_init_image(pipeline, work.spec.label)
-        pool.shrink(keep=self.needed)
+            # A stopped run leaves its scheduler in an intermediate state: each run gets a new one.
+            pipeline.scheduler = _make_scheduler(loaded.scheduler, job)
+        elif job.scheduler:
+            note = f"scheduler ignored: {job.spec.label} takes none"
+            self._honoured["scheduler"] = Applied(job.scheduler, None, note)
+        if job.controlnet_inputs:
+            controlnets = [
+                self._controlnet(control.controlnet) for control in job.controlnet_inputs
+            ]
+            pipeline = loaded.family.with_controlnets(pipeline, controlnets, job.spec.label)
+        if job.init_image is not None:
+            pipeline = loaded.family.with_init_image(pipeline, job.spec.label)
+        cache.shrink(keep=self.required)
         return loaded, pipeline
 
-    def _expected(self) -> int:
-        """The bytes that the model will take on the device; refused where it has not so many.
+    def _expected_bytes(self) -> int:
+        """Return the bytes that the model will take on the device.
 
-        Without that a processor would load until the system ends the whole program.
+        Raises:
+            OutOfMemory: the device has fewer. Without this check a processor would load until the
+                operating system kills the whole program.
         """
-        device = self._place.device
-        counts, itemsize = component_parameters(self._recipe, device)
-        takes = footprint(counts, self._recipe, itemsize)
-        if takes.drawing > device.total:
-            raise OutOfMemory(self.advice())
-        return takes.drawing
+        device = self._context.device
+        counts, itemsize = component_parameters(self._spec, device)
+        needed = footprint(counts, self._spec, itemsize)
+        if needed.peak > device.total:
+            raise OutOfMemory(self.out_of_memory_message())
+        return needed.peak
 
-    def _controlnet(self, recipe: ModelSpec) -> Any:
-        device, pool = self._place.device, self._place.cache
-        # What this run has in its hands already must not make room for it.
-        return pool.get(recipe, lambda: load_controlnet(recipe, device), keep=self.needed).model
+    def _controlnet(self, spec: ModelSpec) -> Any:
+        device, cache = self._context.device, self._context.cache
+        # Models that this run already uses must not be evicted for it.
+        return cache.get(spec, lambda: load_controlnet(spec, device), keep=self.required).model
 
-    def _hand_in(self, picture: Picture | None) -> None:
-        count, request = self._work.request.count, self._work.request
+    def _emit_picture(self, picture: Picture | None) -> None:
+        count, request = self._job.request.count, self._job.request
         if picture is None:
             self._withheld += 1
             note = f"{self._withheld} of {count} withheld by the model's own safety check"
             self._honoured["count"] = Applied(count, count - self._withheld, note)
             return
         self._emit(picture)
-        asked, used = (
+        requested, used = (
             f"{width}x{height}"
             for width, height in ((request.width, request.height), (picture.width, picture.height))
         )
-        if asked != used:
-            self._honoured["size"] = Applied(asked, used, f"{used} instead of {asked}")
+        if requested != used:
+            self._honoured["size"] = Applied(requested, used, f"{used} instead of {requested}")
 
 
-def _scheduler(own: Any, work: LocalJob) -> Any:
-    """A fresh scheduler with the model's own settings, of the kind that the user chose."""
-    trained = own.config.get("num_train_timesteps")
-    if trained and (work.request.num_inference_steps or 0) > trained:
-        raise BadInput(f"{work.spec.label} can take at most {trained} steps. Ask for fewer.")
-    return make_scheduler(own, work.scheduler, work.spec.label)
+def _make_scheduler(original: Any, job: LocalJob) -> Any:
+    """Return a new scheduler of the requested kind with the model's settings."""
+    training_steps = original.config.get("num_train_timesteps")
+    if training_steps and (job.request.num_inference_steps or 0) > training_steps:
+        raise BadInput(f"{job.spec.label} can take at most {training_steps} steps. Ask for fewer.")
+    return make_scheduler(original, job.scheduler, job.spec.label)

@@ -1,4 +1,4 @@
-"""What crosses into the worker: plain data, so that it can cross into another process too."""
+"""Plain data that a worker receives; it can be pickled, so it can cross into another process."""
 
 from dataclasses import dataclass, field
 
@@ -7,12 +7,12 @@ from backends.base import Request
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelSpec:
-    """What to load and how; two equal recipes are one model in memory.
+    """Which model to load and how; equal specs share one model in memory.
 
-    `dtype` and `variant` are "" for what suits the device. `config` is the folder or Hub id of a
-    model with the same layout, for single files. `offload` and `quantization` say where the
-    weights lie and in how many bits (`placement.py`), `compile` whether the denoiser is compiled.
-    `stages` are the sources of a cascade's further stages.
+    `dtype` and `variant` are "" for the device's defaults. `config` is the folder or Hub id of a
+    model with the same layout, for single files. `offload` and `quantization` choose where the
+    weights are kept and in how many bits (`memory/offload.py`), `compile` whether the denoiser is
+    compiled. `stages` are the sources of a cascade's further stages.
     """
 
     source: str
@@ -28,9 +28,9 @@ class ModelSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ControlNetInput:
-    """A ControlNet, its map (a PNG of the generation's size) and how strongly and when it acts.
+    """A ControlNet, its map (a PNG of the generation's size), weight, and span of the steps.
 
-    Several act at once; those of equal recipes are one ControlNet in memory.
+    A job may have several; equal specs share one ControlNet in memory.
     """
 
     controlnet: ModelSpec
@@ -42,7 +42,7 @@ class ControlNetInput:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InitImage:
-    """The picture to start from (a PNG of the generation's size), and how much is drawn anew."""
+    """The initial picture (a PNG of the generation's size) and the strength, from 0 to 1."""
 
     picture: bytes = field(repr=False)
     strength: float
@@ -50,7 +50,7 @@ class InitImage:
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """A LoRA with its weight, or an embedding with the word for it ("" is its own).
+    """A LoRA with its weight, or an embedding with its token ("" for the one in the file).
 
     `source` is an absolute path, or a Hub id with or without a file behind it.
     """
@@ -66,8 +66,8 @@ class LocalJob:
     """One request, fitted to its model. Picture i is drawn with `seed` + i.
 
     `stage_steps` and `stage_guidance_scale` are for the further stages of a cascade; 0 and None
-    are what is usual. `truncation_rate` is for discrete diffusion: how much of each token's chances
-    is left, the likeliest first; 1 is all.
+    stand for the defaults. `truncation_rate` is for discrete diffusion: the probability mass of
+    the most likely tokens that may be sampled; 1 is all.
     """
 
     spec: ModelSpec

@@ -1,4 +1,4 @@
-"""What diffusers and transformers say to those who write code stays off a user's terminal."""
+"""Silence progress bars and developer warnings of diffusers and transformers."""
 
 import logging
 import os
@@ -16,11 +16,11 @@ LIBRARIES: Final[dict[str, Any]] = {
     "DIFFUSERS_VERBOSITY": diffusers_logging,
     "TRANSFORMERS_VERBOSITY": transformers_logging,
 }
-"""The libraries' own variables, by which one still hears all of it, and their loggers."""
+"""Environment variables that restore the messages, with the logging module of each library."""
 
 
 def silence_libraries() -> None:
-    """No progress bars, no notes on what will be gone in their next release; errors are told."""
+    """Disable progress bars and deprecation warnings; errors are still logged."""
     for variable, library in LIBRARIES.items():
         library.disable_progress_bar()
         if variable not in os.environ:
@@ -29,8 +29,8 @@ def silence_libraries() -> None:
 
 
 @contextmanager
-def silent() -> Generator[None]:
-    """Not even errors, while what is reported alarms for nothing."""
+def without_error_logs() -> Generator[None]:
+    """Suppress errors too, for calls whose reported errors are harmless."""
     before = [each.get_verbosity() for each in LIBRARIES.values()]
     try:
         for each in LIBRARIES.values():

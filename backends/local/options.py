@@ -1,9 +1,9 @@
-"""What only local pipelines can be told; the form is drawn from it."""
+"""Options that only local pipelines have; the form is built from them."""
 
 from dataclasses import dataclass
 from typing import Final
 
-from backends.local.schedulers import NAMES
+from backends.local.schedulers import SCHEDULER_NAMES
 from backends.options import option
 
 OFFLOADS: Final = ("", "model", "group")
@@ -14,13 +14,13 @@ STEP_CACHES: Final = ("", "first block", "taylor seer")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
-    """Settings of one run; empty means the model's own."""
+    """Options of one run; an empty value stands for the model's default."""
 
     scheduler: str = option(
         "",
         label="Scheduler",
         help="How noise is taken away, step by step. Empty: the model's own.",
-        choices=("", *NAMES),
+        choices=("", *SCHEDULER_NAMES),
     )
     loras: str = option(
         "",

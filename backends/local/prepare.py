@@ -1,4 +1,4 @@
-"""What happens before the worker's turn: settings are checked, maps made, weights fetched."""
+"""Prepare a job before the worker gets it: check options, make control maps, fetch weights."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
@@ -22,18 +22,28 @@ from backends.local.weights import sources
 if TYPE_CHECKING:
     from backends.local.worker import DeviceWorker
 
-_MOST_SEED = 2**63 - 1
+_MAX_SEED = 2**63 - 1
 
 
 async def build_job(
-    model: Model, request: Request, asked: Mapping[str, Value], seed: int, shelves: AdapterFolders
+    model: Model,
+    request: Request,
+    user_options: Mapping[str, Value],
+    seed: int,
+    folders: AdapterFolders,
 ) -> LocalJob:
-    """Turn a fitted request into work; `asked` holds the user's options for this backend."""
-    if not 0 <= seed <= _MOST_SEED - request.count:
-        raise BadInput(f"The seed must be a whole number from 0 to {_MOST_SEED:,}.")
-    own = {field.name for field in fields(Options)}  # where weights come from is not a user's say
+    """Build a job from a fitted request and the user's options for this backend.
+
+    Raises:
+        BackendError: an option, a picture or an adapter cannot be used.
+    """
+    if not 0 <= seed <= _MAX_SEED - request.count:
+        raise BadInput(f"The seed must be a whole number from 0 to {_MAX_SEED:,}.")
+    allowed = {field.name for field in fields(Options)}  # users may not choose sources of weights
     chosen = {
-        name: value for name, value in asked.items() if name in own and value not in ("", None)
+        name: value
+        for name, value in user_options.items()
+        if name in allowed and value not in ("", None)
     }
     options = {**model.options, **chosen}
 
@@ -41,8 +51,8 @@ async def build_job(
         return str(options.get(name) or "")
 
     single = sources.locate(model.source).single
-    prompt, tags = references.tagged(request.prompt)
-    named = "\n".join((text("loras"), tags))
+    prompt, tags = references.extract_lora_tags(request.prompt)
+    lora_text = "\n".join((text("loras"), tags))
     guidance = options.get("stage_guidance_scale")
     return LocalJob(
         spec=ModelSpec(
@@ -67,17 +77,17 @@ async def build_job(
             strength=request.strength,
         ),
         seed=seed,
-        controlnet_inputs=await _steerings(model, request, text("torch_dtype")),
-        init_image=await _start(request),
+        controlnet_inputs=await _controlnet_inputs(model, request, text("torch_dtype")),
+        init_image=await _init_image(request),
         stage_steps=int(options.get("stage_steps") or 0),
         stage_guidance_scale=None if guidance is None else float(guidance),
         truncation_rate=float(options.get("truncation_rate") or 1.0),
         scheduler=text("scheduler"),
         attention=text("attention"),
         step_cache=text("step_cache"),
-        loras=await asyncio.to_thread(references.loras, named, shelves.loras),
+        loras=await asyncio.to_thread(references.parse_loras, lora_text, folders.loras),
         embeddings=await asyncio.to_thread(
-            references.embeddings, text("embeddings"), shelves.embeddings
+            references.parse_embeddings, text("embeddings"), folders.embeddings
         ),
         previews=bool(options.get("previews", True)),
     )
@@ -89,38 +99,44 @@ def stages(model: Model) -> tuple[str, ...]:
     return tuple(source.strip() for source in named if source.strip())
 
 
-async def missing_weights(
-    work: LocalJob, machine: "DeviceWorker", download_gb: float | None
+async def download_missing(
+    job: LocalJob, worker: "DeviceWorker", download_gb: float | None
 ) -> AsyncGenerator[Loading, None]:
-    """Fetch what is not here yet, and say so."""
-    recipe = work.spec
-    for number, source in enumerate(map(sources.locate, (recipe.source, *recipe.stages)), start=1):
-        if sources.find(source, recipe.label) is not None:
+    """Fetch weights and adapters that are not on this machine yet, and yield the progress."""
+    spec = job.spec
+    for number, source in enumerate(map(sources.locate, (spec.source, *spec.stages)), start=1):
+        if sources.find(source, spec.label) is not None:
             continue
-        what = f"stage {number} of {recipe.label}" if recipe.stages else recipe.label
-        size = None if recipe.stages else download_gb
-        fetching = partial(download.pipeline, source, machine)
-        async with aclosing(download.fetched(source.id, what, fetching, size)) as news:
-            async for loading in news:
+        label = f"stage {number} of {spec.label}" if spec.stages else spec.label
+        size = None if spec.stages else download_gb
+        fetch = partial(download.fetch_pipeline, source, worker)
+        async with aclosing(
+            download.fetch_with_progress(source.id, label, fetch, size)
+        ) as progress:
+            async for loading in progress:
                 yield loading
-    for recipe in dict.fromkeys(steering.controlnet for steering in work.controlnet_inputs):
-        source = sources.locate(recipe.source)
-        if sources.find(source, recipe.label) is None:
-            fetching = partial(download.controlnet, source, machine)
-            async with aclosing(download.fetched(source.id, recipe.label, fetching)) as news:
-                async for loading in news:
+    for spec in dict.fromkeys(control.controlnet for control in job.controlnet_inputs):
+        source = sources.locate(spec.source)
+        if sources.find(source, spec.label) is None:
+            fetch = partial(download.fetch_controlnet, source, worker)
+            async with aclosing(
+                download.fetch_with_progress(source.id, spec.label, fetch)
+            ) as progress:
+                async for loading in progress:
                     yield loading
-    nouns = dict.fromkeys(work.loras, LORA) | dict.fromkeys(work.embeddings, EMBEDDING)
-    for adapter, noun in nouns.items():
-        if references.file_of(adapter, noun) is None:
+    kinds = dict.fromkeys(job.loras, LORA) | dict.fromkeys(job.embeddings, EMBEDDING)
+    for adapter, kind in kinds.items():
+        if references.file_of(adapter, kind) is None:
             hub_id, file = references.hub_reference(adapter.source)
-            fetching = partial(download.adapter, hub_id, file, noun)
-            async with aclosing(download.fetched(hub_id, adapter.name, fetching)) as news:
-                async for loading in news:
+            fetch = partial(download.fetch_adapter, hub_id, file, kind)
+            async with aclosing(
+                download.fetch_with_progress(hub_id, adapter.name, fetch)
+            ) as progress:
+                async for loading in progress:
                     yield loading
 
 
-async def _start(request: Request) -> InitImage | None:
+async def _init_image(request: Request) -> InitImage | None:
     if request.image is None:
         return None
     size = (request.width or 512, request.height or 512)
@@ -128,12 +144,14 @@ async def _start(request: Request) -> InitImage | None:
     return InitImage(picture=picture, strength=request.strength or STRENGTH)
 
 
-async def _steerings(model: Model, request: Request, dtype: str) -> tuple[ControlNetInput, ...]:
+async def _controlnet_inputs(
+    model: Model, request: Request, dtype: str
+) -> tuple[ControlNetInput, ...]:
     size = (request.width or 512, request.height or 512)
-    return tuple([await _steering(model, each, size, dtype) for each in request.controls])
+    return tuple([await _controlnet_input(model, each, size, dtype) for each in request.controls])
 
 
-async def _steering(
+async def _controlnet_input(
     model: Model, control: Control, size: tuple[int, int], dtype: str
 ) -> ControlNetInput:
     if not 0 <= control.start < control.end <= 1:

@@ -1,8 +1,8 @@
-"""The schedulers to choose from, under the names that people know, and how one is made.
+"""The schedulers that can be chosen, by their usual names, and how one is created.
 
-A name means the same way of taking noise away for every model. Models that were trained on noise
-levels (betas) and flow models, whose noise is mixed in along a straight line, need different
-classes for it; the table says which. It is plain data: a form needs no torch to be drawn.
+A name stands for the same sampling method with every model. Diffusion models, trained on a schedule
+of betas, and flow models, which interpolate linearly between noise and data, need different classes
+for it; the table holds both. It is plain data: the form needs no torch.
 
 Names and classes as diffusers matches them to those of k-diffusion and the Stable Diffusion web UI:
 https://huggingface.co/docs/diffusers/api/schedulers/overview
@@ -19,7 +19,7 @@ from backends.errors import BadInput
 
 @dataclass(frozen=True, slots=True)
 class Scheduler:
-    """One name: its class for models of noise levels, and for flow models; "" where none is."""
+    """A name with its class for diffusion models and for flow models; "" where there is none."""
 
     name: str
     diffusion: str = ""
@@ -34,8 +34,8 @@ _MULTISTEP: Final = "DPMSolverMultistepScheduler"
 _SINGLESTEP: Final = "DPMSolverSinglestepScheduler"
 _EULER: Final = "EulerDiscreteScheduler", "FlowMatchEulerDiscreteScheduler"
 
-# Flow models have no DEIS, which leaves noise in their pictures, and none that throws noise anew:
-# their pipelines do not hand on the seed, so that no picture could be drawn again (0.42.1).
+# Flow models have no DEIS, which leaves noise in their pictures, and no ancestral or SDE sampler:
+# their pipelines do not pass the generator on, so pictures could not be reproduced (0.42.1).
 SCHEDULERS: Final = (
     Scheduler("Euler", *_EULER),
     Scheduler("Euler Karras", *_EULER, _KARRAS),
@@ -61,10 +61,10 @@ SCHEDULERS: Final = (
     Scheduler("LCM", "LCMScheduler"),
     Scheduler("TCD", "TCDScheduler"),
 )
-NAMES: Final = tuple(scheduler.name for scheduler in SCHEDULERS)
+SCHEDULER_NAMES: Final = tuple(scheduler.name for scheduler in SCHEDULERS)
 
-# The model's own scheduler may have been made with another spacing of its noise levels.
-_PLAIN: Final = {
+# Settings of the model's scheduler that another spacing of noise levels must not inherit.
+_DEFAULT_SPACING: Final = {
     "use_karras_sigmas": False,
     "use_exponential_sigmas": False,
     "use_beta_sigmas": False,
@@ -72,75 +72,75 @@ _PLAIN: Final = {
 }
 
 
-def make_scheduler(own: Any, wanted: str, label: str) -> Any:
-    """Return an unused scheduler with the settings of `own`, of the kind called `wanted`.
+def make_scheduler(original: Any, name: str, label: str) -> Any:
+    """Return a new scheduler of the kind `name` with the settings of `original`.
 
-    "" is the model's own kind; a class of diffusers may be named too.
+    "" stands for the class of `original`; the name of a diffusers class is accepted too.
 
     Raises:
-        BadInput: the model cannot work with it; the sentence lists what it can.
+        BadInput: the model cannot work with it; the message lists the possible ones.
     """
-    if wanted in ("", type(own).__name__):
-        return type(own).from_config(own.config)
-    flow, choices = _is_flow(own), dict(_choices(own))
+    if name in ("", type(original).__name__):
+        return type(original).from_config(original.config)
+    flow, choices = _is_flow(original), dict(_choices(original))
     row = next(
         (
             row
             for row, kind in choices.items()
-            if wanted.lower() in (row.name.lower(), kind.__name__.lower())
+            if name.lower() in (row.name.lower(), kind.__name__.lower())
         ),
         None,
     )
     if row is None:
         known = ", ".join(choice.name for choice in choices)
         raise BadInput(
-            f"{label} cannot work with the scheduler {wanted}. "
+            f"{label} cannot work with the scheduler {name}. "
             + (f"Choose one of {known}." if known else "It has only its own: choose none.")
         )
-    kind, settings = choices[row], {**_PLAIN, **dict(row.settings)}
+    scheduler_class, settings = choices[row], {**_DEFAULT_SPACING, **dict(row.settings)}
     if flow:
-        shift = own.config.get("shift") or own.config.get("flow_shift") or 1.0
+        shift = original.config.get("shift") or original.config.get("flow_shift") or 1.0
         settings |= {"shift": shift, "flow_shift": shift}
         settings |= {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
-    takes = inspect.signature(kind).parameters
-    settings = {name: value for name, value in settings.items() if name in takes}
-    made = kind.from_config(own.config, **settings)
-    return _obliging(made) if flow else made
+    accepted = inspect.signature(scheduler_class).parameters
+    settings = {name: value for name, value in settings.items() if name in accepted}
+    scheduler = scheduler_class.from_config(original.config, **settings)
+    return _adapt_to_flow_pipelines(scheduler) if flow else scheduler
 
 
-def _choices(own: Any) -> Iterator[tuple[Scheduler, Any]]:
-    """Everything that can stand in for `own`, with its class."""
-    flow = _is_flow(own)
-    if not flow and "beta_schedule" not in own.config:
-        return  # of a family of its own: tokens, consistency models
+def _choices(original: Any) -> Iterator[tuple[Scheduler, Any]]:
+    """Yield the schedulers that can replace `original`, each with its class."""
+    flow = _is_flow(original)
+    if not flow and "beta_schedule" not in original.config:
+        return  # token models and consistency models have no alternatives
     diffusers = importlib.import_module("diffusers")
     for row in SCHEDULERS:
-        kind = getattr(diffusers, row.flow if flow else row.diffusion, None)
-        if kind is None:
+        scheduler_class = getattr(diffusers, row.flow if flow else row.diffusion, None)
+        if scheduler_class is None:
             continue
-        if own.config.get("use_dynamic_shifting") and (
-            "use_dynamic_shifting" not in inspect.signature(kind).parameters
+        if original.config.get("use_dynamic_shifting") and (
+            "use_dynamic_shifting" not in inspect.signature(scheduler_class).parameters
         ):
-            continue  # it would draw as if every size were the smallest
-        yield row, kind
+            continue  # it would use the shift of the smallest size for all
+        yield row, scheduler_class
 
 
-def _is_flow(own: Any) -> bool:
-    config = own.config
-    return type(own).__name__.startswith("FlowMatch") or bool(config.get("use_flow_sigmas"))
+def _is_flow(scheduler: Any) -> bool:
+    config = scheduler.config
+    return type(scheduler).__name__.startswith("FlowMatch") or bool(config.get("use_flow_sigmas"))
 
 
-def _obliging(scheduler: Any) -> Any:
-    """Let `scheduler` answer what pipelines of flow models ask of it.
+def _adapt_to_flow_pipelines(scheduler: Any) -> Any:
+    """Adapt the methods of `scheduler` to the calls of flow-model pipelines.
 
-    They hand over evenly spaced noise levels and the shift of the picture's size, whatever the
-    scheduler: one that spaces its levels itself, or was made for one shift, would end the run.
-    And they have a word of their own for mixing noise into a picture to start from.
+    These pass evenly spaced sigmas and the shift `mu` for the picture's size to every scheduler:
+    one that computes its own sigmas, or has a fixed shift, would raise. They also call
+    `scale_noise` instead of `add_noise` to add noise to an initial picture.
     """
-    given: Callable[..., None] = scheduler.set_timesteps
-    takes = set(inspect.signature(given).parameters)
+    original: Callable[..., None] = scheduler.set_timesteps
+    accepted = set(inspect.signature(original).parameters)
     if not scheduler.config.get("use_dynamic_shifting"):
-        takes -= {"mu"}
+        accepted -= {"mu"}
 
     def set_timesteps(
         num_inference_steps: int | None = None,
@@ -149,11 +149,13 @@ def _obliging(scheduler: Any) -> Any:
         mu: float | None = None,
         timesteps: Any = None,
     ) -> None:
-        if sigmas is not None and "sigmas" not in takes:
+        if sigmas is not None and "sigmas" not in accepted:
             num_inference_steps = len(sigmas)
-        told = {"sigmas": sigmas, "mu": mu, "timesteps": timesteps}
-        kept = {name: value for name, value in told.items() if value is not None and name in takes}
-        given(num_inference_steps, device=device, **kept)
+        given = {"sigmas": sigmas, "mu": mu, "timesteps": timesteps}
+        supported = {
+            name: value for name, value in given.items() if value is not None and name in accepted
+        }
+        original(num_inference_steps, device=device, **supported)
 
     def scale_noise(sample: Any, timestep: Any, noise: Any) -> Any:
         return scheduler.add_noise(sample, noise, timestep)

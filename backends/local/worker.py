@@ -1,7 +1,7 @@
-"""One device with its worker thread and what it holds in memory.
+"""One device with its worker thread and its cache of models.
 
-Pipelines are not thread-safe, so one thread does everything with them: load, draw, evict. The
-event loop only ever waits for what that thread reports.
+Pipelines are not thread-safe, so one thread loads, runs and evicts them. The event loop only waits
+for the events that this thread reports.
 """
 
 import asyncio
@@ -27,41 +27,43 @@ if TYPE_CHECKING:
 class DeviceWorker:
     """A worker for one device; its thread starts with the first run."""
 
-    def __init__(self, wanted: str = devices.AUTO, budgets: devices.Budgets | None = None) -> None:
-        self._wanted, self._budgets = wanted, budgets
-        self._awake = False
-        self._draw = zerogpu.mark(self._draw_here)
+    def __init__(
+        self, device_name: str = devices.AUTO, budgets: devices.Budgets | None = None
+    ) -> None:
+        self._device_name, self._budgets = device_name, budgets
+        self._ready = False
+        self._run_job = zerogpu.mark_for_gpu(self._run_in_thread)
 
     @cached_property
-    def place(self) -> "DeviceContext":
-        """The device and its memory. Imports torch: for the worker, not for the event loop."""
+    def context(self) -> "DeviceContext":
+        """The device and its cache. Imports torch, so only the worker's thread may ask for it."""
         from backends.local.inference import DeviceContext
         from backends.local.loading import move
 
-        chosen = devices.choose(self._wanted, self._budgets)
+        device = devices.choose_device(self._device_name, self._budgets)
         return DeviceContext(
-            chosen,
+            device,
             ModelCache(
-                chosen.bound,
-                freed=lambda: devices.free(chosen),
-                ram=chosen.ram or 0,
-                move=None if chosen.ram is None else partial(move, chosen),
+                device.budget,
+                free=lambda: devices.free_memory(device),
+                ram_budget=device.ram_budget or 0,
+                move=None if device.ram_budget is None else partial(move, device),
             ),
         )
 
     @cached_property
     def _thread(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(1, thread_name_prefix=f"local {self._wanted}")
+        return ThreadPoolExecutor(1, thread_name_prefix=f"local {self._device_name}")
 
     def warm(self) -> None:
-        """Import what drawing needs, in the worker's thread; work that comes meanwhile waits."""
-        if not self._awake:
-            self._thread.submit(self._wake)
+        """Import the libraries in the worker's thread; jobs that arrive meanwhile are queued."""
+        if not self._ready:
+            self._thread.submit(self._import_libraries)
 
-    async def run(self, work: LocalJob) -> AsyncGenerator[Event, None]:
-        """Do `work` when its turn comes and yield what it reports.
+    async def run(self, job: LocalJob) -> AsyncGenerator[Event, None]:
+        """Run `job` after the jobs before it and yield the events that it reports.
 
-        Closing the generator stops the work at its next step and waits until it has left.
+        Closing the generator stops the job at its next step and waits until its thread has left it.
         """
         loop = asyncio.get_running_loop()
         reports: asyncio.Queue[Event | None] = asyncio.Queue()
@@ -72,51 +74,51 @@ class DeviceWorker:
                 raise Stopped
             loop.call_soon_threadsafe(reports.put_nowait, event)
 
-        def whole() -> None:
+        def run_and_finish() -> None:
             try:
-                self._draw(work, emit)
+                self._run_job(job, emit)
             finally:
                 emit(None)
 
-        future = self._thread.submit(whole)
-        left = asyncio.wrap_future(future)
+        future = self._thread.submit(run_and_finish)
+        finished = asyncio.wrap_future(future)
         try:
             while (event := await reports.get()) is not None:
                 yield event
-            await left
+            await finished
         finally:
             stopped.set()
-            future.cancel()  # where its turn has not come yet
-            await asyncio.wait({left})
-            if not left.cancelled():
-                left.exception()  # seen: what a stopped run raises is nobody's concern
+            future.cancel()  # if it has not begun
+            await asyncio.wait({finished})
+            if not finished.cancelled():
+                finished.exception()  # retrieved: asyncio would log it otherwise
 
     def close(self) -> None:
-        """Let go of everything in memory, when the run in progress is over."""
-        if self._awake:
-            self._thread.submit(self._empty)
+        """Release all models in memory, after the run in progress."""
+        if self._ready:
+            self._thread.submit(self._clear_cache)
 
-    def _draw_here(self, work: LocalJob, emit: Emit[Event]) -> None:
-        if not self._awake:
+    def _run_in_thread(self, job: LocalJob, emit: Emit[Event]) -> None:
+        if not self._ready:
             emit(Loading(message="starting PyTorch"))
-        woke = self._wake()
+        import_seconds = self._import_libraries()
         from backends.local.inference import run_job
 
-        run_job(self.place, work, emit, woke=woke)
+        run_job(self.context, job, emit, import_seconds=import_seconds)
 
-    def _wake(self) -> float:
-        """Import torch and diffusers; returns the seconds that it took."""
-        began = time.monotonic()
+    def _import_libraries(self) -> float:
+        """Import torch and diffusers; return the seconds that it took."""
+        start = time.monotonic()
         importlib.import_module("backends.local.inference")
-        _ = self.place
-        self._awake = True
-        return time.monotonic() - began
+        _ = self.context
+        self._ready = True
+        return time.monotonic() - start
 
-    def _empty(self) -> None:
-        self.place.cache.clear()
+    def _clear_cache(self) -> None:
+        self.context.cache.clear()
 
 
 @cache
-def device_worker(wanted: str, budgets: devices.Budgets) -> DeviceWorker:
-    """The machine for these settings: every backend on this computer shares one."""
-    return DeviceWorker(wanted, budgets)
+def device_worker(device_name: str, budgets: devices.Budgets) -> DeviceWorker:
+    """Return the worker for these settings; all backends of the process share it."""
+    return DeviceWorker(device_name, budgets)

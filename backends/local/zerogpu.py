@@ -1,7 +1,7 @@
-"""On a ZeroGPU Space the GPU exists only inside functions marked with `spaces.GPU`.
+"""Run jobs on a ZeroGPU Space, where the GPU exists only in functions marked with `spaces.GPU`.
 
-Such a function runs in a process of its own and may yield. So the drawing, which reports by
-calling `emit`, is turned into a generator there, and its items are passed on to `emit` here.
+Such a function runs in a process of its own and may be a generator. The job, which reports by
+calling `emit`, becomes a generator in that process, and its items are passed to `emit` in this one.
 Without the `spaces` package nothing changes.
 """
 
@@ -19,21 +19,21 @@ Emit = Callable[[E], None]
 
 
 class Stopped(Exception):
-    """Raised by `emit` when nobody waits for the picture any more; ends the drawing."""
+    """Raised by `emit` once the run has been stopped; ends the job."""
 
 
-def mark(draw: Callable[[W, Emit[E]], None]) -> Callable[[W, Emit[E]], None]:
-    """Return `draw`, run inside a function that is marked for ZeroGPU where `spaces` is there."""
+def mark_for_gpu(run_job: Callable[[W, Emit[E]], None]) -> Callable[[W, Emit[E]], None]:
+    """Wrap `run_job` in a function marked for ZeroGPU if the `spaces` package is installed."""
     if importlib.util.find_spec("spaces") is None:
-        return draw
+        return run_job
     spaces: Any = importlib.import_module("spaces")
 
     def on_gpu(work: W) -> Generator[E, None, None]:
-        yield from reported(partial(draw, work))
+        yield from iterate_reports(partial(run_job, work))
 
     marked: Callable[[W], Generator[E, None, None]] = spaces.GPU(on_gpu)
 
-    def drawn(work: W, emit: Emit[E]) -> None:
+    def run_marked(work: W, emit: Emit[E]) -> None:
         items = marked(work)
         try:
             for item in items:
@@ -41,11 +41,11 @@ def mark(draw: Callable[[W, Emit[E]], None]) -> Callable[[W, Emit[E]], None]:
         finally:
             items.close()
 
-    return drawn
+    return run_marked
 
 
-def reported(work: Callable[[Emit[E]], None]) -> Generator[E, None, None]:
-    """Run `work` in a thread and yield what it emits; closing the generator stops it."""
+def iterate_reports(work: Callable[[Emit[E]], None]) -> Generator[E, None, None]:
+    """Run `work` in a thread and yield the items that it emits; closing the generator stops it."""
     items: queue.SimpleQueue[tuple[E] | BaseException | None] = queue.SimpleQueue()
     stopped = threading.Event()
 
@@ -57,7 +57,7 @@ def reported(work: Callable[[Emit[E]], None]) -> Generator[E, None, None]:
     def run() -> None:
         try:
             work(emit)
-        except BaseException as error:  # carried to the reader, who raises it
+        except BaseException as error:  # raised again by the generator
             items.put(error)
         else:
             items.put(None)

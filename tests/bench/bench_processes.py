@@ -60,7 +60,7 @@ async def serve(home: Path) -> None:
 
 @contextmanager
 def process(home: str) -> Generator["subprocess.Popen[str]"]:
-    """Start a process that waits for its first line; its input is closed at the end."""
+    """Start a process that answers "ready" once it can be measured, and ends with the context."""
     command = [sys.executable, "-m", "tests.bench.bench_processes", "--home", home]
     environment = {name: text for name, text in os.environ.items() if name not in OWN_SETTINGS}
     with subprocess.Popen(
@@ -72,10 +72,20 @@ def process(home: str) -> Generator["subprocess.Popen[str]"]:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     ) as running:
-        assert running.stdout is not None
-        if running.stdout.readline() != "ready\n":
-            raise RuntimeError("A process could not draw the miniatures.")
         yield running
+
+
+def answer(process: "subprocess.Popen[str]") -> str:
+    """Read one line of a process.
+
+    Raises:
+        RuntimeError: the process has ended.
+    """
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        raise RuntimeError("A process could not draw the miniatures.")
+    return line
 
 
 def measure(*processes: "subprocess.Popen[str]") -> float:
@@ -84,7 +94,7 @@ def measure(*processes: "subprocess.Popen[str]") -> float:
         assert each.stdin is not None
         each.stdin.write("draw\n")
         each.stdin.flush()
-    return max(float(each.stdout.readline()) for each in processes if each.stdout is not None)
+    return max(float(answer(each)) for each in processes)
 
 
 def main(rounds: int = ROUNDS) -> list[Line]:
@@ -92,6 +102,8 @@ def main(rounds: int = ROUNDS) -> list[Line]:
     alone: list[float] = []
     both: list[float] = []
     with tempfile.TemporaryDirectory() as home, process(home) as one, process(home) as other:
+        for each in (one, other):
+            answer(each)  # "ready"
         for _ in range(rounds):
             alone.append(measure(one))
             both.append(measure(one, other))

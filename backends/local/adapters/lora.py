@@ -1,8 +1,8 @@
-"""Put LoRAs on a pipeline that stays in memory, and take them off again.
+"""Apply LoRAs to a pipeline that stays in memory, and remove them again.
 
-A pipeline keeps what it wears from run to run, under a name made of the file: the next run with
-the same files only sets their weights, one with others exchanges them, one with none takes the
-layers out. The model below is never read again, and without LoRAs is what it was, to the bit.
+A pipeline keeps its adapters between runs, named after a hash of the file: the next run with the
+same files only sets their weights, one with others exchanges them, one without removes the layers.
+The base model is never loaded again, and without LoRAs it is bitwise unchanged.
 """
 
 import hashlib
@@ -17,60 +17,66 @@ from safetensors import SafetensorError, safe_open
 
 from backends.base import Applied
 from backends.errors import BadInput, MissingWeights
-from backends.local.adapters.references import LORA, file_of, stamp
+from backends.local.adapters.references import LORA, file_of, file_version
 from backends.local.errors import ran_out_of_memory
 from backends.local.job import Adapter
-from backends.local.library_logs import silent
+from backends.local.library_logs import without_error_logs
 
-# One part of each layer, in the words of peft, of kohya's scripts and of the first diffusers;
-# then those of LoKr and LoHa, which go by the name of LoRA too.
-_PART: Final = re.compile(
+# One tensor of each layer, as named by peft, by kohya's scripts and by early diffusers; then those
+# of LoKr and LoHa, which are published as LoRAs too.
+_LAYER: Final = re.compile(
     r"^(.*?)[._](?:lora_A|lora_down|lora\.down|lora_linear_layer\.down|lokr_w1(?:_a)?|hada_w1_a)\b"
 )
-_SIZES: Final = re.compile(r"size mismatch for (\S+?)\.lora_.*?\[(.*?)\].*?\[(.*?)\]", re.DOTALL)
+_SIZE_MISMATCH: Final = re.compile(
+    r"size mismatch for (\S+?)\.lora_.*?\[(.*?)\].*?\[(.*?)\]", re.DOTALL
+)
 
 
 def apply_loras(pipeline: Any, loras: tuple[Adapter, ...], label: str) -> dict[str, Applied]:
-    """Let `pipeline` wear `loras` and nothing else; say what became of them.
+    """Apply exactly `loras` to `pipeline`, and return what was applied and ignored.
 
     Raises:
-        BackendError: one is not there, is damaged, or does not fit; the pipeline wears none then.
+        BackendError: a file is missing or damaged, or does not fit; then none is applied.
     """
-    asked = ", ".join(f"{lora.name}:{lora.weight:g}" for lora in loras)
+    requested = ", ".join(f"{lora.name}:{lora.weight:g}" for lora in loras)
     if not hasattr(pipeline, "load_lora_weights"):
         note = f"LoRA ignored: {label} takes none"
-        return {"loras": Applied(asked, None, note)} if loras else {}
-    wanted = {f"lora_{stamp(file)}": (file, lora) for lora in loras for file in [_file(lora)]}
-    held = {key for part in _parts(pipeline) for key in getattr(part, "peft_config", {})}
-    if not wanted:
-        if held:
+        return {"loras": Applied(requested, None, note)} if loras else {}
+    requested_files = {
+        f"lora_{file_version(file)}": (file, lora) for lora in loras for file in [_file(lora)]
+    }
+    loaded = {key for part in _modules(pipeline) for key in getattr(part, "peft_config", {})}
+    if not requested_files:
+        if loaded:
             pipeline.unload_lora_weights()
         return {}
-    left_out: list[str] = []
+    notes: list[str] = []
     try:
-        with silent():
-            if held - wanted.keys():
-                pipeline.delete_adapters([*(held - wanted.keys())])
-            for key in wanted.keys() - held:
-                left_out += _put_on(pipeline, key, *wanted[key], label)
-            pipeline.set_adapters([*wanted], [lora.weight for _, lora in wanted.values()])
+        with without_error_logs():
+            if loaded - requested_files.keys():
+                pipeline.delete_adapters([*(loaded - requested_files.keys())])
+            for key in requested_files.keys() - loaded:
+                notes += _load_adapter(pipeline, key, *requested_files[key], label)
+            pipeline.set_adapters(
+                [*requested_files], [lora.weight for _, lora in requested_files.values()]
+            )
     except BaseException:
         pipeline.unload_lora_weights()
         raise
-    return {"loras": Applied(asked, asked, "; ".join(left_out))}
+    return {"loras": Applied(requested, requested, "; ".join(notes))}
 
 
 @lru_cache(maxsize=64)
-def _hashed(file: Path, _: float) -> str:
+def _tensor_hash(file: Path, _: float) -> str:
     with file.open("rb") as opened:
         opened.seek(8 + int.from_bytes(opened.read(8), "little"))
         return hashlib.file_digest(opened, "sha256").hexdigest()[:12]
 
 
 def fingerprint(lora: Adapter) -> str:
-    """The hash by which the Stable Diffusion web UI knows a LoRA: of its tensors, shortened."""
+    """Return the Stable Diffusion web UI's hash of a LoRA: of its tensors, 12 digits."""
     file = _file(lora)
-    return _hashed(file, file.stat().st_mtime)
+    return _tensor_hash(file, file.stat().st_mtime)
 
 
 def _file(lora: Adapter) -> Path:
@@ -80,9 +86,9 @@ def _file(lora: Adapter) -> Path:
     return file
 
 
-def _put_on(pipeline: Any, key: str, file: Path, lora: Adapter, label: str) -> list[str]:
-    """Load one file and say what of it was left out."""
-    from peft.tuners.tuners_utils import BaseTunerLayer  # not everybody has it: for this alone
+def _load_adapter(pipeline: Any, key: str, file: Path, lora: Adapter, label: str) -> list[str]:
+    """Load one file and return a note if some of its layers were ignored."""
+    from peft.tuners.tuners_utils import BaseTunerLayer  # optional package, needed here only
 
     layers = _layers(file, lora)
     try:
@@ -96,27 +102,27 @@ def _put_on(pipeline: Any, key: str, file: Path, lora: Adapter, label: str) -> l
     except Exception as error:
         if ran_out_of_memory(error) or isinstance(error, ImportError):
             raise
-        raise _unfit(error, lora, label) from error
-    worn = sum(
+        raise _mismatch_error(error, lora, label) from error
+    applied = sum(
         isinstance(module, BaseTunerLayer) and key in getattr(module, "scaling", ())
-        for part in _parts(pipeline)
+        for part in _modules(pipeline)
         for module in part.modules()
     )
-    if not worn:
+    if not applied:
         raise BadInput(
             f"The LoRA '{lora.name}' does not fit {label}: none of its {len(layers)} layers is in "
             f"this model ({layers[0]}, say). It was made for another kind of model."
         )
-    left = len(layers) - worn  # where a model joins layers, more may be worn than were read
-    note = f"{left} of {len(layers)} layers of the LoRA '{lora.name}' ignored: not in {label}"
-    return [note] if left > 0 else []
+    ignored = len(layers) - applied  # negative if the model fuses layers
+    note = f"{ignored} of {len(layers)} layers of the LoRA '{lora.name}' ignored: not in {label}"
+    return [note] if ignored > 0 else []
 
 
 def _layers(file: Path, lora: Adapter) -> list[str]:
-    """The names of the layers that the file changes."""
+    """Return the names of the layers that the file changes."""
     try:
         with safe_open(str(file), "pt") as opened:
-            matches = map(_PART.match, opened.keys())
+            matches = map(_LAYER.match, opened.keys())
             names = {match[1] for match in matches if match}
     except SafetensorError as error:
         raise MissingWeights(
@@ -131,19 +137,19 @@ def _layers(file: Path, lora: Adapter) -> list[str]:
     return sorted(names)
 
 
-def _unfit(error: Exception, lora: Adapter, label: str) -> BadInput:
+def _mismatch_error(error: Exception, lora: Adapter, label: str) -> BadInput:
     logging.getLogger(__name__).info("The LoRA %s was refused", lora.name, exc_info=error)
-    why = "its layers are not those of this model"
-    if match := _SIZES.search(str(error)):
+    reason = "its layers are not those of this model"
+    if match := _SIZE_MISMATCH.search(str(error)):
         pairs = zip(match[2].split(","), match[3].split(","), strict=False)
         its, ours = next(((its, ours) for its, ours in pairs if its != ours), ("", ""))
-        why = f"its layer {match[1]} is {its.strip()} wide, the model's {ours.strip()}"
+        reason = f"its layer {match[1]} is {its.strip()} wide, the model's {ours.strip()}"
     return BadInput(
-        f"The LoRA '{lora.name}' does not fit {label}: {why}. It was made for another kind of "
+        f"The LoRA '{lora.name}' does not fit {label}: {reason}. It was made for another kind of "
         "model."
     )
 
 
-def _parts(pipeline: Any) -> list[torch.nn.Module]:
+def _modules(pipeline: Any) -> list[torch.nn.Module]:
     parts = pipeline.components.values()
     return [part for part in parts if isinstance(part, torch.nn.Module)]

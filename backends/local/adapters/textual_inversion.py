@@ -1,8 +1,8 @@
-"""Textual inversion: words of one's own, whose embeddings a file brings, for one run.
+"""Textual inversion: additional tokens with embeddings from files, for one run.
 
-The pipeline gets a copy of its tokenizer that knows the words, and its text encoder a longer table
-of embeddings; both are exchanged for the model's own again when the run ends, however it ends.
-One word may stand for several embeddings: diffusers writes it out as `word word_1 word_2`.
+The pipeline gets a copy of its tokenizer with the tokens, and its text encoder a longer table of
+embeddings; both are replaced by the original ones when the run ends, also by an exception. A token
+may stand for several embeddings: diffusers expands it to `word word_1 word_2`.
 
 Gal et al., An Image is Worth One Word, https://arxiv.org/abs/2208.01618
 """
@@ -24,110 +24,110 @@ from backends.errors import BadInput, MissingWeights
 from backends.local.adapters.references import EMBEDDING, file_of
 from backends.local.job import Adapter
 
-# What stands for a word where the file has none of its own: its name is the word then.
+# Placeholder keys of files without a token: the file's name is the token then.
 _NAMELESS: Final = frozenset({"emb_params", "*", "string_to_param.*"})
-# Models with two text encoders: the embeddings of the first, then of the second.
-_BOTH: Final = ("clip_l", "clip_g")
+# Keys for models with two text encoders: the first one's embeddings, then the second one's.
+_TWO_ENCODERS: Final = ("clip_l", "clip_g")
 
 
 @dataclass(frozen=True, slots=True)
-class _Reader:
-    """A text encoder and the names under which a pipeline holds it and its tokenizer."""
+class _TextEncoder:
+    """A text encoder and the attribute name of its tokenizer in the pipeline."""
 
-    encoder: Any
+    model: Any
     tokenizer: str
 
     @property
     def width(self) -> int:
-        """How many numbers the embedding of a word has."""
-        return int(self.encoder.get_input_embeddings().embedding_dim)
+        """The dimensions of a token's embedding."""
+        return int(self.model.get_input_embeddings().embedding_dim)
 
 
 @contextmanager
 def textual_inversions(
     pipeline: Any, embeddings: tuple[Adapter, ...], label: str
 ) -> Generator[dict[str, Applied]]:
-    """Let `pipeline` know the words of `embeddings` for as long as the context lasts.
+    """Add the tokens of `embeddings` to `pipeline` during the context.
 
-    Yields what became of them.
+    Yields the tokens that were applied, or the embeddings that were ignored.
 
     Raises:
-        BackendError: one is not there, is damaged, or does not fit.
+        BackendError: a file is missing or damaged, or does not fit.
     """
     if not embeddings:
         yield {}
         return
-    readers = _readers(pipeline)
-    if not readers:
+    encoders = _text_encoders(pipeline)
+    if not encoders:
         note = f"embedding ignored: {label} takes none"
         yield {"embeddings": Applied(", ".join(each.name for each in embeddings), None, note)}
         return
-    words: dict[str, list[torch.Tensor]] = {}
+    tokens: dict[str, list[torch.Tensor]] = {}
     for each in embeddings:
-        word, vectors = _read(each)
-        if [vector.shape[1] for vector in vectors] != [reader.width for reader in readers]:
+        token, vectors = _load_embedding(each)
+        if [vector.shape[1] for vector in vectors] != [encoder.width for encoder in encoders]:
             has, wants = (
                 " and ".join(str(width) for width in widths)
-                for widths in ([v.shape[1] for v in vectors], [r.width for r in readers])
+                for widths in ([v.shape[1] for v in vectors], [r.width for r in encoders])
             )
             raise BadInput(
                 f"The embedding '{each.name}' does not fit {label}: it has {has} numbers a word, "
                 f"the model {wants}. It was made for another kind of model."
             )
-        words[word] = vectors
+        tokens[token] = vectors
     with ExitStack() as stack:
-        for index, reader in enumerate(readers):
-            own = {word: vectors[index] for word, vectors in words.items()}
-            stack.enter_context(_taught(pipeline, reader, own, label))
-        known = ", ".join(words)
-        yield {"embeddings": Applied(known, known)}
+        for index, encoder in enumerate(encoders):
+            vectors_of_encoder = {token: vectors[index] for token, vectors in tokens.items()}
+            stack.enter_context(_extended_vocabulary(pipeline, encoder, vectors_of_encoder, label))
+        names = ", ".join(tokens)
+        yield {"embeddings": Applied(names, names)}
 
 
 @contextmanager
-def _taught(
-    pipeline: Any, reader: _Reader, words: dict[str, torch.Tensor], label: str
+def _extended_vocabulary(
+    pipeline: Any, encoder: _TextEncoder, tokens: dict[str, torch.Tensor], label: str
 ) -> Generator[None]:
-    tokenizer, table = getattr(pipeline, reader.tokenizer), reader.encoder.get_input_embeddings()
-    taught, weight = copy.deepcopy(tokenizer), table.weight.detach()
-    for word, vectors in words.items():
+    tokenizer, table = getattr(pipeline, encoder.tokenizer), encoder.model.get_input_embeddings()
+    extended, weight = copy.deepcopy(tokenizer), table.weight.detach()
+    for token, vectors in tokens.items():
         for index, vector in enumerate(vectors.to(weight)):
-            name = f"{word}_{index}" if index else word
-            if name in taught.get_vocab():
+            name = f"{token}_{index}" if index else token
+            if name in extended.get_vocab():
                 raise BadInput(
                     f"'{name}' is a word that {label} knows already. Give the embedding another: "
                     "put a colon and the word behind it."
                 )
-            taught.add_tokens(AddedToken(name, single_word=True))
-            number = taught.convert_tokens_to_ids(name)
+            extended.add_tokens(AddedToken(name, single_word=True))
+            number = extended.convert_tokens_to_ids(name)
             blank = weight.new_zeros(max(0, number + 1 - len(weight)), weight.shape[1])
             weight = torch.cat([weight, blank])
             weight[number] = vector
-    longer = torch.nn.Embedding.from_pretrained(weight)
-    if hasattr(table, "_diffusers_hook"):  # group offload, whose hooks fetch the old layer alone
-        longer.to(pipeline._execution_device)
-    setattr(pipeline, reader.tokenizer, taught)
-    reader.encoder.set_input_embeddings(longer)
+    table_extended = torch.nn.Embedding.from_pretrained(weight)
+    if hasattr(table, "_diffusers_hook"):  # group offload, whose hooks move only the original layer
+        table_extended.to(pipeline._execution_device)
+    setattr(pipeline, encoder.tokenizer, extended)
+    encoder.model.set_input_embeddings(table_extended)
     try:
         yield
     finally:
-        reader.encoder.set_input_embeddings(table)
-        setattr(pipeline, reader.tokenizer, tokenizer)
+        encoder.model.set_input_embeddings(table)
+        setattr(pipeline, encoder.tokenizer, tokenizer)
 
 
-def _readers(pipeline: Any) -> list[_Reader]:
-    """The text encoders that learn words: CLIP's, which every family has that does."""
+def _text_encoders(pipeline: Any) -> list[_TextEncoder]:
+    """Return the text encoders that support textual inversion: all of them are CLIP's."""
     if not isinstance(pipeline, TextualInversionLoaderMixin):
         return []
-    found: list[_Reader] = []
+    encoders: list[_TextEncoder] = []
     for ending in ("", "_2"):
         encoder = getattr(pipeline, f"text_encoder{ending}", None)
         if encoder is not None and "CLIP" in type(encoder).__name__:
-            found.append(_Reader(encoder, f"tokenizer{ending}"))
-    return found
+            encoders.append(_TextEncoder(encoder, f"tokenizer{ending}"))
+    return encoders
 
 
-def _read(embedding: Adapter) -> tuple[str, list[torch.Tensor]]:
-    """The word, and its embeddings for each text encoder: (how many, width)."""
+def _load_embedding(embedding: Adapter) -> tuple[str, list[torch.Tensor]]:
+    """Return the token and its embeddings for each text encoder, (count, dimensions)."""
     file = file_of(embedding, EMBEDDING)
     if file is None:
         raise MissingWeights(f"The embedding '{embedding.name}' is not on this machine.")
@@ -138,12 +138,12 @@ def _read(embedding: Adapter) -> tuple[str, list[torch.Tensor]]:
             f"The file of the embedding '{embedding.name}' is damaged or cut short. Delete it and "
             "download it again."
         ) from error
-    names = _BOTH if set(_BOTH) == tensors.keys() else (*tensors,)
+    names = _TWO_ENCODERS if set(_TWO_ENCODERS) == tensors.keys() else (*tensors,)
     vectors = [torch.atleast_2d(tensors[name]) for name in names]
-    if (len(vectors) > 1 and names != _BOTH) or any(vector.ndim != 2 for vector in vectors):
+    if (len(vectors) > 1 and names != _TWO_ENCODERS) or any(vector.ndim != 2 for vector in vectors):
         raise BadInput(
             f"The file '{embedding.name}' is no embedding: it holds other weights than those of a "
             "word. A LoRA belongs into its own field; a whole model is chosen as a model."
         )
-    named = names != _BOTH and names[0] not in _NAMELESS
+    named = names != _TWO_ENCODERS and names[0] not in _NAMELESS
     return embedding.token or (names[0] if named else file.stem), vectors

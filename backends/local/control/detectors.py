@@ -1,9 +1,9 @@
-"""Make a control map with controlnet_aux. Imported late: it brings torch and OpenCV with it.
+"""Detect a control map with controlnet_aux; imported late, since it imports torch and OpenCV.
 
-The detectors scale what they are given to multiples of 64 and scale the map again, which blurs
-thin lines and changes the size (400x300 comes back as 704x512). So the picture is first scaled
-to the size at which it is worked on, then padded to multiples of 64 by repeating its border; for
-such a picture the detectors' own scaling does nothing, and the padding is cut off afterwards.
+The detectors scale their input to multiples of 64 and scale the map again, which blurs thin lines
+and changes the size (400x300 becomes 704x512). So the picture is first scaled to the working size,
+then padded to multiples of 64 by repeating its border; for such a picture the detectors' own
+scaling does nothing, and the padding is cropped afterwards.
 """
 
 import threading
@@ -18,12 +18,12 @@ from PIL import Image
 
 from backends.preprocessors import Preprocessor
 
-with warnings.catch_warnings():  # it grumbles about every detector that lacks a package
+with warnings.catch_warnings():  # one for every detector that lacks a package
     warnings.simplefilter("ignore")
     import controlnet_aux
 
-_GRID: Final = 64
-_DICE: Final = threading.Lock()
+_MULTIPLE: Final = 64
+_RNG_LOCK: Final = threading.Lock()
 
 
 def detect(
@@ -33,11 +33,11 @@ def detect(
     width: int,
     height: int,
 ) -> Image.Image:
-    """Return the map of `picture`, of width x height."""
+    """Return the map of `picture`, width x height pixels."""
     zoom = max(1.0, preprocessor.side / min(width, height))
-    work = (round(width * zoom), round(height * zoom))
-    scaled = np.asarray(picture.resize(work, Image.Resampling.LANCZOS, reducing_gap=2.0))
-    right, below = (-side % _GRID for side in work)
+    working_size = (round(width * zoom), round(height * zoom))
+    scaled = np.asarray(picture.resize(working_size, Image.Resampling.LANCZOS, reducing_gap=2.0))
+    right, below = (-side % _MULTIPLE for side in working_size)
     padded = np.pad(scaled, ((0, below), (0, right), (0, 0)), mode="edge")
     keywords: dict[str, Any] = dict(settings)
     seed = int(keywords.pop("seed", 0))
@@ -47,15 +47,19 @@ def detect(
     if preprocessor.detector == "ContentShuffleDetector":
         keywords["f"] = max(8, keywords["detect_resolution"] // 2)  # swirls grow with the picture
     with _seeded(seed):
-        drawn = _detector(preprocessor)(Image.fromarray(padded), output_type="pil", **keywords)
-    cut = drawn.convert("RGB").crop((0, 0, *work))
-    return cut if work == (width, height) else cut.resize((width, height), Image.Resampling.LANCZOS)
+        detected = _detector(preprocessor)(Image.fromarray(padded), output_type="pil", **keywords)
+    cut = detected.convert("RGB").crop((0, 0, *working_size))
+    return (
+        cut
+        if working_size == (width, height)
+        else cut.resize((width, height), Image.Resampling.LANCZOS)
+    )
 
 
 @contextmanager
 def _seeded(seed: int) -> Generator[None]:
-    """Seed NumPy's shared dice, which ContentShuffle throws, and put them back afterwards."""
-    with _DICE:
+    """Seed NumPy's global generator, which ContentShuffle uses, and restore its state."""
+    with _RNG_LOCK:
         before = np.random.get_state()
         np.random.seed(seed)
         try:
@@ -64,7 +68,7 @@ def _seeded(seed: int) -> Generator[None]:
             np.random.set_state(before)
 
 
-@lru_cache(maxsize=1)  # a network of hundreds of megabytes: keep the last one only
+@lru_cache(maxsize=1)  # networks have hundreds of megabytes: cache the last one only
 def _detector(preprocessor: Preprocessor) -> Callable[..., Image.Image]:
     kind: Any = getattr(controlnet_aux, preprocessor.detector)
     if not preprocessor.weights:

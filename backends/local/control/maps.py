@@ -1,7 +1,7 @@
-"""Control pictures: from what the user gave to the map that a ControlNet will see.
+"""Preprocess control pictures into the maps that ControlNets take.
 
-A map always has the size of the generation. The table of preprocessors is plain data; what needs
-torch or controlnet_aux is in `detect.py`, and is imported when a map is made.
+A map always has the size of the generation. The table of preprocessors is plain data; code that
+needs torch or controlnet_aux is in `detectors.py`, and is imported when a map is made.
 """
 
 import asyncio
@@ -19,15 +19,15 @@ __all__ = ["PREPROCESSORS", "Parameter", "Preprocessor", "control_map"]
 
 
 async def control_map(control: Control, width: int, height: int) -> bytes:
-    """Return the map of `control` as a PNG of width x height; the same input, the same bytes.
+    """Return the map of `control` as a PNG of width x height; equal input gives equal bytes.
 
     Raises:
-        BackendError: the picture or a setting is of no use, or weights cannot be had.
+        BackendError: the picture or a setting is invalid, or weights are not available.
     """
-    return await asyncio.to_thread(_make, control, width, height)
+    return await asyncio.to_thread(_draw_map, control, width, height)
 
 
-def _make(control: Control, width: int, height: int) -> bytes:
+def _draw_map(control: Control, width: int, height: int) -> bytes:
     preprocessor = PREPROCESSORS.get(control.preprocessor)
     if preprocessor is None:
         raise BadInput(
@@ -37,8 +37,8 @@ def _make(control: Control, width: int, height: int) -> bytes:
     settings = _settings(preprocessor, control.parameters)
     picture = decoding.read_image(control.image)
     if not preprocessor.detector:
-        drawn = picture.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=2.0)
-        return encoding.encode(ImageOps.invert(drawn) if preprocessor.name == "invert" else drawn)
+        scaled = picture.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=2.0)
+        return encoding.encode(ImageOps.invert(scaled) if preprocessor.name == "invert" else scaled)
     try:
         from backends.local.control.detectors import detect
 
@@ -47,16 +47,18 @@ def _make(control: Control, width: int, height: int) -> bytes:
         raise explain(error, f"the preprocessor {preprocessor.name}") from error
 
 
-def _settings(preprocessor: Preprocessor, asked: Mapping[str, Value]) -> dict[str, float | bool]:
-    """The library's keywords with their values, within bounds and of the right kind."""
-    # A form may still hold what was set for another preprocessor; a name of none is a mistake.
+def _settings(
+    preprocessor: Preprocessor, requested: Mapping[str, Value]
+) -> dict[str, float | bool]:
+    """Return the detector's keyword arguments, converted and clamped to their bounds."""
+    # A form may still hold settings of another preprocessor; an unknown name is an error.
     known = {parameter.name for each in PREPROCESSORS.values() for parameter in each.parameters}
-    unknown = sorted(set(asked) - known)
+    unknown = sorted(set(requested) - known)
     if unknown:
         raise BadInput(f"No preprocessor has a setting '{unknown[0]}'.")
     settings: dict[str, float | bool] = {}
     for parameter in preprocessor.parameters:
-        value = asked.get(parameter.name)
+        value = requested.get(parameter.name)
         kind = type(parameter.default)
         try:
             value = parameter.default if value is None else kind(value)

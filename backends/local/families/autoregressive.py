@@ -1,9 +1,9 @@
-"""Autoregressive models: a language model writes a picture token after token (Janus).
+"""Autoregressive models: a language model generates a picture token by token (Janus).
 
-In the line of DALL-E (arXiv 2102.12092) and Parti (2206.10789). transformers has the classes of
-Janus (2410.13848, 2501.17811) but no pipeline: `Writer` gives them the call of one, so that they
-are drawn with as all other families are. A picture has as many tokens as it has, so that a number
-of steps means nothing; nor does a scheduler.
+The approach is that of DALL-E (arXiv 2102.12092) and Parti (2206.10789). transformers has the
+classes of Janus (2410.13848, 2501.17811) but no pipeline: `AutoregressivePipeline` gives them the
+interface of one, as for all other families. The number of tokens of a picture is fixed, so there is
+neither a number of steps nor a scheduler.
 """
 
 import inspect
@@ -27,24 +27,24 @@ from transformers import (
 from backends.base import Event
 from backends.local.families.base import Family
 from backends.local.families.pipeline_call import PipelineCall
-from backends.local.families.preview import LatentPreview, token_look
+from backends.local.families.preview import LatentPreview, fit_token_preview
 from backends.local.job import LocalJob, ModelSpec
 from backends.local.memory.devices import Device
 
-_NONE: Final = 2**30
+_NO_TOKEN: Final = 2**30
 Tokens = list[torch.Tensor]
-"""The tokens so far, first to last, each (pictures,) and on the model's device."""
-Seen = Callable[[Any, int, Any, dict[str, Tokens]], Any]
+"""The tokens so far, in order, each of shape (pictures,) on the model's device."""
+StepCallback = Callable[[Any, int, Any, dict[str, Tokens]], Any]
 
 
 class Autoregressive(Family):
-    """Janus. It has neither a form for start pictures nor a ControlNet."""
+    """Janus, which has neither an image-to-image pipeline nor a ControlNet."""
 
-    def load(self, path: Path, recipe: ModelSpec, dtype: torch.dtype, device: Device) -> Any:
-        """Read model and processor from a folder as transformers saves it."""
-        words: dict[str, Any] = {"variant": recipe.variant} if recipe.variant else {}
+    def load(self, path: Path, spec: ModelSpec, dtype: torch.dtype, device: Device) -> Any:
+        """Load model and processor from a folder as transformers saves it."""
+        keywords: dict[str, Any] = {"variant": spec.variant} if spec.variant else {}
         model = JanusForConditionalGeneration.from_pretrained(
-            str(path), dtype=dtype, use_safetensors=True, local_files_only=True, **words
+            str(path), dtype=dtype, use_safetensors=True, local_files_only=True, **keywords
         )
         processor = JanusProcessor.from_pretrained(str(path), local_files_only=True)
         return AutoregressivePipeline(model, processor)
@@ -52,42 +52,42 @@ class Autoregressive(Family):
     def pipeline_call(
         self,
         pipeline: Any,
-        look: LatentPreview | None,
-        work: LocalJob,
+        latent_preview: LatentPreview | None,
+        job: LocalJob,
         emit: Callable[[Event], None],
     ) -> PipelineCall:
-        """One that lays out the tokens so far."""
-        return _AutoregressiveCall(pipeline, look, work, emit)
+        """Return a call that arranges the tokens so far for previews."""
+        return _AutoregressiveCall(pipeline, latent_preview, job, emit)
 
     def _latent_preview(self, pipeline: Any, folder: Path | None) -> LatentPreview | None:
         vq = pipeline.model.model.vqmodel
         codebook = F.normalize(vq.quantize.embedding.weight.detach().float().cpu(), dim=-1)
 
         def decode(codes: torch.Tensor) -> torch.Tensor:
-            given = codes.to(vq.device, vq.dtype)
-            return vq.decoder(vq.post_quant_conv(given)) / 2 + 0.5
+            vectors = codes.to(vq.device, vq.dtype)
+            return vq.decoder(vq.post_quant_conv(vectors)) / 2 + 0.5
 
-        return token_look(codebook, decode, folder)
+        return fit_token_preview(codebook, decode, folder)
 
 
 class _AutoregressiveCall(PipelineCall):
     def _grid(self, latents: Any) -> torch.Tensor:
-        """The first picture's tokens as (height, width); what is not written yet is no token."""
-        written = torch.stack([token[0] for token in cast(Tokens, latents)])
+        """Return the first picture's tokens as (height, width); missing ones are `_NO_TOKEN`."""
+        tokens = torch.stack([token[0] for token in cast(Tokens, latents)])
         total: int = self._pipeline.num_timesteps
         side = math.isqrt(total)
-        return F.pad(written, (0, total - len(written)), value=_NONE).reshape(side, side)
+        return F.pad(tokens, (0, total - len(tokens)), value=_NO_TOKEN).reshape(side, side)
 
 
 @dataclass(frozen=True, slots=True)
 class AutoregressiveOutput:
-    """Finished pictures, as diffusers' pipelines hand them out."""
+    """Finished pictures, in the form of diffusers' pipeline outputs."""
 
     images: list[Image.Image]
 
 
 class AutoregressivePipeline:
-    """A Janus that is called like a diffusers pipeline."""
+    """Janus with the interface of a diffusers pipeline."""
 
     scheduler: Any = None
 
@@ -97,14 +97,14 @@ class AutoregressivePipeline:
 
     @property
     def components(self) -> dict[str, Any]:
-        """The one model that there is."""
+        """The only component."""
         return {"model": self.model}
 
     def set_progress_bar_config(self, **_: Any) -> None:
-        """There is no bar to set."""
+        """Ignore the settings: there is no progress bar."""
 
     def to(self, device: str) -> Self:
-        """Move the weights."""
+        """Move the weights to `device`."""
         self.model.to(device)
         return self
 
@@ -115,31 +115,33 @@ class AutoregressivePipeline:
         guidance_scale: float | None = None,
         num_images_per_prompt: int = 1,
         generator: list[torch.Generator] | None = None,
-        callback_on_step_end: Seen | None = None,
+        callback_on_step_end: StepCallback | None = None,
     ) -> AutoregressiveOutput:
-        """Draw with the model's own guidance unless told otherwise, one generator a picture."""
-        model, own = self.model, self.model.generation_config
-        talk = [{"role": "user", "content": [{"type": "text", "text": prompt}]}]
-        text = self._processor.apply_chat_template(talk, add_generation_prompt=True)
-        told = self._processor(
+        """Generate pictures, one generator each; the default guidance is the model's own."""
+        model, config = self.model, self.model.generation_config
+        conversation = [{"role": "user", "content": [{"type": "text", "text": prompt}]}]
+        text = self._processor.apply_chat_template(conversation, add_generation_prompt=True)
+        inputs = self._processor(
             text=[text] * num_images_per_prompt, generation_mode="image", return_tensors="pt"
         )
-        dice = generator or [torch.Generator().manual_seed(0) for _ in range(num_images_per_prompt)]
-        guidance = float(guidance_scale or own.guidance_scale or 5.0)
+        generators = generator or [
+            torch.Generator().manual_seed(0) for _ in range(num_images_per_prompt)
+        ]
+        guidance = float(guidance_scale or config.guidance_scale or 5.0)
         written: Tokens = []
 
-        def chosen(tokens: torch.Tensor) -> None:
+        def on_token(tokens: torch.Tensor) -> None:
             written.append(tokens)
             if callback_on_step_end is not None:
                 callback_on_step_end(self, len(written) - 1, None, {"latents": written})
 
         tokens = model.generate(
-            **told.to(model.device),
+            **inputs.to(model.device),
             generation_mode="image",
-            do_sample=False,  # the toss has seen to it,
-            guidance_scale=1.0,  # and to this: noise comes after guidance
+            do_sample=False,  # the logits processor samples
+            guidance_scale=1.0,  # and guides: noise is added after guidance
             logits_processor=LogitsProcessorList(
-                [_Toss(guidance, float(own.temperature or 1.0), dice, chosen)]
+                [_GuidedSampler(guidance, float(config.temperature or 1.0), generators, on_token)]
             ),
             **_cache(model),
         )
@@ -150,40 +152,44 @@ class AutoregressivePipeline:
 
 
 def _cache(model: Any) -> dict[str, DynamicCache]:
-    """A cache that grows with the picture, under the name that this transformers has for it.
+    """Return a dynamic key-value cache, under the argument name of the installed transformers.
 
-    The static one that it would make itself is as long as the longest one so far: what was drawn
-    before would change the last bit of what is drawn next.
+    The default static cache has the length of the longest generation so far: earlier pictures
+    would change the last bit of later ones.
     """
     name = "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
     return {name: DynamicCache(config=model.config.get_text_config(decoder=True))}
 
 
-class _Toss(LogitsProcessor):
-    """Classifier-free guidance, and then each picture's own dice.
+class _GuidedSampler(LogitsProcessor):
+    """Classifier-free guidance, then sampling with one generator for each picture.
 
-    transformers would draw tokens with the one dice that everybody shares. To add Gumbel noise,
-    which is minus the logarithm of exponential noise, and to take the largest is to draw from the
-    same distribution (the Gumbel-max trick: Maddison et al., arXiv 1411.0030), and that noise can
-    come from a generator for each picture. transformers runs its own guidance after the processors
-    that it is given, so that it has to happen here, too.
+    transformers would sample with the global generator. Adding Gumbel noise, which is minus the
+    logarithm of exponential noise, and taking the maximum samples from the same distribution (the
+    Gumbel-max trick: Maddison et al., arXiv 1411.0030), and that noise can come from a generator
+    for each picture. transformers applies its own guidance after the given processors, so guidance
+    has to be applied here too.
     """
 
     def __init__(
         self,
         guidance: float,
         temperature: float,
-        dice: list[torch.Generator],
-        chosen: Callable[[torch.Tensor], None],
+        generators: list[torch.Generator],
+        on_token: Callable[[torch.Tensor], None],
     ) -> None:
-        self._guidance, self._temperature, self._dice = guidance, temperature, dice
-        self._chosen = chosen
+        self._guidance, self._temperature, self._generators = guidance, temperature, generators
+        self._on_token = on_token
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """From scores (2n, tokens), n with the prompt and n without, to noisy ones (n, tokens)."""
-        led, free = scores.float().chunk(2)
-        wanted = (free + (led - free) * self._guidance) / self._temperature
-        noise = [torch.empty(wanted.shape[1]).exponential_(generator=each) for each in self._dice]
-        tossed = wanted - torch.stack(noise).log().to(wanted.device)
-        self._chosen(tossed.argmax(-1))
-        return tossed
+        """Turn scores (2n, tokens), n of them with the prompt, into noisy ones (n, tokens)."""
+        conditional, unconditional = scores.float().chunk(2)
+        guided = (
+            unconditional + (conditional - unconditional) * self._guidance
+        ) / self._temperature
+        noise = [
+            torch.empty(guided.shape[1]).exponential_(generator=each) for each in self._generators
+        ]
+        noisy = guided - torch.stack(noise).log().to(guided.device)
+        self._on_token(noisy.argmax(-1))
+        return noisy

@@ -1,10 +1,8 @@
-"""The seam between what every local run shares and what is peculiar to one family of models.
+"""The interface of a model family: loading, the pipeline call, ControlNets, previews.
 
-A family says how its models are read from a folder, which pen draws with them, how they start from
-a picture or are steered by one, and how an unfinished picture looks. `family_of` in `families.py`
-tells a model's family from its files. What is loaded is called like a diffusers pipeline: it has
-`components`, `scheduler` (None where no noise is taken away), `to`, `set_progress_bar_config` and a
-`__call__` whose signature names the inputs that it takes.
+`detect_family` in `detect.py` finds a model's family from its files. A loaded model is called like
+a diffusers pipeline: it has `components`, `scheduler` (None for models without one), `to`,
+`set_progress_bar_config` and a `__call__` whose signature names the supported inputs.
 """
 
 import logging
@@ -25,57 +23,57 @@ from backends.local.weights.sources import variant_in
 
 
 class Family:
-    """What most families have in common; each of them is a class of its own below this one."""
+    """The defaults of a family; each family is a subclass."""
 
     offloads: ClassVar[bool] = True
-    """Whether parts can wait in RAM while others work."""
+    """Whether components can be offloaded to RAM while others run."""
 
-    def load(self, path: Path, recipe: ModelSpec, dtype: torch.dtype, device: Device) -> Any:
-        """Read the model in `path` into the processor's memory; whoever asks moves it."""
-        return from_folder(path, recipe.variant, dtype, device)
+    def load(self, path: Path, spec: ModelSpec, dtype: torch.dtype, device: Device) -> Any:
+        """Load the model in `path` into RAM; the caller moves it to the device."""
+        return from_folder(path, spec.variant, dtype, device)
 
     def pipeline_call(
         self,
         pipeline: Any,
-        look: LatentPreview | None,
-        work: LocalJob,
+        latent_preview: LatentPreview | None,
+        job: LocalJob,
         emit: Callable[[Event], None],
     ) -> PipelineCall:
-        """What spells one piece of work as a call of `pipeline`."""
-        return PipelineCall(pipeline, look, work, emit)
+        """Return the call of `pipeline` for one job."""
+        return PipelineCall(pipeline, latent_preview, job, emit)
 
-    def with_controlnets(self, pipeline: Any, nets: Sequence[Any], label: str) -> Any:
-        """The form of `pipeline` for these ControlNets, one for each map; it shares its weights."""
+    def with_controlnets(self, pipeline: Any, controlnets: Sequence[Any], label: str) -> Any:
+        """Return the variant of `pipeline` with a ControlNet for each map, sharing its weights."""
         raise BadInput(
             f"{label} cannot be steered: diffusers has no ControlNet for this kind of model. "
             "Run it without the control picture."
         )
 
     def with_init_image(self, pipeline: Any, label: str) -> Any:
-        """The form of `pipeline` that starts from a picture; it shares all its weights."""
+        """Return the image-to-image variant of `pipeline`, sharing all its weights."""
         raise BadInput(
             f"{label} cannot start from a picture: diffusers has no such form of this kind of "
             "model. Run it without the start picture, or choose another model."
         )
 
     def latent_preview(self, pipeline: Any, folder: Path | None) -> LatentPreview | None:
-        """How unfinished pictures look; None where that cannot be found out.
+        """Return the preview of unfinished pictures, None if there is none.
 
-        `folder` is where the model was read from, None for a single file.
+        `folder` is the model's folder, None for a single file.
         """
         try:
             return self._latent_preview(pipeline, folder)
-        except Exception:  # a preview is a courtesy: however odd the decoder, the run goes on
+        except Exception:  # previews are optional: an unusual decoder must not end the run
             logging.getLogger(__name__).info("No previews for %s", type(pipeline), exc_info=True)
             return None
 
     def _latent_preview(self, pipeline: Any, folder: Path | None) -> LatentPreview | None:
-        """As `look`, and may fail in any way."""
+        """Return the preview as `latent_preview` does; may raise any exception."""
         return None
 
 
 def from_folder(path: Path, variant: str, dtype: torch.dtype, device: Device) -> Any:
-    """Read a diffusers pipeline, of whatever class its folder names; "" is the best variant."""
+    """Load a diffusers pipeline of the class that its folder names; "" is the default variant."""
     return DiffusionPipeline.from_pretrained(
         str(path),
         dtype=dtype,

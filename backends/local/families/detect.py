@@ -1,4 +1,4 @@
-"""Which family a model belongs to, told from its files. A new family gets its line here."""
+"""Detect the family of a model from its files; the classes of each family are imported late."""
 
 from pathlib import Path
 
@@ -7,10 +7,10 @@ from backends.local.weights.sources import class_of
 
 
 def detect_family(path: Path, label: str) -> Family:
-    """The family of the folder or file at `path`; imports its classes.
+    """Return the family of the folder or file at `path`.
 
     Raises:
-        NotReady: it is of none.
+        NotReady: the model belongs to no supported family.
     """
     match class_of(path):
         case "AmusedPipeline":
@@ -29,7 +29,7 @@ def detect_family(path: Path, label: str) -> Family:
             from backends.local.families.autoregressive import Autoregressive
 
             return Autoregressive()
-        case _:  # a single file, or whatever diffusers itself knows what to do with
+        case _:  # a single file, or any other pipeline of diffusers
             from backends.local.families.latent import Latent
             from backends.local.weights.validation import check_class
 

@@ -1,9 +1,9 @@
-"""Discrete diffusion: noise is wrong and missing tokens, put right step by step (VQ-Diffusion).
+"""Discrete diffusion: random and masked tokens are corrected step by step (VQ-Diffusion).
 
-The paper is arXiv 2111.14822. The pipeline is diffusers' own, but since it moved among the
-deprecated ones diffusers (0.42.1) does not find the class of one of its parts by the name that
-stands in model_index.json, neither the name in the first weights nor the one that it writes itself
-today, and opens none of them. So the parts are read one by one here.
+The paper is arXiv 2111.14822. The pipeline is diffusers' own, but since it was deprecated diffusers
+(0.42.1) cannot resolve the class name of one component in model_index.json, neither the name in the
+original weights nor the one that it writes today, and loads neither. So the components are loaded
+one by one here.
 """
 
 import math
@@ -24,14 +24,19 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from backends.base import Event
 from backends.local.families.base import Family
 from backends.local.families.pipeline_call import LegacyPipelineCall, PipelineCall
-from backends.local.families.preview import LatentPreview, codebook_of, decoded, token_look
+from backends.local.families.preview import (
+    LatentPreview,
+    codebook_of,
+    decode_vectors,
+    fit_token_preview,
+)
 from backends.local.job import LocalJob, ModelSpec
 from backends.local.memory.devices import Device
 from backends.local.weights.sources import variant_in
 
 _LIKELIEST: Final = 32
-"""Tokens of a cell that are sorted at first."""
-_WEIGHTS: Final[dict[str, Any]] = {
+"""Tokens of a cell that are sorted in the first attempt."""
+_COMPONENTS: Final[dict[str, Any]] = {
     "vqvae": VQModel,
     "transformer": Transformer2DModel,
     "text_encoder": CLIPTextModel,
@@ -40,35 +45,37 @@ _WEIGHTS: Final[dict[str, Any]] = {
 
 
 class Discrete(Family):
-    """VQ-Diffusion. It has neither a form for start pictures nor a ControlNet."""
+    """VQ-Diffusion, which has neither an image-to-image pipeline nor a ControlNet."""
 
-    offloads: ClassVar[bool] = False  # its pipeline works where its weights lie, and only there
+    offloads: ClassVar[bool] = False  # its pipeline runs on the device of its weights
 
-    def load(self, path: Path, recipe: ModelSpec, dtype: torch.dtype, device: Device) -> Any:
-        """Read the pipeline from its folder."""
-        return read(path, dtype, recipe.variant or variant_in(path, device.kind))
+    def load(self, path: Path, spec: ModelSpec, dtype: torch.dtype, device: Device) -> Any:
+        """Load the pipeline from its folder."""
+        return read(path, dtype, spec.variant or variant_in(path, device.kind))
 
     def pipeline_call(
         self,
         pipeline: Any,
-        look: LatentPreview | None,
-        work: LocalJob,
+        latent_preview: LatentPreview | None,
+        job: LocalJob,
         emit: Callable[[Event], None],
     ) -> PipelineCall:
-        """One that knows how its tokens lie."""
-        return _DiscreteCall(pipeline, look, work, emit)
+        """Return a call that arranges the tokens for previews."""
+        return _DiscreteCall(pipeline, latent_preview, job, emit)
 
     def _latent_preview(self, pipeline: Any, folder: Path | None) -> LatentPreview | None:
         vqvae = pipeline.vqvae  # its decoder draws from -1 to 1
-        return token_look(codebook_of(vqvae), lambda codes: decoded(vqvae, codes) / 2 + 0.5, folder)
+        return fit_token_preview(
+            codebook_of(vqvae), lambda codes: decode_vectors(vqvae, codes) / 2 + 0.5, folder
+        )
 
 
 class _DiscreteCall(LegacyPipelineCall):
     def _keyword_arguments(self) -> dict[str, Any]:
-        return super()._keyword_arguments() | {"truncation_rate": self._work.truncation_rate}
+        return super()._keyword_arguments() | {"truncation_rate": self._job.truncation_rate}
 
     def _grid(self, latents: torch.Tensor) -> torch.Tensor:
-        """The tokens of a square picture, which come in a row, as (height, width)."""
+        """Return the flat tokens of the first, square picture as (height, width)."""
         side = math.isqrt(latents.shape[1])
         return latents[0].reshape(side, side)
 
@@ -76,7 +83,7 @@ class _DiscreteCall(LegacyPipelineCall):
 def read(
     folder: Path, dtype: torch.dtype = torch.float32, variant: str | None = None
 ) -> VQDiffusionPipeline:
-    """Read the pipeline in `folder`, part by part."""
+    """Load the pipeline in `folder`, one component after the other."""
     weights = {
         name: kind.from_pretrained(
             str(folder / name),
@@ -85,7 +92,7 @@ def read(
             use_safetensors=True,
             local_files_only=True,
         )
-        for name, kind in _WEIGHTS.items()
+        for name, kind in _COMPONENTS.items()
     }
     tokenizer: Any = CLIPTokenizer.from_pretrained(str(folder / "tokenizer"), local_files_only=True)
     scheduler: Any = VQDiffusionScheduler.from_pretrained(str(folder / "scheduler"))
@@ -96,25 +103,25 @@ def read(
     return pipeline
 
 
-def truncated(log_shares: torch.Tensor, rate: float) -> torch.Tensor:
-    """Log-probabilities (batch, tokens, cells) with only each cell's likeliest tokens left.
+def truncated(log_probabilities: torch.Tensor, rate: float) -> torch.Tensor:
+    """Return log-probabilities (batch, tokens, cells) truncated to each cell's likeliest tokens.
 
-    Tokens stay until those before them make up `rate` of all, the first one always, as in the
-    paper's truncation sampling. The result is the pipeline's own `truncate`, which sorts all
-    tokens of all cells at every step: with a small model, two thirds of the time. A few of
-    the likeliest are nearly always enough.
+    A token stays while the likelier ones sum to less than `rate`, so the first always stays, as in
+    the paper's truncation sampling. The result equals the pipeline's own `truncate`, which sorts
+    all tokens of all cells at every step: with a small model, two thirds of the time. A few of the
+    likeliest are nearly always enough.
     """
     if rate >= 1:
-        return log_shares
-    tokens = log_shares.shape[1]
-    seen = min(_LIKELIEST, tokens)
+        return log_probabilities
+    tokens = log_probabilities.shape[1]
+    count = min(_LIKELIEST, tokens)
     while True:
-        found, places = log_shares.topk(seen, dim=1)
-        before = found.exp().cumsum(1) - found.exp()
-        if seen == tokens or bool((before[:, -1] >= rate).all()):
+        top, indices = log_probabilities.topk(count, dim=1)
+        cumulated = top.exp().cumsum(1) - top.exp()
+        if count == tokens or bool((cumulated[:, -1] >= rate).all()):
             break
-        seen = min(8 * seen, tokens)
-    kept = before < rate
-    kept[:, 0] = True
-    found = found.where(kept, torch.full_like(found, -torch.inf))
-    return torch.full_like(log_shares, -torch.inf).scatter(1, places, found)
+        count = min(8 * count, tokens)
+    mask = cumulated < rate
+    mask[:, 0] = True
+    top = top.where(mask, torch.full_like(top, -torch.inf))
+    return torch.full_like(log_probabilities, -torch.inf).scatter(1, indices, top)

@@ -1,7 +1,7 @@
-"""Masked tokens: aMUSEd, the open Muse, fills in picture tokens, the most certain ones first.
+"""Masked image tokens: aMUSEd, an open Muse, predicts tokens, the most confident ones first.
 
-The paper is arXiv 2401.01808. Its classes are of diffusers' old style, and its form for start
-pictures is too old for the table that diffusers keeps.
+The paper is arXiv 2401.01808. Its classes have diffusers' legacy interface, and its image-to-image
+pipeline is missing in the table of diffusers' AutoPipeline.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,12 @@ from diffusers.pipelines.deprecated.amused.pipeline_amused_img2img import Amused
 from backends.base import Event
 from backends.local.families.base import Family
 from backends.local.families.pipeline_call import LegacyPipelineCall, PipelineCall
-from backends.local.families.preview import LatentPreview, codebook_of, decoded, token_look
+from backends.local.families.preview import (
+    LatentPreview,
+    codebook_of,
+    decode_vectors,
+    fit_token_preview,
+)
 from backends.local.job import LocalJob
 
 
@@ -24,30 +29,32 @@ class Masked(Family):
     def pipeline_call(
         self,
         pipeline: Any,
-        look: LatentPreview | None,
-        work: LocalJob,
+        latent_preview: LatentPreview | None,
+        job: LocalJob,
         emit: Callable[[Event], None],
     ) -> PipelineCall:
-        """One that knows where aMUSEd may start."""
-        return _MaskedCall(pipeline, look, work, emit)
+        """Return a call with aMUSEd's bound on the strength."""
+        return _MaskedCall(pipeline, latent_preview, job, emit)
 
     def with_init_image(self, pipeline: Any, label: str) -> Any:
-        """The image-to-image form; some of the picture's tokens are masked and drawn anew."""
-        started: Any = AmusedImg2ImgPipeline(**pipeline.components)
-        started.set_progress_bar_config(disable=True)
-        return started
+        """Return the image-to-image variant, which masks and redraws some of the tokens."""
+        image_to_image: Any = AmusedImg2ImgPipeline(**pipeline.components)
+        image_to_image.set_progress_bar_config(disable=True)
+        return image_to_image
 
     def _latent_preview(self, pipeline: Any, folder: Path | None) -> LatentPreview | None:
         vqvae = pipeline.vqvae  # its decoder draws from 0 to 1
-        return token_look(codebook_of(vqvae), lambda codes: decoded(vqvae, codes), folder)
+        return fit_token_preview(
+            codebook_of(vqvae), lambda codes: decode_vectors(vqvae, codes), folder
+        )
 
 
 class _MaskedCall(LegacyPipelineCall):
     def _strength(self, strength: float) -> tuple[float, int]:
-        """It knows no start from nothing: one step at least is the picture's."""
+        """Keep one step of the initial picture: the pipeline does not support strength 1."""
         steps = max(self._steps, 2)
         return min(strength, 1 - 1 / steps), steps
 
     def _grid(self, latents: torch.Tensor) -> torch.Tensor:
-        """The tokens as they are, (height, width)."""
+        """Return the first picture's tokens, (height, width)."""
         return latents[0]

@@ -1,14 +1,14 @@
-"""A look at an unfinished picture for a hundredth of a step's cost.
+"""Previews of unfinished pictures by a linear map, for a hundredth of a step's cost.
 
 A latent is, at thumbnail size, close to a linear function of its picture: RGB = latent @ weight +
 bias. A model's folder may hold that map, fitted on real pictures, as `preview.json`:
 
     {"weight": [[r, g, b], ... one row a channel], "bias": [r, g, b]}      RGB from 0 to 1
 
-Where it does not, and the family knows no map (`latent.py` has Stable Diffusion's), the decoder is
-asked: one small random latent is decoded once, when the model is loaded, and the map is the
+Without that file, and if the family has no known map (`latent.py` has Stable Diffusion's), the map
+is fitted: one small random latent is decoded when the model is loaded, and the map is the
 least-squares fit. That is rough, but works for any number of channels; for token models the latent
-is the tokens' vectors in the codebook.
+is made of the tokens' vectors in the codebook.
 """
 
 import io
@@ -26,23 +26,23 @@ from torch.nn import functional as F
 
 from backends.base import Preview
 
-SHARE: Final = 0.02
-OFTEN: Final = 0.1
-"""Seconds from one look to the next at least: the page shows no more than ten a second."""
-_PROBE: Final = 16
+MAX_TIME_SHARE: Final = 0.02
+MIN_INTERVAL: Final = 0.1
+"""Minimum seconds between previews: the page shows at most ten a second."""
+_PROBE_SIDE: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
 class LatentPreview:
-    """The linear map of one model, on the CPU; `codebook` only for token models."""
+    """The linear map of one model, on the CPU; `codebook` is for token models only."""
 
     weight: torch.Tensor
     bias: torch.Tensor
     codebook: torch.Tensor | None = None
 
     @torch.no_grad()
-    def picture(self, latents: torch.Tensor) -> Preview:
-        """Show one unfinished picture: latents of (channels, height, width) or tokens."""
+    def render(self, latents: torch.Tensor) -> Preview:
+        """Render one unfinished picture from latents (channels, height, width) or tokens."""
         latents = latents.cpu()
         if self.codebook is None:
             vectors = latents.float().movedim(0, -1)
@@ -58,99 +58,103 @@ class LatentPreview:
 
 
 class PreviewBudget:
-    """Lets previews take a small share of a run's time, and come no oftener than they are seen."""
+    """Limits previews to a small share of a run's time and to the page's refresh rate."""
 
     def __init__(self) -> None:
-        self._began = time.monotonic()
-        self._shown = -math.inf
-        self._spent = self._last = 0.0
+        self._start = time.monotonic()
+        self._last_shown = -math.inf
+        self._spent = self._last_cost = 0.0
 
     def allows(self) -> bool:
-        """Whether another look is due and, as dear as the last one, stays within the share."""
+        """Tell whether a preview is due and, at the last one's cost, stays within the share."""
         now = time.monotonic()
-        due = now - self._shown >= OFTEN
-        return due and self._spent + self._last <= SHARE * (now - self._began)
+        due = now - self._last_shown >= MIN_INTERVAL
+        return due and self._spent + self._last_cost <= MAX_TIME_SHARE * (now - self._start)
 
-    def show(self, look: LatentPreview, latents: torch.Tensor) -> Preview:
-        """Make a look and book its time."""
-        _finished(latents.device)  # the step itself is not the look's doing
-        began = time.monotonic()
-        preview = look.picture(latents)
-        self._shown = time.monotonic()
-        self._last = self._shown - began
-        self._spent += self._last
+    def render(self, latent_preview: LatentPreview, latents: torch.Tensor) -> Preview:
+        """Render a preview and count its time."""
+        _synchronize(latents.device)  # the step's own time does not count
+        start = time.monotonic()
+        preview = latent_preview.render(latents)
+        self._last_shown = time.monotonic()
+        self._last_cost = self._last_shown - start
+        self._spent += self._last_cost
         return preview
 
 
-def _finished(device: torch.device) -> None:
-    """Wait for what a GPU, which works behind the program's back, still has to do."""
+def _synchronize(device: torch.device) -> None:
+    """Wait until a GPU, which runs asynchronously, has finished its queue."""
     if device.type == "cuda":
         torch.cuda.current_stream(device).synchronize()
     elif device.type == "mps":
         torch.mps.synchronize()
 
 
-def own_map(folder: Path | None, codebook: torch.Tensor | None = None) -> LatentPreview | None:
-    """The map that a model's folder brings with it, if it does."""
+def load_preview_map(
+    folder: Path | None, codebook: torch.Tensor | None = None
+) -> LatentPreview | None:
+    """Return the map stored in a model's folder, None if there is none."""
     file = None if folder is None else folder / "preview.json"
     if file is None or not file.is_file():
         return None
-    found = cast(dict[str, Any], json.loads(file.read_text()))
-    weight, bias = (torch.tensor(found[name]).float() for name in ("weight", "bias"))
+    stored = cast(dict[str, Any], json.loads(file.read_text()))
+    weight, bias = (torch.tensor(stored[name]).float() for name in ("weight", "bias"))
     return LatentPreview(weight, bias, codebook)
 
 
 def codebook_of(vqvae: Any) -> torch.Tensor:
-    """The vectors of all tokens of a diffusers VQModel, (tokens, channels), on the CPU."""
+    """Return the codebook of a diffusers VQModel, (tokens, channels), on the CPU."""
     return vqvae.quantize.embedding.weight.detach().float().cpu()
 
 
-def token_look(
+def fit_token_preview(
     codebook: torch.Tensor,
     decode: Callable[[torch.Tensor], torch.Tensor],
     folder: Path | None = None,
 ) -> LatentPreview:
-    """The map for a model of tokens: its folder's own, or one fitted to its decoder.
+    """Return the map of a token model: the one stored in its folder, or one fitted to its decoder.
 
-    The codebook is (tokens, channels), on the CPU; `decode` makes a picture from 0 to 1 of vectors
-    from it, (1, channels, height, width).
+    The codebook is (tokens, channels), on the CPU; `decode` turns vectors from it, of shape
+    (1, channels, height, width), into a picture with values from 0 to 1.
     """
 
     def nearest(noise: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         spread = noise[0].flatten(1).T * codebook.std(0) + codebook.mean(0)
         tokens = torch.cdist(spread, codebook).argmin(1)
-        vectors = codebook[tokens].T.reshape(1, -1, _PROBE, _PROBE)
+        vectors = codebook[tokens].T.reshape(1, -1, _PROBE_SIDE, _PROBE_SIDE)
         return vectors, decode(vectors)
 
-    return own_map(folder, codebook) or fit(codebook.shape[1], nearest, codebook)
+    return load_preview_map(folder, codebook) or fit_preview_map(
+        codebook.shape[1], nearest, codebook
+    )
 
 
-def decoded(vqvae: Any, vectors: torch.Tensor) -> torch.Tensor:
-    """What the decoder of a diffusers VQModel draws of vectors from its codebook."""
-    given = vectors.to(vqvae.device, vqvae.dtype)
+def decode_vectors(vqvae: Any, vectors: torch.Tensor) -> torch.Tensor:
+    """Decode vectors of the codebook with the decoder of a diffusers VQModel."""
+    inputs = vectors.to(vqvae.device, vqvae.dtype)
     spatial = vqvae.config.norm_type == "spatial"
-    return vqvae.decoder(vqvae.post_quant_conv(given), given if spatial else None)
+    return vqvae.decoder(vqvae.post_quant_conv(inputs), inputs if spatial else None)
 
 
 @torch.no_grad()
-def fit(
+def fit_preview_map(
     channels: int,
     decode: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]],
     codebook: torch.Tensor | None = None,
 ) -> LatentPreview:
-    """Decode a small random latent and fit RGB to it.
+    """Fit the map to the decoded picture of a small random latent.
 
-    `decode` takes the latent and returns the one it really used, and the picture from 0 to 1.
+    `decode` takes the latent and returns the one actually used, and a picture from 0 to 1.
     """
-    dice = torch.Generator("cpu").manual_seed(0)
-    # Neighbours in real latents are alike, so half of the noise is coarse.
-    fine = torch.randn(1, channels, _PROBE, _PROBE, generator=dice)
-    coarse = torch.randn(1, channels, _PROBE // 4, _PROBE // 4, generator=dice)
+    generator = torch.Generator("cpu").manual_seed(0)
+    # Neighbours in real latents are similar, so half of the noise is coarse.
+    fine = torch.randn(1, channels, _PROBE_SIDE, _PROBE_SIDE, generator=generator)
+    coarse = torch.randn(1, channels, _PROBE_SIDE // 4, _PROBE_SIDE // 4, generator=generator)
     noise = 0.7 * (fine + F.interpolate(coarse, scale_factor=4, mode="bilinear"))
     latent, picture = decode(noise)
-    small = F.adaptive_avg_pool2d(picture.float().cpu().clamp(0, 1), _PROBE)
-    inputs = torch.cat([latent[0].flatten(1).T, torch.ones(_PROBE * _PROBE, 1)], dim=1)
-    # A little ridge: a codebook may have as many dimensions as the probe has places.
+    small = F.adaptive_avg_pool2d(picture.float().cpu().clamp(0, 1), _PROBE_SIDE)
+    inputs = torch.cat([latent[0].flatten(1).T, torch.ones(_PROBE_SIDE * _PROBE_SIDE, 1)], dim=1)
+    # Ridge term: a codebook may have as many dimensions as the probe has positions.
     gram = inputs.T @ inputs + 1e-2 * torch.eye(channels + 1)
-    solved = torch.linalg.solve(gram, inputs.T @ small[0].flatten(1).T)
-    return LatentPreview(solved[:-1], solved[-1], codebook)
+    solution = torch.linalg.solve(gram, inputs.T @ small[0].flatten(1).T)
+    return LatentPreview(solution[:-1], solution[-1], codebook)

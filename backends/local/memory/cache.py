@@ -1,9 +1,9 @@
-"""What stays in memory between runs: two budgets, and the least recently used goes first.
+"""A cache of loaded models with two budgets, device memory and RAM, and LRU eviction.
 
-What no longer fits on the device waits in the machine's RAM where there is room for it, from where
-it is back in a fraction of the time that reading it from the disk takes; what no longer fits there
-is let go of. A model that is offloaded waits in RAM as a whole, and only what is at work passes
-through the device. Where the device draws in RAM itself (a processor), there is one budget.
+Models that no longer fit on the device are moved to RAM if there is room: moving one back takes a
+fraction of the time of loading it from disk. Models that no longer fit in RAM are released. An
+offloaded model stays in RAM as a whole; only its active parts pass through the device. A processor
+computes in RAM, so there is only the first budget.
 """
 
 from collections.abc import Callable, Hashable
@@ -15,64 +15,64 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class CacheEntry(Generic[T]):
-    """One thing in memory.
+    """A cached value with its memory in bytes.
 
-    `size` is its bytes on the device, `waiting` its bytes in RAM, and `passing` the bytes that it
-    takes on the device while it draws and gives back afterwards. `away`: what belongs on the
-    device has been moved to RAM.
+    `size` is its memory on the device, `offloaded` its memory in RAM, and `transient` the memory
+    that it occupies on the device during a run only. `evicted`: its part on the device has been
+    moved to RAM.
     """
 
     value: T
     size: int
-    waiting: int = 0
-    passing: int = 0
-    away: bool = False
+    offloaded: int = 0
+    transient: int = 0
+    evicted: bool = False
 
     @property
     def on_device(self) -> int:
         """The bytes on the device between runs."""
-        return 0 if self.away else self.size
+        return 0 if self.evicted else self.size
 
     @property
     def in_ram(self) -> int:
         """The bytes in RAM between runs."""
-        return self.waiting + (self.size if self.away else 0)
+        return self.offloaded + (self.size if self.evicted else 0)
 
 
 class ModelCache(Generic[T]):
-    """Loaded models by key. Only the worker thread of a device touches its pool, so no locks.
+    """Loaded models by key. Only the worker thread of a device uses its cache, so it has no locks.
 
-    `bound` and `ram` are the two budgets in bytes. `move` takes a thing away from the device
-    (True) or brings it back (False); without it, what does not fit on the device is let go of.
+    The budgets are in bytes. `move` moves a value to RAM (True) or back to the device (False);
+    without it, values that do not fit on the device are released. `free` is called after that.
     """
 
     def __init__(
         self,
-        bound: int,
-        freed: Callable[[], None] = lambda: None,
+        device_budget: int,
+        free: Callable[[], None] = lambda: None,
         *,
-        ram: int = 0,
+        ram_budget: int = 0,
         move: Callable[[T, bool], None] | None = None,
     ) -> None:
-        self.bound, self.ram = bound, ram
-        self._freed, self._move = freed, move
-        self._held: dict[Hashable, CacheEntry[T]] = {}  # the most recently used last
+        self.device_budget, self.ram_budget = device_budget, ram_budget
+        self._free, self._move = free, move
+        self._entries: dict[Hashable, CacheEntry[T]] = {}  # in order of use, the latest last
 
     def __contains__(self, key: Hashable) -> bool:
-        return key in self._held
+        return key in self._entries
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._entries)
 
     @property
-    def size(self) -> int:
-        """The bytes that are on the device now."""
-        return sum(held.on_device for held in self._held.values())
+    def device_bytes(self) -> int:
+        """The bytes in use on the device between runs."""
+        return sum(entry.on_device for entry in self._entries.values())
 
     @property
-    def waiting(self) -> int:
-        """The bytes that are in RAM now."""
-        return sum(held.in_ram for held in self._held.values())
+    def ram_bytes(self) -> int:
+        """The bytes in use in RAM between runs."""
+        return sum(entry.in_ram for entry in self._entries.values())
 
     def get(
         self,
@@ -82,57 +82,63 @@ class ModelCache(Generic[T]):
         expected: int = 0,
         keep: frozenset[Hashable] = frozenset(),
     ) -> T:
-        """Return what is held under `key`, loading it or bringing it back where it is not there.
+        """Return the value of `key`; load it, or move it back to the device, if necessary.
 
-        Room is made first for the `expected` bytes of what has to be loaded; `keep` stays.
+        Before loading, room is made for the `expected` bytes; the keys in `keep` are not evicted.
         """
-        held = self._held.pop(key, None)
-        if held is None:
-            self.shrink(bound=self.bound - expected, keep=keep)
-            held = load()
-        elif held.away:
-            held = replace(held, away=False)
-            self.shrink(bound=self.bound - held.size, keep=keep)
+        entry = self._entries.pop(key, None)
+        if entry is None:
+            self.shrink(device_budget=self.device_budget - expected, keep=keep)
+            entry = load()
+        elif entry.evicted:
+            entry = replace(entry, evicted=False)
+            self.shrink(device_budget=self.device_budget - entry.size, keep=keep)
             if self._move is not None:
-                self._move(held.value, False)  # where that fails, it is loaded anew next time
-        self._held[key] = held
-        return held.value
+                self._move(entry.value, False)  # if that fails, the next run loads it
+        self._entries[key] = entry
+        return entry.value
 
-    def shrink(self, *, bound: int | None = None, keep: frozenset[Hashable] = frozenset()) -> None:
-        """Make the budgets hold, the least recently used first; `keep` stays in any case.
+    def shrink(
+        self, *, device_budget: int | None = None, keep: frozenset[Hashable] = frozenset()
+    ) -> None:
+        """Evict the least recently used values until both budgets hold, except those in `keep`.
 
-        What stays is about to draw, so what it takes meanwhile counts too.
+        Values in `keep` are about to run, so their transient memory counts too.
         """
-        bound = self.bound if bound is None else bound
-        size = self.size + sum(self._held[key].passing for key in keep if key in self._held)
-        for key in [key for key in self._held if key not in keep]:
-            if size <= bound:
+        device_budget = self.device_budget if device_budget is None else device_budget
+        size = self.device_bytes + sum(
+            self._entries[key].transient for key in keep if key in self._entries
+        )
+        for key in [key for key in self._entries if key not in keep]:
+            if size <= device_budget:
                 break
-            held = self._held[key]
-            if held.on_device:
-                size -= held.on_device
-                self._take_away(key, held)
-        for key in [key for key, held in self._held.items() if held.in_ram and key not in keep]:
-            if self.waiting <= self.ram:
+            entry = self._entries[key]
+            if entry.on_device:
+                size -= entry.on_device
+                self._evict(key, entry)
+        for key in [
+            key for key, entry in self._entries.items() if entry.in_ram and key not in keep
+        ]:
+            if self.ram_bytes <= self.ram_budget:
                 break
-            self._let_go(key)
+            self._remove(key)
 
     def clear(self) -> None:
-        """Let go of everything."""
-        for key in tuple(self._held):
-            self._let_go(key)
+        """Release everything."""
+        for key in tuple(self._entries):
+            self._remove(key)
 
-    def forget(self) -> None:
-        """Let go of everything without a word to the device, which is lost."""
-        self._held.clear()
+    def abandon(self) -> None:
+        """Drop all entries without any call to the device, which has been lost."""
+        self._entries.clear()
 
-    def _take_away(self, key: Hashable, held: CacheEntry[T]) -> None:
-        if self._move is None or held.waiting or held.size > self.ram:
-            return self._let_go(key)  # what is offloaded has its own way of moving
-        self._move(held.value, True)
-        self._held[key] = replace(held, away=True)
-        self._freed()
+    def _evict(self, key: Hashable, entry: CacheEntry[T]) -> None:
+        if self._move is None or entry.offloaded or entry.size > self.ram_budget:
+            return self._remove(key)  # offloaded models move by their own hooks
+        self._move(entry.value, True)
+        self._entries[key] = replace(entry, evicted=True)
+        self._free()
 
-    def _let_go(self, key: Hashable) -> None:
-        del self._held[key]
-        self._freed()
+    def _remove(self, key: Hashable) -> None:
+        del self._entries[key]
+        self._free()

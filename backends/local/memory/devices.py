@@ -1,7 +1,4 @@
-"""Which devices draw, in which number format, and how much memory models may keep there.
-
-Several devices: which one draws which model.
-"""
+"""Devices, their number formats and memory budgets, and the assignment of models to devices."""
 
 import importlib.metadata
 import importlib.util
@@ -18,23 +15,24 @@ from backends.lazy_import import collect_garbage
 
 AUTO: Final = "auto"
 _GIGABYTE: Final = 1_000_000_000
-_SHARE: Final = {"cuda": 0.8, "mps": 0.5, "cpu": 0.5}
-_CARDS: Final = Path("/proc/driver/nvidia/gpus")
+_DEFAULT_SHARES: Final = {"cuda": 0.8, "mps": 0.5, "cpu": 0.5}
+_NVIDIA_GPUS: Final = Path("/proc/driver/nvidia/gpus")
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A device as torch names it, the format that suits it, and its memory in bytes.
+    """A device by torch's name, its default number format, and its memory in bytes.
 
-    `bound` is what models may keep on the device between runs and `total` what it has. `ram` is
-    what they may keep in the machine's RAM beside it; None where the device draws in RAM itself.
+    `budget` is the memory that models may occupy between runs, of the device's `total`.
+    `ram_budget` is the RAM that evicted and offloaded models may occupy; None if the device
+    computes in RAM itself.
     """
 
     name: str
     dtype: str
-    bound: int
+    budget: int
     total: int
-    ram: int | None = None
+    ram_budget: int | None = None
 
     @property
     def kind(self) -> str:
@@ -44,66 +42,68 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Budgets:
-    """What the user allows: gigabytes on each device and in RAM, and how many devices share it."""
+    """The user's limits: gigabytes on each device and in RAM, and how many devices share them."""
 
     device_gb: str | None = None
     ram_gb: str | None = None
     shared_by: int = 1
 
 
-def several(wanted: str | None) -> tuple[str, ...]:
-    """The names of the devices to spread over: one a lane. Imports nothing.
+def device_names(setting: str | None) -> tuple[str, ...]:
+    """Return the names of the devices that share the models, one a lane, without heavy imports.
 
-    A list is as the user gave it. With nothing given it is one for each NVIDIA card that can be
-    seen; where they cannot be counted without asking a driver (Windows, AMD), it is one.
+    `setting` is the user's list. Without it the result has one device for each visible NVIDIA card,
+    or one where counting the cards would need a driver (Windows, AMD).
     """
-    if wanted and wanted != AUTO:
-        return tuple(dict.fromkeys(name.strip() for name in wanted.split(",") if name.strip()))
-    cards = _cards()
-    return (AUTO,) if cards < 2 else tuple(f"cuda:{number}" for number in range(cards))
+    if setting and setting != AUTO:
+        return tuple(dict.fromkeys(name.strip() for name in setting.split(",") if name.strip()))
+    count = _count_nvidia_gpus()
+    return (AUTO,) if count < 2 else tuple(f"cuda:{number}" for number in range(count))
 
 
-def choose(wanted: str = AUTO, budgets: Budgets | None = None) -> Device:
-    """Choose CUDA, else MPS, else the CPU, unless the user wants one. Imports torch.
+def choose_device(requested: str = AUTO, budgets: Budgets | None = None) -> Device:
+    """Choose the requested device, or else CUDA, MPS or the CPU, in this order. Imports torch.
 
-    A processor with a number (cpu:0) stands in for a card with memory of its own, so that lanes,
-    offloading and both budgets can be tried where there is none.
+    A processor with a number (cpu:0) is treated like a card with its own memory, so that lanes,
+    offloading and both budgets can be tried without a card.
 
     Raises:
-        NotReady: there is no such device, or a budget is no number.
+        NotReady: there is no such device, or a budget is not a number.
     """
     import psutil
     import torch
 
     budgets = budgets or Budgets()
-    name = wanted
-    if wanted == AUTO:
+    name = requested
+    if requested == AUTO:
         mps = torch.backends.mps.is_available()
         name = "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
     kind, _, number = name.partition(":")
-    if not _there(kind, number):
+    if not _device_exists(kind, number):
         raise NotReady(f"There is no device '{name}' here. Set LINEUP_DEVICE to cuda, mps or cpu.")
     memory = int(psutil.virtual_memory().total)
     if kind == "cuda":
-        # bfloat16 has float32's range: models whose float16 overflows to black come out right.
+        # bfloat16 has float32's range: models that overflow to black in float16 work in it.
         dtype = "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
         total = int(torch.cuda.get_device_properties(name).total_memory)
     else:
         dtype = "float16" if kind == "mps" else "float32"
         total = memory
-    bound = _bytes("LINEUP_MEMORY_GB", budgets.device_gb)
-    if bound is None:
-        bound = int(total * _SHARE[kind]) // (1 if kind == "cuda" else budgets.shared_by)
-    ram = None
+    budget = _parse_gigabytes("LINEUP_MEMORY_GB", budgets.device_gb)
+    if budget is None:
+        budget = int(total * _DEFAULT_SHARES[kind]) // (1 if kind == "cuda" else budgets.shared_by)
+    ram_budget = None
     if kind == "cuda" or number:
-        ram = _bytes("LINEUP_RAM_GB", budgets.ram_gb)
-        ram = (int(memory * _SHARE["cpu"]) if ram is None else ram) // budgets.shared_by
-    # Torch knows one processor only: cpu:1 is cpu.
-    return Device("cpu" if kind == "cpu" else name, dtype, bound, total, ram)
+        ram_budget = _parse_gigabytes("LINEUP_RAM_GB", budgets.ram_gb)
+        ram_budget = (
+            int(memory * _DEFAULT_SHARES["cpu"]) if ram_budget is None else ram_budget
+        ) // budgets.shared_by
+    # torch has only one processor: cpu:1 is cpu.
+    return Device("cpu" if kind == "cpu" else name, dtype, budget, total, ram_budget)
 
 
-def free(device: Device) -> None:
-    """Give memory that nothing refers to any more back to the device."""
+def free_memory(device: Device) -> None:
+    """Return memory that is no longer referenced to the device."""
     import torch
 
     collect_garbage()
@@ -113,9 +113,11 @@ def free(device: Device) -> None:
         torch.mps.empty_cache()
 
 
-def _cards() -> int:
-    """How many NVIDIA cards torch would see, as far as names tell."""
-    if importlib.util.find_spec("spaces") is not None:  # a ZeroGPU Space: one, and not always
+def _count_nvidia_gpus() -> int:
+    """Count the NVIDIA cards that torch would see, from file names and variables alone."""
+    if (
+        importlib.util.find_spec("spaces") is not None
+    ):  # a ZeroGPU Space: one card, and only inside marked functions
         return 0
     try:
         if "+cpu" in importlib.metadata.version("torch"):
@@ -126,20 +128,20 @@ def _cards() -> int:
     if visible is not None:
         return len([name for name in visible.split(",") if name.strip() not in ("", "-1")])
     try:
-        return len(list(_CARDS.iterdir()))
+        return len(list(_NVIDIA_GPUS.iterdir()))
     except OSError:
         return 0
 
 
-def _there(kind: str, number: str) -> bool:
+def _device_exists(kind: str, number: str) -> bool:
     import torch
 
-    if kind not in _SHARE or (number and not number.isdecimal()):
+    if kind not in _DEFAULT_SHARES or (number and not number.isdecimal()):
         return False
     return kind != "cuda" or int(number or 0) < torch.cuda.device_count()
 
 
-def _bytes(setting: str, gigabytes: str | None) -> int | None:
+def _parse_gigabytes(setting: str, gigabytes: str | None) -> int | None:
     if not gigabytes:
         return None
     try:
@@ -151,39 +153,39 @@ def _bytes(setting: str, gigabytes: str | None) -> int | None:
     return int(number * _GIGABYTE)
 
 
-_FIRST: Final = ":0"
+_FIRST_INDEX: Final = ":0"
 
 
 class DeviceAssignment:
-    """Gives each model a device and stays with it, since that is where its weights are.
+    """A fixed device for each model, since its weights are cached there.
 
-    A new model goes where the fewest are; one whose `options` name a `device` is pinned to it.
+    A new model gets the device with the fewest models, or the `device` in its `options`.
     """
 
     def __init__(self, devices: tuple[str, ...]) -> None:
         self.devices = devices
-        self._given: dict[str, str] = {}
+        self._assigned: dict[str, str] = {}
         self._pinned: dict[str, None] = {}
 
     @property
     def used(self) -> tuple[str, ...]:
-        """All devices that may have drawn: those that are spread over, and others pinned to."""
+        """All devices that may have been used: the shared ones and those of pinned models."""
         return tuple(dict.fromkeys((*self.devices, *self._pinned)))
 
     def device_of(self, model: Model) -> str:
-        """The device that draws `model`."""
-        own = str(model.options.get("device") or "")
-        if own:
-            own = own + _FIRST if own + _FIRST in self.devices else own
-            self._pinned[own] = None
-            return own
-        if model.source not in self._given:
-            load = Counter(self._given.values())
-            self._given[model.source] = min(self.devices, key=lambda name: load[name])
-        return self._given[model.source]
+        """Return the device of `model`."""
+        pinned = str(model.options.get("device") or "")
+        if pinned:
+            pinned = pinned + _FIRST_INDEX if pinned + _FIRST_INDEX in self.devices else pinned
+            self._pinned[pinned] = None
+            return pinned
+        if model.source not in self._assigned:
+            load = Counter(self._assigned.values())
+            self._assigned[model.source] = min(self.devices, key=lambda name: load[name])
+        return self._assigned[model.source]
 
 
 @cache
 def device_assignment(devices: tuple[str, ...]) -> DeviceAssignment:
-    """The spread over these devices: every backend on this computer shares one."""
+    """Return the assignment for these devices; all backends of the process share it."""
     return DeviceAssignment(devices)

@@ -1,17 +1,15 @@
-"""Where a model's weights lie and in how many bits: on the device, waiting in RAM, packed.
+"""Offloading and quantization of weights, the memory they need, and advice when it is too much.
 
-    offload         on the device while it draws      speed
+    offload         on the device during a run        speed
     ""              everything                        full
-    "model"         the part at work (text encoder,   a second or so a picture for the moves
-                    denoiser, decoder)
+    "model"         the active network (text          about a second a picture for the moves
+                    encoder, denoiser, decoder)
     "group"         a few layers at a time            the weights cross the bus at every step
 
-Packing keeps linear layers in 8 bit (LLM.int8, https://arxiv.org/abs/2208.07339) or 4 bit (NF4,
-https://arxiv.org/abs/2305.14314), through bitsandbytes. The layers are exchanged here, after
-loading, for two reasons: diffusers itself takes bitsandbytes only where there is a GPU, and a
-single file goes the same way as a folder.
-
-What to say when a model does not fit: what would, with numbers.
+Quantization keeps linear layers in 8 bit (LLM.int8, https://arxiv.org/abs/2208.07339) or 4 bit
+(NF4, https://arxiv.org/abs/2305.14314), through bitsandbytes. The layers are replaced here, after
+loading, for two reasons: diffusers itself uses bitsandbytes only with a GPU, and single files are
+treated like folders.
 """
 
 import importlib
@@ -32,102 +30,108 @@ from backends.local.memory.devices import Device
 from backends.local.options import OFFLOADS, QUANTIZATIONS
 
 PACKAGES: Final = 'Install the extra for it: pip install -e ".[quantized]"'
-_UNPACKED: Final = ("vae", "vqvae", "movq", "safety_checker", "image_encoder")
+_NEVER_QUANTIZED: Final = ("vae", "vqvae", "movq", "safety_checker", "image_encoder")
 _STAGE: Final = re.compile(r"^stage_\d+_")
 _DENOISERS: Final = ("unet", "transformer", "transformer_2", "prior", "decoder")
 
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """Bytes of weights: on the device for good, on it while drawing only, and in RAM."""
+    """Bytes of weights: resident on the device, on it during a run only, and offloaded to RAM."""
 
-    size: int
-    passing: int = 0
-    waiting: int = 0
+    resident: int
+    transient: int = 0
+    offloaded: int = 0
 
     @property
-    def drawing(self) -> int:
-        """The bytes that must fit on the device for a run, without what the run itself takes."""
-        return self.size + self.passing
+    def peak(self) -> int:
+        """The bytes of weights that must fit on the device for a run; activations are extra."""
+        return self.resident + self.transient
 
 
-def supported_spec(recipe: ModelSpec, device: Device) -> tuple[ModelSpec, dict[str, Applied]]:
-    """Return `recipe` as `device` can take it, and what of it was ignored.
+def supported_spec(spec: ModelSpec, device: Device) -> tuple[ModelSpec, dict[str, Applied]]:
+    """Return `spec` without the options that `device` does not support, and these as ignored.
 
     Raises:
-        BackendError: a choice is none, or needs a package that is not there.
+        BackendError: a choice is unknown, or needs a package that is not installed.
     """
-    if recipe.offload not in OFFLOADS:
-        raise BadInput(f"There is no offload '{recipe.offload}'. Choose one of {_known(OFFLOADS)}.")
-    if recipe.quantization not in QUANTIZATIONS:
+    if spec.offload not in OFFLOADS:
+        raise BadInput(f"There is no offload '{spec.offload}'. Choose one of {_quoted(OFFLOADS)}.")
+    if spec.quantization not in QUANTIZATIONS:
         raise BadInput(
-            f"There is no quantization '{recipe.quantization}'. "
-            f"Choose one of {_known(QUANTIZATIONS)}."
+            f"There is no quantization '{spec.quantization}'. "
+            f"Choose one of {_quoted(QUANTIZATIONS)}."
         )
-    if recipe.quantization and find_spec("bitsandbytes") is None:
+    if spec.quantization and find_spec("bitsandbytes") is None:
         raise MissingPackage(
-            f"Loading {recipe.label} in {recipe.quantization} needs bitsandbytes. {PACKAGES}"
+            f"Loading {spec.label} in {spec.quantization} needs bitsandbytes. {PACKAGES}"
         )
-    if recipe.offload and device.ram is None:
+    if spec.offload and device.ram_budget is None:
         note = f"offload ignored: {device.kind} draws in the machine's own memory"
-        honour = Applied(recipe.offload, None, note)
-        return replace(recipe, offload=""), {"offload": honour}
-    return recipe, {}
+        applied = Applied(spec.offload, None, note)
+        return replace(spec, offload=""), {"offload": applied}
+    return spec, {}
 
 
-def footprint(parts: Mapping[str, int], recipe: ModelSpec, itemsize: int) -> Footprint:
-    """What weights of so many numbers take as `recipe` wants them, `itemsize` bytes a number.
+def footprint(counts: Mapping[str, int], spec: ModelSpec, itemsize: int) -> Footprint:
+    """Return the memory for components with these parameter counts, loaded as `spec` requests.
 
-    An estimate where they are packed: not every layer is.
+    `itemsize` is the bytes per parameter. The result is an estimate for quantized weights: not
+    every layer is quantized.
     """
-    bits = {"8 bit": 1.0, "4 bit": 0.5}.get(recipe.quantization, itemsize)
+    bits = {"8 bit": 1.0, "4 bit": 0.5}.get(spec.quantization, itemsize)
     sizes = [
-        int(count * (itemsize if name in _UNPACKED else min(bits, itemsize)))
-        for name, count in parts.items()
+        int(count * (itemsize if name in _NEVER_QUANTIZED else min(bits, itemsize)))
+        for name, count in counts.items()
     ]
-    return _placed(sizes, recipe.offload)
+    return _footprint_of(sizes, spec.offload)
 
 
-def place(pipeline: Any, recipe: ModelSpec, device: Device) -> tuple[Footprint, dict[str, Applied]]:
-    """Pack `pipeline` and bring it to `device` as `recipe` wants it.
+def place_weights(
+    pipeline: Any, spec: ModelSpec, device: Device
+) -> tuple[Footprint, dict[str, Applied]]:
+    """Quantize `pipeline` and move it to `device`, or offload it, as `spec` requests.
 
-    Returns what it takes, and what was ignored.
+    Returns:
+        Its memory, and the options that were ignored.
     """
-    parts = parts_of(pipeline)
-    if recipe.quantization:
-        for name, part in parts.items():
-            if name not in _UNPACKED:
-                _pack(part, four=recipe.quantization == "4 bit")
-                part.to("cpu")  # the first move packs
+    modules = modules_of(pipeline)
+    if spec.quantization:
+        for name, part in modules.items():
+            if name not in _NEVER_QUANTIZED:
+                _quantize(part, four_bit=spec.quantization == "4 bit")
+                part.to("cpu")  # the first move quantizes
     ignored: dict[str, Applied] = {}
-    offload = recipe.offload
+    offload = spec.offload
     if offload and not hasattr(pipeline, "enable_model_cpu_offload"):
-        note = f"offload ignored: {recipe.label} cannot be taken apart for it"
+        note = f"offload ignored: {spec.label} cannot be taken apart for it"
         ignored["offload"], offload = Applied(offload, None, note), ""
-    stay = [name for name, part in parts.items() if offload == "group" and _whole(part)]
+    resident = [
+        name for name, part in modules.items() if offload == "group" and _cannot_be_split(part)
+    ]
     if not offload:
         pipeline.to(device.name)
-        return Footprint(weight(list(parts.values()))), ignored
+        return Footprint(size_in_bytes(list(modules.values()))), ignored
     if offload == "model":
         pipeline.enable_model_cpu_offload(device=device.name)
     else:
         pipeline.enable_group_offload(
             onload_device=torch.device(device.name),
             offload_type="leaf_level",
-            use_stream=device.kind == "cuda",  # the next layer comes while this one works
+            use_stream=device.kind == "cuda",  # copy the next layer while this one computes
             low_cpu_mem_usage=True,
-            exclude_modules=stay,  # and are on the device
+            exclude_modules=resident,  # these stay on the device
         )
-    moving = [weight([part]) for name, part in parts.items() if name not in stay]
-    lies = _placed(moving, offload)
-    return replace(lies, size=weight([parts[name] for name in stay])), ignored
+    moved_sizes = [size_in_bytes([part]) for name, part in modules.items() if name not in resident]
+    moved = _footprint_of(moved_sizes, offload)
+    return replace(moved, resident=size_in_bytes([modules[name] for name in resident])), ignored
 
 
 @contextmanager
 def without_offload_hooks(pipeline: Any, device: Device) -> Generator[None]:
-    """While layers are put on or taken off: the hooks of model offload, if it has any, are away.
+    """Remove the hooks of model offload, if there are any, while layers are added or removed.
 
-    diffusers would take them off by itself, and put them back for whatever card it sees first.
+    diffusers would remove them by itself, and install them again for the first card that it sees.
     """
     if not getattr(pipeline, "_all_hooks", ()):
         yield
@@ -139,25 +143,25 @@ def without_offload_hooks(pipeline: Any, device: Device) -> Generator[None]:
         pipeline.enable_model_cpu_offload(device=device.name)
 
 
-def release(pipeline: Any, recipe: ModelSpec) -> None:
-    """After a run, finished or not: what was on the device for it goes back to RAM."""
-    if recipe.offload == "model" and hasattr(pipeline, "maybe_free_model_hooks"):
+def release(pipeline: Any, spec: ModelSpec) -> None:
+    """Move what a run, finished or not, left on the device back to RAM."""
+    if spec.offload == "model" and hasattr(pipeline, "maybe_free_model_hooks"):
         pipeline.maybe_free_model_hooks()
 
 
-def parts_of(pipeline: Any) -> dict[str, nn.Module]:
-    """The networks of a pipeline by name."""
+def modules_of(pipeline: Any) -> dict[str, nn.Module]:
+    """Return the networks of a pipeline by name."""
     return {name: part for name, part in pipeline.components.items() if isinstance(part, nn.Module)}
 
 
 def denoisers(pipeline: Any) -> list[nn.Module]:
-    """The networks that work at every step, those of a cascade's further stages too."""
-    parts = parts_of(pipeline)
-    return [part for name, part in parts.items() if _STAGE.sub("", name) in _DENOISERS]
+    """Return the networks that run at every step, in a cascade those of all stages."""
+    modules = modules_of(pipeline)
+    return [part for name, part in modules.items() if _STAGE.sub("", name) in _DENOISERS]
 
 
-def weight(modules: list[nn.Module]) -> int:
-    """The bytes of all weights; those that two parts share count once."""
+def size_in_bytes(modules: list[nn.Module]) -> int:
+    """Return the bytes of all weights; weights shared by two modules count once."""
     tensors: dict[int, torch.Tensor] = {}
     for module in modules:
         for tensor in (*module.parameters(), *module.buffers()):
@@ -165,52 +169,54 @@ def weight(modules: list[nn.Module]) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
 
-def _placed(sizes: list[int], offload: str) -> Footprint:
+def _footprint_of(sizes: list[int], offload: str) -> Footprint:
     if not offload:
         return Footprint(sum(sizes))
     return Footprint(0, max(sizes, default=0) if offload == "model" else 0, sum(sizes))
 
 
-def _whole(part: nn.Module) -> bool:
-    """Whether diffusers cannot cut `part` into groups."""
-    return not getattr(part, "_supports_group_offloading", True)
+def _cannot_be_split(module: nn.Module) -> bool:
+    """Tell whether diffusers cannot offload `module` in groups of layers."""
+    return not getattr(module, "_supports_group_offloading", True)
 
 
-def _pack(module: nn.Module, *, four: bool) -> None:
-    """Exchange the linear layers of `module` for packed ones.
+def _quantize(module: nn.Module, *, four_bit: bool) -> None:
+    """Replace the linear layers of `module` by quantized ones.
 
-    Adapters stay as they are, and so does what the model says must be kept in full precision.
+    Adapters stay as they are, and so do the layers that the model lists for full precision.
     """
     layers: Any = importlib.import_module("bitsandbytes.nn")
-    kept = frozenset(getattr(module, "_keep_in_fp32_modules", None) or ())
+    unquantized = frozenset(getattr(module, "_keep_in_fp32_modules", None) or ())
     for name, layer in list(module.named_modules()):
-        if type(layer) is not nn.Linear or "lora_" in name or kept & set(name.split(".")):
+        if type(layer) is not nn.Linear or "lora_" in name or unquantized & set(name.split(".")):
             continue
         bias: Any = layer.bias
         shape = (layer.in_features, layer.out_features, bias is not None)
         values = layer.weight.data
-        if four:
-            packed = layers.Linear4bit(*shape, compute_dtype=values.dtype, quant_type="nf4")
-            packed.weight = layers.Params4bit(values, requires_grad=False, quant_type="nf4")
-            # A kernel of some processors, which takes not every width, packs the weights anew at
-            # the first use after something else (a LoRA, say) has said that nothing trains.
-            packed.support_avx512bf16_for_cpu = False
+        if four_bit:
+            quantized = layers.Linear4bit(*shape, compute_dtype=values.dtype, quant_type="nf4")
+            quantized.weight = layers.Params4bit(values, requires_grad=False, quant_type="nf4")
+            # A kernel of some processors, which does not support every width, packs the weights
+            # again at the first use after another library (for a LoRA, say) has called `eval`.
+            quantized.support_avx512bf16_for_cpu = False
         else:
-            packed = layers.Linear8bitLt(*shape, has_fp16_weights=False)
-            packed.weight = layers.Int8Params(values, requires_grad=False, has_fp16_weights=False)
-        packed.bias = bias
-        module.set_submodule(name, packed)
+            quantized = layers.Linear8bitLt(*shape, has_fp16_weights=False)
+            quantized.weight = layers.Int8Params(
+                values, requires_grad=False, has_fp16_weights=False
+            )
+        quantized.bias = bias
+        module.set_submodule(name, quantized)
 
 
-def _known(choices: tuple[str, ...]) -> str:
+def _quoted(choices: tuple[str, ...]) -> str:
     return ", ".join(f"'{choice}'" if choice else "empty" for choice in choices)
 
 
 _GIGABYTE: Final = 1_000_000_000
 
 
-def advice(
-    recipe: ModelSpec,
+def out_of_memory_advice(
+    spec: ModelSpec,
     device: Device,
     counts: Mapping[str, int],
     itemsize: int,
@@ -221,26 +227,26 @@ def advice(
     `counts` are the numbers that the weights of each part are, `itemsize` the bytes of one as
     they would be loaded, and `size` the picture's width and height.
     """
-    needs = footprint(counts, recipe, itemsize).drawing
-    helps: list[str] = []
-    if needs < device.total:
+    needed = footprint(counts, spec, itemsize).peak
+    suggestions: list[str] = []
+    if needed < device.total:
         width, height = (side // 16 * 8 for side in size)
-        helps.append(f"a smaller picture, such as {width}x{height}")
+        suggestions.append(f"a smaller picture, such as {width}x{height}")
     for quantization in QUANTIZATIONS[1:]:
-        takes = footprint(counts, replace(recipe, quantization=quantization), itemsize).drawing
-        if takes < min(needs, device.total):
-            helps.append(f"quantization to {quantization} ({_gigabytes(takes)} of weights)")
+        takes = footprint(counts, replace(spec, quantization=quantization), itemsize).peak
+        if takes < min(needed, device.total):
+            suggestions.append(f"quantization to {quantization} ({_gigabytes(takes)} of weights)")
     for offload in OFFLOADS[1:]:
-        lighter = footprint(counts, replace(recipe, offload=offload), itemsize)
-        if device.ram is None or lighter.drawing >= min(needs, device.total):
+        lighter = footprint(counts, replace(spec, offload=offload), itemsize)
+        if device.ram_budget is None or lighter.peak >= min(needed, device.total):
             continue
-        there = _gigabytes(lighter.drawing) if lighter.drawing else "hardly any"
-        helps.append(f"offload '{offload}' ({there} of weights on the device at a time)")
-    helps.append("a smaller model")
-    takes = f"take {_gigabytes(needs)} of {_gigabytes(device.total)}"
+        on_device = _gigabytes(lighter.peak) if lighter.peak else "hardly any"
+        suggestions.append(f"offload '{offload}' ({on_device} of weights on the device at a time)")
+    suggestions.append("a smaller model")
+    takes = f"take {_gigabytes(needed)} of {_gigabytes(device.total)}"
     return (
-        f"{recipe.label} does not fit into this machine's memory, not even alone and one picture "
-        f"at a time: its weights {takes}. What would help: {_listed(helps)}."
+        f"{spec.label} does not fit into this machine's memory, not even alone and one picture "
+        f"at a time: its weights {takes}. What would help: {_listed(suggestions)}."
     )
 
 

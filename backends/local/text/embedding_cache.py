@@ -1,9 +1,8 @@
-"""What a text encoder made of a prompt is kept for the next run with the same words.
+"""Cache prompt embeddings between runs with the same prompt.
 
-Every diffusers pipeline calls its own `encode_prompt` at the beginning of a run. While a run
-lasts, that call is answered from here where it was made before with the same arguments, so that
-whatever the pipeline would have computed is what it gets, to the bit, and no signature of any
-family needs to be known. A pipeline without `encode_prompt` encodes its prompt as always.
+Every diffusers pipeline calls its own `encode_prompt` at the beginning of a run. During a run that
+method is replaced by a cached one with the arguments as key, so the pipeline gets exactly what it
+would compute, for any signature. Pipelines without `encode_prompt` are left unchanged.
 """
 
 from collections.abc import Callable, Generator, Hashable, Iterator
@@ -14,67 +13,65 @@ from typing import Any, Final
 
 import torch
 
-_MOST: Final = 64 * 1024 * 1024
+_MAX_BYTES: Final = 64 * 1024 * 1024
 _PLAIN: Final = (str, int, float, bool, type(None), torch.device, torch.dtype)
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
-    """One answer, its bytes, and how often its tensors had been written to when it came."""
+class _CachedEmbedding:
+    """A result, its bytes, and the version counters of its tensors at that time."""
 
-    answer: Any
+    value: Any
     size: int
     versions: tuple[int, ...]
 
 
 class EmbeddingCache:
-    """The answers of one loaded model, at most so many bytes; the least recently used goes first.
+    """The results of one loaded model, with a limit in bytes and LRU eviction.
 
-    Belongs to the model and goes with it.
+    The cache is released with its model.
     """
 
-    def __init__(self, most: int = _MOST) -> None:
-        self._most = most
-        self._kept: dict[Hashable, _Kept] = {}  # the most recently used last
-        self.reused = 0
+    def __init__(self, max_bytes: int = _MAX_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._entries: dict[Hashable, _CachedEmbedding] = {}  # in order of use, the latest last
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._entries)
 
     @property
     def size(self) -> int:
-        """The bytes that are held."""
-        return sum(kept.size for kept in self._kept.values())
+        """The bytes of all entries."""
+        return sum(entry.size for entry in self._entries.values())
 
     def clear(self) -> None:
-        """Let go of everything."""
-        self._kept.clear()
+        """Remove all entries."""
+        self._entries.clear()
 
-    def answer(self, key: Hashable, encode: Callable[[], Any]) -> Any:
-        """Return the answer under `key`, from `encode` where there is none."""
-        kept = self._kept.pop(key, None)
-        if kept is not None and kept.versions == _versions(kept.answer):  # nobody wrote into it
-            self._kept[key] = kept
-            self.reused += 1
-            return kept.answer
-        answer = encode()
-        if not _known(answer):
-            return answer
-        size = sum(tensor.nbytes for tensor in _tensors(answer))
-        if size <= self._most:
-            self._kept[key] = _Kept(answer, size, _versions(answer))
-            while self.size > self._most:
-                del self._kept[next(iter(self._kept))]
-        return answer
+    def get_or_encode(self, key: Hashable, encode: Callable[[], Any]) -> Any:
+        """Return the entry of `key`, or else the result of `encode`, which is then cached."""
+        entry = self._entries.pop(key, None)
+        if entry is not None and entry.versions == _versions(entry.value):  # not modified since
+            self._entries[key] = entry
+            return entry.value
+        value = encode()
+        if not _is_cacheable(value):
+            return value
+        size = sum(tensor.nbytes for tensor in _tensors(value))
+        if size <= self._max_bytes:
+            self._entries[key] = _CachedEmbedding(value, size, _versions(value))
+            while self.size > self._max_bytes:
+                del self._entries[next(iter(self._entries))]
+        return value
 
 
 @contextmanager
 def cached_prompt_embeddings(
     pipeline: Any, embeddings: EmbeddingCache, state: Hashable = ()
 ) -> Generator[None]:
-    """Let `pipeline` answer from `embeddings` for the length of a run.
+    """Cache the results of `pipeline.encode_prompt` in `embeddings` during a run.
 
-    `state` is whatever else changes what the text encoder says: the adapters that are on it.
+    `state` is further input of the text encoder that belongs to the key: its adapters.
     """
     encode = getattr(type(pipeline), "encode_prompt", None)
     if encode is None:
@@ -82,16 +79,16 @@ def cached_prompt_embeddings(
         return
 
     @wraps(encode)
-    def remembered(*arguments: Any, **keywords: Any) -> Any:
-        def afresh() -> Any:
+    def cached_encode(*arguments: Any, **keywords: Any) -> Any:
+        def encode_now() -> Any:
             return encode(pipeline, *arguments, **keywords)
 
         key = _key((*arguments, *sorted(keywords.items())))
         if key is None:
-            return afresh()
-        return embeddings.answer((type(pipeline), state, key), afresh)
+            return encode_now()
+        return embeddings.get_or_encode((type(pipeline), state, key), encode_now)
 
-    pipeline.encode_prompt = remembered
+    pipeline.encode_prompt = cached_encode
     try:
         yield
     finally:
@@ -99,27 +96,27 @@ def cached_prompt_embeddings(
 
 
 def _key(value: Any) -> Hashable | None:
-    """`value` as a key, or None where it holds anything but plain values."""
+    """Return `value` as a hashable key, None if it holds anything but plain values."""
     if isinstance(value, list | tuple):
         keys = tuple(map(_key, value))
         return None if None in keys else (type(value), *keys)
     return (type(value), value) if isinstance(value, _PLAIN) else None
 
 
-def _known(answer: Any) -> bool:
-    """Whether `answer` is made of tensors alone, so that its bytes can be counted."""
-    if isinstance(answer, list | tuple):
-        return all(map(_known, answer))
-    return answer is None or isinstance(answer, torch.Tensor)
+def _is_cacheable(value: Any) -> bool:
+    """Whether `answer` is made of tensors alone, so that its size can be counted."""
+    if isinstance(value, list | tuple):
+        return all(map(_is_cacheable, value))
+    return value is None or isinstance(value, torch.Tensor)
 
 
-def _versions(answer: Any) -> tuple[int, ...]:
-    return tuple(tensor._version for tensor in _tensors(answer))
+def _versions(value: Any) -> tuple[int, ...]:
+    return tuple(tensor._version for tensor in _tensors(value))
 
 
-def _tensors(answer: Any) -> Iterator[torch.Tensor]:
-    if isinstance(answer, torch.Tensor):
-        yield answer
-    elif isinstance(answer, list | tuple):
-        for item in answer:
+def _tensors(value: Any) -> Iterator[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, list | tuple):
+        for item in value:
             yield from _tensors(item)

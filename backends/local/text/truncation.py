@@ -1,8 +1,8 @@
-"""What of a prompt no text encoder of a model reads: each has a length, and the rest is cut off.
+"""Find the part of a prompt that exceeds every tokenizer's limit.
 
-diffusers tells a log of it. Where a model has several text encoders, what one of them reads counts
-as read: FLUX's CLIP is told 77 tokens only, but its T5 several hundred. What a chat template says
-around a prompt takes some of a model's tokens, too, and is not counted here.
+diffusers only logs the truncation. If a model has several text encoders, the longest input counts:
+FLUX's CLIP reads 77 tokens only, but its T5 several hundred. The text that a chat template adds to
+a prompt takes some of a model's tokens too, and is not counted here.
 """
 
 import inspect
@@ -12,53 +12,57 @@ from transformers import PreTrainedTokenizerBase
 
 from backends.base import Applied, Request
 
-_SHOWN: Final = 60
-"""Letters of what is left out that are shown, at most."""
+_MAX_SHOWN: Final = 60
+"""Maximum characters of the truncated text in a note."""
 
 
 def truncated_prompts(pipeline: Any, request: Request, label: str) -> dict[str, Applied]:
-    """The ends of prompts that `pipeline` leaves unread; numbers are tokens."""
-    found: dict[str, Applied] = {}
-    takes = inspect.signature(pipeline.__call__).parameters
+    """Return the truncated ends of prompts as ignored; the numbers are tokens."""
+    ignored: dict[str, Applied] = {}
+    parameters = inspect.signature(pipeline.__call__).parameters
     for name in ("prompt", "negative_prompt"):
-        readings = [_reading(pipeline, each, getattr(request, name)) for each in _all(pipeline)]
-        if name not in takes or not readings:
+        measured = [
+            _measure(pipeline, each, getattr(request, name)) for each in _tokenizers(pipeline)
+        ]
+        if name not in parameters or not measured:
             continue
-        asked, read, rest = min(readings, key=lambda each: len(each[2]))
-        if rest:
-            shown = rest if len(rest) <= _SHOWN else f"{rest[:_SHOWN].rstrip()}…"
-            words = name.replace("_", " ")
-            note = (
-                f"end of {words} ignored: {label} reads {read} tokens, this has {asked}: “{shown}”"
+        total, read, remainder = min(measured, key=lambda each: len(each[2]))
+        if remainder:
+            shown = (
+                remainder if len(remainder) <= _MAX_SHOWN else f"{remainder[:_MAX_SHOWN].rstrip()}…"
             )
-            found[f"{name}_length"] = Applied(asked, read, note)
-    return found
+            noun = name.replace("_", " ")
+            note = (
+                f"end of {noun} ignored: {label} reads {read} tokens, this has {total}: “{shown}”"
+            )
+            ignored[f"{name}_length"] = Applied(total, read, note)
+    return ignored
 
 
-def _all(pipeline: Any) -> list[Any]:
-    """The pipeline's tokenizers, FLUX.2's inside a processor."""
+def _tokenizers(pipeline: Any) -> list[Any]:
+    """Return the pipeline's tokenizers; FLUX.2's is inside a processor."""
     parts = pipeline.components.items()
     named = [getattr(part, "tokenizer", part) for name, part in parts if "tokenizer" in name]
     return [part for part in named if isinstance(part, PreTrainedTokenizerBase)]
 
 
-def _reading(pipeline: Any, tokenizer: Any, text: str) -> tuple[int, int, str]:
-    """How many tokens of its own a text has, how many of them are read, and what is not."""
-    if hasattr(pipeline, "maybe_convert_prompt"):  # a word of one's own may be several tokens
+def _measure(pipeline: Any, tokenizer: Any, text: str) -> tuple[int, int, str]:
+    """Return the number of tokens of `text`, how many are read, and the text after them."""
+    if hasattr(pipeline, "maybe_convert_prompt"):  # the token of a textual inversion may be several
         text = pipeline.maybe_convert_prompt(text, tokenizer)
-    given = tokenizer(text, add_special_tokens=False, truncation=False)["input_ids"]
-    read = _length(pipeline, tokenizer) - tokenizer.num_special_tokens_to_add()
-    rest = tokenizer.decode(given[read:]).strip() if len(given) > read else ""
-    return len(given), min(read, len(given)), rest
+    tokens = tokenizer(text, add_special_tokens=False, truncation=False)["input_ids"]
+    read = _max_tokens(pipeline, tokenizer) - tokenizer.num_special_tokens_to_add()
+    remainder = tokenizer.decode(tokens[read:]).strip() if len(tokens) > read else ""
+    return len(tokens), min(read, len(tokens)), remainder
 
 
-def _length(pipeline: Any, tokenizer: Any) -> int:
-    """How many tokens the pipeline lets this tokenizer's text encoder read."""
+def _max_tokens(pipeline: Any, tokenizer: Any) -> int:
+    """Return the maximum number of tokens for this tokenizer in the pipeline."""
     longest = int(tokenizer.model_max_length)
-    own = inspect.signature(pipeline.__call__).parameters.get("max_sequence_length")
+    parameter = inspect.signature(pipeline.__call__).parameters.get("max_sequence_length")
     if "CLIP" in type(tokenizer).__name__:
         return longest
-    if own is not None:
-        return int(own.default)
-    said: int | None = getattr(pipeline, "reads", None)
-    return said or longest  # millions, if it was saved without a length
+    if parameter is not None:
+        return int(parameter.default)
+    limit: int | None = getattr(pipeline, "max_prompt_tokens", None)
+    return limit or longest  # millions if the tokenizer was saved without a length

@@ -1,4 +1,4 @@
-"""What a model's `source` means, and whether its weights lie on this machine. No heavy imports.
+"""Resolve a model's `source` and check that its weights are on this machine, without heavy imports.
 
     assets/miniatures/diffusion      a folder, relative to the project or absolute
     somewhere/model.safetensors      a single file
@@ -26,11 +26,11 @@ _HUB_FILE: Final = re.compile(rf"({_HUB_ID.pattern})/([\w-][\w.-]*)")
 
 STAGE: Final = "IFSuperResolutionPipeline"
 SHARED: Final = ("text_encoder", "tokenizer", "safety_checker", "feature_extractor", "watermarker")
-"""Parts of a further stage of a cascade that are not needed: the first stage has them."""
+"""Components that further stages of a cascade do not need: they share the first stage's."""
 
 
 class Kind(StrEnum):
-    """The forms that a source can take."""
+    """The kinds of sources."""
 
     FOLDER = "folder"
     FILE = "file"
@@ -48,12 +48,12 @@ class Source:
 
     @property
     def single(self) -> bool:
-        """Whether it is one file, here or on the Hub."""
+        """Whether the source is one file, here or on the Hub."""
         return self.kind is Kind.FILE or bool(self.file)
 
 
 def locate(source: str) -> Source:
-    """Say which form `source` has; nothing needs to be there yet."""
+    """Return the kind and location of `source`, which need not exist yet."""
     path = Path(source).expanduser()
     path = path if path.is_absolute() else PROJECT / path
     if path.suffix.lower() in PICKLES | {".safetensors"}:
@@ -67,14 +67,14 @@ def locate(source: str) -> Source:
 
 
 def repository(hub_id: str) -> Path:
-    """The folder of `hub_id` in the Hub's cache, whether it is there or not."""
+    """Return the folder of `hub_id` in the Hub's cache, which need not exist."""
     from huggingface_hub import constants
 
     return Path(constants.HF_HUB_CACHE) / f"models--{hub_id.replace('/', '--')}"
 
 
 def snapshot(hub_id: str) -> Path | None:
-    """The newest cached snapshot of `hub_id`, complete or not."""
+    """Return the newest cached snapshot of `hub_id`, complete or not, None without one."""
     try:
         commit = (repository(hub_id) / "refs" / "main").read_text().strip()
     except OSError:
@@ -83,92 +83,92 @@ def snapshot(hub_id: str) -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def unfinished(hub_id: str) -> Path:
-    """The file that lies beside a download of ours for as long as it is not whole.
+def download_marker(hub_id: str) -> Path:
+    """Return the marker file that exists while a download by Lineup is incomplete.
 
-    Names alone do not tell: which files a tokenizer needs, say, stands nowhere in its folder.
+    File names alone do not tell: a tokenizer's folder, say, does not list the files that it needs.
     """
     return repository(hub_id) / "lineup-unfinished"
 
 
-def offline() -> bool:
-    """Whether the user told the Hub's client to stay offline."""
+def is_offline() -> bool:
+    """Tell whether the user set the Hub's client to offline."""
     from huggingface_hub import constants
 
     return bool(constants.HF_HUB_OFFLINE)
 
 
 def find(source: Source, label: str) -> Path | None:
-    """The folder or file to load, or None when the Hub must be asked first.
+    """Return the folder or file to load, None if it must be downloaded first.
 
     Raises:
-        NotReady: what lies there is not a model that can be loaded.
+        NotReady: the folder or file is not a model that can be loaded.
     """
     match source.kind:
         case Kind.HUB:
-            folder = None if unfinished(source.id).exists() else snapshot(source.id)
-            if folder is None or _fault(folder, source, label) is not None:
+            folder = None if download_marker(source.id).exists() else snapshot(source.id)
+            if folder is None or _source_fault(folder, source, label) is not None:
                 return None
             return folder / source.file
         case Kind.FILE:
             problem = _file_fault(source.path, label)
         case Kind.FOLDER:
-            problem = fault(source.path, label)
+            problem = folder_fault(source.path, label)
     if problem is not None:
         raise problem
     return source.path
 
 
-def whole(source: str, label: str) -> Path:
-    """The folder or file to load, of what should have been fetched by now.
+def complete_path(source: str, label: str) -> Path:
+    """Return the folder or file to load, after any download.
 
     Raises:
-        NotReady: it is not there, or it is not a model that can be loaded.
+        NotReady: it does not exist, or is not a model that can be loaded.
     """
     located = locate(source)
     path = find(located, label)
     if path is not None:
         return path
-    folder = snapshot(located.id)  # fetched just now, and yet not whole
-    problem = None if folder is None else _fault(folder, located, label)
+    folder = snapshot(located.id)  # downloaded just now, and yet incomplete
+    problem = None if folder is None else _source_fault(folder, located, label)
     raise problem or MissingWeights(f"The weights of {label} are not on this machine.")
 
 
 def class_of(path: Path) -> str:
-    """What the folder `path` says that it holds; "" for a file.
+    """Return the class of the diffusers pipeline, or the transformers model type, in `path`.
 
-    That is the class of a diffusers pipeline, or the type of a model of transformers.
+    The result is "" for a file.
     """
     index, config = (_read(path / name) or {} for name in ("model_index.json", "config.json"))
     return str(index.get("_class_name") or config.get("model_type") or "")
 
 
 def variant_in(folder: Path, device_kind: str) -> str | None:
-    """The variant to read: half precision on a GPU where it is there, or where nothing else is."""
+    """Return the variant to load: half precision on a GPU if available, or if there is no other."""
     files = list(folder.glob("**/*.safetensors"))
     half = [file for file in files if ".fp16" in file.name]
     return "fp16" if half and (device_kind != "cpu" or len(half) == len(files)) else None
 
 
-def fault(folder: Path, label: str) -> NotReady | None:
-    """Say what keeps `folder` from being a whole model, by looking at names only."""
+def folder_fault(folder: Path, label: str) -> NotReady | None:
+    """Return an error if `folder` is not a complete model, judged by file names only."""
     if not folder.is_dir():
         return MissingWeights(
             f"The folder of {label} is not there. Check the model's source in the catalogue."
         )
     if (folder / "config.json").is_file() and not (folder / "model_index.json").is_file():
-        return weights_fault(folder, label)  # a model by itself: a ControlNet
+        return weights_fault(folder, label)  # a single network, such as a ControlNet
     parts = _read(folder / "model_index.json")
     if parts is None:
         return MissingWeights(
             f"The folder of {label} has no readable model_index.json, so it is not a diffusers "
             "model. Choose the folder that holds model_index.json."
         )
-    spared = SHARED if parts.get("_class_name") == STAGE else ()
+    not_needed = SHARED if parts.get("_class_name") == STAGE else ()
     for name, value in parts.items():
         if name.startswith("_") or not isinstance(value, list) or cast(list[Any], value)[0] is None:
             continue
-        if name in spared:
+        if name in not_needed:
             continue
         if not (folder / name).is_dir():
             return MissingWeights(
@@ -182,7 +182,7 @@ def fault(folder: Path, label: str) -> NotReady | None:
 
 
 def weights_fault(folder: Path, label: str, part: str = "") -> NotReady | None:
-    """Say what is wrong with the weights of one part of a model, by names only."""
+    """Return an error if a component's weights are incomplete, judged by file names only."""
     weights = f"the weights of '{part}'" if part else "its weights"
     for index in folder.glob("*.safetensors.index*.json"):
         shards = cast(dict[str, str], (_read(index) or {}).get("weight_map", {}))
@@ -199,13 +199,13 @@ def weights_fault(folder: Path, label: str, part: str = "") -> NotReady | None:
     )
 
 
-def _fault(folder: Path, source: Source, label: str) -> NotReady | None:
-    """Say what is wrong with what was fetched: all of a Hub id, or its one file."""
-    return _file_fault(folder / source.file, label) if source.file else fault(folder, label)
+def _source_fault(folder: Path, source: Source, label: str) -> NotReady | None:
+    """Return an error if a download, of a whole Hub id or of one file, is incomplete."""
+    return _file_fault(folder / source.file, label) if source.file else folder_fault(folder, label)
 
 
 def layout_beside(file: Path, kind: str) -> Path | None:
-    """The folder of a single file, where the settings of a model of class `kind` lie beside it."""
+    """Return the folder of `file` if it holds the settings of a model of class `kind`."""
     settings = _read(file.with_name("config.json")) or {}
     return file.parent if settings.get("_class_name") == kind else None
 
@@ -222,7 +222,7 @@ def _file_fault(path: Path, label: str) -> NotReady | None:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return cast(dict[str, Any], found) if isinstance(found, dict) else None
+    return cast(dict[str, Any], data) if isinstance(data, dict) else None

@@ -1,7 +1,7 @@
-"""Whether a model can be what it says it is: looked at before it is read, and after.
+"""Validate a model before and after loading.
 
-The libraries read much without a word that cannot draw: integers where weights should be, a file
-with half of the layers, whose others keep the random numbers they were born with.
+The libraries load unusable weights without an error: integers, or a file with half of the layers,
+where the others keep their random initialization.
 """
 
 import inspect
@@ -17,15 +17,15 @@ from backends.local.job import ModelSpec
 from backends.local.weights.headers import integer_weights
 from backends.local.weights.sources import class_of
 
-_ENOUGH: Final = 0.99
-"""Share of a part's numbers that its files must hold: a buffer or two may be left out of them."""
+_MIN_SHARE: Final = 0.99
+"""Share of a component's parameters that its files must hold: they may omit a few buffers."""
 
 
 def check_class(path: Path, label: str) -> None:
-    """Look at a folder's class before anything is read.
+    """Check the pipeline class of a folder before anything is loaded.
 
     Raises:
-        NotReady: diffusers does not know it, or what it draws does not come from a prompt.
+        NotReady: diffusers has no such class, or it takes no prompt.
     """
     name = class_of(path)
     if not (path / "model_index.json").is_file():
@@ -47,40 +47,40 @@ def check_class(path: Path, label: str) -> None:
 
 
 def check_dtypes(path: Path, variant: str | None, label: str) -> None:
-    """Look at the headers of the files that would be read.
+    """Check the headers of the files that would be loaded.
 
     Raises:
-        MissingWeights: they hold integers.
+        MissingWeights: the weights are integers.
     """
     part = integer_weights(path, variant) if path.is_dir() else None
     if part is not None:
         raise MissingWeights(
-            f"{_weights(part, label)} are whole numbers, without the settings that would turn "
+            f"{_weights_of(part, label)} are whole numbers, without the settings that would turn "
             "them back. Use a version in half or full precision."
         )
 
 
-def check_complete(parts: Mapping[str, Any], recipe: ModelSpec, counts: Mapping[str, int]) -> None:
-    """Look at what was read; `counts` are the numbers in the files of each part, where known.
+def check_complete(parts: Mapping[str, Any], spec: ModelSpec, counts: Mapping[str, int]) -> None:
+    """Check loaded components against `counts`, the known parameter counts of their files.
 
-    What is no network may be among the parts. What lies in no part's folder ("") is any part's.
+    Components that are not networks are skipped. The count of "" applies to any component.
 
     Raises:
-        MissingWeights: a part has layers that no file filled.
+        MissingWeights: a component has layers whose weights were in no file.
     """
     for name, part in parts.items():
         if not isinstance(part, torch.nn.Module):
             continue
         missing = any(weight.is_meta for weight in part.parameters())
-        held = sum(weight.numel() for weight in part.parameters())
-        told = counts.get(name, counts.get("", held))
-        packed = recipe.quantization or hasattr(part, "hf_quantizer")
-        if missing or (not packed and told < _ENOUGH * held):
+        expected = sum(weight.numel() for weight in part.parameters())
+        found = counts.get(name, counts.get("", expected))
+        quantized = spec.quantization or hasattr(part, "hf_quantizer")
+        if missing or (not quantized and found < _MIN_SHARE * expected):
             raise MissingWeights(
-                f"{_weights(name, recipe.label)} leave layers of its class {type(part).__name__} "
+                f"{_weights_of(name, spec.label)} leave layers of its class {type(part).__name__} "
                 "empty. They are incomplete, or of another model: download it again."
             )
 
 
-def _weights(part: str, label: str) -> str:
+def _weights_of(part: str, label: str) -> str:
     return f"The weights of '{part}' of {label}" if part else f"The weights of {label}"

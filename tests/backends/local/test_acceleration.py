@@ -15,7 +15,7 @@ from backends.base import Config, Model, Picture, Progress, Receipt, Request
 from backends.errors import BadInput
 from backends.local import Local
 from backends.local.acceleration import processor_threads
-from backends.local.memory.devices import choose
+from backends.local.memory.devices import choose_device
 from backends.threads import available_cores
 from tests.backends.local.test_inference import events_of, pixels
 from tests.backends.local.tiny import models as tiny
@@ -149,7 +149,7 @@ async def test_a_compiled_model_draws_the_same_but_for_last_digits(
 
 
 def test_threads_follow_the_models_size_for_one_run() -> None:
-    device, cores, before = choose("cpu"), available_cores(), torch.get_num_threads()
+    device, cores, before = choose_device("cpu"), available_cores(), torch.get_num_threads()
     for parameters, wanted in ((1_000, 1), (10**9, cores)):
         with processor_threads(parameters, device, initial=os.cpu_count() or 1, environment={}):
             assert torch.get_num_threads() == wanted
@@ -158,7 +158,7 @@ def test_threads_follow_the_models_size_for_one_run() -> None:
 
 
 def test_threads_that_the_user_chose_stay() -> None:
-    device, before = choose("cpu"), torch.get_num_threads()
+    device, before = choose_device("cpu"), torch.get_num_threads()
     for initial, environment in ((1, {"OMP_NUM_THREADS": "1"}), (999, {})):
         with processor_threads(10**9, device, initial=initial, environment=environment):
             assert torch.get_num_threads() == before

@@ -17,9 +17,9 @@ from huggingface_hub import constants, hf_api
 from backends.base import Config, Control, Event, Loading, Model, Picture, Readiness, Request
 from backends.errors import MissingWeights
 from backends.local import Local
-from backends.local.download import chosen
+from backends.local.download import select_files
 from tests.backends.local import faults
-from tests.backends.local.test_controls import shape
+from tests.backends.local.test_controlnets import shape
 from tests.backends.local.tiny import models as tiny
 from tests.servers.hub import Hub
 
@@ -48,10 +48,10 @@ Serve = Callable[[Path], Hub]
 @pytest.mark.parametrize("half", [True, False])
 def test_a_download_takes_no_pickles_and_each_weight_once(half: bool) -> None:
     few = ["model_index.json", "tokenizer/merges.txt", "transformer/config.json"]
-    assert chosen(VQ_DIFFUSION, half=half) == [*few, VQ_DIFFUSION[-1]]
-    assert set(chosen(JANUS, half=half)) == set(JANUS[:-1])
+    assert select_files(VQ_DIFFUSION, half=half) == [*few, VQ_DIFFUSION[-1]]
+    assert set(select_files(JANUS, half=half)) == set(JANUS[:-1])
     both = ["unet/a.safetensors", "unet/a.fp16.safetensors"]
-    assert chosen(both, half=half) == [both[half]]
+    assert select_files(both, half=half) == [both[half]]
 
 
 @pytest_asyncio.fixture

@@ -125,7 +125,7 @@ def test_an_answer_that_was_written_into_is_not_given_again() -> None:
 
 
 def test_the_least_recently_used_goes_when_there_is_no_room() -> None:
-    encoder, kept = Encoder(), EmbeddingCache(most=64)
+    encoder, kept = Encoder(), EmbeddingCache(max_bytes=64)
     for prompt in "abac":
         ask(encoder, kept, prompt)
     assert (encoder.calls, len(kept), kept.size) == (3, 2, 64)

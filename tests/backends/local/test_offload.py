@@ -18,7 +18,7 @@ from backends.errors import BadInput, MissingPackage, OutOfMemory
 from backends.local import Local
 from backends.local.job import ModelSpec
 from backends.local.memory.devices import Budgets, Device
-from backends.local.memory.offload import advice
+from backends.local.memory.offload import out_of_memory_advice
 from backends.local.weights.headers import count_parameters
 from backends.local.worker import device_worker
 from tests.backends.local.test_inference import events_of, pixels
@@ -104,12 +104,12 @@ async def test_a_processor_says_that_there_is_nothing_to_offload_from(
 async def test_packed_weights_take_less_and_change_the_picture_little(
     card: Local, models: dict[str, Model], form: str, quantization: str, most: int
 ) -> None:
-    pool = device_worker("cpu:0", Budgets()).place.cache
+    pool = device_worker("cpu:0", Budgets()).context.cache
     await asyncio.to_thread(pool.clear)
     full, _ = await drawn(card, models[form])
-    whole = pool.size
+    whole = pool.device_bytes
     light, _ = await drawn(card, models[form], quantization=quantization)
-    assert pool.size - whole < 0.9 * whole
+    assert pool.device_bytes - whole < 0.9 * whole
     assert 0 < np.abs(pixels(full) - pixels(light)).max() <= most
 
 
@@ -151,8 +151,8 @@ FLUX = {"transformer": 12 * GB, "text_encoder_2": 5 * GB, "vae": GB // 10}
 
 
 def test_what_would_fit_is_said_with_numbers() -> None:
-    device = Device("cuda", "bfloat16", 8 * GB, 12 * GB, ram=64 * GB)
-    said = advice(ModelSpec(source="x", label="FLUX"), device, FLUX, 2, (1024, 1024))
+    device = Device("cuda", "bfloat16", 8 * GB, 12 * GB, ram_budget=64 * GB)
+    said = out_of_memory_advice(ModelSpec(source="x", label="FLUX"), device, FLUX, 2, (1024, 1024))
     assert said == (
         "FLUX does not fit into this machine's memory, not even alone and one picture at a time: "
         "its weights take 34.2 GB of 12.0 GB. What would help: quantization to 4 bit (8.7 GB of "
@@ -163,7 +163,7 @@ def test_what_would_fit_is_said_with_numbers() -> None:
 
 def test_where_the_weights_fit_a_smaller_picture_is_the_first_thing() -> None:
     device = Device("cpu", "float32", 8 * GB, 100 * GB)
-    said = advice(ModelSpec(source="x", label="FLUX"), device, FLUX, 4, (1024, 768))
+    said = out_of_memory_advice(ModelSpec(source="x", label="FLUX"), device, FLUX, 4, (1024, 768))
     assert "What would help: a smaller picture, such as 512x384, quantization to 8 bit" in said
     assert "offload" not in said
 

@@ -11,7 +11,7 @@ import pytest_asyncio
 from backends.base import Config, Model, Request
 from backends.errors import BadInput
 from backends.local import Local
-from backends.local.schedulers import NAMES, SCHEDULERS
+from backends.local.schedulers import SCHEDULER_NAMES, SCHEDULERS
 from tests.backends.local.test_inference import events_of, pictures, pixels
 from tests.backends.local.tiny import models as tiny
 from tests.backends.local.tiny import transformers
@@ -47,7 +47,7 @@ def by(name: str, request: Request = ASK) -> Request:
 @pytest.mark.parametrize(
     ("form", "name"),
     [
-        *(("diffusion", name) for name in NAMES),
+        *(("diffusion", name) for name in SCHEDULER_NAMES),
         *(("sd3", name) for name in FLOW),
         *(("flux schnell", name) for name in FLOW),
         *(("flux dev", name) for name in FLOW if name != "Heun"),

@@ -24,7 +24,7 @@ from backends.errors import BadInput, MissingWeights
 from backends.local import Local
 from backends.local.control.maps import control_map
 from backends.local.weights.sources import Kind, locate
-from tests.backends.local.test_controls import shape
+from tests.backends.local.test_controlnets import shape
 from tests.backends.local.test_inference import pixels
 from tests.backends.local.tiny import models as tiny
 from tests.backends.local.tiny import z_image

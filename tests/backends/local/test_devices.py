@@ -13,7 +13,7 @@ import pytest_asyncio
 from backends.base import Config, Loading, Model, Picture, Request
 from backends.errors import NotReady
 from backends.local import Local
-from backends.local.memory.devices import several
+from backends.local.memory.devices import device_names
 from tests.backends.local.tiny import models as tiny
 
 
@@ -82,7 +82,7 @@ async def test_a_device_that_is_not_there_is_a_sentence(two: Local, models: list
 
 
 def test_lists_of_devices(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert several("cuda:1") == ("cuda:1",)
-    assert several(" cuda:0,cuda:1 ,cuda:0,") == ("cuda:0", "cuda:1")
+    assert device_names("cuda:1") == ("cuda:1",)
+    assert device_names(" cuda:0,cuda:1 ,cuda:0,") == ("cuda:0", "cuda:1")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert several(None) == ("auto",)
+    assert device_names(None) == ("auto",)

@@ -23,12 +23,12 @@ def held(pool: ModelCache[str], name: str) -> bool:
 
 def test_the_least_recently_used_goes_first() -> None:
     freed: list[int] = []
-    pool: ModelCache[str] = ModelCache(30, freed=lambda: freed.append(1))
+    pool: ModelCache[str] = ModelCache(30, free=lambda: freed.append(1))
     assert [held(pool, name) for name in "abc"] == [False] * 3
     assert held(pool, "a")  # now b is the oldest
     assert not held(pool, "d")
     assert ("b" in pool, "a" in pool, "c" in pool, "d" in pool) == (False, True, True, True)
-    assert (pool.size, len(freed)) == (30, 1)
+    assert (pool.device_bytes, len(freed)) == (30, 1)
 
 
 def test_what_is_needed_now_stays_however_large_and_goes_afterwards() -> None:
@@ -44,32 +44,34 @@ def test_what_is_needed_now_stays_however_large_and_goes_afterwards() -> None:
 def test_what_no_longer_fits_on_the_device_waits_in_ram_and_comes_back() -> None:
     moved: list[tuple[str, bool]] = []
     pool: ModelCache[str] = ModelCache(
-        20, ram=10, move=lambda thing, away: moved.append((thing, away))
+        20, ram_budget=10, move=lambda thing, away: moved.append((thing, away))
     )
     assert [held(pool, name) for name in "abc"] == [False] * 3
-    assert (moved, pool.size, pool.waiting) == ([("A", True)], 20, 10)
+    assert (moved, pool.device_bytes, pool.ram_bytes) == ([("A", True)], 20, 10)
     assert held(pool, "a")  # and b waits in its place
     assert moved[1:] == [("B", True), ("A", False)]
-    assert (pool.size, pool.waiting) == (20, 10)
+    assert (pool.device_bytes, pool.ram_bytes) == (20, 10)
     assert not held(pool, "d")  # c waits, and for b there is no room any more
-    assert ("b" in pool, "c" in pool, pool.size, pool.waiting) == (False, True, 20, 10)
+    assert ("b" in pool, "c" in pool, pool.device_bytes, pool.ram_bytes) == (False, True, 20, 10)
     pool.clear()
-    assert (len(pool), pool.size, pool.waiting) == (0, 0, 0)
+    assert (len(pool), pool.device_bytes, pool.ram_bytes) == (0, 0, 0)
 
 
 def test_an_offloaded_model_counts_in_ram_and_on_the_device_while_it_draws() -> None:
-    pool: ModelCache[str] = ModelCache(20, ram=100, move=lambda thing, away: None)
+    pool: ModelCache[str] = ModelCache(20, ram_budget=100, move=lambda thing, away: None)
     assert not held(pool, "a")
     assert not held(pool, "b")
-    pool.get("vast", lambda: CacheEntry("vast", 0, waiting=90, passing=15))
+    pool.get("vast", lambda: CacheEntry("vast", 0, offloaded=90, transient=15))
     pool.shrink(keep=frozenset({"vast"}))  # room for fifteen: both go away, and only one has room
-    assert ("a" in pool, "b" in pool, pool.size, pool.waiting) == (False, True, 0, 100)
+    assert ("a" in pool, "b" in pool, pool.device_bytes, pool.ram_bytes) == (False, True, 0, 100)
 
 
 def test_what_is_offloaded_but_for_a_part_is_never_moved_as_a_whole() -> None:
     moved: list[str] = []
-    pool: ModelCache[str] = ModelCache(10, ram=100, move=lambda thing, away: moved.append(thing))
-    pool.get("light", lambda: CacheEntry("light", 5, waiting=50))
+    pool: ModelCache[str] = ModelCache(
+        10, ram_budget=100, move=lambda thing, away: moved.append(thing)
+    )
+    pool.get("light", lambda: CacheEntry("light", 5, offloaded=50))
     assert not held(pool, "a")
     assert ("light" in pool, moved) == (False, [])
 
@@ -79,7 +81,7 @@ def test_room_is_made_before_a_model_comes() -> None:
     held(pool, "a")
 
     def load() -> CacheEntry[str]:
-        assert pool.size == 0
+        assert pool.device_bytes == 0
         return CacheEntry("large", 15)
 
     pool.get("large", load, expected=15)
