@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from backends.miniatures.world import scene as world
+from backends.miniatures import world
 from backends.miniatures.world.adherence import Verdict, judge
-from backends.miniatures.world.recognition import View, components, look
+from backends.miniatures.world.recognition import Recognition, connected_components, recognize
 from backends.miniatures.world.scene import COLOURS, SHAPES, SIZES, Scene, Thing
-from backends.miniatures.world.textures import TEXTURES, pattern
+from backends.miniatures.world.textures import TEXTURES, texture_coverage
 
 COUNT = 300
 
@@ -21,8 +21,8 @@ def scenes(count: int, *, kind: str, seed: int) -> list[Scene]:
     return [world.sample(rng, kind=kind) for _ in range(count)]
 
 
-def seen(scene: Scene) -> View:
-    return look(world.draw(scene))
+def seen(scene: Scene) -> Recognition:
+    return recognize(world.draw(scene))
 
 
 def all_right(verdict: Verdict) -> bool:
@@ -52,7 +52,7 @@ def test_true_pictures_pass(kind: str) -> None:
 def test_slightly_soft_pictures_pass(kind: str) -> None:
     drawn = scenes(100, kind=kind, seed=2)
     soft = ImageFilter.GaussianBlur(0.6)
-    views = [look(world.draw(scene).filter(soft)) for scene in drawn]
+    views = [recognize(world.draw(scene).filter(soft)) for scene in drawn]
     passed = sum(
         judge(v, s).shapes and judge(v, s).colours for v, s in zip(views, drawn, strict=True)
     )
@@ -158,8 +158,8 @@ def test_what_is_outlined_is_not_filled_and_the_other_way_round() -> None:
 def test_a_texture_whose_second_tone_is_another_colour_has_no_name() -> None:
     red, green = (np.array(COLOURS[colour]) for colour in ("red", "green"))
     for texture in TEXTURES:
-        cover = pattern(texture, world.SIDE)[..., None]
-        view = look(Image.fromarray((red + cover * (green - red)).astype(np.uint8)))
+        cover = texture_coverage(texture, world.SIDE)[..., None]
+        view = recognize(Image.fromarray((red + cover * (green - red)).astype(np.uint8)))
         assert view.texture == texture and view.background is None
 
 
@@ -195,14 +195,14 @@ def test_anything_at_all_can_be_looked_at() -> None:
         Image.new("L", (40, 90)),
         Image.new("RGBA", (300, 200)),
     ):
-        assert not judge(look(picture), scene).two_objects
+        assert not judge(recognize(picture), scene).two_objects
 
 
 def test_a_large_picture_is_judged_like_a_small_one() -> None:
     thing = Thing("star", "red", "medium", 64, 64, 18.5)
     scene = Scene("white", (thing,), position="centre")
     large = world.draw(scene).resize((512, 512), Image.Resampling.BICUBIC)
-    assert judge(look(large), scene).single_object
+    assert judge(recognize(large), scene).single_object
 
 
 def test_components_of_a_spiral_are_one() -> None:
@@ -213,4 +213,4 @@ def test_components_of_a_spiral_are_one() -> None:
         mask[63 - ring, ring : 64 - ring] = True
         mask[ring + 4 : 64 - ring, ring] = True
         mask[ring + 4, ring : ring + 5] = True
-    assert len(components(mask)) == 1
+    assert len(connected_components(mask)) == 1
