@@ -63,7 +63,7 @@ def judge(view: Recognition, scene: Scene) -> Verdict:
     )
     colours = all(found is not None and found.colour == wanted.colour for found, wanted in pairs)
     sizes = all(found is not None and found.size == wanted.size for found, wanted in pairs)
-    seen, asked = (
+    found_looks, wanted_looks = (
         sorted((str(_shape_of(thing)), str(thing.colour)) for thing in things)
         for things in (view.things, scene.things)
     )
@@ -75,7 +75,7 @@ def judge(view: Recognition, scene: Scene) -> Verdict:
         sizes=sizes,
         position=_is_at(pairs[0][0], scene.position),
         relation=scene.relation is None or _is_in_relation(pairs, scene.relation),
-        binding=seen == asked,
+        binding=found_looks == wanted_looks,
     )
 
 
@@ -97,17 +97,17 @@ def _pair_up(
 ) -> list[tuple[Detection | None, Thing]]:
     """Pair each required thing with a detection or None, in the order with the most agreement."""
 
-    def fit(one: Detection | None, thing: Thing) -> int:
+    def agreement(detection: Detection | None, thing: Thing) -> int:
         return (
             0
-            if one is None
-            else (_shape_of(one) == _shape_of(thing)) + (one.colour == thing.colour)
+            if detection is None
+            else (_shape_of(detection) == _shape_of(thing)) + (detection.colour == thing.colour)
         )
 
-    first: list[Detection | None] = [*found[: len(wanted)]]
-    first += [None] * (len(wanted) - len(first))
-    orders = [first, first[::-1]]
-    best = max(orders, key=lambda order: sum(map(fit, order, wanted)))
+    in_order: list[Detection | None] = [*found[: len(wanted)]]
+    in_order += [None] * (len(wanted) - len(in_order))
+    candidates = [in_order, in_order[::-1]]
+    best = max(candidates, key=lambda order: sum(map(agreement, order, wanted)))
     return list(zip(best, wanted, strict=True))
 
 

@@ -96,8 +96,8 @@ def write(
         if scene.position is not None and (full or rng.random() < 0.65):
             place = _place_words(scene.position, rng)
             sentence = f"{place} {sentence}" if rng.random() < 0.08 else f"{sentence} {place}"
-    told = full or scene.texture or scene.background != scene.default_background
-    if told or rng.random() < 0.5:
+    names_background = full or scene.texture or scene.background != scene.default_background
+    if names_background or rng.random() < 0.5:
         background = rng.choice(BACKGROUND_FRAMES).format(_background_words(scene, rng))
         background = background.replace(" a o", " an o")
         sentence = sentence + ("" if background.startswith(",") else " ") + background

@@ -32,11 +32,11 @@ def edge_f1(drawn: Image.Image, given: Image.Image, within: int = 2) -> float:
     """Return the F1 of two edge pictures: an edge pixel matches one at most `within` pixels
     away.
     """
-    one, other = _mask(drawn), _mask(given)
-    if not one.any() or not other.any():
-        return float(one.any() == other.any())
-    precision = float(_dilate(other, within)[one].mean())
-    recall = float(_dilate(one, within)[other].mean())
+    first, second = _mask(drawn), _mask(given)
+    if not first.any() or not second.any():
+        return float(first.any() == second.any())
+    precision = float(_dilate(second, within)[first].mean())
+    recall = float(_dilate(first, within)[second].mean())
     return 2 * precision * recall / max(precision + recall, 1e-9)
 
 

@@ -47,6 +47,9 @@ MIN_OUTLINE_OVERLAP: Final = 0.62
 """The same for outlined shapes. Their strokes are thin: one pixel more or less on both sides of
 a stroke, which hardly changes a filled shape, costs this much overlap."""
 
+AREA_SLACK: Final = 1.2
+"""Factor on a template's estimated area that covers the rounding of strokes to subpixels."""
+
 _NAMES: Final = tuple(COLOURS)
 _PALETTE: Final[Floats] = np.array(list(COLOURS.values()), dtype=np.float64)
 
@@ -218,9 +221,13 @@ def _identify(pixels: Floats, empty: Floats, distance: Floats, part: Mask) -> De
     x, y = _profile_centre(columns), _profile_centre(rows)
     width, height = float(columns.sum()), float(rows.sum())
     best, best_overlap, best_radius = Template(""), 0.0, width / 2
+    area = float(cover.sum())
     for template in _TEMPLATES:
         wide, high = _extent(template.shape)
         radius = (width / wide + height / high) / 2
+        # The overlap is at most the ratio of the areas: most outlines need not be rendered.
+        if AREA_SLACK * _unit_area(template) * radius**2 <= best_overlap * area:
+            continue
         overlap = _overlap(cover, template, x, y, radius)
         if overlap > best_overlap:
             best, best_overlap, best_radius = template, overlap, radius
@@ -261,6 +268,13 @@ def _extent(shape: str) -> tuple[float, float]:
     """Return width and height of a shape of radius 1, measured as `_identify` measures."""
     cover = np.asarray(stamp(shape, 40.0, 40.0, 30.0)[0], dtype=np.float64) / 255
     return float(cover.max(axis=0).sum()) / 30, float(cover.max(axis=1).sum()) / 30
+
+
+@cache
+def _unit_area(template: Template) -> float:
+    """Return the area of a template of radius 1."""
+    coverage, _ = stamp(template.shape, 40.0, 40.0, 30.0, outlined=template.outlined)
+    return float(np.asarray(coverage, dtype=np.float64).sum()) / 255 / 30**2
 
 
 @cache

@@ -146,11 +146,13 @@ class AutoencoderWithProbe(nn.Module):
 
         `colours` are the targets of the probe.
         """
-        spread = posterior(self.pupil, wanted.to(fastest_dtype()))
-        latents = spread.sample()
-        surprise = spread.kl().float().mean() / latents[0].numel()
-        drawn = picture_loss(decode(self.pupil, latents), wanted)
-        return drawn + 0.5 * self.tutor(latents, colours) + 1e-4 * surprise, spread.mean
+        distribution = posterior(self.pupil, wanted.to(fastest_dtype()))
+        latents = distribution.sample()
+        kl = distribution.kl().float().mean() / latents[0].numel()
+        reconstruction_loss = picture_loss(decode(self.pupil, latents), wanted)
+        return reconstruction_loss + 0.5 * self.tutor(
+            latents, colours
+        ) + 1e-4 * kl, distribution.mean
 
 
 def picture_loss(
@@ -190,35 +192,38 @@ def train() -> AutoencoderKL:
 
 
 def extend(
-    known: AutoencoderKL, draw: Callable[[int], list[world.Scene]], rng: random.Random
+    autoencoder: AutoencoderKL, draw: Callable[[int], list[world.Scene]], rng: random.Random
 ) -> AutoencoderKL:
     """Continue training on scenes from `draw`; pictures with a small error keep their latents.
 
     The U-Net and the ControlNet trained on these latents thus start near where they were. If the
     new pictures have a small error already, the autoencoder is returned unchanged.
     """
-    before = cast(Any, copy.deepcopy(known)).to(fastest_dtype()).requires_grad_(False)
+    reference = cast(Any, copy.deepcopy(autoencoder)).to(fastest_dtype()).requires_grad_(False)
 
-    def good(wanted: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
-        return (decode(before, latents).float() - wanted).abs().mean((1, 2, 3)) < MAX_KEPT_ERROR
+    def is_kept(wanted: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
+        return (decode(reference, latents).float() - wanted).abs().mean((1, 2, 3)) < MAX_KEPT_ERROR
 
     with torch.no_grad():
-        seen, _ = sample_batch(draw(64), rng, full_size=True)
-        if good(seen, encode(before, seen.to(fastest_dtype()))).float().mean() > SUFFICIENT_SHARE:
-            return known
+        pictures, _ = sample_batch(draw(64), rng, full_size=True)
+        if (
+            is_kept(pictures, encode(reference, pictures.to(fastest_dtype()))).float().mean()
+            > SUFFICIENT_SHARE
+        ):
+            return autoencoder
     trainer = Trainer(
-        AutoencoderWithProbe(copy.deepcopy(known)), rate=1e-3, decay=0.0, average=0.998
+        AutoencoderWithProbe(copy.deepcopy(autoencoder)), rate=1e-3, decay=0.0, average=0.998
     )
 
     def loss(step: int) -> torch.Tensor:
         whole = step > (1 - FULL_SIZE_SHARE) * EXTENSION_STEPS
         wanted, backgrounds = sample_batch(draw(4 if whole else 16), rng, full_size=whole)
         with torch.no_grad():
-            then = encode(before, wanted.to(fastest_dtype()))
-            stays = good(wanted, then)
-        error, now = trainer.fast(wanted, cell_colours(wanted, backgrounds))
-        moved = (now - then).float().square().mean((1, 2, 3)) * stays
-        return error + 2 * moved.mean()
+            old_latents = encode(reference, wanted.to(fastest_dtype()))
+            kept = is_kept(wanted, old_latents)
+        error, latents = trainer.fast(wanted, cell_colours(wanted, backgrounds))
+        drift = (latents - old_latents).float().square().mean((1, 2, 3)) * kept
+        return error + 2 * drift.mean()
 
     run_stage("autoencoder-widened", trainer, EXTENSION_STEPS, loss)
     return cast(AutoencoderWithProbe, trainer.average).pupil.eval()

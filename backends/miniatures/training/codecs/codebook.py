@@ -79,8 +79,8 @@ def add_stroke_rows(table: torch.Tensor) -> torch.Tensor:
     They are initialized by the most similar filled pieces, in the same colour.
     """
     colours = torch.arange(len(world.COLOURS))[:, None] * len(patches.filled_pieces())
-    begun = table[(colours + torch.from_numpy(patches.nearest_filled())).flatten()]
-    return torch.cat([table[: background_end()], begun, table[background_end() :]])
+    stroke_rows = table[(colours + torch.from_numpy(patches.nearest_filled())).flatten()]
+    return torch.cat([table[: background_end()], stroke_rows, table[background_end() :]])
 
 
 def tokenize(scene: world.Scene) -> torch.Tensor:
@@ -112,15 +112,15 @@ def render(codes: torch.Tensor) -> Image.Image:
     border = np.ones((CELLS, CELLS), np.bool_)
     border[1:-1, 1:-1] = False
     numbers = codes.numpy()
-    full = (numbers < filled_end()) & (numbers % len(patches.filled_pieces()) == 0)
-    empty = border & (full | ((numbers >= filled_end()) & (numbers < background_end())))
-    behind = np.full_like(numbers, flat_token("white"))
+    is_full = (numbers < filled_end()) & (numbers % len(patches.filled_pieces()) == 0)
+    empty = border & (is_full | ((numbers >= filled_end()) & (numbers < background_end())))
+    background = np.full_like(numbers, flat_token("white"))
     for step in np.ndindex(2, 2):
         slots = np.s_[step[0] :: 2, step[1] :: 2]
-        if len(seen := numbers[slots][empty[slots]]):
-            behind[slots] = np.bincount(seen).argmax()
+        if len(visible := numbers[slots][empty[slots]]):
+            background[slots] = np.bincount(visible).argmax()
     cover = token_coverage()[numbers][..., None]
-    cells = cover * token_pixels()[numbers] + (1 - cover) * token_pixels()[behind]
+    cells = cover * token_pixels()[numbers] + (1 - cover) * token_pixels()[background]
     pixels = cells.swapaxes(1, 2).reshape(world.SIDE, world.SIDE, 3)
     return Image.fromarray(pixels.round().astype(np.uint8))
 
@@ -146,7 +146,8 @@ def token_pixels() -> NDArray[np.float32]:
         for kind in KINDS
     )
     filled, strokes = (
-        np.repeat(plain, len(of), 0) for of in (patches.filled_pieces(), patches.stroke_pieces())
+        np.repeat(plain, len(pieces), 0)
+        for pieces in (patches.filled_pieces(), patches.stroke_pieces())
     )
     return np.concatenate([filled, *others, strokes]).astype(np.float32)
 
@@ -179,19 +180,21 @@ def code_vectors() -> torch.Tensor:
     )
     mean = filled.mean(0)
     _, _, axes = torch.linalg.svd(filled - mean, full_matrices=False)
-    shown, drawn = ((each - mean) @ axes[: CHANNELS - 3].T for each in (filled, strokes))
-    shown, drawn = shown / shown.std(), drawn / shown.std()
+    filled_axes, stroke_axes = (
+        (each - mean) @ axes[: CHANNELS - 3].T for each in (filled, strokes)
+    )
+    filled_axes, stroke_axes = filled_axes / filled_axes.std(), stroke_axes / filled_axes.std()
     hues = list(world.COLOURS.values())
     plain, other = (
         torch.tensor(each).float() / 85 - 1.5 for each in (hues, [*map(second_tone, hues)])
     )
-    rows, more = (
+    rows, stroke_rows = (
         torch.cat([plain.repeat_interleave(len(each), 0), each.repeat(len(hues), 1)], 1)
-        for each in (shown, drawn)
+        for each in (filled_axes, stroke_axes)
     )
     # A dot is the hole in a piece that is none: its opposite of the full cell.
-    full = shown[:1].expand(len(hues), -1)
-    return torch.cat([rows, torch.cat([other, full], 1), torch.cat([plain, -full], 1), more])
+    full = filled_axes[:1].expand(len(hues), -1)
+    return torch.cat([rows, torch.cat([other, full], 1), torch.cat([plain, -full], 1), stroke_rows])
 
 
 def lookup(tokens: torch.Tensor) -> torch.Tensor:

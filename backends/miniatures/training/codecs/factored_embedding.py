@@ -20,18 +20,18 @@ def initial_table(further: int, width: int) -> torch.Tensor:
 
     Only the pieces' principal components are given; the rest is random.
     """
-    factors = FactoredTable()
-    rows = torch.randn(sum(factors.part_sizes) + further, width) / 2
-    for index, each in zip(
-        factors.PIECE_PARTS, (patches.filled_pieces(), patches.stroke_pieces()), strict=True
+    parametrization = FactoredTable()
+    rows = torch.randn(sum(parametrization.part_sizes) + further, width) / 2
+    for index, pieces in zip(
+        parametrization.PIECE_PARTS, (patches.filled_pieces(), patches.stroke_pieces()), strict=True
     ):
-        looks = torch.from_numpy(each).flatten(1)
-        left, strength, _ = torch.linalg.svd(looks - looks.mean(0), full_matrices=False)
-        shown = (left * strength)[:, :width]
-        own = rows.split([*factors.part_sizes, further])[index]
-        own /= 5
-        own[:, : shown.shape[1]] += shown / shown.std() / 2
-    return factors(rows)
+        pixels = torch.from_numpy(pieces).flatten(1)
+        axes, values, _ = torch.linalg.svd(pixels - pixels.mean(0), full_matrices=False)
+        components = (axes * values)[:, :width]
+        part = rows.split([*parametrization.part_sizes, further])[index]
+        part /= 5
+        part[:, : components.shape[1]] += components / components.std() / 2
+    return parametrization(rows)
 
 
 class FactoredTable(nn.Module):
@@ -97,7 +97,7 @@ def _factorize(grid: torch.Tensor) -> tuple[torch.Tensor, ...]:
     The remainder after the sums is, for each channel, approximated by a matrix of rank one.
     """
     hue, piece = grid.mean(1), grid.mean(0) - grid.mean((0, 1))
-    rest = (grid - hue[:, None] - piece[None]).permute(2, 0, 1)
-    left, strength, right = torch.linalg.svd(rest, full_matrices=False)
-    root = strength[:, :1].sqrt()
+    remainder = (grid - hue[:, None] - piece[None]).permute(2, 0, 1)
+    left, values, right = torch.linalg.svd(remainder, full_matrices=False)
+    root = values[:, :1].sqrt()
     return hue, piece, (left[:, :, 0] * root).T, (right[:, 0] * root).T

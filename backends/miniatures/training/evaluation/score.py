@@ -142,14 +142,14 @@ def _prompts(scenes: list[world.Scene]) -> list[str]:
 
 def _generate_and_judge(draw: Generate, count: int, kind: str) -> Iterator[_JudgedPicture]:
     """Yield the verdict on `count` pictures of held-out scenes of one kind."""
-    from backends.miniatures.training.models.clip import load_scorer as clip
+    from backends.miniatures.training.models.clip import load_scorer
 
     scenes = held_out_scenes(count, kind)
     prompts = _prompts(scenes)
     for start in range(0, count, BATCH):
         batch = prompts[start : start + BATCH]
         pictures = draw(batch, [])
-        clip_scores = clip().scores(pictures, batch).tolist()
+        clip_scores = load_scorer().scores(pictures, batch).tolist()
         for index, (picture, clip_score) in enumerate(
             zip(pictures, clip_scores, strict=True), start
         ):
@@ -161,30 +161,31 @@ def _generate_and_judge(draw: Generate, count: int, kind: str) -> Iterator[_Judg
 
 def _score_clip(count: int) -> Score:
     """Score CLIP: retrieval among `count` captions, and preference over a neighbour's caption."""
-    from backends.miniatures.training.models.clip import load_scorer as clip
-    from backends.miniatures.training.models.clip import neighbour
+    from backends.miniatures.training.models.clip import load_scorer, neighbour
 
     rng = random.Random(SEED)
     scenes = held_out_scenes(count, "pair")
     pictures, sentences = [world.draw(scene) for scene in scenes], _prompts(scenes)
     others = _prompts([neighbour(scene, rng) for scene in scenes])
-    size = _measure("clip", count_parameters(clip()), lambda prompts, _: _score_blank(prompts))
-    own = clip().cosines(pictures, sentences)
-    for index, row in enumerate(own):
-        _count(size.categories, f"found among {count}", int(row.argmax()) == index)
-    near = clip().cosines(pictures, others).diagonal()
-    for right, wrong in zip(own.diagonal().tolist(), near.tolist(), strict=True):
-        _count(size.categories, "told from a neighbour", right > wrong)
-    size.clip_score = round(float(clip().scores(pictures, sentences).mean()), 3)
-    return size
+    result = _measure(
+        "clip", count_parameters(load_scorer()), lambda prompts, _: _score_blank(prompts)
+    )
+    cosines = load_scorer().cosines(pictures, sentences)
+    for index, row in enumerate(cosines):
+        _count(result.categories, f"found among {count}", int(row.argmax()) == index)
+    neighbour_cosines = load_scorer().cosines(pictures, others).diagonal()
+    for right, wrong in zip(cosines.diagonal().tolist(), neighbour_cosines.tolist(), strict=True):
+        _count(result.categories, "told from a neighbour", right > wrong)
+    result.clip_score = round(float(load_scorer().scores(pictures, sentences).mean()), 3)
+    return result
 
 
 def _score_blank(prompts: list[str]) -> list[Image.Image]:
     """Score blank pictures, to measure the time."""
-    from backends.miniatures.training.models.clip import load_scorer as clip
+    from backends.miniatures.training.models.clip import load_scorer
 
     blank = Image.new("RGB", (world.SIDE, world.SIDE))
-    clip().scores([blank] * len(prompts), prompts)
+    load_scorer().scores([blank] * len(prompts), prompts)
     return []
 
 

@@ -181,15 +181,15 @@ class RewardLoop:
                 [prompt.sentence for prompt in prompts for _ in range(SAMPLES_PER_PROMPT)]
             )
         for index, prompt in enumerate(prompts):
-            own = slice(index * SAMPLES_PER_PROMPT, (index + 1) * SAMPLES_PER_PROMPT)
+            span = slice(index * SAMPLES_PER_PROMPT, (index + 1) * SAMPLES_PER_PROMPT)
             right = [
                 satisfies(recognize(picture), prompt.scene, prompt.full)
-                for picture in pictures[own]
+                for picture in pictures[span]
             ]
             self._success_rates[prompt.kind].append(sum(right) / SAMPLES_PER_PROMPT)
-            drawn = zip(codes[own], advantages(right), strict=True)
+            samples = zip(codes[span], advantages(right), strict=True)
             if any(right) and not all(right):  # of others nothing is to be learned
-                self._buffer.extend(Sample(prompt.sentence, code.clone(), m) for code, m in drawn)
+                self._buffer.extend(Sample(prompt.sentence, code.clone(), m) for code, m in samples)
 
 
 def advantages(right: list[bool]) -> list[float]:

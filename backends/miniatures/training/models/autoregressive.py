@@ -169,8 +169,8 @@ class TokenModel(nn.Module):
 
     def to_transformers(self) -> JanusForConditionalGeneration:
         """Return the model in transformers' form, its factored tables expanded."""
-        found = self.model.state_dict()
-        weights = {name: value for name, value in found.items() if "parametrizations" not in name}
+        state = self.model.state_dict()
+        weights = {name: value for name, value in state.items() if "parametrizations" not in name}
         core = self.model.model
         for name in ("generation_embeddings", "generation_head.vision_head"):
             weights[f"model.{name}.weight"] = cast(Any, core.get_submodule(name)).weight
@@ -249,10 +249,10 @@ def finetune_on_reward(steps: int) -> None:
     trainer = reward.build_trainer(TokenModel(saved), stage.rate)
     fast, average = cast(TokenModel, trainer.fast), cast(TokenModel, trainer.average)
     fast.model.set_attn_implementation("eager")
-    read = bpe.PromptEncoder(tokenizer)
+    encode_prompts = bpe.PromptEncoder(tokenizer)
 
     def encode(sentences: list[str]) -> tuple[torch.Tensor, ...]:
-        return read(sentences, [False] * len(sentences))
+        return encode_prompts(sentences, [False] * len(sentences))
 
     def make_sampler(reference: nn.Module) -> reward.Sampler:
         def draw(sentences: list[str]) -> tuple[torch.Tensor, list[Image.Image]]:
@@ -312,13 +312,13 @@ def save(token_model: TokenModel, tokenizer: PreTrainedTokenizerFast) -> None:
 def train_decoder(model: JanusForConditionalGeneration, name: str, steps: int) -> None:
     """Train tokens to pixels; `name` is the checkpoint's."""
     vq = model.model.vqmodel
-    drawn = torch.stack([codebook.tokenize(scene) for scene in dataset.training_scenes()]).flatten(
+    tokens = torch.stack([codebook.tokenize(scene) for scene in dataset.training_scenes()]).flatten(
         1
     )
     plan = decoder.DecoderPlan(
         name=name, steps=steps, depth=codebook.TOKEN, batch=2, full_size_share=1
     )
-    decoder.train(plan, vq, drawn, cast(decoder.Lookup, vq.quantize.get_codebook_entry))
+    decoder.train(plan, vq, tokens, cast(decoder.Lookup, vq.quantize.get_codebook_entry))
 
 
 def train_token_model(token_model: TokenModel, context: TrainingContext) -> TokenModel:
@@ -327,7 +327,7 @@ def train_token_model(token_model: TokenModel, context: TrainingContext) -> Toke
     trainer = Trainer(token_model, rate=stage.rate, matrices="model.model.language_model.layers.")
     fast = cast(TokenModel, trainer.fast)
     fast.model.set_attn_implementation("eager")
-    read = bpe.PromptEncoder(context.tokenizer)
+    encode_prompts = bpe.PromptEncoder(context.tokenizer)
 
     def loss(_: int) -> torch.Tensor:
         scenes = curriculum.scenes(BATCH)
@@ -335,9 +335,9 @@ def train_token_model(token_model: TokenModel, context: TrainingContext) -> Toke
         empty = codebook.background_mask(tokens, scenes)
         judged = ~empty | (torch.rand(tokens.shape) < EMPTY_LOSS_SHARE)
         blank = [curriculum.rng.random() < dataset.CAPTION_DROPOUT for _ in scenes]
-        encode = read([captions.write(scene, curriculum.rng) for scene in scenes], blank)
+        prompts = encode_prompts([captions.write(scene, curriculum.rng) for scene in scenes], blank)
         error = curriculum.token_errors(
-            fast, (*encode, tokens, judged), EncodedScenes(scenes, tokens)
+            fast, (*prompts, tokens, judged), EncodedScenes(scenes, tokens)
         )
         # A thing's tokens count no more than their share: what is drawn is sampled from this, and
         # things would begin too often.

@@ -173,11 +173,11 @@ def extend(steps: int, new: str = world.NEWEST_KIND) -> None:
     """
     base = cast(Any, IFPipeline).from_pretrained(str(FOLDER))
     upper = cast(Any, IFSuperResolutionPipeline).from_pretrained(str(SUPER_FOLDER))
-    known, tokenizer = base.text_encoder, base.tokenizer
+    saved_encoder, tokenizer = base.text_encoder, base.tokenizer
     stages = Stage("cascade-widened", steps, 4e-4), Stage("cascade-super-widened", steps // 4, 4e-4)
-    curriculum = continual.start_curriculum(PixelDenoiser(base.unet, known), stages[0], new)
+    curriculum = continual.start_curriculum(PixelDenoiser(base.unet, saved_encoder), stages[0], new)
     encoder = continual.extend_text_encoder(
-        known, t5.t5_encoding(tokenizer), continual.text_stage(stages[0]), new=new
+        saved_encoder, t5.t5_encoding(tokenizer), continual.text_stage(stages[0]), new=new
     )
     train_base(PixelDenoiser(base.unet, encoder), TrainingContext(tokenizer, stages[0], curriculum))
     unet_input = Curriculum(new=new, balanced=True)
@@ -259,14 +259,14 @@ def train_super(denoiser: PixelDenoiser, context: TrainingContext) -> None:
     alphas_cumprod, rng, noises = scheduler().alphas_cumprod, random.Random(), noising_scheduler()
 
     def case(scenes: list[world.Scene], step: int) -> tuple[torch.Tensor, dict[str, Any]]:
-        whole = render_scenes(scenes)
-        small = F.interpolate(downscale(whole), whole.shape[2:], **UPSCALING)
-        levels = torch.randint(MAX_NOISE_LEVEL, (len(whole),))
+        pictures = render_scenes(scenes)
+        small = F.interpolate(downscale(pictures), pictures.shape[2:], **UPSCALING)
+        levels = torch.randint(MAX_NOISE_LEVEL, (len(pictures),))
         small = noises.add_noise(small, torch.randn_like(small), cast(Any, levels))
         if step < (1 - FULL_SIZE_SHARE) * context.stage.steps:
             corners = [_random_crop_corner(scene, rng) for scene in scenes]
-            whole, small = (_crop(batch, corners) for batch in (whole, small))
-        return whole, {"beside": small, "class_labels": levels}
+            pictures, small = (_crop(batch, corners) for batch in (pictures, small))
+        return pictures, {"beside": small, "class_labels": levels}
 
     _train(
         denoiser, context, SUPER_FOLDER, _StageTask(case, alphas_cumprod, BATCH // 2, world.SIDE)

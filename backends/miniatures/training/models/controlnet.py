@@ -71,7 +71,7 @@ def _train(base: StableDiffusionPipeline, control: ControlNetModel, stage: Stage
     loose = dataset.off_grid_scenes(OFF_GRID_COUNT)
     scenes = dataset.training_scenes() + loose
     codes = torch.cat([encode_scenes(base.vae), encode_scenes(base.vae, "loose-latents", loose)])
-    tokens = clip.TokenEncoder(cast(CLIPTokenizer, base.tokenizer))
+    encode_prompts = clip.TokenEncoder(cast(CLIPTokenizer, base.tokenizer))
     encoder = base.text_encoder.to(fastest_dtype()).requires_grad_(False)
     unet = base.unet.to(fastest_dtype()).requires_grad_(False)
     use_unfused_attention(unet)
@@ -93,19 +93,19 @@ def _train(base: StableDiffusionPipeline, control: ControlNetModel, stage: Stage
         noise = torch.randn_like(clean)
         noisy = (signal_scale * clean + noise_scale * noise).to(fastest_dtype())
         with torch.no_grad():
-            states = encoder(tokens([sentence(scenes[index]) for index in chosen]))
-        read = states.last_hidden_state
+            states = encoder(encode_prompts([sentence(scenes[index]) for index in chosen]))
+        text_states = states.last_hidden_state
         down, mid = fast(
-            noisy, times, read, controlnet_cond=edges.to(fastest_dtype()), return_dict=False
+            noisy, times, text_states, controlnet_cond=edges.to(fastest_dtype()), return_dict=False
         )
-        drawn = unet(
+        predicted = unet(
             noisy,
             times,
-            read,
+            text_states,
             down_block_additional_residuals=down,
             mid_block_additional_residual=mid,
         ).sample
-        error = (drawn.float() - (signal_scale * noise - noise_scale * clean)).square()
+        error = (predicted.float() - (signal_scale * noise - noise_scale * clean)).square()
         return (error * dataset.loss_weights([scenes[index] for index in chosen])).mean()
 
     def export_average() -> None:

@@ -181,11 +181,16 @@ def extend(steps: int, new: str = world.NEWEST_KIND) -> None:
     decoder.
     """
     saved = StableDiffusionPipeline.from_pretrained(str(FOLDER))
-    tokenizer, known = cast(CLIPTokenizer, saved.tokenizer), cast(CLIPTextModel, saved.text_encoder)
+    tokenizer, saved_encoder = (
+        cast(CLIPTokenizer, saved.tokenizer),
+        cast(CLIPTextModel, saved.text_encoder),
+    )
     stage = Stage("diffusion-widened", steps, rate=4e-4)
-    curriculum = continual.start_curriculum(LatentDenoiser(saved.unet, known), stage, new)
-    text = clip.clip_encoding(tokenizer, "pooler_output")
-    encoder = continual.extend_text_encoder(known, text, continual.text_stage(stage), new=new)
+    curriculum = continual.start_curriculum(LatentDenoiser(saved.unet, saved_encoder), stage, new)
+    encode_text = clip.clip_encoding(tokenizer, "pooler_output")
+    encoder = continual.extend_text_encoder(
+        saved_encoder, encode_text, continual.text_stage(stage), new=new
+    )
     vae = kl.extend(saved.vae, curriculum.scenes, curriculum.rng)
     denoiser = LatentDenoiser(saved.unet, encoder.requires_grad_(False))
     average = train_denoiser(denoiser, vae, TrainingContext(tokenizer, stage, curriculum))
@@ -205,12 +210,12 @@ def finetune_on_reward(steps: int) -> None:
     stage = Stage("diffusion-practice", steps, 5e-5)
     trainer = reward.build_trainer(denoiser, stage.rate)
     use_unfused_attention(cast(LatentDenoiser, trainer.fast).unet)
-    token_ids = clip.TokenEncoder(tokenizer)
+    encode_prompts = clip.TokenEncoder(tokenizer)
 
     def velocity(
         model: nn.Module, noisy: torch.Tensor, times: torch.Tensor, sentences: list[str]
     ) -> torch.Tensor:
-        return model(noisy.to(fastest_dtype()), times, token_ids(sentences))[0].float()
+        return model(noisy.to(fastest_dtype()), times, encode_prompts(sentences))[0].float()
 
     def make_sampler(reference: nn.Module) -> reward.Sampler:
         return _sampler_of(saved, cast_at_boundary(cast(LatentDenoiser, reference).unet))
@@ -292,7 +297,10 @@ def train_denoiser(
     use_unfused_attention(fast.unet)
     fast.encoder.set_attn_implementation("eager")
     batches = curriculum.batches(codes, dataset.training_scenes(len(codes)))
-    tokens, alphas_cumprod = clip.TokenEncoder(context.tokenizer), scheduler().alphas_cumprod
+    encode_prompts, alphas_cumprod = (
+        clip.TokenEncoder(context.tokenizer),
+        scheduler().alphas_cumprod,
+    )
 
     def loss(_: int) -> torch.Tensor:
         clean, sentences, scenes = batches.sample(BATCH)
@@ -302,19 +310,19 @@ def train_denoiser(
         noise_scale = (1 - alphas_cumprod[times]).sqrt()[:, None, None, None]
         noise = torch.randn_like(clean)
         noisy = (signal_scale * clean + noise_scale * noise).to(fastest_dtype())
-        token_ids = tokens(sentences)
+        token_ids = encode_prompts(sentences)
 
         def predict(model: LatentDenoiser, rows: torch.Tensor) -> torch.Tensor:
             return model(noisy[rows], times[rows], token_ids[rows])[0]
 
-        drawn, pooled = fast(noisy, times, token_ids)
-        error = drawn.float() - curriculum.mixed_target(
+        predicted, pooled = fast(noisy, times, token_ids)
+        error = predicted.float() - curriculum.mixed_target(
             signal_scale * noise - noise_scale * clean, scenes, predict
         )
         captioned = torch.tensor([sentence != "" for sentence in sentences])
-        wanted = torch.tensor([attribute_labels(scene) for scene in scenes])
-        reading = fast.questions(pooled[captioned], wanted[captioned])
-        return (error.square() * dataset.loss_weights(scenes)).mean() + PROBE_WEIGHT * reading
+        labels = torch.tensor([attribute_labels(scene) for scene in scenes])
+        probe_loss = fast.questions(pooled[captioned], labels[captioned])
+        return (error.square() * dataset.loss_weights(scenes)).mean() + PROBE_WEIGHT * probe_loss
 
     average = cast(LatentDenoiser, trainer.average)
 

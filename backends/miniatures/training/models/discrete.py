@@ -122,12 +122,12 @@ class DiscreteDenoiser(nn.Module):
         """
         states = encode_text(self.encoder, sentences).chunk(TIME_GROUPS)
         parts = self.transformer.latent_image_embedding(codes).chunk(TIME_GROUPS)
-        drawn = list[torch.Tensor]()
+        outputs = list[torch.Tensor]()
         for time, hidden, states_part in zip(times, parts, states, strict=True):
             for block in self.transformer.transformer_blocks:
                 hidden = block(hidden, encoder_hidden_states=states_part, timestep=time)
-            drawn.append(hidden)
-        return self.transformer.out(self.transformer.norm_out(torch.cat(drawn))[wanted])
+            outputs.append(hidden)
+        return self.transformer.out(self.transformer.norm_out(torch.cat(outputs))[wanted])
 
 
 @torch.no_grad()
@@ -196,9 +196,9 @@ def extend(steps: int, new: str = world.NEWEST_KIND) -> None:
     curriculum = continual.start_curriculum(
         DiscreteDenoiser(copy.deepcopy(transformer), saved_encoder), stage, new
     )
-    read = clip.clip_encoding(tokenizer, "pooler_output")
+    encode_text = clip.clip_encoding(tokenizer, "pooler_output")
     encoder = continual.extend_text_encoder(
-        saved_encoder, read, continual.text_stage(stage), new=new
+        saved_encoder, encode_text, continual.text_stage(stage), new=new
     )
     vq = codebook.extend_vq(_load_vq())
     train_denoiser(
@@ -219,8 +219,8 @@ def finetune_on_reward(steps: int) -> None:
 
     def make_sampler(reference: nn.Module) -> reward.Sampler:
         def draw(sentences: list[str]) -> tuple[torch.Tensor, list[Image.Image]]:
-            drawn = sample_tokens(cast(DiscreteDenoiser, reference), encode_prompts(sentences))
-            return drawn, [codebook.render(codes.view(codebook.CELLS, -1)) for codes in drawn]
+            codes = sample_tokens(cast(DiscreteDenoiser, reference), encode_prompts(sentences))
+            return codes, [codebook.render(each.view(codebook.CELLS, -1)) for each in codes]
 
         return draw
 

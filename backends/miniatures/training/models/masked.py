@@ -247,16 +247,16 @@ def sample_tokens(token_model: MaskedTokenModel, token_ids: torch.Tensor) -> tor
         masked = codes == codebook.token_count()
         grid = codes.unflatten(1, (codebook.CELLS, codebook.CELLS))
         logits = token_model(grid, token_ids, masked.view_as(grid)).float()
-        drawn = torch.multinomial(logits.softmax(-1), 1)[:, 0]
+        sampled = torch.multinomial(logits.softmax(-1), 1)[:, 0]
         confidence = torch.full(codes.shape, torch.inf)
-        confidence[masked] = reward.token_log_probabilities(logits, drawn) + temperature * _gumbel(
-            drawn.shape
-        )
-        codes[masked] = drawn
-        left = int(codes.shape[1] * math.cos((step + 1) / steps * math.pi / 2))
+        confidence[masked] = reward.token_log_probabilities(
+            logits, sampled
+        ) + temperature * _gumbel(sampled.shape)
+        codes[masked] = sampled
+        remaining = int(codes.shape[1] * math.cos((step + 1) / steps * math.pi / 2))
         if step < steps - 1:
             still_masked = torch.minimum(
-                masked.sum(1, keepdim=True) - 1, torch.tensor(left)
+                masked.sum(1, keepdim=True) - 1, torch.tensor(remaining)
             ).clamp_min(1)
             codes[confidence < confidence.sort(1).values.gather(1, still_masked)] = (
                 codebook.token_count()

@@ -256,8 +256,8 @@ def test_families_of_tokens_draw_for_practice_what_their_pipelines_draw(
     draw: Callable[[list[str]], torch.Tensor],
 ) -> None:
     torch.manual_seed(3)
-    codes = draw([EXAMPLE] * 32)
-    assert codes.shape == (32, codebook.CELLS, codebook.CELLS)
+    codes = draw([EXAMPLE] * 16)
+    assert codes.shape == (16, codebook.CELLS, codebook.CELLS)
     assert int(codes.max()) < codebook.token_count()  # none is still masked
     views = [recognize(codebook.render(each)) for each in codes]
     right = [
@@ -266,4 +266,4 @@ def test_families_of_tokens_draw_for_practice_what_their_pipelines_draw(
         == [("red", "star"), ("blue", "ring")]
         for view in views
     ]
-    assert sum(right) >= 16
+    assert sum(right) >= 8

@@ -13,7 +13,7 @@ from backends.miniatures.world.recognition import Recognition, connected_compone
 from backends.miniatures.world.scene import COLOURS, SHAPES, SIZES, Scene, Thing
 from backends.miniatures.world.textures import TEXTURES, texture_coverage
 
-COUNT = 300
+COUNT = 150
 
 
 def scenes(count: int, *, kind: str, seed: int) -> list[Scene]:
@@ -50,13 +50,13 @@ def test_true_pictures_pass(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", world.KINDS)
 def test_slightly_soft_pictures_pass(kind: str) -> None:
-    drawn = scenes(100, kind=kind, seed=2)
+    drawn = scenes(60, kind=kind, seed=2)
     soft = ImageFilter.GaussianBlur(0.6)
     views = [recognize(world.draw(scene).filter(soft)) for scene in drawn]
     passed = sum(
         judge(v, s).shapes and judge(v, s).colours for v, s in zip(views, drawn, strict=True)
     )
-    assert passed >= 95
+    assert passed >= 57
 
 
 def other(value: str, choices: tuple[str, ...], rng: random.Random) -> str:
@@ -132,13 +132,13 @@ def test_pictures_with_one_attribute_swapped_fail(attribute: str, kind: str) -> 
             continue
         total += 1
         fooled += getattr(judge(seen(swapped(scene, attribute, rng)), scene), attribute)
-    assert total > 150
+    assert total > 75
     assert fooled <= 0.02 * total
 
 
 def test_another_texture_or_none_is_noticed_and_one_where_none_was_asked_for() -> None:
     rng = random.Random(9)
-    for scene in scenes(100, kind="textured", seed=9) + scenes(100, kind="single", seed=9):
+    for scene in scenes(60, kind="textured", seed=9) + scenes(60, kind="single", seed=9):
         assert judge(seen(scene), scene).background
         changed = swapped(scene, "texture", rng)
         found = judge(seen(changed), scene)
@@ -146,7 +146,7 @@ def test_another_texture_or_none_is_noticed_and_one_where_none_was_asked_for() -
 
 
 def test_what_is_outlined_is_not_filled_and_the_other_way_round() -> None:
-    for scene in scenes(150, kind="outlined", seed=11):
+    for scene in scenes(75, kind="outlined", seed=11):
         things = tuple(replace(thing, outlined=False) for thing in scene.things)
         filled = replace(scene, things=things)
         assert judge(seen(scene), scene).outlined
@@ -164,7 +164,7 @@ def test_a_texture_whose_second_tone_is_another_colour_has_no_name() -> None:
 
 
 def test_a_group_with_one_too_many_or_too_few_is_noticed() -> None:
-    for scene in scenes(100, kind="group", seed=7):
+    for scene in scenes(60, kind="group", seed=7):
         fewer = replace(scene, things=scene.things[1:])
         assert judge(seen(scene), scene).counted
         assert not judge(seen(fewer), scene).counted
@@ -174,7 +174,7 @@ def test_a_group_with_one_too_many_or_too_few_is_noticed() -> None:
 
 def test_one_thing_of_a_group_that_looks_different_is_noticed() -> None:
     rng = random.Random(8)
-    for scene in scenes(100, kind="group", seed=8):
+    for scene in scenes(60, kind="group", seed=8):
         for attribute in ("shapes", "colours"):
             assert not judge(seen(swapped(scene, attribute, rng)), scene).counted
 
