@@ -1,4 +1,8 @@
-"""The notebooks, run cell by cell as a visitor would, but for the cell that shares a link."""
+"""The notebooks, run cell by cell as a visitor would, but for the cell that shares a link.
+
+Kernels compute with one thread, which is faster for models this small than several that wait for
+each other, and with NOTEBOOK_QUICK=1 the notebook about the families samples in few steps.
+"""
 
 import os
 import re
@@ -22,12 +26,23 @@ def tags(cell: Any) -> list[str]:
     return list(cell.metadata.get("tags", []))
 
 
+@pytest.fixture(autouse=True)
+def kernel_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set what the kernels inherit."""
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("NOTEBOOK_QUICK", "1")
+    # The cell that installs resolves against what is installed, offline, and changes nothing.
+    monkeypatch.setenv("PIP_DRY_RUN", "1")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_NO_BUILD_ISOLATION", "0")
+
+
 @pytest.mark.slow
 def test_the_colab_notebook_runs_from_top_to_bottom(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     pytest.importorskip("torch", reason='The notebook draws: pip install -e ".[local,test]".')
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("LINEUP_HOME", str(tmp_path))
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     notebook.cells = [cell for cell in notebook.cells if "share" not in tags(cell)]
@@ -53,9 +68,8 @@ def test_only_the_last_cell_shares_and_it_opens_the_app() -> None:
 
 
 @pytest.mark.slow
-def test_the_notebook_about_the_families_runs_offline(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_notebook_about_the_families_runs_offline() -> None:
     pytest.importorskip("torch", reason='The notebook draws: pip install -e ".[local,test]".')
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     notebook = nbformat.read(FAMILIES, as_version=4)
     client = NotebookClient(
         notebook, timeout=240, kernel_name="python3", resources={"metadata": {"path": FOLDER}}

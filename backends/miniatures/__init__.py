@@ -1,14 +1,15 @@
-"""Small text-to-image models that ship with the app, and the world they are trained on.
+"""Small text-to-image models that ship with the app, and the synthetic world they are trained on.
 
-Importing this package, or its world, captions and checks, needs neither torch nor diffusers.
+Importing this package, `world`, `defaults` or `__main__` loads neither torch nor diffusers.
 
-- The world: `world` (scenes and their pictures), `shapes`, `textures`, `captions`.
-- Judging by rule: `sight` (what is on a picture), `check` (is it what was asked for), `edges`.
-- Reading: `text` (CLIP), `reader` (T5), `vocabulary` (Llama); `clip` scores pictures.
-- Codes: `autoencoder`, `pieces`, `tokens`, `factors`, `decoder`, `preview`.
-- Families: `diffusion` and its `controlnet`, `masked`, `discrete` and its `mask_and_replace`,
-  `autoregressive`, `cascade`; a family has `train`, `refine`, `widen` and `practise`.
-- How all of them learn: `training` (with `muon`, `precision`), `data`, `lessons`, `widening`,
-  `practice`, `export`.
-- Measuring: `drawing`, `score`, `table`, with the `defaults` that the catalogue has, too.
+- `world`: scenes and their pictures, captions, recognition of what a picture shows, the rule-based
+  score, Canny edges.
+- `defaults`: the sampling settings of each family, the same as in the catalogue.
+- `training.text`: tokenizers and text encoders (CLIP, T5, byte-pair encoding), attribute probes.
+- `training.codecs`: the continuous autoencoder, the codebook of picture tokens, decoders.
+- `training.models`: one module for each family, and ControlNet and CLIP; a family has `train`,
+  `refine`, `extend` and `finetune_on_reward`.
+- `training.finetuning`: continual learning and reward fine-tuning from committed weights.
+- `training.loop`: optimizer, precision, data, checkpoints, export.
+- `training.evaluation`: sampling from the exported folders and scoring.
 """

@@ -5,70 +5,79 @@ import importlib
 import json
 import sys
 
-from backends.miniatures.world import scene
+from backends.miniatures import world
 from backends.threads import set_wait_policy
 
 NAMES = ("diffusion", "masked", "discrete", "autoregressive", "cascade", "canny", "clip")
+"""Everything that can be trained and scored."""
 FAMILIES = ("diffusion", "masked", "discrete", "autoregressive", "cascade")
-FURTHER = ("refine", "practise", "widen")
-"""How one goes on from the committed weights; each is a function of a miniature's module."""
+CONTINUATIONS = {"refine": "refine", "practise": "finetune_on_reward", "widen": "extend"}
+"""Flags that continue from committed weights, and the function of the model's module behind
+each."""
 MODULES = {"canny": "controlnet"}
-"""Where a miniature's training stands, if not in a file of its name."""
+"""Training modules that are not named after their miniature."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command line; heavy imports wait until it is known what to do."""
+    """Parse the arguments and run the command, importing torch only for a valid one."""
     parser = argparse.ArgumentParser(prog="python -m backends.miniatures", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     trains = commands.add_parser("train", help="train every stage of NAME, or go on with it")
     trains.add_argument("name", choices=NAMES)
-    further = trains.add_mutually_exclusive_group()
-    further.add_argument(
+    continuations = trains.add_mutually_exclusive_group()
+    continuations.add_argument(
         "--refine", type=int, metavar="STEPS", help="go on from the committed weights instead"
     )
-    further.add_argument(
+    continuations.add_argument(
         "--practise", type=int, metavar="STEPS", help="learn from judged pictures of its own"
     )
-    further.add_argument(
+    continuations.add_argument(
         "--widen", type=int, metavar="STEPS", help="learn what is new in the world, keep the rest"
     )
     trains.add_argument(
-        "--new", choices=scene.KINDS, help=f"what of the world is new to --widen: {scene.NEW}"
+        "--new",
+        choices=world.KINDS,
+        help=f"what of the world is new to --widen: {world.NEWEST_KIND}",
     )
     scores = commands.add_parser("score", help="draw held-out scenes and judge them by rule")
     scores.add_argument("name", choices=NAMES, nargs="?")
     scores.add_argument("--all", action="store_true", help="one table of every family")
     scores.add_argument("--json", action="store_true", help="print one JSON object, nothing else")
     scores.add_argument("--count", type=int, default=200, help="pictures per kind of scene")
-    chosen = parser.parse_args(arguments)
-    if chosen.command == "train":
-        how = next((each for each in FURTHER if getattr(chosen, each) is not None), None)
-        if how in ("practise", "widen") and chosen.name not in FAMILIES:
-            parser.error(f"{chosen.name} can't {how}; these can: {', '.join(FAMILIES)}")
-        if chosen.new and how != "widen":
+    parsed = parser.parse_args(arguments)
+    if parsed.command == "train":
+        continuation = next(
+            (each for each in CONTINUATIONS if getattr(parsed, each) is not None), None
+        )
+        if continuation in ("practise", "widen") and parsed.name not in FAMILIES:
+            parser.error(f"{parsed.name} can't {continuation}; these can: {', '.join(FAMILIES)}")
+        if parsed.new and continuation != "widen":
             parser.error("--new goes with --widen STEPS")
-        settings = {"new": chosen.new} if chosen.new else {}
-        _train(chosen.name, how, steps=getattr(chosen, how) if how else 0, **settings)
-    elif chosen.all == bool(chosen.name):
+        settings = {"new": parsed.new} if parsed.new else {}
+        steps = getattr(parsed, continuation) if continuation else 0
+        _train(parsed.name, continuation, steps=steps, **settings)
+    elif parsed.all == bool(parsed.name):
         parser.error("score: give a NAME or --all")
-    elif chosen.all:
-        _score_all(chosen.count, as_json=chosen.json)
+    elif parsed.all:
+        _score_all(parsed.count, as_json=parsed.json)
     else:
-        _score(chosen.name, chosen.count, as_json=chosen.json)
+        _score(parsed.name, parsed.count, as_json=parsed.json)
     return 0
 
 
-def _train(name: str, how: str | None, *, steps: int, **settings: str) -> None:
+def _train(name: str, continuation: str | None, *, steps: int, **settings: str) -> None:
+    """Import the miniature's training module and call the function that the flag names."""
     miniature = importlib.import_module(
         f"backends.miniatures.training.models.{MODULES.get(name, name)}"
     )
-    if how is None:
+    if continuation is None:
         miniature.train()
     else:
-        getattr(miniature, how)(steps, **settings)
+        getattr(miniature, CONTINUATIONS[continuation])(steps, **settings)
 
 
 def _score(name: str, count: int, *, as_json: bool) -> None:
+    """Print the score of one miniature, as lines or as one JSON object."""
     from backends.miniatures.training.evaluation.score import score
 
     result = score(name, count)
@@ -88,14 +97,14 @@ def _score(name: str, count: int, *, as_json: bool) -> None:
 
 
 def _score_all(count: int, *, as_json: bool) -> None:
-    from backends.miniatures.training.evaluation.score import score_all
-    from backends.miniatures.training.evaluation.table import markdown
+    """Print the scores of all families, as a Markdown table or as a JSON array."""
+    from backends.miniatures.training.evaluation.score import markdown_table, score_all
 
     if as_json:
         print(json.dumps([result.as_dict() for result in score_all(count)]))
         return
-    for line in markdown(score_all(count)):
-        print(line, flush=True)  # a table takes minutes, and whoever stops it has its first rows
+    for line in markdown_table(score_all(count)):
+        print(line, flush=True)  # a table takes minutes: print each row at once
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from PIL import Image
 
 from backends.miniatures.defaults import EXAMPLE, FAMILIES
 from backends.miniatures.world.adherence import judge
-from backends.miniatures.world.recognition import look
+from backends.miniatures.world.recognition import recognize
 from backends.miniatures.world.scene import Scene, Thing
 from compare.catalogue.catalogue import load
 
@@ -37,7 +37,7 @@ def test_all_five_draw_the_prompt_of_the_first_page(home: Path) -> None:
     assert [job["model"] for job in jobs] == [f"miniature/{name}" for name in FAMILIES]
     for job in jobs:
         assert job["outcome"] == "done", job["message"]
-        views = [look(Image.open(each["path"])) for each in job["pictures"]]
+        views = [recognize(Image.open(each["path"])) for each in job["pictures"]]
         assert len(views) == 4
         verdicts = [judge(view, ASKED) for view in views]
         assert any(each.two_objects for each in verdicts), job["model"]

@@ -1,14 +1,18 @@
-"""Whether a picture shows what was asked for, by rule: the measure behind every score."""
+"""Decide by rule whether a picture shows its scene: the measure behind every score.
+
+The categories resemble those of GenEval (arXiv 2310.11513): objects, count, colours, position,
+attribute binding.
+"""
 
 from dataclasses import dataclass
 
-from backends.miniatures.world.recognition import Found, View
+from backends.miniatures.world.recognition import Detection, Recognition
 from backends.miniatures.world.scene import CELL, POSITIONS, SIDE, Scene, Thing
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What of a scene a picture gets right."""
+    """Which properties of a scene a picture gets right."""
 
     count: bool
     shapes: bool
@@ -18,7 +22,7 @@ class Verdict:
     position: bool
     relation: bool
     binding: bool
-    """Each wanted colour sits on the wanted shape, wherever the things lie."""
+    """Each required colour is on the required shape, wherever the things lie."""
 
     @property
     def single_object(self) -> bool:
@@ -46,19 +50,21 @@ class Verdict:
         return self.count and self.shapes and self.colours
 
 
-def judge(view: View, scene: Scene) -> Verdict:
-    """Compare what a picture shows with the scene it should show.
+def judge(view: Recognition, scene: Scene) -> Verdict:
+    """Compare what was recognized on a picture with the scene that it should show.
 
-    Each wanted thing is paired with the found one that fits it best. Where something is missing,
-    everything that would need it counts as wrong.
+    Each required thing is paired with the detection that fits it best. Where something is missing,
+    everything that depends on it counts as wrong.
     """
     count = len(view.things) == len(scene.things) and view.specks == 0
     pairs = _pair_up(view.things, scene.things)
-    shapes = all(found is not None and _shape(found) == _shape(wanted) for found, wanted in pairs)
+    shapes = all(
+        found is not None and _shape_of(found) == _shape_of(wanted) for found, wanted in pairs
+    )
     colours = all(found is not None and found.colour == wanted.colour for found, wanted in pairs)
     sizes = all(found is not None and found.size == wanted.size for found, wanted in pairs)
-    seen, asked = (
-        sorted((str(_shape(thing)), str(thing.colour)) for thing in things)
+    found_looks, wanted_looks = (
+        sorted((str(_shape_of(thing)), str(thing.colour)) for thing in things)
         for things in (view.things, scene.things)
     )
     return Verdict(
@@ -67,14 +73,17 @@ def judge(view: View, scene: Scene) -> Verdict:
         colours=colours,
         background=(view.background, view.texture) == (scene.background, scene.texture),
         sizes=sizes,
-        position=_placed(pairs[0][0], scene.position),
-        relation=scene.relation is None or _related(pairs, scene.relation),
-        binding=seen == asked,
+        position=_is_at(pairs[0][0], scene.position),
+        relation=scene.relation is None or _is_in_relation(pairs, scene.relation),
+        binding=found_looks == wanted_looks,
     )
 
 
-def fulfils(view: View, scene: Scene, full: bool) -> bool:
-    """Whether a picture shows all that a caption of the scene says, a `full` one or another."""
+def satisfies(view: Recognition, scene: Scene, full: bool) -> bool:
+    """Return whether a picture shows all that a caption of the scene states.
+
+    A `full` caption states sizes and the position, another one may not.
+    """
     verdict = judge(view, scene)
     if not (verdict.counted and verdict.background):
         return False
@@ -84,24 +93,31 @@ def fulfils(view: View, scene: Scene, full: bool) -> bool:
 
 
 def _pair_up(
-    found: tuple[Found, ...], wanted: tuple[Thing, ...]
-) -> list[tuple[Found | None, Thing]]:
-    def fit(one: Found | None, thing: Thing) -> int:
-        return 0 if one is None else (_shape(one) == _shape(thing)) + (one.colour == thing.colour)
+    found: tuple[Detection, ...], wanted: tuple[Thing, ...]
+) -> list[tuple[Detection | None, Thing]]:
+    """Pair each required thing with a detection or None, in the order with the most agreement."""
 
-    first: list[Found | None] = [*found[: len(wanted)]]
-    first += [None] * (len(wanted) - len(first))
-    orders = [first, first[::-1]]
-    best = max(orders, key=lambda order: sum(map(fit, order, wanted)))
+    def agreement(detection: Detection | None, thing: Thing) -> int:
+        return (
+            0
+            if detection is None
+            else (_shape_of(detection) == _shape_of(thing)) + (detection.colour == thing.colour)
+        )
+
+    in_order: list[Detection | None] = [*found[: len(wanted)]]
+    in_order += [None] * (len(wanted) - len(in_order))
+    candidates = [in_order, in_order[::-1]]
+    best = max(candidates, key=lambda order: sum(map(agreement, order, wanted)))
     return list(zip(best, wanted, strict=True))
 
 
-def _shape(thing: Found | Thing) -> tuple[str | None, bool]:
-    """An outlined square is no square."""
+def _shape_of(thing: Detection | Thing) -> tuple[str | None, bool]:
+    """Return shape and outline together: an outlined square does not count as a square."""
     return thing.shape, thing.outlined
 
 
-def _placed(found: Found | None, position: str | None) -> bool:
+def _is_at(found: Detection | None, position: str | None) -> bool:
+    """Return whether a detection lies in the named cell of the 3x3 grid; None accepts any place."""
     if position is None:
         return True
     if found is None:
@@ -110,7 +126,8 @@ def _placed(found: Found | None, position: str | None) -> bool:
     return (min(max(column, -1), 1), min(max(row, -1), 1)) == POSITIONS[position]
 
 
-def _related(pairs: list[tuple[Found | None, Thing]], relation: str) -> bool:
+def _is_in_relation(pairs: list[tuple[Detection | None, Thing]], relation: str) -> bool:
+    """Return whether the second of two detections lies right of or below the first."""
     (first, _), (second, _) = pairs
     if first is None or second is None:
         return False

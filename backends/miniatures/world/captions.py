@@ -1,7 +1,7 @@
-"""Sentences for scenes, in several wordings.
+"""Write captions for scenes, in several wordings.
 
-A caption never says anything untrue of its scene, but may leave things out: sizes, the position,
-the relation, and the background where it is flat and the default one (`Scene.default_background`).
+A caption never states anything untrue of its scene, but may omit things: sizes, the position, the
+relation, and the background where it is flat and the default one (`Scene.default_background`).
 """
 
 import random
@@ -72,17 +72,18 @@ def write(
     loose: float = 0.08,
     full: bool = False,
 ) -> str:
-    """One caption of the scene.
+    """Return one random caption of the scene.
 
-    Each shape word is left out with probability `vague`, the relation of a pair with probability
-    `loose`. A `full` caption names sizes, position and background whatever they are.
+    Each shape word is replaced by a vague one with probability `vague`, the relation of a pair is
+    left open with probability `loose`. A `full` caption names sizes, position and background in any
+    case.
     """
     article = rng.choices(("a", "the", ""), (0.84, 0.08, 0.08))[0]
     if scene.number > 1:
-        alike = _noun(scene.things[0], "", rng, vague, full)
+        alike = _noun_phrase(scene.things[0], "", rng, vague, full)
         phrases = [f"{rng.choice(NUMBER_WORDS[scene.number])} {plural(alike)}"]
     else:
-        phrases = [_noun(thing, article, rng, vague, full) for thing in scene.things]
+        phrases = [_noun_phrase(thing, article, rng, vague, full) for thing in scene.things]
     if scene.relation is not None:
         first, second = phrases
         relation = scene.relation
@@ -93,11 +94,11 @@ def write(
     else:
         (sentence,) = phrases
         if scene.position is not None and (full or rng.random() < 0.65):
-            place = _place(scene.position, rng)
+            place = _place_words(scene.position, rng)
             sentence = f"{place} {sentence}" if rng.random() < 0.08 else f"{sentence} {place}"
-    told = full or scene.texture or scene.background != scene.default_background
-    if told or rng.random() < 0.5:
-        background = rng.choice(BACKGROUND_FRAMES).format(_ground(scene, rng))
+    names_background = full or scene.texture or scene.background != scene.default_background
+    if names_background or rng.random() < 0.5:
+        background = rng.choice(BACKGROUND_FRAMES).format(_background_words(scene, rng))
         background = background.replace(" a o", " an o")
         sentence = sentence + ("" if background.startswith(",") else " ") + background
     if article and rng.random() < 0.3:
@@ -106,7 +107,8 @@ def write(
     return sentence + ("." if rng.random() < 0.08 else "")
 
 
-def _noun(thing: Thing, article: str, rng: random.Random, vague: float, full: bool) -> str:
+def _noun_phrase(thing: Thing, article: str, rng: random.Random, vague: float, full: bool) -> str:
+    """Return article, size, colour, outline and shape of a thing, each in a random wording."""
     words: list[str] = []
     if full or rng.random() < 0.5:
         words.append(rng.choice(SIZE_WORDS[thing.size]))
@@ -121,11 +123,12 @@ def _noun(thing: Thing, article: str, rng: random.Random, vague: float, full: bo
 
 
 def _colour(colour: str, rng: random.Random) -> str:
+    """Return a random spelling of a colour."""
     return rng.choice(COLOUR_WORDS.get(colour, (colour,)))
 
 
-def _ground(scene: Scene, rng: random.Random) -> str:
-    """The background's colour and texture, in either order."""
+def _background_words(scene: Scene, rng: random.Random) -> str:
+    """Return the background's colour and texture, in either order."""
     words = [_colour(scene.background, rng)]
     if scene.texture:
         words.insert(rng.random() < 0.2, rng.choice(TEXTURE_WORDS[scene.texture]))
@@ -133,18 +136,21 @@ def _ground(scene: Scene, rng: random.Random) -> str:
 
 
 def plural(noun: str) -> str:
-    """Several of them."""
+    """Return the plural of a noun."""
     return noun + ("es" if noun.endswith("s") else "s")
 
 
-def _place(position: str, rng: random.Random) -> str:
+def _place_words(position: str, rng: random.Random) -> str:
+    """Return a random wording of a named position."""
     if position in PLACES:
         return rng.choice(PLACES[position])
     return rng.choice(CORNER_FRAMES).format(position)
 
 
-def words() -> tuple[str, ...]:
-    """Every word and mark a caption can hold, for the vocabulary; sorted."""
+def vocabulary() -> tuple[str, ...]:
+    """Return every word and punctuation mark that a caption can hold, sorted; for the
+    tokenizers.
+    """
     from backends.miniatures.world.scene import COLOURS, SHAPES
 
     sources: list[str] = [*OPENINGS, *VAGUE_WORDS, *CORNER_FRAMES, *BACKGROUND_FRAMES, *COLOURS]

@@ -1,4 +1,7 @@
-"""Canny edges of pictures, and how well two sets of edges agree."""
+"""Canny edges of pictures, and the agreement between two edge pictures.
+
+The only module of the world that needs OpenCV.
+"""
 
 import random
 from dataclasses import replace
@@ -13,42 +16,50 @@ from backends.miniatures.world.scene import SIDE, Scene, draw
 from backends.miniatures.world.shapes import outline
 
 Mask: TypeAlias = NDArray[np.bool_]
+"""Boolean mask, (SIDE, SIDE)."""
 
 LOW, HIGH = 100, 200
+"""Thresholds of the Canny detector, the defaults of ControlNet's preprocessor."""
 
 
 def canny(picture: Image.Image) -> Image.Image:
-    """White edges, one pixel wide, on black: RGB, SIDE x SIDE."""
+    """Return the Canny edges, white and one pixel wide on black: RGB, in the picture's size."""
     edges = cv2.Canny(np.asarray(picture.convert("RGB")), LOW, HIGH)
     return Image.fromarray(edges).convert("RGB")
 
 
-def agreement(drawn: Image.Image, given: Image.Image, within: int = 2) -> float:
-    """F1 of two edge pictures: an edge pixel counts when the other has one within `within`."""
-    one, other = _mask(drawn), _mask(given)
-    if not one.any() or not other.any():
-        return float(one.any() == other.any())
-    precision = float(_near(other, within)[one].mean())
-    recall = float(_near(one, within)[other].mean())
+def edge_f1(drawn: Image.Image, given: Image.Image, within: int = 2) -> float:
+    """Return the F1 of two edge pictures: an edge pixel matches one at most `within` pixels
+    away.
+    """
+    first, second = _mask(drawn), _mask(given)
+    if not first.any() or not second.any():
+        return float(first.any() == second.any())
+    precision = float(_dilate(second, within)[first].mean())
+    recall = float(_dilate(first, within)[second].mean())
     return 2 * precision * recall / max(precision + recall, 1e-9)
 
 
 def _mask(picture: Image.Image) -> Mask:
+    """Return the edge pixels of a picture, scaled to SIDE x SIDE."""
     grey = picture.convert("L")
     if grey.size != (SIDE, SIDE):
         grey = grey.resize((SIDE, SIDE), Image.Resampling.BOX)
     return np.asarray(grey) > 100
 
 
-def _near(mask: Mask, within: int) -> Mask:
+def _dilate(mask: Mask, within: int) -> Mask:
+    """Grow a mask by `within` pixels, with a round kernel."""
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * within + 1, 2 * within + 1))
     return cv2.dilate(mask.astype(np.uint8), kernel) > 0
 
 
-def as_brought(scene: Scene, rng: random.Random) -> Image.Image:
-    """The edges of a scene as one user or another would bring them: RGB, SIDE x SIDE.
+def user_edges(scene: Scene, rng: random.Random) -> Image.Image:
+    """Return the edges of a scene in one of the styles users provide: RGB, SIDE x SIDE.
 
-    They are the things'; a textured background is left to the prompt.
+    One in ten is a sketch, two in ten are Canny edges at 512 pixels scaled down, two in ten are
+    thick lines, the rest plain Canny edges. Only things have edges; a texture is left to the
+    prompt.
     """
     scene = replace(scene, texture=None)
     kind = rng.random()
@@ -67,7 +78,7 @@ def as_brought(scene: Scene, rng: random.Random) -> Image.Image:
 
 
 def _sketch(scene: Scene, rng: random.Random) -> Image.Image:
-    """The outlines drawn by a slightly shaky hand."""
+    """Draw the outlines of all things with jittered points and a random line width."""
     canvas = Image.new("RGB", (SIDE, SIDE))
     pen = ImageDraw.Draw(canvas)
     for thing in scene.things:

@@ -1,7 +1,7 @@
-"""The miniatures' world: shapes, filled or outlined, on flat or textured grounds, drawn by rule.
+"""Scenes of the synthetic world: shapes, filled or outlined, on flat or textured backgrounds.
 
-A `Scene` says exactly what a picture shows, so a caption can be written from it, a picture can be
-checked against it, and a model can be scored by rule instead of by guess. Nothing here needs torch.
+A `Scene` determines a picture completely, so that captions can be written from it, pictures
+compared with it, and models scored by rule. Needs no torch.
 """
 
 import hashlib
@@ -14,7 +14,14 @@ import numpy as np
 from PIL import Image
 
 from backends.miniatures.world.shapes import HOLLOW, SHAPES, stamp
-from backends.miniatures.world.textures import TEXTURES, Colour, from_tones, pattern, second, toned
+from backends.miniatures.world.textures import (
+    TEXTURES,
+    Colour,
+    blend_tones,
+    distance_from_tones,
+    second_tone,
+    texture_coverage,
+)
 
 SIDE: Final = 128
 """Pictures are SIDE x SIDE pixels."""
@@ -33,6 +40,7 @@ COLOURS: Final[dict[str, Colour]] = {
     "grey": (134, 134, 134),
     "white": (255, 255, 255),
 }
+"""The palette, RGB from 0 to 255."""
 SIZES: Final[dict[str, float]] = {"small": 13.0, "medium": 18.5, "large": 25.0}
 """Half the width of a shape's box, in pixels. Two large things fit side by side."""
 
@@ -47,16 +55,18 @@ POSITIONS: Final[dict[str, tuple[int, int]]] = {
     "bottom": (0, 1),
     "bottom right": (1, 1),
 }
+"""Column and row of each named position in a 3x3 grid around the centre."""
 CELL: Final = 32.0
-"""Distance between neighbouring positions, in pixels, from the middle of the picture."""
+"""Distance between neighbouring positions, in pixels."""
 
 GRID: Final = 8
-"""Things are centred on a grid of this many pixels, one latent pixel of the autoencoders, so that
-a shape has nearly the same code wherever it lies, and there are fewer outlines to learn."""
+"""Things are centred on multiples of this many pixels, one latent pixel of the autoencoders: a
+shape then has nearly the same code at every place, and there are fewer outlines to learn."""
 MARGIN: Final = 3
+"""Smallest distance of a thing to the border, in pixels."""
 
 TOKEN: Final = 16
-"""A token of the masked miniature stands for a cell of this many pixels; things never share one."""
+"""Side in pixels of the cell that one picture token stands for; no two things share a cell."""
 
 RELATIONS: Final = ("left of", "right of", "above", "below")
 INVERSE: Final = {
@@ -66,23 +76,26 @@ INVERSE: Final = {
     "below": "above",
 }
 HELD_OUT_SHARE: Final = 0.1
+"""Share of all combinations that is never trained on."""
 
 KINDS: Final = {"single": 0.27, "pair": 0.34, "group": 0.15, "textured": 0.13, "outlined": 0.11}
-"""What a scene holds, and how often: one thing, two in a relation, or up to four alike, all filled
-and on a flat background, or any of these on a textured one, or any of these outlined."""
-NEW: Final = "outlined"
-"""The kind that the world has got last."""
+"""Kinds of scenes and their frequencies: one thing, two in a relation, or up to four alike, all
+filled and on a flat background; any of these on a textured background; any of these
+outlined."""
+NEWEST_KIND: Final = "outlined"
+"""The kind that was added to the world last."""
 GROUPS: Final = (2, 3, 4)
-"""How many things a group may have; each lies in a quarter of the picture of its own."""
-CLEAR: Final = 70.0
-"""How far a thing's colour is from all that a textured background shows (RGB, Euclidean)."""
+"""Possible sizes of a group; each thing lies in its own quarter of the picture."""
+MIN_CONTRAST: Final = 70.0
+"""Smallest distance (RGB, Euclidean) of a thing's colour from both tones of a textured
+background."""
 
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """One shape: what it is, and where its box is centred (pixels from the top left).
+    """One shape: its look, and the centre of its box and its radius in pixels from the top left.
 
-    Those that are `outlined` let their background through, but for a stroke along the edge.
+    If `outlined`, only a stroke along the edge is drawn.
     """
 
     shape: str
@@ -98,10 +111,10 @@ class Thing:
 class Scene:
     """Everything a picture shows: a single thing, a pair, or a group of things that look alike.
 
-    A pair is kept in reading order: `things[0]` is the left or upper one and `relation` is always
+    A pair is stored in reading order: `things[0]` is the left or upper one and `relation` is always
     "left of" or "above", so that two captions of one arrangement share one scene. `position` is the
-    named place of a single thing, or None where it lies just anywhere. `texture` is that of the
-    background, None where it is flat.
+    named place of a single thing, None at any other place. `texture` is the background's, None if
+    flat.
     """
 
     background: str
@@ -122,8 +135,8 @@ class Scene:
 
 
 def draw(scene: Scene) -> Image.Image:
-    """The picture of a scene: mode RGB, SIDE x SIDE."""
-    canvas = _ground(scene.background, scene.texture).copy()
+    """Render a scene: mode RGB, SIDE x SIDE."""
+    canvas = _background_image(scene.background, scene.texture).copy()
     for thing in scene.things:
         place = thing.x, thing.y, thing.radius
         coverage, corner = stamp(thing.shape, *place, outlined=thing.outlined)
@@ -132,15 +145,17 @@ def draw(scene: Scene) -> Image.Image:
 
 
 @cache
-def _ground(background: str, texture: str | None) -> Image.Image:
-    pixels = toned(COLOURS[background], pattern(texture, SIDE))
+def _background_image(background: str, texture: str | None) -> Image.Image:
+    """Render a background without things."""
+    pixels = blend_tones(COLOURS[background], texture_coverage(texture, SIDE))
     return Image.fromarray(pixels.round().astype(np.uint8))
 
 
 def held_out(scene: Scene) -> bool:
-    """Whether this combination is kept out of all training, so that scores show generalisation.
+    """Return whether this combination is excluded from all training, so that scores show
+    generalization.
 
-    The hash is over what a caption can say about identity, never over pixels: shape, colour and
+    The hash covers what a caption can state about identity, never pixels: shape, colour and
     background of a single thing; both shapes, both colours and the relation of a pair; shape,
     colour and number of a group.
     """
@@ -156,17 +171,21 @@ def held_out(scene: Scene) -> bool:
 
 @cache
 def _held_out(*words: str) -> bool:
+    """Return whether the hash of these words lies in the held-out share."""
     digest = hashlib.sha256("/".join(words).encode()).digest()
     return int.from_bytes(digest[:4]) < HELD_OUT_SHARE * 2**32
 
 
 def _places(radius: float) -> list[int]:
-    """Where a thing of this radius may be centred, along either axis."""
+    """Return the grid coordinates where a thing of this radius may be centred, along either
+    axis.
+    """
     low, high = radius + MARGIN, SIDE - radius - MARGIN
     return [at for at in range(0, SIDE, GRID) if low <= at <= high]
 
 
 def _single(rng: random.Random) -> Scene:
+    """Sample a scene of one thing, four of five at a named position."""
     shape, size = rng.choice(SHAPES), rng.choice(tuple(SIZES))
     colour, radius = rng.choice(tuple(COLOURS)), SIZES[size]
     places = _places(radius)
@@ -184,6 +203,7 @@ def _single(rng: random.Random) -> Scene:
 
 
 def _pair(rng: random.Random) -> Scene:
+    """Sample a scene of two different things, left of or above each other."""
     looks = [(shape, colour) for shape in SHAPES for colour in COLOURS]
     (shape_a, colour_a), (shape_b, colour_b) = rng.sample(looks, 2)
     size_a, size_b = rng.choices(tuple(SIZES), k=2)
@@ -211,15 +231,16 @@ def _pair(rng: random.Random) -> Scene:
 
 
 def _group(rng: random.Random) -> Scene:
+    """Sample a scene of up to four things that look alike."""
     shape, size = rng.choice(SHAPES), rng.choice(tuple(SIZES))
     colour, radius = rng.choice(tuple(COLOURS)), SIZES[size]
-    places = spots(radius, rng.choice(GROUPS), rng)
+    places = group_places(radius, rng.choice(GROUPS), rng)
     things = tuple(Thing(shape, colour, size, x, y, radius) for x, y in places)
     return Scene(_background(things, rng), things)
 
 
-def spots(radius: float, number: int, rng: random.Random) -> list[tuple[int, int]]:
-    """Where `number` (up to 4) things of this radius may lie, each in a quarter of its own."""
+def group_places(radius: float, number: int, rng: random.Random) -> list[tuple[int, int]]:
+    """Sample places for `number` (up to 4) things of this radius, each in its own quarter."""
     low = [at for at in _places(radius) if at + radius + 1 < SIDE / 2]
     high = [at for at in _places(radius) if at - radius - 1 >= SIDE / 2]
     quarters = rng.sample([(x, y) for y in (low, high) for x in (low, high)], number)
@@ -227,11 +248,12 @@ def spots(radius: float, number: int, rng: random.Random) -> list[tuple[int, int
 
 
 def _apart(end: float, start: float) -> bool:
-    """Whether a thing that ends here and one that starts there leave no cell to share."""
+    """Return whether things that end and start at these coordinates share no token cell."""
     return (end + 1) // TOKEN < (start - 1) // TOKEN
 
 
 def _background(things: tuple[Thing, ...], rng: random.Random) -> str:
+    """Sample a flat background's colour that no thing has, often the default one."""
     taken = {thing.colour for thing in things}
     plain = "grey" if "white" in taken else "white"
     if plain not in taken and rng.random() < 0.4:
@@ -240,13 +262,17 @@ def _background(things: tuple[Thing, ...], rng: random.Random) -> str:
 
 
 def _textured(rng: random.Random) -> Scene:
+    """Sample a scene of filled things on a textured background."""
     scene = rng.choices((_single, _pair, _group), (0.45, 0.35, 0.2))[0](rng)
     colours = {thing.colour for thing in scene.things}
-    fitting = [ground for ground in COLOURS if all(clear(colour, ground) for colour in colours)]
+    fitting = [
+        ground for ground in COLOURS if all(is_distinct(colour, ground) for colour in colours)
+    ]
     return replace(scene, background=rng.choice(fitting), texture=rng.choice(TEXTURES))
 
 
 def _outlined(rng: random.Random) -> Scene:
+    """Sample a scene with outlined things: a whole group, or one or both of a pair."""
     make = rng.choices((_single, _pair, _group), (0.45, 0.35, 0.2))[0]
     while True:
         scene = make(rng)
@@ -262,25 +288,28 @@ def _outlined(rng: random.Random) -> Scene:
 
 
 def _may_be_outlined(thing: Thing) -> bool:
-    """Large things that lie on the tokens' own grid: else outlines would be of too many pieces."""
+    """Return whether a thing is large and on the token grid: other outlines would need too many
+    pieces.
+    """
     aligned = thing.x % TOKEN == 0 and thing.y % TOKEN == 0
     return thing.shape in HOLLOW and thing.size == "large" and aligned
 
 
 @cache
-def clear(colour: str, background: str) -> bool:
-    """Whether a thing of this colour stands out from both tones of a background."""
-    tones = COLOURS[background], second(COLOURS[background])
+def is_distinct(colour: str, background: str) -> bool:
+    """Return whether a thing of this colour is distinct from both tones of a background."""
+    tones = COLOURS[background], second_tone(COLOURS[background])
     found, first, other = (np.array(each, np.float64) for each in (COLOURS[colour], *tones))
-    return float(from_tones(found, first, other)) >= CLEAR
+    return float(distance_from_tones(found, first, other)) >= MIN_CONTRAST
 
 
-def loosened(scene: Scene, rng: random.Random) -> Scene:
-    """The scene as a hand would place it: off the grid, and somewhat larger or smaller."""
-    return replace(scene, things=tuple(_loose(thing, rng) for thing in scene.things))
+def jitter(scene: Scene, rng: random.Random) -> Scene:
+    """Return the scene with its things moved off the grid and scaled by up to 15 per cent."""
+    return replace(scene, things=tuple(_jitter_thing(thing, rng) for thing in scene.things))
 
 
-def _loose(thing: Thing, rng: random.Random) -> Thing:
+def _jitter_thing(thing: Thing, rng: random.Random) -> Thing:
+    """Return the thing moved by up to half a grid step and scaled, inside the margins."""
     radius = thing.radius * rng.uniform(0.85, 1.15)
     low, high = radius + MARGIN, SIDE - radius - MARGIN
     x, y = (min(max(at + rng.uniform(-GRID / 2, GRID / 2), low), high) for at in (thing.x, thing.y))
@@ -288,7 +317,7 @@ def _loose(thing: Thing, rng: random.Random) -> Thing:
 
 
 def sample(rng: random.Random, *, kind: str | None = None, held_out_only: bool = False) -> Scene:
-    """A random scene, of one of `KINDS` or any; never a held-out one unless only those."""
+    """Sample a scene of one of `KINDS` or any; held-out ones only with `held_out_only`."""
     make = {"single": _single, "pair": _pair, "group": _group}
     make |= {"textured": _textured, "outlined": _outlined}
     while True:

@@ -1,4 +1,4 @@
-"""The eight shapes: their loops, and how they are drawn, filled or outlined, with smooth edges."""
+"""The eight shapes: their polygons, and their anti-aliased masks, filled or outlined."""
 
 import math
 from typing import Final, TypeAlias
@@ -6,29 +6,35 @@ from typing import Final, TypeAlias
 from PIL import Image, ImageChops, ImageDraw
 
 SUPERSAMPLING: Final = 4
+"""Subpixels per pixel along each axis."""
 
 Point: TypeAlias = tuple[float, float]
 Loop: TypeAlias = tuple[Point, ...]
+"""A closed polygon, its points in units of the radius."""
 
 SHAPES: Final = ("circle", "square", "triangle", "star", "heart", "ring", "cross", "diamond")
 HOLLOW: Final = tuple(shape for shape in SHAPES if shape != "ring")
-"""Those that may be outlined. A ring is an outline already."""
+"""Shapes that may be outlined; a ring is an outline already."""
 STROKE: Final = 0.24
-"""How wide an outline is, inwards from the shape's edge, in radii."""
+"""Width of an outline in radii, measured inwards from the shape's edge."""
 
 
 def outline(shape: str) -> tuple[Loop, ...]:
-    """A shape's loops in the box from -1 to 1: the first is filled, a second one is a hole."""
+    """Return a shape's polygons in the box from -1 to 1: the first is filled, a second one is a
+    hole.
+    """
     return _OUTLINES[shape]
 
 
 def _regular(corners: int, start: float, radius: float = 1.0) -> Loop:
+    """Return the corners of a regular polygon."""
     step = math.tau / corners
     angles = [start + step * corner for corner in range(corners)]
     return tuple((radius * math.cos(a), radius * math.sin(a)) for a in angles)
 
 
 def _star() -> Loop:
+    """Return a five-pointed star, its box centred."""
     tips, dents = _regular(5, -math.pi / 2), _regular(5, -math.pi / 2 + math.pi / 5, 0.42)
     # Centre the box, not the circle: a star's lower tips do not reach as far as its top one.
     shift = (1 - math.cos(math.pi / 5)) / 2
@@ -37,6 +43,7 @@ def _star() -> Loop:
 
 
 def _heart() -> Loop:
+    """Return the heart curve in 72 steps, scaled to the box."""
     points: list[Point] = []
     for step in range(72):
         t = math.tau * step / 72
@@ -47,6 +54,7 @@ def _heart() -> Loop:
 
 
 def _cross(arm: float = 0.34) -> Loop:
+    """Return a cross whose arms have this half width."""
     quarter = ((-arm, -1.0), (arm, -1.0), (arm, -arm))
     loop: list[Point] = []
     for turn in range(4):
@@ -72,7 +80,7 @@ _OUTLINES: Final[dict[str, tuple[Loop, ...]]] = {
 def stamp(
     shape: str, x: float, y: float, radius: float, *, outlined: bool = False
 ) -> tuple[Image.Image, tuple[int, int]]:
-    """The shape's coverage (mode L, anti-aliased) and the pixel where its top left corner goes."""
+    """Return a shape's coverage (mode L, anti-aliased) and the pixel of its top left corner."""
     left, top = math.floor(x - radius) - 2, math.floor(y - radius) - 2
     side = math.ceil(2 * radius) + 5
     coverage = Image.new("L", (side * SUPERSAMPLING, side * SUPERSAMPLING))

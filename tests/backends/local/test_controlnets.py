@@ -172,7 +172,7 @@ def test_a_kind_that_is_steered_by_one_says_so() -> None:
 
 
 async def test_the_miniature_follows_two_maps_at_once(local: Local) -> None:
-    from backends.miniatures.world.edges import agreement, canny
+    from backends.miniatures.world.edges import canny, edge_f1
 
     model = load().find("miniature/diffusion")
     circle, square = (
@@ -189,7 +189,7 @@ async def test_the_miniature_follows_two_maps_at_once(local: Local) -> None:
     followed: list[float] = []
     for controls in ((circle,), (square,), (circle, square)):
         [picture] = await pictures(local, model, replace(asked, controls=controls))
-        followed.append(agreement(canny(_picture(picture.data)), whole.convert("RGB")))
+        followed.append(edge_f1(canny(_picture(picture.data)), whole.convert("RGB")))
     assert followed[2] >= 0.8 > max(followed[:2]), followed
 
 

@@ -1,1 +1,1 @@
-"""Autoencoder, codebook and decoders between pictures and latents or tokens."""
+"""Autoencoder, codebook and decoders: between pictures and latents or tokens."""

@@ -1,14 +1,14 @@
-"""The discrete code: each cell of 16x16 pixels is one token, a colour and a piece of outline.
+"""The codebook: each cell of 16x16 pixels is one token, a colour and a piece of an outline.
 
-A cell of a textured background that is not plain is one token, too.
+A patterned cell of a textured background is one token, too.
 
-A token names the piece (see `pieces.py`) and the colour of the thing that it belongs to, and what
-is around a piece shows its background. The codebook is thus laid by rule: it
-lists the world's patches. One learned the usual way (VQGAN, arXiv 2012.09841) was tried first: it
-gave flat background a hundred codes that all decode alike, chosen by what else is in the picture,
-and a masked model can't predict a coin toss. Cells of 8x8 were tried too: four times as many tokens
-are filled in at each step, none knowing of the others, and shapes came out torn. What is learned
-here is what balanced_kinds tokens into pixels and pixels into tokens: the halves of an ordinary `VQModel`.
+A token names the piece (see `patches.py`) and the colour of the thing that it belongs to; the cells
+around a piece show its background. The codebook is thus fixed by rule: it lists the world's
+patches. One learned the usual way (VQGAN, arXiv 2012.09841) was tried first: it gave flat
+background a hundred codes that all decode alike, chosen by the rest of the picture, and a masked
+model cannot predict a random choice. Cells of 8x8 were tried too: four times as many tokens are
+filled in at each step, independently of each other, and shapes came out torn. Only the two halves
+of an ordinary `VQModel` are learned: tokens to pixels and pixels to tokens.
 """
 
 # diffusers fills its top level lazily, which type checkers take for private.
@@ -26,173 +26,187 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
+from backends.miniatures import world
 from backends.miniatures.training.codecs import autoencoder as kl
 from backends.miniatures.training.codecs import decoder, patches
-from backends.miniatures.training.codecs.autoencoder import to_tensor
 from backends.miniatures.training.loop import dataset
-from backends.miniatures.training.loop.precision import fast_type
-from backends.miniatures.training.loop.trainer import Trainer, forget, run_stage
-from backends.miniatures.world import scene as world
+from backends.miniatures.training.loop.precision import fastest_dtype
+from backends.miniatures.training.loop.trainer import Trainer, delete_checkpoints, run_stage
 from backends.miniatures.world.scene import TOKEN
 from backends.miniatures.world.textures import CELLS as KINDS
-from backends.miniatures.world.textures import cell, layout, second, toned
+from backends.miniatures.world.textures import blend_tones, cell_coverage, layout, second_tone
 
 CELLS: Final = world.SIDE // TOKEN
+"""Cells on a side of a picture."""
 CHANNELS: Final = 64
-"""Of a code: three say its colour, the others where in the cell it is."""
+"""Channels of a code: three for its colour, the others for its piece."""
 LEVELS: Final = (16, 32, 64, 64, 64)
-"""One halving more than the continuous autoencoder; a token's piece is all that deep layers see."""
+"""Channels of each level: one halving more than the continuous autoencoder. Deep layers see
+only a token's piece."""
 DECODER_STEPS: Final = 2500
 ENCODER_STEPS: Final = 1900
 BATCH: Final = 12
 SHARPNESS: Final = 2.0
-"""How much each unit of squared distance to a token counts against it while reading is learnt, as
-a logit. An error of values alone tells few pieces apart: they lie close together."""
-SEEN: Final = 0.2
-"""Share of the empty background that is judged at each step of that; most of a picture is empty."""
+"""Logit per unit of squared distance from a token, while the encoder is trained. The mean error
+alone separates few pieces: they lie close together."""
+EMPTY_LOSS_SHARE: Final = 0.2
+"""Share of the empty background in the encoder's loss; most of a picture is empty."""
 
 
 @cache
-def pieced() -> int:
-    """How many tokens are pieces of filled things, numbered by colour, then by piece."""
-    return len(world.COLOURS) * len(patches.filled())
+def filled_end() -> int:
+    """Return the number of tokens for filled pieces, numbered by colour, then by piece."""
+    return len(world.COLOURS) * len(patches.filled_pieces())
 
 
 @cache
-def grounded() -> int:
-    """How many there are with what else lies in textures, numbered by kind, then by colour."""
-    return pieced() + (len(KINDS) - 1) * len(world.COLOURS)
+def background_end() -> int:
+    """Return that number with the patterned background cells, numbered by kind, then by colour."""
+    return filled_end() + (len(KINDS) - 1) * len(world.COLOURS)
 
 
 @cache
-def count() -> int:
-    """How many there are with strokes, too, which are numbered as pieces are."""
-    return grounded() + len(world.COLOURS) * len(patches.strokes())
-
-
-def grown(table: torch.Tensor) -> torch.Tensor:
-    """A table (`grounded()` and further rows, ...) with rows for strokes, too.
-
-    They begin as those of the filled pieces that look most like them, in the same colour.
+def token_count() -> int:
+    """Return the number of all tokens; strokes, the last ones, are numbered as filled pieces
+    are.
     """
-    colours = torch.arange(len(world.COLOURS))[:, None] * len(patches.filled())
-    begun = table[(colours + torch.from_numpy(patches.nearest())).flatten()]
-    return torch.cat([table[: grounded()], begun, table[grounded() :]])
+    return background_end() + len(world.COLOURS) * len(patches.stroke_pieces())
 
 
-def of(scene: world.Scene) -> torch.Tensor:
-    """A scene's tokens: (CELLS, CELLS) of int64."""
-    tokens = ground(scene).numpy().copy()
+def add_stroke_rows(table: torch.Tensor) -> torch.Tensor:
+    """Return a table (`background_end()` and further rows, ...) with rows for strokes inserted.
+
+    They are initialized by the most similar filled pieces, in the same colour.
+    """
+    colours = torch.arange(len(world.COLOURS))[:, None] * len(patches.filled_pieces())
+    stroke_rows = table[(colours + torch.from_numpy(patches.nearest_filled())).flatten()]
+    return torch.cat([table[: background_end()], stroke_rows, table[background_end() :]])
+
+
+def tokenize(scene: world.Scene) -> torch.Tensor:
+    """Return a scene's tokens: (CELLS, CELLS) of int64."""
+    tokens = background_tokens(scene).numpy().copy()
     for thing in scene.things:
-        numbers = patches.spelled(thing)
+        numbers = patches.piece_numbers(thing)
         row, column = (int(at) // TOKEN - len(numbers) // 2 for at in (thing.y, thing.x))
         for down, right in np.argwhere(numbers >= 0):
-            tokens[row + down, column + right] = _number(thing.colour, int(numbers[down, right]))
+            tokens[row + down, column + right] = _token_of(thing.colour, int(numbers[down, right]))
     return torch.from_numpy(tokens)
 
 
-def _number(colour: str, piece: int) -> int:
-    """The token of a piece in this colour."""
-    index, known = list(world.COLOURS).index(colour), len(patches.filled())
+def _token_of(colour: str, piece: int) -> int:
+    """Return the token of a piece in this colour."""
+    index, known = list(world.COLOURS).index(colour), len(patches.filled_pieces())
     if piece < known:
         return index * known + piece
-    return grounded() + index * len(patches.strokes()) + piece - known
+    return background_end() + index * len(patches.stroke_pieces()) + piece - known
 
 
-def shown(codes: torch.Tensor) -> Image.Image:
-    """The picture that tokens (CELLS, CELLS) stand for, by rule: a scene's are its picture again.
+def render(codes: torch.Tensor) -> Image.Image:
+    """Render tokens (CELLS, CELLS) by rule; a scene's tokens give its picture again.
 
-    What is around a piece is the background, here the commonest empty cell on the border among
-    those in step with it, as textures repeat every two cells. Where things leave no such cell,
-    nothing tells it, and it is white. Judging needs no decoder for this, which would take most of
-    the time.
+    The background around a piece is the commonest empty cell on the border at the same phase, as
+    textures repeat every two cells. Where things leave no such cell, it is white. Reward
+    fine-tuning judges these pictures: a decoder would take most of the time.
     """
     border = np.ones((CELLS, CELLS), np.bool_)
     border[1:-1, 1:-1] = False
     numbers = codes.numpy()
-    full = (numbers < pieced()) & (numbers % len(patches.filled()) == 0)
-    empty = border & (full | ((numbers >= pieced()) & (numbers < grounded())))
-    behind = np.full_like(numbers, flat("white"))
+    is_full = (numbers < filled_end()) & (numbers % len(patches.filled_pieces()) == 0)
+    empty = border & (is_full | ((numbers >= filled_end()) & (numbers < background_end())))
+    background = np.full_like(numbers, flat_token("white"))
     for step in np.ndindex(2, 2):
         slots = np.s_[step[0] :: 2, step[1] :: 2]
-        if len(seen := numbers[slots][empty[slots]]):
-            behind[slots] = np.bincount(seen).argmax()
-    cover = coverage()[numbers][..., None]
-    cells = cover * looks()[numbers] + (1 - cover) * looks()[behind]
+        if len(visible := numbers[slots][empty[slots]]):
+            background[slots] = np.bincount(visible).argmax()
+    cover = token_coverage()[numbers][..., None]
+    cells = cover * token_pixels()[numbers] + (1 - cover) * token_pixels()[background]
     pixels = cells.swapaxes(1, 2).reshape(world.SIDE, world.SIDE, 3)
     return Image.fromarray(pixels.round().astype(np.uint8))
 
 
 @cache
-def coverage() -> NDArray[np.float32]:
-    """How much of each pixel is the token's own, not its background: (count(), TOKEN, TOKEN)."""
-    full = np.ones((grounded() - pieced(), TOKEN, TOKEN), np.float32)
+def token_coverage() -> NDArray[np.float32]:
+    """Return the token's own coverage of each pixel: (token_count(), TOKEN, TOKEN)."""
+    full = np.ones((background_end() - filled_end(), TOKEN, TOKEN), np.float32)
     filled, strokes = (
-        np.tile(each, (len(world.COLOURS), 1, 1)) for each in (patches.filled(), patches.strokes())
+        np.tile(each, (len(world.COLOURS), 1, 1))
+        for each in (patches.filled_pieces(), patches.stroke_pieces())
     )
     return np.concatenate([filled, full, strokes])
 
 
 @cache
-def looks() -> NDArray[np.float32]:
-    """What a token covers its part of a cell with: (count(), TOKEN, TOKEN, 3), from 0 to 255."""
+def token_pixels() -> NDArray[np.float32]:
+    """Return the pixels that a token covers its cell with: (token_count(), TOKEN, TOKEN, 3), 0
+    to 255.
+    """
     plain, *others = (
-        np.stack([toned(colour, cell(kind)) for colour in world.COLOURS.values()]) for kind in KINDS
+        np.stack([blend_tones(colour, cell_coverage(kind)) for colour in world.COLOURS.values()])
+        for kind in KINDS
     )
-    filled, strokes = (np.repeat(plain, len(of), 0) for of in (patches.filled(), patches.strokes()))
+    filled, strokes = (
+        np.repeat(plain, len(pieces), 0)
+        for pieces in (patches.filled_pieces(), patches.stroke_pieces())
+    )
     return np.concatenate([filled, *others, strokes]).astype(np.float32)
 
 
-def flat(colour: str, kind: str = "plain") -> int:
-    """The token of a cell that is all of one colour, or of what else lies in its textures."""
+def flat_token(colour: str, kind: str = "plain") -> int:
+    """Return the token of a cell of one colour, or of another kind of background cell."""
     index = list(world.COLOURS).index(colour)
     if kind == "plain":
-        return index * len(patches.filled())
-    return pieced() + (KINDS.index(kind) - 1) * len(world.COLOURS) + index
+        return index * len(patches.filled_pieces())
+    return filled_end() + (KINDS.index(kind) - 1) * len(world.COLOURS) + index
 
 
-def ground(scene: world.Scene) -> torch.Tensor:
-    """The tokens of a scene's background: (CELLS, CELLS) of int64."""
-    tokens = np.array([flat(scene.background, kind) for kind in KINDS])
+def background_tokens(scene: world.Scene) -> torch.Tensor:
+    """Return the tokens of a scene's background: (CELLS, CELLS) of int64."""
+    tokens = np.array([flat_token(scene.background, kind) for kind in KINDS])
     return torch.from_numpy(tokens[layout(scene.texture, CELLS)])
 
 
-def empty(codes: torch.Tensor, scenes: list[world.Scene]) -> torch.Tensor:
-    """Which tokens show nothing but background: a mask like `codes` (n, ...) of these scenes."""
-    return codes == torch.stack([ground(scene) for scene in scenes]).view_as(codes)
+def background_mask(codes: torch.Tensor, scenes: list[world.Scene]) -> torch.Tensor:
+    """Return which tokens show only background: a mask like `codes` (n, ...) of these scenes."""
+    return codes == torch.stack([background_tokens(scene) for scene in scenes]).view_as(codes)
 
 
 @cache
-def codebook() -> torch.Tensor:
-    """What each token looks like: (count(), CHANNELS), alike for tokens that look alike."""
+def code_vectors() -> torch.Tensor:
+    """Return the codebook (token_count(), CHANNELS), with similar vectors for similar tokens."""
     filled, strokes = (
-        torch.from_numpy(each()).flatten(1) for each in (patches.filled, patches.strokes)
+        torch.from_numpy(each()).flatten(1)
+        for each in (patches.filled_pieces, patches.stroke_pieces)
     )
     mean = filled.mean(0)
     _, _, axes = torch.linalg.svd(filled - mean, full_matrices=False)
-    shown, drawn = ((each - mean) @ axes[: CHANNELS - 3].T for each in (filled, strokes))
-    shown, drawn = shown / shown.std(), drawn / shown.std()
+    filled_axes, stroke_axes = (
+        (each - mean) @ axes[: CHANNELS - 3].T for each in (filled, strokes)
+    )
+    filled_axes, stroke_axes = filled_axes / filled_axes.std(), stroke_axes / filled_axes.std()
     hues = list(world.COLOURS.values())
-    plain, other = (torch.tensor(each).float() / 85 - 1.5 for each in (hues, [*map(second, hues)]))
-    rows, more = (
+    plain, other = (
+        torch.tensor(each).float() / 85 - 1.5 for each in (hues, [*map(second_tone, hues)])
+    )
+    rows, stroke_rows = (
         torch.cat([plain.repeat_interleave(len(each), 0), each.repeat(len(hues), 1)], 1)
-        for each in (shown, drawn)
+        for each in (filled_axes, stroke_axes)
     )
     # A dot is the hole in a piece that is none: its opposite of the full cell.
-    full = shown[:1].expand(len(hues), -1)
-    return torch.cat([rows, torch.cat([other, full], 1), torch.cat([plain, -full], 1), more])
+    full = filled_axes[:1].expand(len(hues), -1)
+    return torch.cat([rows, torch.cat([other, full], 1), torch.cat([plain, -full], 1), stroke_rows])
 
 
 def lookup(tokens: torch.Tensor) -> torch.Tensor:
-    """The codes of tokens (n, CELLS, CELLS): (n, CHANNELS, CELLS, CELLS)."""
-    return codebook()[tokens.long()].permute(0, 3, 1, 2)
+    """Return the codes of tokens (n, CELLS, CELLS): (n, CHANNELS, CELLS, CELLS)."""
+    return code_vectors()[tokens.long()].permute(0, 3, 1, 2)
 
 
 def build(source: AutoencoderKL) -> VQModel:
-    """A VQModel of that codebook, with what fits of a continuous autoencoder's weights.
+    """Return a VQModel of that codebook, with the matching weights of a continuous autoencoder.
 
-    It reads and draws values from 0 to 1, as the aMUSEd pipeline expects, where the source takes
-    -1 to 1; the first and last convolutions absorb the difference.
+    Its values are from 0 to 1, as the aMUSEd pipeline expects, the source's from -1 to 1; the first
+    and last convolutions absorb the difference.
     """
     model = VQModel(
         down_block_types=("DownEncoderBlock2D",) * len(LEVELS),
@@ -201,7 +215,7 @@ def build(source: AutoencoderKL) -> VQModel:
         layers_per_block=1,
         latent_channels=CHANNELS,
         vq_embed_dim=CHANNELS,
-        num_vq_embeddings=count(),
+        num_vq_embeddings=token_count(),
         norm_num_groups=kl.NORM_GROUPS,
         mid_block_add_attention=False,
         lookup_from_codebook=True,
@@ -210,9 +224,9 @@ def build(source: AutoencoderKL) -> VQModel:
     )
     weights, outer = dict(model.state_dict()), source.state_dict()
     for name, value in outer.items():
-        if (here := _deeper(name)) in weights and weights[here].shape == value.shape:
+        if (here := _shifted_name(name)) in weights and weights[here].shape == value.shape:
             weights[here] = value.clone()
-    weights["quantize.embedding.weight"] = codebook().clone()
+    weights["quantize.embedding.weight"] = code_vectors().clone()
     weights["decoder.conv_out.weight"] = outer["decoder.conv_out.weight"] / 2
     weights["decoder.conv_out.bias"] = outer["decoder.conv_out.bias"] / 2 + 0.5
     first = outer["encoder.conv_in.weight"]
@@ -223,19 +237,19 @@ def build(source: AutoencoderKL) -> VQModel:
     return model
 
 
-def widened(model: VQModel) -> VQModel:
-    """A model of fewer tokens, with all of them in its codebook; one of all is given back."""
-    if model.config["num_vq_embeddings"] == count():
+def extend_vq(model: VQModel) -> VQModel:
+    """Return the model with all tokens in its codebook; unchanged if it has them already."""
+    if model.config["num_vq_embeddings"] == token_count():
         return model
-    wider = cast(Any, VQModel).from_config({**model.config, "num_vq_embeddings": count()})
-    codes = {"quantize.embedding.weight": codebook().clone()}
+    wider = cast(Any, VQModel).from_config({**model.config, "num_vq_embeddings": token_count()})
+    codes = {"quantize.embedding.weight": code_vectors().clone()}
     wider.load_state_dict({**model.state_dict(), **codes})
     wider.quantize.embedding.requires_grad_(False)
     return wider
 
 
-def _deeper(name: str) -> str:
-    """A layer's name where one more block stands before the source's decoder blocks."""
+def _shifted_name(name: str) -> str:
+    """Return a weight's name in a model with one more decoder block than the source."""
     head, found, rest = name.partition("decoder.up_blocks.")
     if not found:
         return name
@@ -244,7 +258,7 @@ def _deeper(name: str) -> str:
 
 
 def train(source: AutoencoderKL) -> VQModel:
-    """Train (or resume, or just load) both halves, starting from `source`."""
+    """Train both halves, starting from `source` (resuming, or just loading their checkpoints)."""
     model = build(source)
     train_decoder(model, "token-decoder")
     train_encoder(model, "token-encoder")
@@ -252,21 +266,21 @@ def train(source: AutoencoderKL) -> VQModel:
 
 
 def refine(model: VQModel) -> None:
-    """Both halves go on from where they are, for half as long; in place."""
+    """Continue training both halves for half as long; in place."""
     train_decoder(model, "token-decoder-refined", DECODER_STEPS // 2)
     train_encoder(model, "token-encoder-refined", ENCODER_STEPS // 2)
-    forget("token-decoder-refined", "token-encoder-refined")
+    delete_checkpoints("token-decoder-refined", "token-encoder-refined")
 
 
 def train_decoder(model: VQModel, name: str, steps: int = DECODER_STEPS) -> None:
-    """From tokens to pixels; `name` is the checkpoint's."""
-    tokens = torch.stack([of(scene) for scene in dataset.scenes()])
-    plan = decoder.Plan(name=name, steps=steps, depth=TOKEN, window=3, unit=True)
+    """Train tokens to pixels; `name` is the checkpoint's."""
+    tokens = torch.stack([tokenize(scene) for scene in dataset.training_scenes()])
+    plan = decoder.DecoderPlan(name=name, steps=steps, depth=TOKEN, window=3, unit_range=True)
     decoder.train(plan, model, tokens, lookup)
 
 
-class Half(nn.Module):
-    """The encoding half: pictures (n, 3, h, w) to codes (n, CHANNELS, h / TOKEN, w / TOKEN)."""
+class EncoderHalf(nn.Module):
+    """The encoder: pictures (n, 3, h, w) to codes (n, CHANNELS, h / TOKEN, w / TOKEN)."""
 
     def __init__(self, whole: VQModel) -> None:
         super().__init__()
@@ -278,20 +292,20 @@ class Half(nn.Module):
 
 
 def train_encoder(model: VQModel, name: str, steps: int = ENCODER_STEPS) -> None:
-    """From pixels to codes, so that the nearest code is the right token; in place."""
-    half = Half(model)
+    """Train pixels to codes, so that the nearest code is the right token; in place."""
+    half = EncoderHalf(model)
     trainer = Trainer(half, rate=2e-3, decay=0.0, average=0.995, matrices="encoder.")
     rng = random.Random()
 
     def loss(_: int) -> torch.Tensor:
         scenes = [world.sample(rng) for _ in range(BATCH)]
         pictures: list[Any] = [world.draw(scene) for scene in scenes]
-        read = trainer.fast(((to_tensor(pictures) + 1) / 2).to(fast_type())).float()
-        wanted = torch.stack([of(scene) for scene in scenes])
+        read = trainer.fast(((dataset.to_tensor(pictures) + 1) / 2).to(fastest_dtype())).float()
+        wanted = torch.stack([tokenize(scene) for scene in scenes])
         error = (read - lookup(wanted)).square().mean()
-        judged = ~empty(wanted, scenes) | (torch.rand(wanted.shape) < SEEN)
-        far = torch.cdist(read.permute(0, 2, 3, 1)[judged], codebook()).square()
+        judged = ~background_mask(wanted, scenes) | (torch.rand(wanted.shape) < EMPTY_LOSS_SHARE)
+        far = torch.cdist(read.permute(0, 2, 3, 1)[judged], code_vectors()).square()
         return error + F.cross_entropy(-SHARPNESS * far, wanted[judged])
 
     run_stage(name, trainer, steps, loss)
-    half.load_state_dict(cast(Half, trainer.average).state_dict())
+    half.load_state_dict(cast(EncoderHalf, trainer.average).state_dict())

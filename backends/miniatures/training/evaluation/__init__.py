@@ -1,1 +1,1 @@
-"""Drawing held-out scenes and scoring them."""
+"""Sampling from the exported miniatures and scoring them."""

@@ -1,7 +1,7 @@
-"""The exported miniatures as functions from prompts to pictures, each through its ordinary classes.
+"""The exported miniatures as functions from prompts to pictures, through their ordinary classes.
 
-What a library user would write, and nothing of Lineup's own drawing: scores and the notebook rest
-on it.
+This is what a user of the libraries would write, without Lineup's own local backend; scores and the
+notebook use it.
 """
 
 # diffusers fills its top level lazily, which type checkers take for private.
@@ -21,19 +21,19 @@ from backends.paths import MINIATURES
 
 SEED: Final = 1
 
-Drawer: TypeAlias = Callable[[list[str], list[Image.Image]], list[Image.Image]]
-"""From prompts and control pictures (one each, or none at all) to pictures."""
+Generate: TypeAlias = Callable[[list[str], list[Image.Image]], list[Image.Image]]
+"""Function from prompts and control pictures (one each, or none) to pictures."""
 
 
-def drawer(name: str) -> tuple[Drawer, list[torch.nn.Module]]:
-    """The miniature `name` at its default settings, and the models that it is made of."""
+def load_generator(name: str) -> tuple[Generate, list[torch.nn.Module]]:
+    """Load the miniature `name` with its default settings; also return its models."""
     if name == "autoregressive":
-        return _tokens_in_a_row()
+        return _load_autoregressive()
     if name == "cascade":
-        return _cascade()
-    pipe = control_pipeline() if name == "canny" else _pipeline(name)
+        return _load_cascade()
+    pipe = load_control_pipeline() if name == "canny" else _load_pipeline(name)
     setting = SETTINGS[name]
-    rng = torch.Generator().manual_seed(SEED)
+    generator = torch.Generator().manual_seed(SEED)
 
     def draw(prompts: list[str], control: list[Image.Image]) -> list[Image.Image]:
         extra: dict[str, Any] = {"image": control} if control else {}
@@ -43,7 +43,7 @@ def drawer(name: str) -> tuple[Drawer, list[torch.nn.Module]]:
             prompts,
             num_inference_steps=setting.steps,
             guidance_scale=setting.guidance,
-            generator=rng,
+            generator=generator,
             **extra,
         ).images
 
@@ -51,9 +51,9 @@ def drawer(name: str) -> tuple[Drawer, list[torch.nn.Module]]:
     return draw, models
 
 
-def control_pipeline() -> Any:
-    """The diffusion miniature with its Canny ControlNet."""
-    base = _pipeline("diffusion")
+def load_control_pipeline() -> Any:
+    """Load the diffusion miniature with its Canny ControlNet."""
+    base = _load_pipeline("diffusion")
     control = ControlNetModel.from_pretrained(str(MINIATURES / "canny"))
     pipe = StableDiffusionControlNetPipeline(
         **base.components, controlnet=control, requires_safety_checker=False
@@ -63,55 +63,65 @@ def control_pipeline() -> Any:
 
 
 def modules(pipe: Any) -> list[torch.nn.Module]:
-    """The models of a pipeline."""
+    """Return the models of a pipeline."""
     return [part for part in pipe.components.values() if isinstance(part, torch.nn.Module)]
 
 
-def _pipeline(name: str) -> Any:
+def _load_pipeline(name: str) -> Any:
+    """Load a pipeline of diffusers without its progress bar."""
     folder = MINIATURES / name
-    known = cast(Any, DiffusionPipeline).from_pretrained
-    pipe: Any = discrete.read(folder) if name == "discrete" else known(str(folder))
+    from_pretrained = cast(Any, DiffusionPipeline).from_pretrained
+    pipe: Any = discrete.read(folder) if name == "discrete" else from_pretrained(str(folder))
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
 
-def _cascade() -> tuple[Drawer, list[torch.nn.Module]]:
-    """Both stages, the prompt read once; the second takes half as many steps, as IF's defaults."""
-    base, upper = _pipeline("cascade"), _pipeline("cascade_super")
+def _load_cascade() -> tuple[Generate, list[torch.nn.Module]]:
+    """Load both stages; the prompt is encoded once, the second takes half the steps, as IF by
+    default.
+    """
+    base, upper = _load_pipeline("cascade"), _load_pipeline("cascade_super")
     setting = SETTINGS["cascade"]
-    rng = torch.Generator().manual_seed(SEED)
+    generator = torch.Generator().manual_seed(SEED)
 
     def draw(prompts: list[str], _: list[Image.Image]) -> list[Image.Image]:
-        wanted, unwanted = base.encode_prompt(prompts, do_classifier_free_guidance=True)
-        told = {"prompt_embeds": wanted, "negative_prompt_embeds": unwanted, "generator": rng}
+        positive, negative = base.encode_prompt(prompts, do_classifier_free_guidance=True)
+        inputs = {
+            "prompt_embeds": positive,
+            "negative_prompt_embeds": negative,
+            "generator": generator,
+        }
         small = base(
             num_inference_steps=setting.steps,
             guidance_scale=setting.guidance,
             output_type="pt",
-            **told,
+            **inputs,
         ).images
         return upper(
             image=small,
             num_inference_steps=-(-setting.steps // 2),
             guidance_scale=setting.stage_guidance_scale,
-            **told,
+            **inputs,
         ).images
 
     return draw, modules(base) + modules(upper)
 
 
-def _tokens_in_a_row() -> tuple[Drawer, list[torch.nn.Module]]:
+def _load_autoregressive() -> tuple[Generate, list[torch.nn.Module]]:
+    """Load the Janus model; it samples from torch's global generator, the only one transformers
+    uses.
+    """
     folder, setting = str(MINIATURES / "autoregressive"), SETTINGS["autoregressive"]
     model = cast(Any, JanusForConditionalGeneration.from_pretrained(folder)).eval()
-    reader = cast(Any, JanusProcessor.from_pretrained(folder))
-    torch.manual_seed(SEED)  # transformers throws the one rng that everybody shares
+    processor = cast(Any, JanusProcessor.from_pretrained(folder))
+    torch.manual_seed(SEED)  # transformers throws the one generator that everybody shares
 
     def draw(prompts: list[str], _: list[Image.Image]) -> list[Image.Image]:
-        told = reader(text=prompts, generation_mode="image", padding=True, return_tensors="pt")
-        drawn = model.generate(
-            **told, generation_mode="image", do_sample=True, guidance_scale=setting.guidance
+        inputs = processor(text=prompts, generation_mode="image", padding=True, return_tensors="pt")
+        tokens = model.generate(
+            **inputs, generation_mode="image", do_sample=True, guidance_scale=setting.guidance
         )
-        pixels = (model.decode_image_tokens(drawn).clamp(-1, 1) + 1) * 127.5
+        pixels = (model.decode_image_tokens(tokens).clamp(-1, 1) + 1) * 127.5
         return [Image.fromarray(each) for each in pixels.round().to(torch.uint8).numpy()]
 
     return draw, [model]

@@ -1,1 +1,1 @@
-"""Training that goes on from committed weights."""
+"""Training that continues from committed weights: continual learning, reward fine-tuning."""

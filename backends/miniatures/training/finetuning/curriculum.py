@@ -1,4 +1,9 @@
-"""What a family learns from: the world, or what is new in it, held to what was known before."""
+"""The curriculum of a stage: which scenes a model trains on, and which targets it has for each.
+
+A new model trains on scenes of the whole world. A model that is extended by a new kind of scenes
+trains on true targets for that kind and on the predictions of its earlier self for all others
+(learning without forgetting, arXiv 1606.09282).
+"""
 
 import itertools
 import random
@@ -10,15 +15,15 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from backends.miniatures import world
 from backends.miniatures.training.codecs import codebook
 from backends.miniatures.training.loop import dataset
 from backends.miniatures.training.loop.trainer import Stage
-from backends.miniatures.world import scene as world
 
 
 @dataclass(frozen=True, slots=True)
-class Pictures:
-    """Scenes, and their codes (n, ...)."""
+class EncodedScenes:
+    """Scenes and their codes (n, ...)."""
 
     scenes: list[world.Scene]
     codes: torch.Tensor
@@ -26,85 +31,95 @@ class Pictures:
 
 @dataclass(frozen=True, slots=True)
 class Curriculum:
-    """What a model learns from: the world, or, with what it was before, what is new in the world.
+    """The scenes and targets of a stage.
 
-    `before` is in `fast_type()` and learns nothing; it is asked as the learner is. `balanced` asks
-    for scenes in balanced_kinds without one, too. `new` is one of `world.KINDS`.
+    `reference` is the earlier model, frozen, in `fastest_dtype()`, called like the trained one;
+    None trains on the whole world. `new` is the new kind, one of `world.KINDS`. `balanced` asks for
+    `balanced_kinds` without a reference, too.
     """
 
-    before: nn.Module | None = None
-    new: str = world.NEW
+    reference: nn.Module | None = None
+    new: str = world.NEWEST_KIND
     balanced: bool = False
     rng: random.Random = field(default_factory=random.Random)
 
     def scenes(self, size: int) -> list[world.Scene]:
-        """Scenes as they come, or in balanced_kinds."""
-        if self.before is None and not self.balanced:
+        """Sample scenes with the world's frequencies, or in the rotation of `balanced_kinds`."""
+        if self.reference is None and not self.balanced:
             return [world.sample(self.rng) for _ in range(size)]
         kinds = itertools.islice(itertools.cycle(balanced_kinds(self.new)), size)
         return [world.sample(self.rng, kind=kind) for kind in kinds]
 
-    def batches(self, codes: torch.Tensor, scenes: list[world.Scene]) -> dataset.Batches:
-        """The same of scenes whose codes are known."""
-        if self.before is None:
-            return dataset.Batches(codes, scenes, self.rng)
-        known = [kind(scene) for scene in scenes]
+    def batches(self, codes: torch.Tensor, scenes: list[world.Scene]) -> dataset.BatchSampler:
+        """Return a sampler with the same proportions over scenes whose codes are known."""
+        if self.reference is None:
+            return dataset.BatchSampler(codes, scenes, self.rng)
+        known = [kind_of(scene) for scene in scenes]
         pools = {each: [at for at, one in enumerate(known) if one == each] for each in world.KINDS}
         balanced = tuple(pools[each] for each in balanced_kinds(self.new))
-        return dataset.Batches(codes, scenes, self.rng, balanced)
+        return dataset.BatchSampler(codes, scenes, self.rng, balanced)
 
     def is_new(self, scenes: list[world.Scene]) -> torch.Tensor:
-        """Which scenes (n,) are of the new kind."""
-        return torch.tensor([kind(scene) == self.new for scene in scenes])
+        """Return the mask (n,) of the scenes of the new kind."""
+        return torch.tensor([kind_of(scene) == self.new for scene in scenes])
 
-    def target(
-        self, truth: torch.Tensor, scenes: list[world.Scene], said: Callable[[Any, Any], Any]
+    def mixed_target(
+        self, truth: torch.Tensor, scenes: list[world.Scene], predict: Callable[[Any, Any], Any]
     ) -> torch.Tensor:
-        """The truth (n, ...) where a scene is new, elsewhere what `said(before, rows)` gives.
+        """Return the truth (n, ...) for new scenes, for others `predict(reference, rows)`.
 
-        `rows` is a mask (n,) of the scenes that are asked about.
+        `rows` is the mask (n,) of the scenes to predict.
         """
-        if self.before is None:
+        if self.reference is None:
             return truth
-        wanted, old = truth.clone(), ~self.is_new(scenes)
+        targets, old = truth.clone(), ~self.is_new(scenes)
         with torch.no_grad():
-            wanted[old] = said(self.before, old).float()
-        return wanted
+            targets[old] = predict(self.reference, old).float()
+        return targets
 
     def token_errors(
-        self, learner: nn.Module, given: tuple[torch.Tensor, ...], pictures: Pictures
+        self, learner: nn.Module, inputs: tuple[torch.Tensor, ...], pictures: EncodedScenes
     ) -> torch.Tensor:
-        """Cross-entropies of the true codes that are judged: a mask like them, last in `given`."""
-        judged, codes = given[-1], pictures.codes
+        """Return the cross-entropies of the tokens in a mask (n, ...), the last of `inputs`.
 
-        def of_each(rows: torch.Tensor) -> torch.Tensor:
+        The target is the true token for new scenes, the reference's distribution for others.
+        """
+        judged, codes = inputs[-1], pictures.codes
+
+        def expand_rows(rows: torch.Tensor) -> torch.Tensor:
             return rows.view(-1, *[1] * (codes.ndim - 1)).expand_as(codes)[judged]
 
-        wanted, now = codes[judged], learner(*given).float()
-        if self.before is None:
-            return F.cross_entropy(now, wanted, reduction="none")
+        targets, logits = codes[judged], learner(*inputs).float()
+        if self.reference is None:
+            return F.cross_entropy(logits, targets, reduction="none")
         with torch.no_grad():
-            then = self.before(*given).float()
+            reference_logits = self.reference(*inputs).float()
         # The rows of what knew no strokes are those of other pieces still, and say as much.
-        filled = torch.tensor([kind(scene) != "outlined" for scene in pictures.scenes])
-        then[of_each(filled), codebook.grounded() :] = -torch.inf
-        fresh, truth = of_each(self.is_new(pictures.scenes)), F.one_hot(wanted, now.shape[1])
-        thought = torch.where(fresh[:, None], truth.float(), then.softmax(-1))
-        return F.cross_entropy(now, thought, reduction="none")
+        filled = torch.tensor([kind_of(scene) != "outlined" for scene in pictures.scenes])
+        reference_logits[expand_rows(filled), codebook.background_end() :] = -torch.inf
+        new_rows, truth = (
+            expand_rows(self.is_new(pictures.scenes)),
+            F.one_hot(targets, logits.shape[1]),
+        )
+        target_probabilities = torch.where(
+            new_rows[:, None], truth.float(), reference_logits.softmax(-1)
+        )
+        return F.cross_entropy(logits, target_probabilities, reduction="none")
 
 
 def balanced_kinds(new: str) -> tuple[str, ...]:
-    """Kinds of scenes in balanced_kinds: every second one is new, and of what is known nothing is rare.
+    """Return a rotation of kinds: every second one is `new`, and every known kind is frequent
+    enough.
 
-    Of scenes as they come in the world, textures were forgotten when outlines were learned; of as
-    many of each kind, pairs were.
+    With the world's frequencies, textures were forgotten while outlines were learned; with equal
+    frequencies, pairs were.
     """
     known = ("pair", "single", "textured", "outlined", "pair", "group")
     return tuple(each for kind in known if kind != new for each in (new, kind))
 
 
-def kind(scene: world.Scene) -> str:
-    """Which of `world.KINDS` a scene is."""
+def kind_of(scene: world.Scene) -> str:
+    """Return the kind of a scene, one of `world.KINDS`."""
     if any(thing.outlined for thing in scene.things):
         return "outlined"
     if scene.texture:
@@ -114,7 +129,7 @@ def kind(scene: world.Scene) -> str:
 
 @dataclass(frozen=True, slots=True)
 class TrainingContext:
-    """What a model is trained with, beside itself."""
+    """What a model is trained with: its tokenizer, the stage, the curriculum."""
 
     tokenizer: Any
     stage: Stage

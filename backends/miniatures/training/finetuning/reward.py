@@ -1,11 +1,12 @@
-"""Practice: a miniature draws, its pictures are judged by rule, and it learns from right and wrong.
+"""Reward fine-tuning: sample from a miniature, judge the pictures by rule, learn from both
+outcomes.
 
-What is learned by looking at pictures is what is token_log_probabilities; that one thing is asked for and two were
-drawn is told by nobody. Here it is, by negative-aware fine-tuning (arXiv 2505.18116 for words,
-2509.16117 for diffusion): what the model says now, mixed with what it said before, is drawn
-towards right pictures, and its mirror image about what it said before towards wrong ones. No
-second model learns what is good, and nothing but the drawn pictures is needed. Prompts are of the
-training scenes; what is held out stays held out.
+Training on pictures teaches what is likely, but never that a picture with two things is wrong where
+one was asked for. Negative-aware fine-tuning does (arXiv 2505.18116 for token models, 2509.16117
+for diffusion): the current prediction, mixed with the reference's, is drawn towards right pictures,
+and its mirror image about the reference towards wrong ones. It needs no reward model and no data
+beside the sampled pictures. Prompts are of the training scenes; held-out combinations stay held
+out.
 """
 
 import copy
@@ -21,41 +22,53 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
-from backends.miniatures.training.loop.trainer import Stage, Trainer, forget, log, run_stage
+from backends.miniatures import world
+from backends.miniatures.training.loop.trainer import (
+    Stage,
+    Trainer,
+    delete_checkpoints,
+    log,
+    run_stage,
+)
 from backends.miniatures.world import captions
-from backends.miniatures.world import scene as world
-from backends.miniatures.world.adherence import fulfils
-from backends.miniatures.world.recognition import look
+from backends.miniatures.world.adherence import satisfies
+from backends.miniatures.world.recognition import recognize
 
-EVERY: Final = 12
-"""Steps between two rounds of drawing."""
-PROMPTS: Final = 8
-"""Prompts of a round."""
-TRIES: Final = 8
-"""Pictures of each prompt. Right is relative: a right one counts the more, the fewer there are."""
-KEPT: Final = 1200
-"""Pictures that are learned from; older ones are forgotten."""
-FEWEST: Final = 160
-"""Pictures to begin with."""
-PATIENCE: Final = 20
-"""Rounds in which these should have been found."""
+SAMPLING_INTERVAL: Final = 12
+"""Steps between two rounds of sampling."""
+PROMPTS_PER_ROUND: Final = 8
+"""Prompts in a round."""
+SAMPLES_PER_PROMPT: Final = 8
+"""Pictures of each prompt. Advantages are relative to them: a right one counts more, the fewer
+there are."""
+BUFFER_SIZE: Final = 1200
+"""Pictures in the replay buffer; the oldest are dropped."""
+MIN_SAMPLES: Final = 160
+"""Pictures needed in the buffer before the first step."""
+MAX_FIRST_ROUNDS: Final = 20
+"""Rounds in which these must be found."""
 BATCH: Final = 32
-FOLLOWED: Final = 0.5
-"""How far the model that draws follows the one that learns, before each round."""
-MIXED: Final = 0.5
-"""What the model says now counts so much against what it said before: the papers' beta."""
-KINDS: Final = {"single": 0.15, "pair": 0.2, "group": 0.25, "textured": 0.25, "outlined": 0.15}
-"""What is drawn, and how often: what is hard oftener than in the world."""
+REFERENCE_UPDATE: Final = 0.5
+"""Step of the reference's weights towards the learner's, before each round."""
+BETA: Final = 0.5
+"""Weight of the learner's prediction in the mixture with the reference's: beta in both papers."""
+KIND_SHARES: Final = {
+    "single": 0.15,
+    "pair": 0.2,
+    "group": 0.25,
+    "textured": 0.25,
+    "outlined": 0.15,
+}
+"""Kinds of the sampled prompts and their shares: hard kinds are more frequent than in the world."""
 
 Sampler: TypeAlias = Callable[[list[str]], tuple[torch.Tensor, list[Image.Image]]]
-"""From sentences to the codes (n, ...) that are drawn for them, and their pictures."""
+"""Function from captions to the codes (n, ...) sampled for them and their pictures."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A picture that was drawn: its sentence, its code, and how good it is among its prompt's.
-
-    Merit goes from 0 (wrong) to 1 (right).
+    """A sampled picture: its caption, its code, and its advantage among its prompt's, from 0 to
+    1.
     """
 
     sentence: str
@@ -65,7 +78,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Sentences (n), codes (n, ...), advantages (n,)."""
+    """Captions (n), codes (n, ...), advantages (n,)."""
 
     sentences: list[str]
     codes: torch.Tensor
@@ -74,10 +87,10 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class RewardTask:
-    """What a family practises: how a model of it draws, and how far it is off.
+    """How a family samples, and its loss.
 
-    `make_sampler` is given the model that draws, once; its weights change afterwards. `loss` is given
-    the model that learns, the one that draws, and what was drawn.
+    `make_sampler` is called once with the reference model, whose weights change afterwards. `loss`
+    takes the learner, the reference and a batch of samples.
     """
 
     make_sampler: Callable[[nn.Module], Sampler]
@@ -86,7 +99,7 @@ class RewardTask:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What is asked for: a scene of some kind, its caption, and whether that names everything."""
+    """A scene of some kind, its caption, and whether the caption is a full one."""
 
     kind: str
     scene: world.Scene
@@ -94,80 +107,95 @@ class Prompt:
     sentence: str
 
 
-def prompt(rng: random.Random) -> Prompt:
-    """A training scene, and a caption that leaves out neither shapes nor the relation."""
-    kind, full = rng.choices(tuple(KINDS), tuple(KINDS.values()))[0], rng.random() < 0.5
+def sample_prompt(rng: random.Random) -> Prompt:
+    """Sample a training scene and a caption that states all shapes and the relation."""
+    kind, full = rng.choices(tuple(KIND_SHARES), tuple(KIND_SHARES.values()))[0], rng.random() < 0.5
     scene = world.sample(rng, kind=kind)
     return Prompt(kind, scene, full, captions.write(scene, rng, vague=0, loose=0, full=full))
 
 
-class Practice:
-    """Rounds of drawing between steps of learning: `loss` is what `run_stage` takes."""
+class RewardLoop:
+    """Rounds of sampling between training steps; `loss` is the function that `run_stage` takes."""
 
     def __init__(
-        self, task: RewardTask, learner: nn.Module, ask: Callable[[random.Random], Prompt] = prompt
+        self,
+        task: RewardTask,
+        learner: nn.Module,
+        sample_prompt: Callable[[random.Random], Prompt] = sample_prompt,
     ) -> None:
-        self._subject, self._learner, self._ask = task, learner, ask
-        self._before: nn.Module | None = None
-        self._draw: Sampler | None = None
-        self._memory: deque[Sample] = deque(maxlen=KEPT)
-        self._shares = defaultdict[str, deque[float]](lambda: deque(maxlen=60))
-        self._dice = random.Random()
+        self._task, self._learner, self._sample_prompt = task, learner, sample_prompt
+        self._reference: nn.Module | None = None
+        self._sampler: Sampler | None = None
+        self._buffer: deque[Sample] = deque(maxlen=BUFFER_SIZE)
+        self._success_rates = defaultdict[str, deque[float]](lambda: deque(maxlen=60))
+        self._rng = random.Random()
 
     def loss(self, step: int) -> torch.Tensor:
-        """How far the learner is off on pictures that were drawn; now and then new ones are."""
-        before = self._prepared(step)
-        chosen = self._dice.sample(self._memory, BATCH)
-        codes = torch.stack([one.code for one in chosen])
-        advantages = torch.tensor([one.advantage for one in chosen])
-        batch = Batch([one.sentence for one in chosen], codes, advantages)
-        return self._subject.loss(self._learner, before, batch)
+        """Return the task's loss on samples from the buffer, after a sampling round if one is
+        due.
+        """
+        reference = self._updated_reference(step)
+        chosen = self._rng.sample(self._buffer, BATCH)
+        codes = torch.stack([sample.code for sample in chosen])
+        advantages = torch.tensor([sample.advantage for sample in chosen])
+        batch = Batch([sample.sentence for sample in chosen], codes, advantages)
+        return self._task.loss(self._learner, reference, batch)
 
-    def _prepared(self, step: int) -> nn.Module:
-        """The model that draws, after drawing if it is time to."""
+    def _updated_reference(self, step: int) -> nn.Module:
+        """Return the reference, after updating it and sampling a round if one is due."""
         # Made at the first step, when a checkpoint has been read, and not before.
-        if self._before is None or self._draw is None:
-            self._before = copy.deepcopy(self._learner).requires_grad_(False).eval()
-            self._draw = self._subject.make_sampler(self._before)
-            self._begin(self._draw)
-        elif step % EVERY == 0:
+        if self._reference is None or self._sampler is None:
+            self._reference = copy.deepcopy(self._learner).requires_grad_(False).eval()
+            self._sampler = self._task.make_sampler(self._reference)
+            self._fill_buffer(self._sampler)
+        elif step % SAMPLING_INTERVAL == 0:
             with torch.no_grad():
-                pairs = zip(self._before.parameters(), self._learner.parameters(), strict=True)
+                pairs = zip(self._reference.parameters(), self._learner.parameters(), strict=True)
                 for old, new in pairs:
-                    old.lerp_(new, FOLLOWED)
-            self._round(self._draw)
-        if step % (4 * EVERY) == 0:
-            shares = {kind: f"{sum(all_) / len(all_):.3f}" for kind, all_ in self._shares.items()}
+                    old.lerp_(new, REFERENCE_UPDATE)
+            self._sample_round(self._sampler)
+        if step % (4 * SAMPLING_INTERVAL) == 0:
+            shares = {
+                kind: f"{sum(all_) / len(all_):.3f}" for kind, all_ in self._success_rates.items()
+            }
             log(f"drawn right, in the last rounds: {shares}")
-        return self._before
+        return self._reference
 
-    def _begin(self, draw: Sampler) -> None:
-        for _ in range(PATIENCE):
-            self._round(draw)
-            if len(self._memory) >= FEWEST:
+    def _fill_buffer(self, sampler: Sampler) -> None:
+        """Sample until there are MIN_SAMPLES; exit if MAX_FIRST_ROUNDS do not yield as many."""
+        for _ in range(MAX_FIRST_ROUNDS):
+            self._sample_round(sampler)
+            if len(self._buffer) >= MIN_SAMPLES:
                 return
         sys.exit(
-            f"There is nothing to learn: of {PATIENCE * PROMPTS} prompts nearly all were drawn "
-            "right each time, or wrong each time. Train it further if it draws nothing right."
+            f"There is nothing to learn: of {MAX_FIRST_ROUNDS * PROMPTS_PER_ROUND} prompts "
+            "nearly all were drawn right each time, or wrong each time. "
+            "Train it further if it draws nothing right."
         )
 
-    def _round(self, draw: Sampler) -> None:
-        asked = [self._ask(self._dice) for _ in range(PROMPTS)]
+    def _sample_round(self, sampler: Sampler) -> None:
+        """Sample and judge the pictures of one round; keep those of prompts with both outcomes."""
+        prompts = [self._sample_prompt(self._rng) for _ in range(PROMPTS_PER_ROUND)]
         with torch.no_grad():
-            codes, pictures = draw([one.sentence for one in asked for _ in range(TRIES)])
-        for index, one in enumerate(asked):
-            own = slice(index * TRIES, (index + 1) * TRIES)
-            right = [fulfils(look(picture), one.scene, one.full) for picture in pictures[own]]
-            self._shares[one.kind].append(sum(right) / TRIES)
-            drawn = zip(codes[own], advantages(right), strict=True)
+            codes, pictures = sampler(
+                [prompt.sentence for prompt in prompts for _ in range(SAMPLES_PER_PROMPT)]
+            )
+        for index, prompt in enumerate(prompts):
+            span = slice(index * SAMPLES_PER_PROMPT, (index + 1) * SAMPLES_PER_PROMPT)
+            right = [
+                satisfies(recognize(picture), prompt.scene, prompt.full)
+                for picture in pictures[span]
+            ]
+            self._success_rates[prompt.kind].append(sum(right) / SAMPLES_PER_PROMPT)
+            samples = zip(codes[span], advantages(right), strict=True)
             if any(right) and not all(right):  # of others nothing is to be learned
-                self._memory.extend(Sample(one.sentence, code.clone(), m) for code, m in drawn)
+                self._buffer.extend(Sample(prompt.sentence, code.clone(), m) for code, m in samples)
 
 
 def advantages(right: list[bool]) -> list[float]:
-    """From 0 to 1, how good each is among its prompt's: by standard deviations from their mean.
+    """Return each picture's advantage, 0 to 1: its distance from the mean in standard deviations.
 
-    Half way between where a picture is as good as the others, as in 2509.16117.
+    0.5 is as good as the average of its prompt, as in arXiv 2509.16117.
     """
     mean = sum(right) / len(right)
     spread = (mean * (1 - mean)) ** 0.5
@@ -178,18 +206,18 @@ def advantages(right: list[bool]) -> list[float]:
 
 @dataclass(frozen=True, slots=True)
 class VelocityObjective:
-    """Practice for models that predict v: `velocity` maps a model, noisy codes, times, sentences.
+    """The loss for models that predict v: `velocity(model, noisy codes, times, captions)`.
 
-    `alphas_cumprod` is the schedule's share of the signal_scale at each time. Three fifths of the times are
-    `late` or later: there it is decided what there is to see.
+    `alphas_cumprod` is the schedule's signal power at each time. Three fifths of the times are
+    `late` or later, as a share of the schedule: there the content is decided.
     """
 
     velocity: Callable[[nn.Module, torch.Tensor, torch.Tensor, list[str]], torch.Tensor]
     alphas_cumprod: torch.Tensor
     late: float
 
-    def loss(self, learner: nn.Module, before: nn.Module, batch: Batch) -> torch.Tensor:
-        """How far both mixtures are off, each weighed by the picture's advantage."""
+    def loss(self, learner: nn.Module, reference: nn.Module, batch: Batch) -> torch.Tensor:
+        """Return the squared errors of both mixtures, weighted by the advantages."""
         clean = batch.codes.float()
         times = self._times(len(clean))
         signal_scale = self.alphas_cumprod[times].sqrt()[:, None, None, None]
@@ -201,49 +229,58 @@ class VelocityObjective:
         )
         now = self.velocity(learner, noisy, times, batch.sentences)
         with torch.no_grad():
-            then = self.velocity(before, noisy, times, batch.sentences)
+            then = self.velocity(reference, noisy, times, batch.sentences)
         return velocity_loss(now - wanted, then - wanted, batch.advantages)
 
     def _times(self, count: int) -> torch.Tensor:
+        """Sample times (count,), three fifths of them late, none in the first fifth."""
         steps, chance = len(self.alphas_cumprod), torch.rand(count)
         first = torch.where(torch.rand(count) < 0.6, self.late, 0.2)
         return ((first + chance * (1 - first)) * steps).long().clamp_max(steps - 1)
 
 
 def velocity_loss(now: torch.Tensor, then: torch.Tensor, advantages: torch.Tensor) -> torch.Tensor:
-    """From the errors (n, ...) of what is said now and was said then, and advantages (n,).
+    """Return the loss from the errors (n, ...) of both predictions and advantages (n,).
 
-    Each picture's squared error is divided by its size, so that hard times do not outweigh others.
+    Each picture's squared error is divided by its magnitude, so that hard times do not outweigh
+    others.
     """
-    right, wrong = MIXED * now + (1 - MIXED) * then, (1 + MIXED) * then - MIXED * now
-    return (advantages * _relative(right) + (1 - advantages) * _relative(wrong)).mean() / MIXED
+    right, wrong = BETA * now + (1 - BETA) * then, (1 + BETA) * then - BETA * now
+    return (
+        advantages * _scaled_squared_error(right) + (1 - advantages) * _scaled_squared_error(wrong)
+    ).mean() / BETA
 
 
-def _relative(error: torch.Tensor) -> torch.Tensor:
+def _scaled_squared_error(error: torch.Tensor) -> torch.Tensor:
+    """Return each picture's mean squared error over its mean absolute error: (n,)."""
     squared, size = error.square().flatten(1).mean(1), error.detach().abs().flatten(1).mean(1)
     return squared / size.clamp_min(1e-4)
 
 
 def token_log_probabilities(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """The log-probabilities (n,) of the tokens that are wanted, from logits (n, tokens)."""
+    """Return the log-probabilities (n,) of the target tokens, from logits (n, tokens)."""
     return -F.cross_entropy(logits.float(), wanted, reduction="none")
 
 
 def token_loss(now: torch.Tensor, then: torch.Tensor, advantages: torch.Tensor) -> torch.Tensor:
-    """From the log-probabilities (n,) of drawn tokens now and then, and advantages (n,) of theirs."""
+    """Return the loss from log-probabilities (n,) of sampled tokens, current and reference, and
+    advantages.
+    """
     ratio = (now - then).exp()
-    right, wrong = 1 - MIXED + MIXED * ratio, 1 + MIXED - MIXED * ratio
+    right, wrong = 1 - BETA + BETA * ratio, 1 + BETA - BETA * ratio
     terms = advantages * right.log() + (1 - advantages) * wrong.clamp_min(0.05).log()
-    return -terms.sum() / MIXED
+    return -terms.sum() / BETA
 
 
 def build_trainer(model: nn.Module, rate: float) -> Trainer:
-    """For practice: without decay, and an average over few steps."""
+    """Return a trainer for reward fine-tuning: no weight decay, a short average."""
     return Trainer(model, rate=rate, decay=0.0, average=0.99)
 
 
-def practise(task: RewardTask, trainer: Trainer, stage: Stage, save: Callable[[], None]) -> None:
-    """Practise for a stage's steps, resumed from its checkpoint; `save` exports, now and then."""
-    loss = Practice(task, trainer.fast).loss
-    run_stage(stage.name, trainer, stage.steps, loss, look=save)
-    forget(stage.name)
+def finetune(task: RewardTask, trainer: Trainer, stage: Stage, save: Callable[[], None]) -> None:
+    """Run a stage of reward fine-tuning, resumed from its checkpoint; `save` exports
+    periodically.
+    """
+    loss = RewardLoop(task, trainer.fast).loss
+    run_stage(stage.name, trainer, stage.steps, loss, on_checkpoint=save)
+    delete_checkpoints(stage.name)

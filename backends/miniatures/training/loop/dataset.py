@@ -1,44 +1,58 @@
-"""Scenes and their cached codes: drawn and encoded once, captioned afresh at every step."""
+"""Training scenes, their cached codes, and freshly sampled captions.
+
+Pictures are rendered and encoded once, captioned anew at every step.
+"""
 
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
+import numpy as np
 import torch
 
-from backends.miniatures.training.codecs.autoencoder import to_tensor
-from backends.miniatures.training.loop.trainer import CHECKPOINTS, log, save
+from backends.miniatures import world
+from backends.miniatures.training.loop.trainer import CHECKPOINTS, log, save_atomically
 from backends.miniatures.world import captions
-from backends.miniatures.world import scene as world
 
-COUNT: Final = 16_000
+SCENE_COUNT: Final = 16_000
+"""Number of training scenes whose codes are cached."""
 SEED: Final = 2026
-DROPPED: Final = 0.1
+CAPTION_DROPOUT: Final = 0.1
 """Share of captions left empty, for classifier-free guidance (arXiv 2207.12598)."""
 
 
-def scenes(count: int = COUNT, seed: int = SEED) -> list[world.Scene]:
-    """The training scenes, always the same ones; none is held out."""
+def training_scenes(count: int = SCENE_COUNT, seed: int = SEED) -> list[world.Scene]:
+    """Return the training scenes, the same ones at every call; none is held out."""
     rng = random.Random(seed)
     return [world.sample(rng) for _ in range(count)]
 
 
-def loose_scenes(count: int, seed: int = SEED + 1) -> list[world.Scene]:
-    """More of them, off the grid, as people draw control pictures; always the same ones."""
+def off_grid_scenes(count: int, seed: int = SEED + 1) -> list[world.Scene]:
+    """Return jittered training scenes, as users draw control pictures; the same ones at every
+    call.
+    """
     rng = random.Random(seed)
-    return [world.loosened(world.sample(rng), rng) for _ in range(count)]
+    return [world.jitter(world.sample(rng), rng) for _ in range(count)]
 
 
-TEXTURED: Final = 0.3
-"""What a textured background counts, from 0, as an empty one, to 1, as things do."""
+TEXTURE_IMPORTANCE: Final = 0.3
+"""Weight of a textured background, between 0 (an empty one) and 1 (a thing)."""
+
+
+def to_tensor(pictures: list[Any]) -> torch.Tensor:
+    """Convert pictures (RGB, all of one size) to values from -1 to 1: (batch, 3, height, width)."""
+    stacked = torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures]))
+    return stacked.permute(0, 3, 1, 2).contiguous().float() / 127.5 - 1
 
 
 @torch.no_grad()
-def encoded(
+def encode_cached(
     name: str, encode: Callable[[torch.Tensor], torch.Tensor], everything: list[world.Scene]
 ) -> torch.Tensor:
-    """The code of every one of these scenes, cached as `name`; `encode` maps (n, 3, SIDE, SIDE)."""
+    """Return the codes of these scenes, cached as `name`; `encode` maps (n, 3, SIDE, SIDE) to
+    codes.
+    """
     path = CHECKPOINTS / f"{name}.pt"
     if path.exists():
         return cast(torch.Tensor, torch.load(path, weights_only=True))
@@ -49,22 +63,22 @@ def encoded(
         if start % 6400 == 0:
             log(f"{name}: {start}/{len(everything)} scenes encoded")
     codes = torch.cat(parts)
-    save(path, codes)
+    save_atomically(path, codes)
     return codes
 
 
-def importance(scenes: list[world.Scene], side: int = 16, emphasis: float = 5) -> torch.Tensor:
-    """How much each latent pixel's error counts: (n, 1, side, side), 1 on average.
+def loss_weights(scenes: list[world.Scene], side: int = 16, emphasis: float = 5) -> torch.Tensor:
+    """Return each latent pixel's weight in the loss: (n, 1, side, side), 1 on average.
 
-    Things cover a tenth of a picture but are nearly all that a caption is about, so that pixels
-    on and around them count `emphasis` times as much as an empty background. One with a texture
-    is not empty: it counts something between.
+    Things cover a tenth of a picture but are nearly all that a caption is about, so that pixels on
+    and around them count `emphasis` times as much as an empty background. A textured background
+    counts between the two.
     """
     pixels = world.SIDE // side
     middle = (torch.arange(side) + 0.5) * pixels
     near = torch.zeros(len(scenes), 1, side, side)
     for index, scene in enumerate(scenes):
-        near[index] = TEXTURED if scene.texture else 0.0
+        near[index] = TEXTURE_IMPORTANCE if scene.texture else 0.0
         for thing in scene.things:
             across = (middle - thing.x).abs() < thing.radius + 0.75 * pixels
             along = (middle - thing.y).abs() < thing.radius + 0.75 * pixels
@@ -73,16 +87,17 @@ def importance(scenes: list[world.Scene], side: int = 16, emphasis: float = 5) -
     return weight / weight.mean()
 
 
-def caption(scene: world.Scene, rng: random.Random) -> str:
-    """A sentence about the scene, now and then an empty one."""
-    return "" if rng.random() < DROPPED else captions.write(scene, rng)
+def sample_caption(scene: world.Scene, rng: random.Random) -> str:
+    """Return a caption of the scene, or with probability CAPTION_DROPOUT an empty one."""
+    return "" if rng.random() < CAPTION_DROPOUT else captions.write(scene, rng)
 
 
 @dataclass(slots=True)
-class Batches:
-    """Random batches of codes with freshly written captions.
+class BatchSampler:
+    """Random batches of codes with freshly sampled captions.
 
-    `pools` are the numbers of the scenes that are drawn from in balanced_kinds; without any, all are one.
+    `pools` are lists of scene indices that are drawn from in rotation; without any, all scenes are
+    one pool.
     """
 
     codes: torch.Tensor
@@ -90,9 +105,9 @@ class Batches:
     rng: random.Random
     pools: tuple[list[int], ...] = ()
 
-    def draw(self, size: int) -> tuple[torch.Tensor, list[str], list[world.Scene]]:
-        """Codes (size, ...), a caption of each, some of them empty, and their scenes."""
+    def sample(self, size: int) -> tuple[torch.Tensor, list[str], list[world.Scene]]:
+        """Return codes (size, ...), a caption of each, some of them empty, and their scenes."""
         pools = self.pools or (range(len(self.codes)),)
         chosen = [self.rng.choice(pools[index % len(pools)]) for index in range(size)]
         drawn = [self.scenes[index] for index in chosen]
-        return self.codes[chosen], [caption(scene, self.rng) for scene in drawn], drawn
+        return self.codes[chosen], [sample_caption(scene, self.rng) for scene in drawn], drawn

@@ -1,4 +1,4 @@
-"""From trained weights to the folders that ship: ordinary pipelines, fp16, small files."""
+"""Export trained weights to the folders that ship: ordinary pipelines, fp16, small files."""
 
 import copy
 import json
@@ -11,11 +11,11 @@ from torch import nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 SHARD: Final = "9MB"
-"""No file may be larger than 10 MB; a larger model is saved as several files."""
+"""Largest weight file: no file may exceed 10 MB, so a larger model is saved in shards."""
 
 
 def replace_folder(partial: Path, folder: Path) -> None:
-    """Put a finished folder in its place; a reader sees the old one or the new one."""
+    """Move a finished folder to its place; a reader sees the old one or the new one."""
     old = folder.with_name(f".{folder.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -32,9 +32,9 @@ def export(saved: Any, folder: Path, extras: dict[str, str] | None = None) -> No
     slim = copy.deepcopy(saved).to(torch.float16)
     slim.save_pretrained(str(partial), safe_serialization=True, max_shard_size=SHARD)
     for config in partial.rglob("config.json"):
-        _open_in_fp32(config)
+        _declare_fp32(config)
     for config in partial.rglob("tokenizer_config.json"):
-        _forget_origin(config)
+        _remove_origin(config)
     for name, text in (extras or {}).items():
         (partial / name).write_text(text, "utf-8")
     for path in partial.rglob("*"):
@@ -42,28 +42,28 @@ def export(saved: Any, folder: Path, extras: dict[str, str] | None = None) -> No
     replace_folder(partial, folder)
 
 
-class Together:
-    """A model and what is saved beside it in the same folder: a tokenizer, a processor."""
+class ModelBundle:
+    """A model and the objects saved in the same folder: a tokenizer, a processor."""
 
     def __init__(self, model: Any, *beside: Any) -> None:
         self._model, self._beside = model, beside
 
-    def to(self, dtype: torch.dtype) -> "Together":
-        """Change the weights' type, as `export` asks of anything that it saves."""
+    def to(self, dtype: torch.dtype) -> "ModelBundle":
+        """Cast the weights, as `export` does with everything that it saves."""
         self._model.to(dtype)
         return self
 
     def save_pretrained(self, folder: str, **how: Any) -> None:
-        """Write all of it."""
+        """Write all parts."""
         self._model.save_pretrained(folder, **how)
         for part in self._beside:
             part.save_pretrained(folder)
 
 
-def _open_in_fp32(config: Path) -> None:
-    """Transformers opens a model in the type that its config names: processors want fp32.
+def _declare_fp32(config: Path) -> None:
+    """Declare fp32 in a config, and remove the path that the model was loaded from.
 
-    It also notes where a model, or a part of it, was read from: that is nobody else's business.
+    Transformers opens a model in the type that its config names, and processors need fp32.
     """
 
     def opened(values: dict[str, Any]) -> dict[str, Any]:
@@ -74,8 +74,8 @@ def _open_in_fp32(config: Path) -> None:
     config.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", "utf-8")
 
 
-def _forget_origin(config: Path) -> None:
-    """A tokenizer notes whether it was opened from a folder: that is nobody else's business."""
+def _remove_origin(config: Path) -> None:
+    """Remove from a tokenizer's config whether it was opened from a local folder."""
     values = cast("dict[str, Any]", json.loads(config.read_text("utf-8")))
     for name in ("is_local", "local_files_only"):
         values.pop(name, None)
@@ -83,7 +83,7 @@ def _forget_origin(config: Path) -> None:
 
 
 def without_projection(encoder: CLIPTextModelWithProjection) -> CLIPTextModel:
-    """The same text encoder in the class that Stable Diffusion uses."""
+    """Return the same text encoder as the class that Stable Diffusion uses."""
     plain = CLIPTextModel(encoder.config)
     prefix = "text_model."
     plain.load_state_dict(
@@ -96,6 +96,6 @@ def without_projection(encoder: CLIPTextModelWithProjection) -> CLIPTextModel:
     return plain
 
 
-def parameters(*modules: nn.Module) -> int:
-    """How many numbers these models hold."""
+def count_parameters(*modules: nn.Module) -> int:
+    """Return the number of parameters of these models."""
     return sum(value.numel() for module in modules for value in module.parameters())

@@ -1,7 +1,7 @@
-"""The number type that this processor multiplies matrices fastest in.
+"""The number type in which this processor multiplies matrices fastest.
 
 With bf16 instructions (AMX, AVX512-BF16) bf16 is 4 to 10 times as fast as fp32; without them it is
-emulated and several times slower. Nothing says reliably which it is, so it is tried.
+emulated and several times slower. No flag tells reliably which case holds, so it is measured.
 """
 
 import time
@@ -15,13 +15,14 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 @cache
-def fast_type() -> torch.dtype:
-    """bf16 or fp32, whichever the best of a dozen products of 512x512 takes less time in."""
-    return min((torch.bfloat16, torch.float32), key=_seconds)
+def fastest_dtype() -> torch.dtype:
+    """Return bf16 or fp32, whichever has the fastest of a dozen 512x512 matrix products."""
+    return min((torch.bfloat16, torch.float32), key=_time_matmul)
 
 
-def _seconds(kind: torch.dtype) -> float:
-    square = torch.ones(512, 512, dtype=kind)
+def _time_matmul(dtype: torch.dtype) -> float:
+    """Return the seconds of the fastest 512x512 matrix product, the first one ignored."""
+    square = torch.ones(512, 512, dtype=dtype)
     times: list[float] = []
     for _ in range(12):
         begun = time.perf_counter()
@@ -30,28 +31,30 @@ def _seconds(kind: torch.dtype) -> float:
     return min(times[1:])
 
 
-def at_border(model: Model) -> Model:
-    """Let a model in `fast_type()` work within a pipeline in fp32: it is given and gives fp32."""
+def cast_at_boundary(model: Model) -> Model:
+    """Let a model in `fastest_dtype()` work in a pipeline in fp32, by casting its inputs and
+    outputs.
+    """
 
-    def given(_: nn.Module, words: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        fast = fast_type()
-        return tuple(_cast(one, fast) for one in words), {
-            name: _cast(one, fast) for name, one in named.items()
+    def cast_inputs(_: nn.Module, positional: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        dtype = fastest_dtype()
+        return tuple(_cast(value, dtype) for value in positional), {
+            name: _cast(value, dtype) for name, value in keywords.items()
         }
 
-    def gives(_: nn.Module, __: Any, made: Any) -> Any:
-        if isinstance(made, torch.Tensor):
-            return made.float()
-        if isinstance(made, tuple):
-            return tuple(_cast(one, torch.float32) for one in made)
-        made.sample = _cast(made.sample, torch.float32)
-        return made
+    def cast_outputs(_: nn.Module, __: Any, output: Any) -> Any:
+        if isinstance(output, torch.Tensor):
+            return output.float()
+        if isinstance(output, tuple):
+            return tuple(_cast(value, torch.float32) for value in output)
+        output.sample = _cast(output.sample, torch.float32)
+        return output
 
-    model.register_forward_pre_hook(given, with_kwargs=True)
-    model.register_forward_hook(gives)
+    model.register_forward_pre_hook(cast_inputs, with_kwargs=True)
+    model.register_forward_hook(cast_outputs)
     return model
 
 
-def _cast(value: Any, kind: torch.dtype) -> Any:
+def _cast(value: Any, dtype: torch.dtype) -> Any:
     is_float = isinstance(value, torch.Tensor) and value.is_floating_point()
-    return value.to(kind) if is_float else value
+    return value.to(dtype) if is_float else value

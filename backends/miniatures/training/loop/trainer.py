@@ -1,8 +1,8 @@
-"""What every training stage shares: a fast copy, averaged weights, a schedule, and resuming.
+"""The training loop: mixed precision, averaged weights, a learning rate schedule, and checkpoints.
 
-Forward and backward run on a copy of the model in the type that the processor is fastest in (see
-`precision.py`); the optimizer works on fp32 masters, and what is exported is their
-exponential moving average.
+Forward and backward run on a copy of the model in the number type that the processor is fastest in
+(see `precision.py`); the optimizers update fp32 master weights (mixed precision training, arXiv
+1710.03740), and the exported weights are their exponential moving average.
 """
 
 import copy
@@ -20,12 +20,14 @@ import torch
 from torch import nn
 
 from backends.miniatures.training.loop.muon import Muon
-from backends.miniatures.training.loop.precision import fast_type
+from backends.miniatures.training.loop.precision import fastest_dtype
 
 CHECKPOINTS: Final = Path("data/training")
-"""Checkpoints and caches, kept out of git; one may delete it at any time."""
+"""Folder of checkpoints and caches, relative to the working directory and kept out of git;
+deleting it is safe."""
 
 CHECKPOINT_SECONDS: Final = 90.0
+"""Seconds between two checkpoints."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +40,11 @@ class Stage:
 
 
 class Trainer:
-    """A model under training: `masters` in fp32, `fast` in `fast_type()`, `average` for export.
+    """A model in training: `masters` in fp32, `fast` in `fastest_dtype()`, `average` for export.
 
-    Parameters whose name starts with `slow_group[0]` learn at `slow_group[1]` times the rate; the weight
-    matrices of what `matrices` names learn by Muon, everything else by AdamW.
+    Parameters whose name starts with `slow_group[0]` have `slow_group[1]` times the learning rate.
+    Weight matrices whose name starts with `matrices` are updated by Muon, all other parameters by
+    AdamW.
     """
 
     def __init__(
@@ -55,10 +58,10 @@ class Trainer:
         matrices: str | None = None,
     ) -> None:
         self.masters = model.float()
-        self.fast = copy.deepcopy(self.masters).to(fast_type())
+        self.fast = copy.deepcopy(self.masters).to(fastest_dtype())
         self.average = copy.deepcopy(self.masters).requires_grad_(False)
-        self.smoothing = average
-        self.trained = [p for p in self.masters.parameters() if p.requires_grad]
+        self.ema_decay = average
+        self.trainable = [p for p in self.masters.parameters() if p.requires_grad]
         self._fast = [p for p in self.fast.parameters() if p.requires_grad]
         self._averaged = [
             theirs
@@ -67,37 +70,39 @@ class Trainer:
             )
             if ours.requires_grad
         ]
-        self.optimizers = _optimizers(self.masters, rate, decay, slow_group, matrices)
+        self.optimizers = _build_optimizers(self.masters, rate, decay, slow_group, matrices)
         self._rates = [
             [float(group["lr"]) for group in optimizer.param_groups]
             for optimizer in self.optimizers
         ]
         self.step_number = 0
 
-    def update(self, loss: torch.Tensor, share_done: float) -> float:
-        """One optimizer step; `share_done` (0 to 1) sets the learning rate. Returns the loss."""
+    def update(self, loss: torch.Tensor, progress: float) -> float:
+        """Take one optimizer step and return the loss; `progress` (0 to 1) sets the learning
+        rate.
+        """
         loss.backward()
-        for master, fast in zip(self.trained, self._fast, strict=True):
+        for master, fast in zip(self.trainable, self._fast, strict=True):
             if fast.grad is not None:
                 master.grad = fast.grad.float()
                 fast.grad = None
-        torch.nn.utils.clip_grad_norm_(self.trained, 1.0)
+        torch.nn.utils.clip_grad_norm_(self.trainable, 1.0)
         for optimizer, rates in zip(self.optimizers, self._rates, strict=True):
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate * _schedule(self.step_number, share_done)
+                group["lr"] = rate * _learning_rate_factor(self.step_number, progress)
             optimizer.step()
         self.step_number += 1
         with torch.no_grad():
-            for fast, master in zip(self._fast, self.trained, strict=True):
+            for fast, master in zip(self._fast, self.trainable, strict=True):
                 fast.copy_(master)
             # Early on the average follows fast, so that it never drags the random start along.
-            smoothing = min(self.smoothing, self.step_number / (self.step_number + 10))
-            for average, master in zip(self._averaged, self.trained, strict=True):
+            smoothing = min(self.ema_decay, self.step_number / (self.step_number + 10))
+            for average, master in zip(self._averaged, self.trainable, strict=True):
                 average.lerp_(master, 1 - smoothing)
         return float(loss.detach())
 
     def state(self) -> dict[str, Any]:
-        """All that is needed to go on later."""
+        """Return everything that is needed to resume."""
         return {
             "masters": self.masters.state_dict(),
             "average": self.average.state_dict(),
@@ -106,7 +111,7 @@ class Trainer:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` returned."""
+        """Resume from a `state()`."""
         self.masters.load_state_dict(state["masters"])
         self.fast.load_state_dict(state["masters"])
         self.average.load_state_dict(state["average"])
@@ -115,10 +120,12 @@ class Trainer:
         self.step_number = int(state["step"])
 
 
-def _optimizers(
+def _build_optimizers(
     model: nn.Module, rate: float, decay: float, slow_group: tuple[str, float], matrices: str | None
 ) -> list[torch.optim.Optimizer]:
-    """AdamW for a plain and a slow_group group, and Muon for the matrices in the middle of a model."""
+    """Return AdamW for the plain and the slow group, and Muon for the inner matrices if there
+    are any.
+    """
     plain: list[nn.Parameter] = []
     slow: list[nn.Parameter] = []
     square: list[nn.Parameter] = []
@@ -127,7 +134,9 @@ def _optimizers(
             continue
         if slow_group[0] and name.startswith(slow_group[0]):
             slow.append(parameter)
-        elif matrices is not None and name.startswith(matrices) and _is_inner(name, parameter):
+        elif (
+            matrices is not None and name.startswith(matrices) and _is_inner_matrix(name, parameter)
+        ):
             square.append(parameter)
         else:
             plain.append(parameter)
@@ -141,8 +150,10 @@ def _optimizers(
     return [adam, Muon(square, lr=1.5 * rate, weight_decay=decay)] if square else [adam]
 
 
-def _is_inner(name: str, parameter: nn.Parameter) -> bool:
-    """Whether it is a matrix between a model's layers: no embedding, first, last or thin one."""
+def _is_inner_matrix(name: str, parameter: nn.Parameter) -> bool:
+    """Return whether a parameter is a matrix inside the model: no embedding, first, last or
+    thin layer.
+    """
     outer = ("conv_in", "conv_out", "embeddings", ".emb.", "mlm_layer.conv2")
     return (
         min(parameter.flatten(1).shape) > 16
@@ -151,10 +162,12 @@ def _is_inner(name: str, parameter: nn.Parameter) -> bool:
     )
 
 
-def _schedule(step: int, share_done: float) -> float:
-    """A short warm-up, a level stretch, then a cosine down to two per cent."""
+def _learning_rate_factor(step: int, progress: float) -> float:
+    """Return the schedule's factor: warm-up of 100 steps, constant, then a cosine down to two
+    per cent.
+    """
     warm = min(1.0, (step + 1) / 100)
-    tail = max(0.0, (share_done - 0.3) / 0.7)
+    tail = max(0.0, (progress - 0.3) / 0.7)
     return warm * (0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * min(tail, 1.0))))
 
 
@@ -164,21 +177,21 @@ def run_stage(
     steps: int,
     loss: Callable[[int], torch.Tensor],
     *,
-    every: float = 300.0,
-    look: Callable[[], None] | None = None,
+    callback_seconds: float = 300.0,
+    on_checkpoint: Callable[[], None] | None = None,
 ) -> None:
-    """Train to `steps`, resuming from the last checkpoint of `name`; `look` runs now and then.
+    """Train up to `steps`, resuming from the checkpoint `name`.
 
-    `loss(step)` returns a scalar of the fast copy. `look` (every `every` seconds and at the end)
-    is where a stage exports and judges what it has.
+    `loss(step)` returns a scalar of the fast copy. `on_checkpoint`, called every `callback_seconds`
+    and at the end, exports and evaluates the average. SIGTERM saves a checkpoint and exits.
     """
-    keep_memory()
+    retain_freed_memory()
     path = CHECKPOINTS / f"{name}.pt"
-    asked_to_stop: list[int] = []
-    before = signal.signal(signal.SIGTERM, lambda number, _: asked_to_stop.append(number))
+    stop_signals: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: stop_signals.append(number))
     if path.exists():
         trainer.restore(cast("dict[str, Any]", torch.load(path, weights_only=True)))
-    started = saved = looked = time.monotonic()
+    started = saved = called_back = time.monotonic()
     first, smooth = trainer.step_number, 0.0
     while trainer.step_number < steps:
         step = trainer.step_number
@@ -186,28 +199,28 @@ def run_stage(
         smooth = value if step == first else 0.98 * smooth + 0.02 * value
         now = time.monotonic()
         if step % 50 == 0:
-            pace = (now - started) / (step - first + 1)
-            log(f"{name} {step}/{steps} loss {smooth:.4f} {pace:.3f} s/step")
-        if asked_to_stop or now - saved > CHECKPOINT_SECONDS:
-            save(path, trainer.state())
+            seconds_per_step = (now - started) / (step - first + 1)
+            log(f"{name} {step}/{steps} loss {smooth:.4f} {seconds_per_step:.3f} s/step")
+        if stop_signals or now - saved > CHECKPOINT_SECONDS:
+            save_atomically(path, trainer.state())
             saved = now
-        if asked_to_stop:
+        if stop_signals:
             sys.exit(f"{name}: stopped at step {trainer.step_number}, to be gone on with")
-        if look is not None and now - looked > every:
-            look()
-            looked = time.monotonic()
+        if on_checkpoint is not None and now - called_back > callback_seconds:
+            on_checkpoint()
+            called_back = time.monotonic()
     signal.signal(signal.SIGTERM, before)
     if trainer.step_number > first:
-        save(path, trainer.state())
-        if look is not None:
-            look()
+        save_atomically(path, trainer.state())
+        if on_checkpoint is not None:
+            on_checkpoint()
 
 
-def keep_memory() -> None:
-    """Tell glibc's allocator to keep freed memory; training is up to three times as fast for it.
+def retain_freed_memory() -> None:
+    """Make glibc's allocator keep freed memory, which makes training up to three times as fast.
 
-    By default every large tensor is mapped afresh and given back when freed, and the kernel spends
-    a quarter of the time zeroing pages. Elsewhere than on Linux with glibc this does nothing.
+    By default every large tensor is mapped anew and unmapped when freed, and the kernel spends a
+    quarter of the time zeroing pages. Without glibc this does nothing.
     """
     try:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
@@ -220,20 +233,20 @@ def keep_memory() -> None:
     mallopt(arena_max, 1)
 
 
-def save(path: Path, value: object) -> None:
-    """Write a checkpoint whole or not at all."""
+def save_atomically(path: Path, value: object) -> None:
+    """Write a checkpoint completely or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     torch.save(value, partial)
     partial.replace(path)
 
 
-def forget(*stages: str) -> None:
-    """Delete the checkpoints of stages that are done, so that the next refinement starts anew."""
+def delete_checkpoints(*stages: str) -> None:
+    """Delete the checkpoints of finished stages, so that the next refinement starts anew."""
     for name in stages:
         (CHECKPOINTS / f"{name}.pt").unlink(missing_ok=True)
 
 
 def log(line: str) -> None:
-    """One line of progress, on stderr: stdout is for results."""
+    """Print one line of progress on stderr; stdout is for results."""
     print(time.strftime("%H:%M:%S"), line, file=sys.stderr, flush=True)

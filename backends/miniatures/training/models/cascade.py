@@ -1,11 +1,11 @@
 """The pixel-cascade miniature: ordinary `IFPipeline` and `IFSuperResolutionPipeline` folders.
 
-No autoencoder: one U-Net draws 32x32 pixels, a second one makes 128x128 of them, both led by a T5
-(Imagen, arXiv 2205.11487; in the form of its open relative, DeepFloyd IF). The second is given the
-small picture with some noise on it, and how much, so that it forgives the first one's faults
-(cascaded diffusion, 2106.15282). v-prediction (2202.00512) with a schedule that ends in pure noise
-(2305.08891), as in the latent miniature. IF's U-Nets also predict a variance; here the schedulers
-have a fixed one, and the three channels for it stay empty.
+No autoencoder: one U-Net generates 32x32 pixels, a second one upscales them to 128x128, both
+conditioned on a T5 (Imagen, arXiv 2205.11487; in the form of its open relative, DeepFloyd IF). The
+input of the second is the small picture with some noise, and the noise level, so that it tolerates
+the first one's faults (cascaded diffusion, 2106.15282). v-prediction (2202.00512) with a schedule
+that ends in pure noise (2305.08891), as in the latent miniature. IF's U-Nets also predict a
+variance; here the schedulers have a fixed one, and the three channels for it stay empty.
 """
 
 # diffusers fills its top level lazily, which type checkers take for private.
@@ -31,51 +31,57 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import T5EncoderModel, T5Tokenizer
 
+from backends.miniatures import world
 from backends.miniatures.defaults import SETTINGS
-from backends.miniatures.training.codecs.autoencoder import to_tensor
 from backends.miniatures.training.finetuning import continual, reward
 from backends.miniatures.training.finetuning.curriculum import Curriculum, TrainingContext
 from backends.miniatures.training.loop import dataset
 from backends.miniatures.training.loop.export import export
-from backends.miniatures.training.loop.precision import at_border, fast_type
-from backends.miniatures.training.loop.trainer import Stage, Trainer, forget, run_stage
+from backends.miniatures.training.loop.precision import cast_at_boundary, fastest_dtype
+from backends.miniatures.training.loop.trainer import Stage, Trainer, delete_checkpoints, run_stage
 from backends.miniatures.training.text import t5
-from backends.miniatures.world import scene as world
 from backends.paths import MINIATURES
 
 STEPS: Final = 7200
 SUPER_STEPS: Final = 4600
 BATCH: Final = 24
 SIDE: Final = 32
-"""Pixels on a side of the first stage's picture."""
+"""Side in pixels of the first stage's picture."""
 EMPHASIS: Final = 10.0
-"""How much more than the background a pixel near a thing counts, in whole pictures."""
+"""Weight of a pixel near a thing relative to the background, in whole pictures."""
 CROP: Final = 64
-WHOLE_SHARE: Final = 0.2
-NOISE: Final = 350
-"""The second stage learns with up to this noise level on the small picture; it is asked with 250,
+"""Side in pixels of the second stage's crops."""
+FULL_SIZE_SHARE: Final = 0.2
+MAX_NOISE_LEVEL: Final = 350
+"""The second stage trains with up to this noise level on the small picture; sampling uses 250,
 the pipeline's own default."""
 FOLDER: Final = MINIATURES / "cascade"
 SUPER_FOLDER: Final = MINIATURES / "cascade_super"
 
 
 def build() -> UNet2DConditionModel:
-    """The untrained first U-Net: attention at 8x8 and 4x4, only convolutions above.
+    """Return the untrained first U-Net: attention at 8x8 and 4x4, only convolutions above.
 
-    All of it is told what the whole sentence says, beside the time, as IF's is.
+    A pooled text embedding is added to the time embedding, as in IF.
     """
-    told: dict[str, Any] = {"addition_embed_type": "text", "addition_embed_type_num_heads": 4}
-    return _unet(SIDE, 3, (16, 32, 64, 96), attention=2, **told)
+    conditioning: dict[str, Any] = {
+        "addition_embed_type": "text",
+        "addition_embed_type_num_heads": 4,
+    }
+    return _unet(SIDE, 3, (16, 32, 64, 96), attention=2, **conditioning)
 
 
 def build_super() -> UNet2DConditionModel:
-    """The untrained second one: attention at 16x16; it is told the small picture's noise level."""
+    """Return the untrained second U-Net: attention at 16x16, conditioned on the small picture's
+    noise level.
+    """
     return _unet(world.SIDE, 6, (16, 32, 48, 64), attention=1, class_embed_type="timestep")
 
 
 def _unet(
     side: int, channels: int, widths: tuple[int, ...], attention: int, **more: Any
 ) -> UNet2DConditionModel:
+    """Return a U-Net with attention in its last levels."""
     plain = len(widths) - attention
     return cast(Any, UNet2DConditionModel)(
         sample_size=side,
@@ -93,7 +99,7 @@ def _unet(
 
 
 def scheduler() -> DPMSolverMultistepScheduler:
-    """DPM-Solver++ (arXiv 2211.01095), from a signal_scale-to-noise ratio of zero on."""
+    """Return DPM-Solver++ (arXiv 2211.01095) with a terminal signal-to-noise ratio of zero."""
     return DPMSolverMultistepScheduler(
         beta_schedule="squaredcos_cap_v2",
         prediction_type="v_prediction",
@@ -102,29 +108,39 @@ def scheduler() -> DPMSolverMultistepScheduler:
     )
 
 
-def noising() -> DDPMScheduler:
-    """How the small picture is noised for the second stage: mildly, to 0.3 at level 250."""
+def noising_scheduler() -> DDPMScheduler:
+    """Return the noise schedule for the small picture: mild, to 0.3 at level 250."""
     return DDPMScheduler(beta_schedule="linear", beta_start=1e-4, beta_end=2.5e-3)
 
 
 class PixelDenoiser(nn.Module):
-    """What trains of a stage: its U-Net; the text encoder stays as it is."""
+    """The U-Net of a stage and the frozen text encoder. Attribute names are keys of checkpoints."""
 
     def __init__(self, unet: UNet2DConditionModel, encoder: T5EncoderModel) -> None:
         super().__init__()
         self.unet, self.encoder = unet, encoder.requires_grad_(False)
 
     def forward(
-        self, given: torch.Tensor, times: torch.Tensor, told: tuple[torch.Tensor, ...], **more: Any
+        self,
+        inputs: torch.Tensor,
+        times: torch.Tensor,
+        conditioning: tuple[torch.Tensor, ...],
+        **more: Any,
     ) -> torch.Tensor:
-        """The predicted v (n, 3, h, w) in fp32; `told` are a prompt's numbers and mask."""
+        """Return the predicted v (n, 3, h, w) in fp32; `conditioning` holds a prompt's ids and
+        mask.
+        """
         with torch.no_grad():
-            states = self.encoder(input_ids=told[0], attention_mask=told[1]).last_hidden_state
-        return self.unet(given.to(self.unet.dtype), times, states, **more).sample[:, :3].float()
+            states = self.encoder(
+                input_ids=conditioning[0], attention_mask=conditioning[1]
+            ).last_hidden_state
+        return self.unet(inputs.to(self.unet.dtype), times, states, **more).sample[:, :3].float()
 
 
 def train() -> None:
-    """The text encoder and both stages, each resumed from its checkpoint; exports as it goes."""
+    """Train the text encoder and both stages, each resumed from its checkpoint; exports
+    periodically.
+    """
     tokenizer, encoder = t5.pretrain("cascade-text")
     context = TrainingContext(tokenizer, Stage("cascade-super", SUPER_STEPS, 1e-3))
     train_super(PixelDenoiser(build_super(), encoder), context)
@@ -134,7 +150,9 @@ def train() -> None:
 
 
 def refine(steps: int) -> None:
-    """Go on from the committed weights: the first stage for `steps` steps, the second for some."""
+    """Continue from the committed weights: the first stage for `steps` steps, the second for a
+    quarter.
+    """
     base = cast(Any, IFPipeline).from_pretrained(str(FOLDER))
     upper = cast(Any, IFSuperResolutionPipeline).from_pretrained(str(SUPER_FOLDER))
     stages = Stage("cascade-refined", steps, 5e-4), Stage("cascade-super-refined", steps // 4, 5e-4)
@@ -144,47 +162,51 @@ def refine(steps: int) -> None:
     train_base(
         PixelDenoiser(base.unet, base.text_encoder), TrainingContext(base.tokenizer, stages[0])
     )
-    forget(*(stage.name for stage in stages))
+    delete_checkpoints(*(stage.name for stage in stages))
 
 
-def widen(steps: int, new: str = world.NEW) -> None:
-    """Go on from the committed weights, with what the world has got since.
+def extend(steps: int, new: str = world.NEWEST_KIND) -> None:
+    """Extend the committed weights by the new kind of scenes.
 
-    The first stage for `steps` steps. The second, which is shown what to draw, simply goes on for a
-    quarter of them with the text encoder as it has become.
+    The first stage trains for `steps` steps. The second, whose input shows the content, continues
+    for a quarter of them without a reference, with the extended text encoder.
     """
     base = cast(Any, IFPipeline).from_pretrained(str(FOLDER))
     upper = cast(Any, IFSuperResolutionPipeline).from_pretrained(str(SUPER_FOLDER))
-    known, tokenizer = base.text_encoder, base.tokenizer
+    saved_encoder, tokenizer = base.text_encoder, base.tokenizer
     stages = Stage("cascade-widened", steps, 4e-4), Stage("cascade-super-widened", steps // 4, 4e-4)
-    curriculum = continual.start_curriculum(PixelDenoiser(base.unet, known), stages[0], new)
-    encoder = continual.asked(known, t5.read_by(tokenizer), continual.asking(stages[0]), new=new)
+    curriculum = continual.start_curriculum(PixelDenoiser(base.unet, saved_encoder), stages[0], new)
+    encoder = continual.extend_text_encoder(
+        saved_encoder, t5.t5_encoding(tokenizer), continual.text_stage(stages[0]), new=new
+    )
     train_base(PixelDenoiser(base.unet, encoder), TrainingContext(tokenizer, stages[0], curriculum))
-    shown = Curriculum(new=new, balanced=True)
-    train_super(PixelDenoiser(upper.unet, encoder), TrainingContext(tokenizer, stages[1], shown))
-    forget(stages[1].name)
-    continual.done(stages[0])
+    unet_input = Curriculum(new=new, balanced=True)
+    train_super(
+        PixelDenoiser(upper.unet, encoder), TrainingContext(tokenizer, stages[1], unet_input)
+    )
+    delete_checkpoints(stages[1].name)
+    continual.clean_up(stages[0])
 
 
-def practise(steps: int) -> None:
-    """Go on from the committed weights: the first stage draws, is judged, and learns from it."""
+def finetune_on_reward(steps: int) -> None:
+    """Fine-tune the committed first stage on its own pictures, judged by rule."""
     base = cast(Any, IFPipeline).from_pretrained(str(FOLDER))
     upper = cast(Any, IFSuperResolutionPipeline).from_pretrained(str(SUPER_FOLDER))
-    at_border(upper.unet.to(fast_type()))
+    cast_at_boundary(upper.unet.to(fastest_dtype()))
     stage = Stage("cascade-practice", steps, 5e-5)
     trainer = reward.build_trainer(PixelDenoiser(base.unet, base.text_encoder), stage.rate)
     cast(PixelDenoiser, trainer.fast).unet.set_attn_processor(AttnProcessor())
-    words = t5.Sentences(base.tokenizer)
+    encode_prompts = t5.PromptEncoder(base.tokenizer)
 
     def velocity(
         model: nn.Module, noisy: torch.Tensor, times: torch.Tensor, sentences: list[str]
     ) -> torch.Tensor:
-        return model(noisy, times, words(sentences))
+        return model(noisy, times, encode_prompts(sentences))
 
-    def make_sampler(before: nn.Module) -> reward.Sampler:
-        parts = {**base.components, "unet": at_border(cast(PixelDenoiser, before).unet)}
+    def make_sampler(reference: nn.Module) -> reward.Sampler:
+        parts = {**base.components, "unet": cast_at_boundary(cast(PixelDenoiser, reference).unet)}
         drawing = cast(Any, IFPipeline)(**parts, requires_safety_checker=False)
-        return _drawn_by(drawing, upper)
+        return _sampler_of(drawing, upper)
 
     objective = reward.VelocityObjective(velocity, scheduler().alphas_cumprod, late=0.5)
     average = cast(PixelDenoiser, trainer.average)
@@ -192,71 +214,81 @@ def practise(steps: int) -> None:
     def save() -> None:
         export(_pipeline(average, base.tokenizer, FOLDER), FOLDER)
 
-    reward.practise(reward.RewardTask(make_sampler, objective.loss), trainer, stage, save)
+    reward.finetune(reward.RewardTask(make_sampler, objective.loss), trainer, stage, save)
 
 
-HURRIED: Final = 4
-"""Steps of the second stage while practising: what there is to see is there by then."""
+SUPER_SAMPLING_STEPS: Final = 4
+"""Steps of the second stage in reward fine-tuning: the content is decided before it."""
 
 
-def _drawn_by(base: Any, upper: Any) -> reward.Sampler:
-    """Both pipelines, without guidance; beside the pictures it gives the first one's small ones."""
+def _sampler_of(base: Any, upper: Any) -> reward.Sampler:
+    """Return a sampler: both pipelines, without guidance; its codes are the first one's
+    pictures.
+    """
     for pipe in (base, upper):
         pipe.set_progress_bar_config(disable=True)
 
     def draw(sentences: list[str]) -> tuple[torch.Tensor, list[Image.Image]]:
         wanted, unwanted = base.encode_prompt(sentences, do_classifier_free_guidance=True)
-        told = {"prompt_embeds": wanted, "negative_prompt_embeds": unwanted, "guidance_scale": 1.0}
+        conditioning = {
+            "prompt_embeds": wanted,
+            "negative_prompt_embeds": unwanted,
+            "guidance_scale": 1.0,
+        }
         steps = SETTINGS["cascade"].steps
-        small = base(num_inference_steps=steps, output_type="pt", **told).images
-        return small.half(), upper(image=small, num_inference_steps=HURRIED, **told).images
+        small = base(num_inference_steps=steps, output_type="pt", **conditioning).images
+        return small.half(), upper(
+            image=small, num_inference_steps=SUPER_SAMPLING_STEPS, **conditioning
+        ).images
 
     return draw
 
 
 def train_base(denoiser: PixelDenoiser, context: TrainingContext) -> None:
-    """From noise and a prompt to 32x32 pixels."""
+    """Train noise and a prompt to 32x32 pixels."""
     alphas_cumprod = scheduler().alphas_cumprod
 
     def case(scenes: list[world.Scene], _: int) -> tuple[torch.Tensor, dict[str, Any]]:
-        return shrunk(pictures_of(scenes)), {}
+        return downscale(render_scenes(scenes)), {}
 
-    _train(denoiser, context, FOLDER, _Task(case, alphas_cumprod, BATCH, SIDE))
+    _train(denoiser, context, FOLDER, _StageTask(case, alphas_cumprod, BATCH, SIDE))
 
 
 def train_super(denoiser: PixelDenoiser, context: TrainingContext) -> None:
-    """From noise, a prompt and a noisy small picture to 128x128 pixels, mostly by crops."""
-    alphas_cumprod, rng, noises = scheduler().alphas_cumprod, random.Random(), noising()
+    """Train noise, a prompt and a noisy small picture to 128x128 pixels, mostly on crops."""
+    alphas_cumprod, rng, noises = scheduler().alphas_cumprod, random.Random(), noising_scheduler()
 
     def case(scenes: list[world.Scene], step: int) -> tuple[torch.Tensor, dict[str, Any]]:
-        whole = pictures_of(scenes)
-        small = F.interpolate(shrunk(whole), whole.shape[2:], **UPSCALING)
-        levels = torch.randint(NOISE, (len(whole),))
+        pictures = render_scenes(scenes)
+        small = F.interpolate(downscale(pictures), pictures.shape[2:], **UPSCALING)
+        levels = torch.randint(MAX_NOISE_LEVEL, (len(pictures),))
         small = noises.add_noise(small, torch.randn_like(small), cast(Any, levels))
-        if step < (1 - WHOLE_SHARE) * context.stage.steps:
-            corners = [_corner(scene, rng) for scene in scenes]
-            whole, small = (_crop(batch, corners) for batch in (whole, small))
-        return whole, {"beside": small, "class_labels": levels}
+        if step < (1 - FULL_SIZE_SHARE) * context.stage.steps:
+            corners = [_random_crop_corner(scene, rng) for scene in scenes]
+            pictures, small = (_crop(batch, corners) for batch in (pictures, small))
+        return pictures, {"beside": small, "class_labels": levels}
 
-    _train(denoiser, context, SUPER_FOLDER, _Task(case, alphas_cumprod, BATCH // 2, world.SIDE))
+    _train(
+        denoiser, context, SUPER_FOLDER, _StageTask(case, alphas_cumprod, BATCH // 2, world.SIDE)
+    )
 
 
 UPSCALING: Final[dict[str, Any]] = {"mode": "bilinear", "align_corners": True}
-"""As the super-resolution pipeline enlarges what it is given."""
+"""Interpolation of the super-resolution pipeline."""
 
 
-def pictures_of(scenes: list[world.Scene]) -> torch.Tensor:
-    """Their pictures (n, 3, SIDE, SIDE), from -1 to 1."""
-    return to_tensor([cast(Any, world.draw(scene)) for scene in scenes])
+def render_scenes(scenes: list[world.Scene]) -> torch.Tensor:
+    """Return the scenes' pictures (n, 3, SIDE, SIDE), from -1 to 1."""
+    return dataset.to_tensor([cast(Any, world.draw(scene)) for scene in scenes])
 
 
-def shrunk(pictures: torch.Tensor) -> torch.Tensor:
-    """The first stage's pictures: each pixel the mean of 4x4."""
+def downscale(pictures: torch.Tensor) -> torch.Tensor:
+    """Return the first stage's pictures: each pixel the mean of 4x4."""
     return F.avg_pool2d(pictures, world.SIDE // SIDE)
 
 
-def _corner(scene: world.Scene, rng: random.Random) -> tuple[int, int]:
-    """The corner (x, y) of a crop on one of the things, in pixels."""
+def _random_crop_corner(scene: world.Scene, rng: random.Random) -> tuple[int, int]:
+    """Return the corner (x, y) of a crop on a random thing, in pixels."""
     thing = rng.choice(scene.things)
     x, y = (
         min(max(int(at - CROP / 2 + rng.uniform(-24, 24)), 0), world.SIDE - CROP)
@@ -266,60 +298,72 @@ def _corner(scene: world.Scene, rng: random.Random) -> tuple[int, int]:
 
 
 def _crop(batch: torch.Tensor, corners: list[tuple[int, int]]) -> torch.Tensor:
+    """Cut a square of CROP pixels from each picture."""
     return torch.stack(
         [one[:, y : y + CROP, x : x + CROP] for one, (x, y) in zip(batch, corners, strict=True)]
     )
 
 
 @dataclass(frozen=True, slots=True)
-class _Task:
-    """What a stage learns: `case` draws clean pictures and what the U-Net is given beside noise."""
+class _StageTask:
+    """The inputs of a stage: `make_inputs` returns clean pictures and further inputs of the
+    U-Net.
+    """
 
-    case: Callable[[list[world.Scene], int], tuple[torch.Tensor, dict[str, Any]]]
+    make_inputs: Callable[[list[world.Scene], int], tuple[torch.Tensor, dict[str, Any]]]
     alphas_cumprod: torch.Tensor
     batch: int
     side: int
 
 
-def _train(denoiser: PixelDenoiser, context: TrainingContext, folder: Path, task: _Task) -> None:
+def _train(
+    denoiser: PixelDenoiser, context: TrainingContext, folder: Path, task: _StageTask
+) -> None:
+    """Train one stage's U-Net; exports to `folder` periodically."""
     trainer = Trainer(denoiser, rate=context.stage.rate, matrices="unet.")
     fast = cast(PixelDenoiser, trainer.fast)
     # Written-out attention: on processors the fused kernel's backward pass is far slower.
     fast.unet.set_attn_processor(AttnProcessor())
-    words = t5.Sentences(context.tokenizer)
+    encode_prompts = t5.PromptEncoder(context.tokenizer)
 
     def loss(step: int) -> torch.Tensor:
         scenes = context.curriculum.scenes(task.batch)
-        clean, given = task.case(scenes, step)
-        told = words([dataset.caption(scene, context.curriculum.rng) for scene in scenes])
+        clean, inputs = task.make_inputs(scenes, step)
+        conditioning = encode_prompts(
+            [dataset.sample_caption(scene, context.curriculum.rng) for scene in scenes]
+        )
         times = torch.randint(len(task.alphas_cumprod), (len(clean),))
         signal_scale = task.alphas_cumprod[times].sqrt()[:, None, None, None]
         noise_scale = (1 - task.alphas_cumprod[times]).sqrt()[:, None, None, None]
         noise = torch.randn_like(clean)
         noisy = signal_scale * clean + noise_scale * noise
-        beside = given.pop("beside", None)
-        shown = noisy if beside is None else torch.cat([noisy, beside], 1)
+        beside = inputs.pop("beside", None)
+        unet_input = noisy if beside is None else torch.cat([noisy, beside], 1)
 
-        def said(model: PixelDenoiser, rows: torch.Tensor) -> torch.Tensor:
-            more = {name: value[rows] for name, value in given.items()}
-            return model(shown[rows], times[rows], tuple(part[rows] for part in told), **more)
+        def predict(model: PixelDenoiser, rows: torch.Tensor) -> torch.Tensor:
+            more = {name: value[rows] for name, value in inputs.items()}
+            return model(
+                unet_input[rows], times[rows], tuple(part[rows] for part in conditioning), **more
+            )
 
-        wanted = context.curriculum.target(signal_scale * noise - noise_scale * clean, scenes, said)
-        error = (fast(shown, times, told, **given) - wanted).square()
+        wanted = context.curriculum.mixed_target(
+            signal_scale * noise - noise_scale * clean, scenes, predict
+        )
+        error = (fast(unet_input, times, conditioning, **inputs) - wanted).square()
         if clean.shape[-1] == task.side:  # no crops, which are on things anyway
-            error = error * dataset.importance(scenes, task.side, EMPHASIS)
+            error = error * dataset.loss_weights(scenes, task.side, EMPHASIS)
         return error.mean()
 
     average = cast(PixelDenoiser, trainer.average)
 
-    def look() -> None:
+    def export_average() -> None:
         export(_pipeline(average, context.tokenizer, folder), folder)
 
-    run_stage(context.stage.name, trainer, context.stage.steps, loss, look=look)
+    run_stage(context.stage.name, trainer, context.stage.steps, loss, on_checkpoint=export_average)
 
 
 def _pipeline(denoiser: PixelDenoiser, tokenizer: T5Tokenizer, folder: Path) -> Any:
-    """A stage as the pipeline that everybody knows; the second is given the first's embeddings."""
+    """Return a stage as a pipeline of diffusers; the second takes the first's prompt embeddings."""
     rest: dict[str, Any] = {
         "safety_checker": None,
         "feature_extractor": None,
@@ -331,5 +375,10 @@ def _pipeline(denoiser: PixelDenoiser, tokenizer: T5Tokenizer, folder: Path) -> 
             tokenizer, denoiser.encoder, denoiser.unet, cast(Any, scheduler()), **rest
         )
     return IFSuperResolutionPipeline(
-        cast(Any, None), cast(Any, None), denoiser.unet, cast(Any, scheduler()), noising(), **rest
+        cast(Any, None),
+        cast(Any, None),
+        denoiser.unet,
+        cast(Any, scheduler()),
+        noising_scheduler(),
+        **rest,
     )

@@ -1,10 +1,10 @@
-"""The miniature CLIP: an ordinary `CLIPModel` that was shown this world's pictures and captions.
+"""The miniature CLIP: an ordinary `CLIPModel`, trained on this world's pictures and captions.
 
-Two encoders learn to give a picture and its caption the same direction, and different ones to all
-others in the batch (CLIP, arXiv 2103.00020). A batch of random scenes is told apart by colours
-alone, so every scene comes with a neighbour that differs in one word or in the order of two, as in
-NegCLIP (2210.01936): whoever would tell "a red star left of a blue ring" from "a blue star left of
-a red ring" must read the sentence. Its cosine is the offline CLIPScore (2104.08718).
+Two encoders learn to map a picture and its caption to the same direction, and different ones for
+all others in the batch (CLIP, arXiv 2103.00020). In a batch of random scenes colours alone identify
+a scene, so every scene comes with a neighbour that differs in one word or in the order of two, as
+in NegCLIP (2210.01936): to separate "a red star left of a blue ring" from "a blue star left of a
+red ring" the model must read the word order. Its cosine gives the offline CLIPScore (2104.08718).
 """
 
 import random
@@ -23,12 +23,12 @@ from transformers import (
     CLIPTokenizer,
 )
 
-from backends.miniatures.training.codecs.autoencoder import to_tensor
-from backends.miniatures.training.loop.export import Together, export
-from backends.miniatures.training.loop.trainer import Stage, Trainer, forget, run_stage
+from backends.miniatures import world
+from backends.miniatures.training.loop import dataset
+from backends.miniatures.training.loop.export import ModelBundle, export
+from backends.miniatures.training.loop.trainer import Stage, Trainer, delete_checkpoints, run_stage
 from backends.miniatures.training.text import clip
 from backends.miniatures.world import captions
-from backends.miniatures.world import scene as world
 from backends.miniatures.world.scene import Scene, Thing
 from backends.miniatures.world.shapes import HOLLOW, SHAPES
 from backends.miniatures.world.textures import TEXTURES
@@ -41,11 +41,11 @@ RATE: Final = 1e-3
 WIDTH: Final = 128
 FOLDER: Final = MINIATURES / "clip"
 WEIGHT: Final = 2.5
-"""By which CLIPScore stretches the cosine (section 3 of its paper)."""
+"""Factor of the cosine in CLIPScore (section 3 of its paper)."""
 
 
 def build(reader: CLIPTextModelWithProjection) -> CLIPModel:
-    """An untrained model, but for its text side, which is `reader`'s."""
+    """Return an untrained model whose text side is `reader`'s."""
     vision: dict[str, Any] = {
         "hidden_size": WIDTH,
         "intermediate_size": 2 * WIDTH,
@@ -65,58 +65,61 @@ def build(reader: CLIPTextModelWithProjection) -> CLIPModel:
 
 
 def neighbour(scene: Scene, rng: random.Random) -> Scene:
-    """A scene that differs in one word, or of a pair in which thing has which look.
+    """Return a scene that differs in one word, or a pair with shapes or colours swapped.
 
-    Of a group another number is as near as another look; where its things lie, no caption says.
+    A group may differ in number instead; captions do not state where its things lie.
     """
     if scene.texture and rng.random() < 0.4:
         return replace(scene, texture=rng.choice([t for t in TEXTURES if t != scene.texture]))
     if any(thing.outlined for thing in scene.things) and rng.random() < 0.4:
         return replace(scene, things=tuple(replace(t, outlined=False) for t in scene.things))
     if scene.number > 1:
-        return _other_group(scene, rng)
+        return _neighbouring_group(scene, rng)
     if scene.relation and rng.random() < 0.6:
         first, second = scene.things
         outlined = first.outlined or second.outlined  # which not all shapes can be
         field = "colour" if outlined else rng.choice(("colour", "shape"))
         if getattr(first, field) != getattr(second, field):
-            swapped = (_with(first, field, second), _with(second, field, first))
+            swapped = (_copy_field(first, field, second), _copy_field(second, field, first))
             return replace(scene, things=swapped)
     index = rng.randrange(len(scene.things))
-    changed = _changed(scene.things[index], scene, rng)
+    changed = _change_thing(scene.things[index], scene, rng)
     return replace(
         scene, things=tuple(changed if i == index else t for i, t in enumerate(scene.things))
     )
 
 
-def _other_group(scene: Scene, rng: random.Random) -> Scene:
+def _neighbouring_group(scene: Scene, rng: random.Random) -> Scene:
+    """Return a group with another number, or with another shape or colour."""
     first = scene.things[0]
     if rng.random() < 0.6:
         numbers = [number for number in world.GROUPS if number != scene.number]
-        spots = world.spots(first.radius, rng.choice(numbers), rng)
+        spots = world.group_places(first.radius, rng.choice(numbers), rng)
         return replace(scene, things=tuple(replace(first, x=x, y=y) for x, y in spots))
-    changed = _changed(first, scene, rng)
+    changed = _change_thing(first, scene, rng)
     look = {"shape": changed.shape, "colour": changed.colour}
     return replace(scene, things=tuple(replace(each, **look) for each in scene.things))
 
 
-def _with(thing: Thing, field: str, other: Thing) -> Thing:
+def _copy_field(thing: Thing, field: str, other: Thing) -> Thing:
+    """Return the thing with one field of another."""
     return replace(thing, **{field: getattr(other, field)})
 
 
-def _changed(thing: Thing, scene: Scene, rng: random.Random) -> Thing:
+def _change_thing(thing: Thing, scene: Scene, rng: random.Random) -> Thing:
+    """Return the thing with another shape, or with a colour that the scene does not have yet."""
     if rng.random() < 0.5:
         shapes = HOLLOW if thing.outlined else SHAPES
         return replace(thing, shape=rng.choice([s for s in shapes if s != thing.shape]))
     taken = {scene.background, *(each.colour for each in scene.things)}
     free = [colour for colour in world.COLOURS if colour not in taken]
     if scene.texture:
-        free = [colour for colour in free if world.clear(colour, scene.background)]
+        free = [colour for colour in free if world.is_distinct(colour, scene.background)]
     return replace(thing, colour=rng.choice(free))
 
 
-def eyes() -> CLIPImageProcessor:
-    """What makes the model's input of a picture: values from -1 to 1, whole cells averaged."""
+def image_processor() -> CLIPImageProcessor:
+    """Return the preprocessor of pictures: values from -1 to 1, whole cells averaged."""
     side = {"height": world.SIDE, "width": world.SIDE}
     half = [0.5, 0.5, 0.5]
     return CLIPImageProcessor(
@@ -125,43 +128,43 @@ def eyes() -> CLIPImageProcessor:
 
 
 def train() -> None:
-    """Train (or resume) on the masked miniature's text encoder; exports as it goes."""
+    """Train (or resume) on the masked miniature's text encoder; exports periodically."""
     saved = str(MINIATURES / "masked")
     reader = CLIPTextModelWithProjection.from_pretrained(saved, subfolder="text_encoder")
     tokenizer = cast(CLIPTokenizer, CLIPTokenizer.from_pretrained(saved, subfolder="tokenizer"))
-    train_pair(build(reader), tokenizer, Stage("clip", STEPS, RATE))
+    train_encoders(build(reader), tokenizer, Stage("clip", STEPS, RATE))
 
 
 def refine(steps: int) -> None:
-    """Go on from the committed weights for `steps` steps."""
+    """Continue from the committed weights for `steps` steps."""
     stage = Stage("clip-refined", steps, RATE / 2)
     tokenizer = cast(CLIPTokenizer, CLIPTokenizer.from_pretrained(str(FOLDER)))
-    train_pair(CLIPModel.from_pretrained(str(FOLDER)), tokenizer, stage)
-    forget(stage.name)
+    train_encoders(CLIPModel.from_pretrained(str(FOLDER)), tokenizer, stage)
+    delete_checkpoints(stage.name)
 
 
-def train_pair(model: CLIPModel, tokenizer: CLIPTokenizer, stage: Stage) -> None:
-    """Both encoders, the text side gently: it has learned to read already."""
+def train_encoders(model: CLIPModel, tokenizer: CLIPTokenizer, stage: Stage) -> None:
+    """Train both encoders, the pretrained text side at a lower rate."""
     trainer = Trainer(
         model, rate=stage.rate, slow_group=("text_model.", 0.3), matrices="vision_model.encoder."
     )
     fast = cast(CLIPModel, trainer.fast)
     fast.set_attn_implementation("eager")
-    read, rng = clip.Tokens(tokenizer), random.Random()
+    encode_captions, rng = clip.TokenEncoder(tokenizer), random.Random()
 
     def loss(_: int) -> torch.Tensor:
         scenes = [world.sample(rng) for _ in range(PAIRS)]
         scenes += [neighbour(scene, rng) for scene in scenes]
         pictures: list[Any] = [world.draw(scene) for scene in scenes]
         sentences = [captions.write(scene, rng, vague=0, loose=0) for scene in scenes]
-        numbers = read(sentences)
-        told = fast(
+        numbers = encode_captions(sentences)
+        output = fast(
             input_ids=numbers,
             attention_mask=torch.ones_like(numbers),
-            pixel_values=to_tensor(pictures).to(fast.dtype),
+            pixel_values=dataset.to_tensor(pictures).to(fast.dtype),
             return_loss=True,
         )
-        return told.loss
+        return output.loss
 
     average = cast(CLIPModel, trainer.average)
     run_stage(
@@ -169,37 +172,39 @@ def train_pair(model: CLIPModel, tokenizer: CLIPTokenizer, stage: Stage) -> None
         trainer,
         stage.steps,
         loss,
-        look=lambda: export(Together(average, tokenizer, eyes()), FOLDER),
+        on_checkpoint=lambda: export(ModelBundle(average, tokenizer, image_processor()), FOLDER),
     )
 
 
-class Judge(nn.Module):
-    """The exported model, to score pictures with."""
+class ClipScorer(nn.Module):
+    """The exported model, for scoring pictures."""
 
     def __init__(self) -> None:
         super().__init__()
         self._model = CLIPModel.from_pretrained(str(FOLDER)).eval()
         tokenizer = cast(CLIPTokenizer, CLIPTokenizer.from_pretrained(str(FOLDER)))
-        self._read = clip.Tokens(tokenizer)
+        self._read = clip.TokenEncoder(tokenizer)
 
     @torch.no_grad()
     def cosines(self, pictures: list[Image.Image], sentences: list[str]) -> torch.Tensor:
-        """How alike every picture and every sentence are: (pictures, sentences), from -1 to 1."""
+        """Return the cosine of every picture and every sentence: (pictures, sentences), from -1
+        to 1.
+        """
         sized: list[Any] = [picture.resize((world.SIDE, world.SIDE)) for picture in pictures]
         numbers = self._read(sentences)
-        told = self._model(
+        output = self._model(
             input_ids=numbers,
             attention_mask=torch.ones_like(numbers),
-            pixel_values=to_tensor(sized),
+            pixel_values=dataset.to_tensor(sized),
         )
-        return told.image_embeds @ told.text_embeds.T
+        return output.image_embeds @ output.text_embeds.T
 
     def scores(self, pictures: list[Image.Image], sentences: list[str]) -> torch.Tensor:
-        """The CLIPScore of each picture with its sentence, from 0 to 2.5: (pictures,)."""
+        """Return the CLIPScore of each picture with its sentence, from 0 to 2.5: (pictures,)."""
         return WEIGHT * self.cosines(pictures, sentences).diagonal().clamp_min(0)
 
 
 @cache
-def judge() -> Judge:
-    """The model is read once."""
-    return Judge()
+def load_scorer() -> ClipScorer:
+    """Load the model, once per process."""
+    return ClipScorer()

@@ -1,9 +1,9 @@
 """The diffusion miniature: an ordinary `StableDiffusionPipeline`, a few million parameters.
 
-Latent diffusion (arXiv 2112.10752) with v-prediction (2202.00512) and a schedule that ends in
-pure noise (2305.08891): without that, flat backgrounds never get their exact colour. Each v-loss
-counts alike at every timestep; min-SNR weighting (2303.09556) would silence the last timestep,
-where the picture's colours and places are decided.
+Latent diffusion (arXiv 2112.10752) with v-prediction (2202.00512) and a schedule that ends in pure
+noise (2305.08891): without that, flat backgrounds never get their exact colour. The v-loss has the
+same weight at every timestep; min-SNR weighting (2303.09556) would silence the last timestep, where
+the picture's colours and places are decided.
 """
 
 # diffusers fills its top level lazily, which type checkers take for private.
@@ -11,6 +11,7 @@ where the picture's colours and places are decided.
 
 import copy
 import json
+import random
 from collections import deque
 from typing import Any, Final, cast
 
@@ -26,33 +27,39 @@ from PIL import Image
 from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from backends.miniatures import world
 from backends.miniatures.defaults import SETTINGS
 from backends.miniatures.training.codecs import autoencoder as kl
 from backends.miniatures.training.codecs import decoder
-from backends.miniatures.training.codecs.preview import fit
 from backends.miniatures.training.finetuning import continual, reward
 from backends.miniatures.training.finetuning.curriculum import TrainingContext
 from backends.miniatures.training.loop import dataset
 from backends.miniatures.training.loop.export import export, without_projection
-from backends.miniatures.training.loop.precision import at_border, fast_type
-from backends.miniatures.training.loop.trainer import CHECKPOINTS, Stage, Trainer, forget, run_stage
+from backends.miniatures.training.loop.precision import cast_at_boundary, fastest_dtype
+from backends.miniatures.training.loop.trainer import (
+    CHECKPOINTS,
+    Stage,
+    Trainer,
+    delete_checkpoints,
+    run_stage,
+)
 from backends.miniatures.training.text import clip
-from backends.miniatures.world import scene as world
+from backends.miniatures.training.text.probes import AttributeProbes, attribute_labels
 from backends.paths import MINIATURES
 
 STEPS: Final = 8000
 BATCH: Final = 64
-READING: Final = 0.1
-"""How much the questions count beside the picture: they keep the text encoder, which trains along,
-able to answer what it was taught to read."""
+PROBE_WEIGHT: Final = 0.1
+"""Weight of the attribute probes beside the v-loss: they preserve what the text encoder, which
+trains along, was pretrained to encode."""
 CHANNELS: Final = (64, 96, 128)
 FOLDER: Final = MINIATURES / "diffusion"
-MOVED: Final = ("latents", "loose-latents")
-"""Caches that another autoencoder leaves behind."""
+STALE_CACHES: Final = ("latents", "loose-latents")
+"""Caches that are invalid for another autoencoder."""
 
 
 def build() -> UNet2DConditionModel:
-    """An untrained U-Net: attention at 8x8 and 4x4, only convolutions at 16x16."""
+    """Return an untrained U-Net: attention at 8x8 and 4x4, only convolutions at 16x16."""
     return UNet2DConditionModel(
         sample_size=16,
         in_channels=kl.LATENT_CHANNELS,
@@ -68,9 +75,10 @@ def build() -> UNet2DConditionModel:
 
 
 def scheduler() -> DPMSolverMultistepScheduler:
-    """DPM-Solver++ in its random form (arXiv 2211.01095), from a signal_scale-to-noise ratio of zero on.
+    """Return stochastic DPM-Solver++ (arXiv 2211.01095) with a terminal signal-to-noise ratio of
+    zero.
 
-    Fresh noise at every step lets a picture take back a thing too many: of 24 pictures of things
+    Fresh noise at every step lets the sampler remove a thing too many: of 24 pictures of things
     alike 6 had the right number with it and 3 without (DDIM, guidance 1.5).
     """
     return DPMSolverMultistepScheduler(
@@ -85,37 +93,40 @@ def scheduler() -> DPMSolverMultistepScheduler:
 
 
 class LatentDenoiser(nn.Module):
-    """What trains together: the U-Net, its text encoder and the questions that this is asked."""
+    """U-Net, text encoder and attribute probes, trained together. Attribute names are keys of
+    checkpoints.
+    """
 
     def __init__(self, unet: UNet2DConditionModel, encoder: CLIPTextModel) -> None:
         super().__init__()
-        self.unet, self.encoder, self.questions = unet, encoder, clip.Questions()
+        self.unet, self.encoder, self.questions = unet, encoder, AttributeProbes(clip.WIDTH)
 
     def forward(
         self, noisy: torch.Tensor, times: torch.Tensor, tokens: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The predicted v, shaped like `noisy` (batch, 8, 16, 16), and the pooled text states.
+        """Return the predicted v, shaped like `noisy` (batch, 8, 16, 16), and the pooled text
+        states.
 
-        Tokens are (batch, text.LENGTH), states (batch, text.WIDTH).
+        Tokens are (batch, clip.LENGTH), states (batch, clip.WIDTH).
         """
-        read = self.encoder(tokens)
-        return self.unet(noisy, times, read.last_hidden_state).sample, read.pooler_output
+        text = self.encoder(tokens)
+        return self.unet(noisy, times, text.last_hidden_state).sample, text.pooler_output
 
 
-def late_times(count: int, steps: int) -> torch.Tensor:
-    """Random timesteps, later ones (more noise) a little more often: there the text decides."""
+def sample_times(count: int, steps: int) -> torch.Tensor:
+    """Sample timesteps, later ones (more noise) slightly more often: there the text decides."""
     return (torch.rand(count).pow(0.85) * steps).long().clamp_max(steps - 1)
 
 
-def plain_attention(unet: nn.Module) -> None:
-    """Written-out attention: on processors the fused kernel's backward pass is far slower."""
+def use_unfused_attention(unet: nn.Module) -> None:
+    """Set written-out attention: on CPUs the fused kernel's backward pass is far slower."""
     cast(UNet2DConditionModel, unet).set_attn_processor(AttnProcessor())
 
 
 def pipeline(
     denoiser: LatentDenoiser, autoencoder: AutoencoderKL, tokenizer: CLIPTokenizer
 ) -> StableDiffusionPipeline:
-    """The parts as the pipeline that everybody knows."""
+    """Return the parts as a pipeline of diffusers."""
     return StableDiffusionPipeline(
         vae=autoencoder,
         text_encoder=denoiser.encoder,
@@ -128,23 +139,25 @@ def pipeline(
     )
 
 
-def latents(
+def encode_scenes(
     autoencoder: AutoencoderKL, name: str = "latents", scenes: list[world.Scene] | None = None
 ) -> torch.Tensor:
-    """The latents (n, 8, 16, 16) of the training scenes or of others, fp16, cached as `name`."""
-    fast = cast(Any, copy.deepcopy(autoencoder)).to(fast_type())
+    """Return the latents (n, 8, 16, 16) of the training scenes or of others, fp16, cached as
+    `name`.
+    """
+    fast = cast(Any, copy.deepcopy(autoencoder)).to(fastest_dtype())
 
     def encode(pictures: torch.Tensor) -> torch.Tensor:
-        return kl.means(fast, pictures.to(fast_type())).half()
+        return kl.encode(fast, pictures.to(fastest_dtype())).half()
 
-    return dataset.encoded(name, encode, scenes or dataset.scenes())
+    return dataset.encode_cached(name, encode, scenes or dataset.training_scenes())
 
 
 def train() -> None:
-    """All stages, each resumed from its checkpoint; exports as it goes."""
+    """Run all stages, each resumed from its checkpoint; exports periodically."""
     tokenizer, reader = clip.pretrain(CHECKPOINTS / "tokenizer")
     autoencoder = kl.train()
-    codes = latents(autoencoder)
+    codes = encode_scenes(autoencoder)
     train_decoder(autoencoder, codes)
     stage = Stage("diffusion", STEPS, rate=1e-3)
     denoiser = LatentDenoiser(build(), without_projection(reader))
@@ -152,36 +165,43 @@ def train() -> None:
 
 
 def refine(steps: int) -> None:
-    """Go on from the committed weights: the U-Net for `steps` more steps, then the decoder."""
+    """Continue from the committed weights: the U-Net for `steps` steps, then the decoder."""
     saved = StableDiffusionPipeline.from_pretrained(str(FOLDER))
     tokenizer = cast(CLIPTokenizer, saved.tokenizer)
     denoiser = LatentDenoiser(saved.unet, cast(CLIPTextModel, saved.text_encoder))
     stage = Stage("diffusion-refined", steps, rate=7e-4)
     average = train_denoiser(denoiser, saved.vae, TrainingContext(tokenizer, stage))
-    train_decoder(saved.vae, latents(saved.vae), "decoder-refined")
+    train_decoder(saved.vae, encode_scenes(saved.vae), "decoder-refined")
     save(average, saved.vae, tokenizer)
-    forget("diffusion-refined", "decoder-refined")
+    delete_checkpoints("diffusion-refined", "decoder-refined")
 
 
-def widen(steps: int, new: str = world.NEW) -> None:
-    """Go on from the committed weights, with what the world has got since: autoencoder and all."""
+def extend(steps: int, new: str = world.NEWEST_KIND) -> None:
+    """Extend the committed weights by the new kind of scenes: text encoder, autoencoder, U-Net,
+    decoder.
+    """
     saved = StableDiffusionPipeline.from_pretrained(str(FOLDER))
-    tokenizer, known = cast(CLIPTokenizer, saved.tokenizer), cast(CLIPTextModel, saved.text_encoder)
+    tokenizer, saved_encoder = (
+        cast(CLIPTokenizer, saved.tokenizer),
+        cast(CLIPTextModel, saved.text_encoder),
+    )
     stage = Stage("diffusion-widened", steps, rate=4e-4)
-    curriculum = continual.start_curriculum(LatentDenoiser(saved.unet, known), stage, new)
-    read = continual.by_clip(tokenizer, "pooler_output")
-    encoder = continual.asked(known, read, continual.asking(stage), new=new)
-    vae = kl.widen(saved.vae, curriculum.scenes, curriculum.rng)
+    curriculum = continual.start_curriculum(LatentDenoiser(saved.unet, saved_encoder), stage, new)
+    encode_text = clip.clip_encoding(tokenizer, "pooler_output")
+    encoder = continual.extend_text_encoder(
+        saved_encoder, encode_text, continual.text_stage(stage), new=new
+    )
+    vae = kl.extend(saved.vae, curriculum.scenes, curriculum.rng)
     denoiser = LatentDenoiser(saved.unet, encoder.requires_grad_(False))
     average = train_denoiser(denoiser, vae, TrainingContext(tokenizer, stage, curriculum))
-    train_decoder(vae, latents(vae, "latents-widened"), "decoder-widened")
+    train_decoder(vae, encode_scenes(vae, "latents-widened"), "decoder-widened")
     save(average, vae, tokenizer)
-    forget("autoencoder-widened", "latents-widened", "decoder-widened", *MOVED)
-    continual.done(stage)
+    delete_checkpoints("autoencoder-widened", "latents-widened", "decoder-widened", *STALE_CACHES)
+    continual.clean_up(stage)
 
 
-def practise(steps: int) -> None:
-    """Go on from the committed weights: the U-Net draws, is judged, and learns from it."""
+def finetune_on_reward(steps: int) -> None:
+    """Fine-tune the committed U-Net on its own pictures, judged by rule."""
     saved = StableDiffusionPipeline.from_pretrained(str(FOLDER))
     tokenizer = cast(CLIPTokenizer, saved.tokenizer)
     denoiser = LatentDenoiser(saved.unet, cast(CLIPTextModel, saved.text_encoder))
@@ -189,100 +209,125 @@ def practise(steps: int) -> None:
     denoiser.questions.requires_grad_(False)
     stage = Stage("diffusion-practice", steps, 5e-5)
     trainer = reward.build_trainer(denoiser, stage.rate)
-    plain_attention(cast(LatentDenoiser, trainer.fast).unet)
-    words = clip.Tokens(tokenizer)
+    use_unfused_attention(cast(LatentDenoiser, trainer.fast).unet)
+    encode_prompts = clip.TokenEncoder(tokenizer)
 
     def velocity(
         model: nn.Module, noisy: torch.Tensor, times: torch.Tensor, sentences: list[str]
     ) -> torch.Tensor:
-        return model(noisy.to(fast_type()), times, words(sentences))[0].float()
+        return model(noisy.to(fastest_dtype()), times, encode_prompts(sentences))[0].float()
 
-    def make_sampler(before: nn.Module) -> reward.Sampler:
-        return _drawn_by(saved, at_border(cast(LatentDenoiser, before).unet))
+    def make_sampler(reference: nn.Module) -> reward.Sampler:
+        return _sampler_of(saved, cast_at_boundary(cast(LatentDenoiser, reference).unet))
 
     objective = reward.VelocityObjective(velocity, scheduler().alphas_cumprod, late=0.6)
     average, task = (
         cast(LatentDenoiser, trainer.average),
         reward.RewardTask(make_sampler, objective.loss),
     )
-    reward.practise(task, trainer, stage, lambda: save(average, saved.vae, tokenizer))
+    reward.finetune(task, trainer, stage, lambda: save(average, saved.vae, tokenizer))
 
 
-def _drawn_by(pipe: StableDiffusionPipeline, unet: UNet2DConditionModel) -> reward.Sampler:
-    """The pipeline with this U-Net, without guidance; beside pictures it gives their latents."""
+def _sampler_of(pipe: StableDiffusionPipeline, unet: UNet2DConditionModel) -> reward.Sampler:
+    """Return a sampler: the pipeline with this U-Net, without guidance, and its final latents."""
     parts = {**pipe.components, "unet": unet}
     drawing = cast(Any, StableDiffusionPipeline)(**parts, requires_safety_checker=False)
     drawing.set_progress_bar_config(disable=True)
 
     def draw(sentences: list[str]) -> tuple[torch.Tensor, list[Image.Image]]:
-        seen = deque[torch.Tensor](maxlen=1)
+        last = deque[torch.Tensor](maxlen=1)
 
-        def see(_: Any, __: int, ___: int, found: dict[str, torch.Tensor]) -> dict[str, Any]:
-            seen.append(found["latents"])
+        def store_latents(
+            _: Any, __: int, ___: int, values: dict[str, torch.Tensor]
+        ) -> dict[str, Any]:
+            last.append(values["latents"])
             return {}
 
-        made = drawing(
+        output = drawing(
             sentences,
             num_inference_steps=SETTINGS["diffusion"].steps,
             guidance_scale=1.0,
-            callback_on_step_end=see,
+            callback_on_step_end=store_latents,
         )
-        return seen[0].half(), made.images
+        return last[0].half(), output.images
 
     return draw
 
 
 def save(denoiser: LatentDenoiser, autoencoder: AutoencoderKL, tokenizer: CLIPTokenizer) -> None:
-    """Export the pipeline, with what previews need."""
-    preview = json.dumps(fit(autoencoder)) + "\n"
+    """Export the pipeline, with the map for previews."""
+    preview = json.dumps(fit_preview(autoencoder)) + "\n"
     export(pipeline(denoiser, autoencoder, tokenizer), FOLDER, {"preview.json": preview})
 
 
+@torch.no_grad()
+def fit_preview(autoencoder: AutoencoderKL) -> dict[str, list[list[float]] | list[float]]:
+    """Fit the linear map from latents (as a pipeline's callback sees them) to RGB from 0 to 1.
+
+    Least squares over 256 scenes. Returns {"weight": 8 rows of 3, "bias": 3 numbers}; a preview is
+    `latents @ weight + bias` per latent pixel, each of which stands for 8x8 pixels.
+    """
+    rng = random.Random(11)
+    pictures = dataset.to_tensor([world.draw(world.sample(rng)) for _ in range(256)])
+    codes = torch.cat([kl.encode(autoencoder, part) for part in pictures.split(32)])
+    inputs = codes.permute(0, 2, 3, 1).flatten(0, 2)
+    colours = torch.nn.functional.avg_pool2d(pictures, 8).permute(0, 2, 3, 1).flatten(0, 2)
+    ones = torch.ones(len(inputs), 1)
+    solution = torch.linalg.lstsq(torch.cat([inputs, ones], 1), colours / 2 + 0.5).solution
+    rounded = [[round(float(value), 5) for value in row] for row in solution]
+    return {"weight": rounded[:-1], "bias": rounded[-1]}
+
+
 def train_decoder(autoencoder: AutoencoderKL, codes: torch.Tensor, name: str = "decoder") -> None:
-    """The autoencoder's decoder, on the cached latents; `name` is its checkpoint's."""
-    plan = decoder.Plan(name=name, noise=0.1)
+    """Train the autoencoder's decoder on the cached latents; `name` is its checkpoint's."""
+    plan = decoder.DecoderPlan(name=name, noise=0.1)
     decoder.train(plan, autoencoder, codes, lambda chosen: chosen.float())
 
 
 def train_denoiser(
     denoiser: LatentDenoiser, autoencoder: AutoencoderKL, context: TrainingContext
 ) -> LatentDenoiser:
-    """The U-Net and its text encoder; gives their averaged weights."""
+    """Train U-Net and text encoder; return their averaged weights."""
     stage, curriculum = context.stage, context.curriculum
-    codes = latents(autoencoder, "latents" if curriculum.before is None else "latents-widened")
+    codes = encode_scenes(
+        autoencoder, "latents" if curriculum.reference is None else "latents-widened"
+    )
     trainer = Trainer(denoiser, rate=stage.rate, slow_group=("encoder.", 0.3), matrices="unet.")
     fast = cast(LatentDenoiser, trainer.fast)
-    plain_attention(fast.unet)
+    use_unfused_attention(fast.unet)
     fast.encoder.set_attn_implementation("eager")
-    batches = curriculum.batches(codes, dataset.scenes(len(codes)))
-    tokens, alphas_cumprod = clip.Tokens(context.tokenizer), scheduler().alphas_cumprod
+    batches = curriculum.batches(codes, dataset.training_scenes(len(codes)))
+    encode_prompts, alphas_cumprod = (
+        clip.TokenEncoder(context.tokenizer),
+        scheduler().alphas_cumprod,
+    )
 
     def loss(_: int) -> torch.Tensor:
-        clean, sentences, scenes = batches.draw(BATCH)
+        clean, sentences, scenes = batches.sample(BATCH)
         clean = clean.float()
-        times = late_times(len(clean), len(alphas_cumprod))
+        times = sample_times(len(clean), len(alphas_cumprod))
         signal_scale = alphas_cumprod[times].sqrt()[:, None, None, None]
         noise_scale = (1 - alphas_cumprod[times]).sqrt()[:, None, None, None]
         noise = torch.randn_like(clean)
-        noisy = (signal_scale * clean + noise_scale * noise).to(fast_type())
-        words = tokens(sentences)
+        noisy = (signal_scale * clean + noise_scale * noise).to(fastest_dtype())
+        token_ids = encode_prompts(sentences)
 
-        def said(model: LatentDenoiser, rows: torch.Tensor) -> torch.Tensor:
-            return model(noisy[rows], times[rows], words[rows])[0]
+        def predict(model: LatentDenoiser, rows: torch.Tensor) -> torch.Tensor:
+            return model(noisy[rows], times[rows], token_ids[rows])[0]
 
-        drawn, pooled = fast(noisy, times, words)
-        error = drawn.float() - curriculum.target(
-            signal_scale * noise - noise_scale * clean, scenes, said
+        predicted, pooled = fast(noisy, times, token_ids)
+        error = predicted.float() - curriculum.mixed_target(
+            signal_scale * noise - noise_scale * clean, scenes, predict
         )
-        told = torch.tensor([sentence != "" for sentence in sentences])
-        wanted = torch.tensor([clip.answers(scene) for scene in scenes])
-        reading = fast.questions(pooled[told], wanted[told])
-        return (error.square() * dataset.importance(scenes)).mean() + READING * reading
+        captioned = torch.tensor([sentence != "" for sentence in sentences])
+        labels = torch.tensor([attribute_labels(scene) for scene in scenes])
+        probe_loss = fast.questions(pooled[captioned], labels[captioned])
+        return (error.square() * dataset.loss_weights(scenes)).mean() + PROBE_WEIGHT * probe_loss
 
     average = cast(LatentDenoiser, trainer.average)
 
-    def look() -> None:
+    def export_average() -> None:
         save(average, autoencoder, context.tokenizer)
 
-    run_stage(stage.name, trainer, stage.steps, loss, look=look)
+    run_stage(stage.name, trainer, stage.steps, loss, on_checkpoint=export_average)
     return average

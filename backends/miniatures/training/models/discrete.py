@@ -1,9 +1,9 @@
 """The discrete-diffusion miniature: an ordinary `VQDiffusionPipeline`, a few million parameters.
 
-Noise is wrong tokens: each is masked or replaced by chance, and a transformer says what every
-token was before (D3PM, arXiv 2107.03006; VQ-Diffusion, 2111.14822, whose "mask and replace"
-schedule this is). Unlike in a masked model nothing is final: a token that was filled in is noise
-like any other at the next step, and may change again.
+Noise is wrong tokens: each is masked or replaced at random, and a transformer predicts the original
+tokens (D3PM, arXiv 2107.03006; VQ-Diffusion, 2111.14822, whose "mask and replace" schedule this
+is). Unlike in a masked model no token is final: after being filled in it is noisy like any other at
+the next step, and may change again.
 """
 
 # diffusers fills its top level lazily, which type checkers take for private.
@@ -25,41 +25,41 @@ from torch.nn.utils import parametrize
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from backends.local.families.discrete import read as open_folder
+from backends.miniatures import world
 from backends.miniatures.defaults import SETTINGS
 from backends.miniatures.training.codecs import codebook
-from backends.miniatures.training.codecs.factored_embedding import Factors, first_table
+from backends.miniatures.training.codecs.factored_embedding import FactoredTable, initial_table
 from backends.miniatures.training.finetuning import continual, reward
-from backends.miniatures.training.finetuning.curriculum import Pictures, TrainingContext
+from backends.miniatures.training.finetuning.curriculum import EncodedScenes, TrainingContext
 from backends.miniatures.training.loop import dataset
 from backends.miniatures.training.loop.export import export
-from backends.miniatures.training.loop.trainer import Stage, Trainer, forget, run_stage
+from backends.miniatures.training.loop.trainer import Stage, Trainer, delete_checkpoints, run_stage
 from backends.miniatures.training.models import discrete_noise
 from backends.miniatures.training.models.discrete_noise import TIMES
 from backends.miniatures.training.text import clip
-from backends.miniatures.world import scene as world
 from backends.paths import MINIATURES
 
 STEPS: Final = 9000
 BATCH: Final = 48
-GROUPS: Final = 4
-"""A batch is drawn at so many times: diffusers' AdaLayerNorm takes one for all that it is given."""
+TIME_GROUPS: Final = 4
+"""Timesteps in a batch: diffusers' AdaLayerNorm takes one timestep for its whole input."""
 RATE: Final = 2e-3
 FOLDER: Final = MINIATURES / "discrete"
 HEADS: Final = 4
 WIDTH: Final = 128
 LAYERS: Final = 5
-SEEN: Final = 0.3
-"""Share of the empty background that is judged at each step; it is easy, and most of a picture."""
-KEPT: Final = 0.1
-"""Share of the tokens that no noise has touched which are judged too: none says that it is true."""
-LIKELIEST: Final = 24
-"""Tokens that are looked at for one cell while practising; all others are hardly ever likely."""
+EMPTY_LOSS_SHARE: Final = 0.3
+"""Share of the empty background in the loss of a step; it is easy, and most of a picture."""
+UNTOUCHED_LOSS_SHARE: Final = 0.1
+"""Share of the unchanged tokens in the loss: the model is not told which ones they are."""
+TOP_K: Final = 24
+"""Tokens considered for one cell in reward fine-tuning; all others are very unlikely."""
 EMPHASIS: Final = 4.0
-"""How much more a thing's token counts than a background's."""
+"""Weight of a thing's token relative to a background's."""
 
 
 def build() -> Transformer2DModel:
-    """An untrained transformer over 8x8 tokens."""
+    """Return an untrained transformer over 8x8 tokens."""
     model = Transformer2DModel(
         num_attention_heads=HEADS,
         attention_head_dim=WIDTH // HEADS,
@@ -67,33 +67,39 @@ def build() -> Transformer2DModel:
         cross_attention_dim=clip.WIDTH,
         attention_bias=True,
         sample_size=codebook.CELLS,
-        num_vector_embeds=codebook.count() + 1,
+        num_vector_embeds=codebook.token_count() + 1,
         activation_fn="geglu-approximate",
         norm_type="ada_norm",
         num_embeds_ada_norm=TIMES,
     )
-    model.latent_image_embedding.emb.weight.data = first_table(1, WIDTH)
-    model.out.weight.data = 0.3 * first_table(0, WIDTH)
+    model.latent_image_embedding.emb.weight.data = initial_table(1, WIDTH)
+    model.out.weight.data = 0.3 * initial_table(0, WIDTH)
     nn.init.zeros_(model.out.bias)
     return model
 
 
 class DiscreteDenoiser(nn.Module):
-    """What trains: the transformer, its first and last tables by their factors; text stays."""
+    """The transformer, its first and last tables factored, and the frozen text encoder.
+
+    Attribute names are keys of checkpoints.
+    """
 
     def __init__(self, transformer: Transformer2DModel, encoder: CLIPTextModel) -> None:
         super().__init__()
         self.transformer, self.encoder = transformer, encoder.requires_grad_(False)
         for table in self._tables():
-            parametrize.register_parametrization(table, "weight", Factors(), unsafe=True)
+            parametrize.register_parametrization(table, "weight", FactoredTable(), unsafe=True)
 
     def _tables(self) -> tuple[nn.Module, nn.Module]:
+        """Return the embedding and the output layer."""
         return self.transformer.latent_image_embedding.emb, self.transformer.out
 
-    def whole(self) -> Transformer2DModel:
-        """The transformer as diffusers knows it, its tables written out in full."""
-        found = self.transformer.state_dict()
-        weights = {name: value for name, value in found.items() if "parametrizations" not in name}
+    def to_diffusers(self) -> Transformer2DModel:
+        """Return the transformer in diffusers' form, its factored tables expanded."""
+        token_numbers = self.transformer.state_dict()
+        weights = {
+            name: value for name, value in token_numbers.items() if "parametrizations" not in name
+        }
         first, last = self._tables()
         weights["latent_image_embedding.emb.weight"] = cast(torch.Tensor, first.weight)
         weights["out.weight"] = cast(torch.Tensor, last.weight)
@@ -108,32 +114,34 @@ class DiscreteDenoiser(nn.Module):
         sentences: torch.Tensor,
         wanted: torch.Tensor,
     ) -> torch.Tensor:
-        """Logits (n, tokens.count()) of the n tokens that are `wanted`, a mask like `codes`.
+        """Return logits (n, token_count()) of the n tokens in `wanted`, a mask like `codes`.
 
-        Codes are (batch, 64), sentences (batch, LENGTH), times (GROUPS,), one for each part of
-        the batch. What the pipeline does in one call is spelled out, so that thousands of logits
-        are made for few cells only.
+        Codes are (batch, 64), sentences (batch, LENGTH), times (TIME_GROUPS,), one for each part of
+        the batch. The model's own forward pass is written out, so that thousands of logits are
+        computed for few cells only.
         """
-        states = read(self.encoder, sentences).chunk(GROUPS)
-        parts = self.transformer.latent_image_embedding(codes).chunk(GROUPS)
-        drawn = list[torch.Tensor]()
-        for time, hidden, led in zip(times, parts, states, strict=True):
+        states = encode_text(self.encoder, sentences).chunk(TIME_GROUPS)
+        parts = self.transformer.latent_image_embedding(codes).chunk(TIME_GROUPS)
+        outputs = list[torch.Tensor]()
+        for time, hidden, states_part in zip(times, parts, states, strict=True):
             for block in self.transformer.transformer_blocks:
-                hidden = block(hidden, encoder_hidden_states=led, timestep=time)
-            drawn.append(hidden)
-        return self.transformer.out(self.transformer.norm_out(torch.cat(drawn))[wanted])
+                hidden = block(hidden, encoder_hidden_states=states_part, timestep=time)
+            outputs.append(hidden)
+        return self.transformer.out(self.transformer.norm_out(torch.cat(outputs))[wanted])
 
 
 @torch.no_grad()
-def read(encoder: CLIPTextModel, sentences: torch.Tensor) -> torch.Tensor:
-    """What the pipeline makes of sentences (batch, LENGTH): states of length 1, (.., LENGTH, w)."""
+def encode_text(encoder: CLIPTextModel, sentences: torch.Tensor) -> torch.Tensor:
+    """Return the pipeline's encoding of sentences (batch, LENGTH): states of length 1, (..,
+    LENGTH, w).
+    """
     return F.normalize(encoder(sentences).last_hidden_state, dim=-1)
 
 
-def drawn_by(vq: VQModel) -> VQModel:
-    """The masked miniature's VQModel as this pipeline expects it.
+def adapt_vq(vq: VQModel) -> VQModel:
+    """Adapt the masked miniature's VQModel to this pipeline, in place.
 
-    It draws values from -1 to 1, not from 0, and is given codes, not tokens.
+    Its values then go from -1 to 1, not from 0, and its input is codes, not tokens.
     """
     vq.register_to_config(lookup_from_codebook=False)
     last = vq.decoder.conv_out
@@ -147,7 +155,7 @@ def drawn_by(vq: VQModel) -> VQModel:
 def pipeline(
     transformer: Transformer2DModel, encoder: CLIPTextModel, vq: VQModel, tokenizer: CLIPTokenizer
 ) -> VQDiffusionPipeline:
-    """The parts as the pipeline that everybody knows."""
+    """Return the parts as a pipeline of diffusers."""
     return VQDiffusionPipeline(
         vqvae=vq,
         text_encoder=encoder,
@@ -161,113 +169,128 @@ def pipeline(
 
 
 def train() -> None:
-    """All of it: the text encoder is the diffusion miniature's, the tokens are the masked one's."""
-    tokenizer, encoder = _reader()
-    vq = _decoder()
+    """Train from the diffusion miniature's text encoder and the masked miniature's tokens."""
+    tokenizer, encoder = _load_text_encoder()
+    vq = _load_vq()
     context = TrainingContext(tokenizer, Stage("discrete", STEPS, RATE))
     train_denoiser(DiscreteDenoiser(build(), encoder), vq, context)
 
 
 def refine(steps: int) -> None:
-    """Go on from the committed weights for `steps` steps, with the tokens' decoder as it is now."""
+    """Continue from the committed weights for `steps` steps, with the current decoder of tokens."""
     saved = cast(Any, open_folder(FOLDER))
     stage = Stage("discrete-refined", steps, RATE / 2)
     denoiser = DiscreteDenoiser(saved.transformer, saved.text_encoder)
-    train_denoiser(denoiser, _decoder(), TrainingContext(saved.tokenizer, stage))
-    forget(stage.name)
+    train_denoiser(denoiser, _load_vq(), TrainingContext(saved.tokenizer, stage))
+    delete_checkpoints(stage.name)
 
 
-def widen(steps: int, new: str = world.NEW) -> None:
-    """Go on from the committed weights, with what the world and the tokens' decoder have got."""
+def extend(steps: int, new: str = world.NEWEST_KIND) -> None:
+    """Extend the committed weights by the new kind of scenes and by the tokens of the current
+    decoder.
+    """
     saved = cast(Any, open_folder(FOLDER))
-    tokenizer, known = saved.tokenizer, saved.text_encoder
-    transformer = continual.grown(saved.transformer, build())
+    tokenizer, saved_encoder = saved.tokenizer, saved.text_encoder
+    transformer = continual.load_into_larger(saved.transformer, build())
     stage = Stage("discrete-widened", steps, RATE / 2)
     curriculum = continual.start_curriculum(
-        DiscreteDenoiser(copy.deepcopy(transformer), known), stage, new
+        DiscreteDenoiser(copy.deepcopy(transformer), saved_encoder), stage, new
     )
-    read = continual.by_clip(tokenizer, "pooler_output")
-    encoder = continual.asked(known, read, continual.asking(stage), new=new)
-    vq = codebook.widened(_decoder())
+    encode_text = clip.clip_encoding(tokenizer, "pooler_output")
+    encoder = continual.extend_text_encoder(
+        saved_encoder, encode_text, continual.text_stage(stage), new=new
+    )
+    vq = codebook.extend_vq(_load_vq())
     train_denoiser(
         DiscreteDenoiser(transformer, encoder), vq, TrainingContext(tokenizer, stage, curriculum)
     )
-    continual.done(stage)
+    continual.clean_up(stage)
 
 
-def practise(steps: int) -> None:
-    """Go on from the committed weights: the transformer draws, is judged, and learns from it."""
+def finetune_on_reward(steps: int) -> None:
+    """Fine-tune the committed transformer on its own pictures, judged by rule."""
     saved = cast(Any, open_folder(FOLDER))
     stage = Stage("discrete-practice", steps, 1e-4)
     trainer = reward.build_trainer(
         DiscreteDenoiser(saved.transformer, saved.text_encoder), stage.rate
     )
-    _plain_attention(cast(DiscreteDenoiser, trainer.fast))
-    words = clip.Tokens(saved.tokenizer)
+    _use_unfused_attention(cast(DiscreteDenoiser, trainer.fast))
+    encode_prompts = clip.TokenEncoder(saved.tokenizer)
 
-    def make_sampler(before: nn.Module) -> reward.Sampler:
+    def make_sampler(reference: nn.Module) -> reward.Sampler:
         def draw(sentences: list[str]) -> tuple[torch.Tensor, list[Image.Image]]:
-            drawn = restored(cast(DiscreteDenoiser, before), words(sentences))
-            return drawn, [codebook.shown(codes.view(codebook.CELLS, -1)) for codes in drawn]
+            codes = sample_tokens(cast(DiscreteDenoiser, reference), encode_prompts(sentences))
+            return codes, [codebook.render(each.view(codebook.CELLS, -1)) for each in codes]
 
         return draw
 
-    def loss(learner: nn.Module, before: nn.Module, batch: reward.Batch) -> torch.Tensor:
-        times = torch.randint(TIMES, (GROUPS,))
-        each = times.repeat_interleave(len(batch.codes) // GROUPS)
-        shown, touched = discrete_noise.noised(batch.codes, each)
-        given = shown, times, words(batch.sentences), touched
-        now = reward.token_log_probabilities(learner(*given), batch.codes[touched])
+    def loss(learner: nn.Module, reference: nn.Module, batch: reward.Batch) -> torch.Tensor:
+        times = torch.randint(TIMES, (TIME_GROUPS,))
+        each = times.repeat_interleave(len(batch.codes) // TIME_GROUPS)
+        noisy, touched = discrete_noise.add_noise(batch.codes, each)
+        given = noisy, times, encode_prompts(batch.sentences), touched
+        log_probabilities = reward.token_log_probabilities(learner(*given), batch.codes[touched])
         with torch.no_grad():
-            then = reward.token_log_probabilities(before(*given), batch.codes[touched])
+            reference_log_probabilities = reward.token_log_probabilities(
+                reference(*given), batch.codes[touched]
+            )
         advantages = batch.advantages[:, None].expand(touched.shape)[touched]
-        return reward.token_loss(now, then, advantages) / len(batch.codes)
+        return reward.token_loss(log_probabilities, reference_log_probabilities, advantages) / len(
+            batch.codes
+        )
 
     average = cast(DiscreteDenoiser, trainer.average)
 
     def save() -> None:
-        parts = average.whole(), average.encoder, saved.vqvae, saved.tokenizer
+        parts = average.to_diffusers(), average.encoder, saved.vqvae, saved.tokenizer
         export(pipeline(*parts), FOLDER)
 
-    reward.practise(reward.RewardTask(make_sampler, loss), trainer, stage, save)
+    reward.finetune(reward.RewardTask(make_sampler, loss), trainer, stage, save)
 
 
 @torch.no_grad()
-def restored(denoiser: DiscreteDenoiser, told: torch.Tensor) -> torch.Tensor:
-    """Codes (n, 64) for sentences (n, LENGTH), n a multiple of GROUPS, without guidance.
+def sample_tokens(denoiser: DiscreteDenoiser, token_ids: torch.Tensor) -> torch.Tensor:
+    """Sample codes (n, 64) for token ids (n, LENGTH), n a multiple of TIME_GROUPS, without
+    guidance.
 
-    As the pipeline draws with the catalogue's truncation, but in fewer numbers: each cell's clean
-    token is drawn first, and then what the cell held one step of noise before, given both (the
-    mixture of equation 8 in 2111.14822, drawn from part by part).
+    As the pipeline samples with the catalogue's truncation, with less work: each cell's clean token
+    is sampled first, and then its token one step of noise earlier, given both (the mixture of
+    equation 8 in 2111.14822, sampled component by component).
     """
-    codes = torch.full((len(told), codebook.CELLS**2), codebook.count())
+    codes = torch.full((len(token_ids), codebook.CELLS**2), codebook.token_count())
     everywhere = torch.ones_like(codes).bool()
     for time in reversed(range(TIMES)):
-        times = torch.full((GROUPS,), time)
-        logits = denoiser(codes, times, told, everywhere).float()
-        codes = discrete_noise.before(codes, _likeliest(logits).view_as(codes), time)
+        times = torch.full((TIME_GROUPS,), time)
+        logits = denoiser(codes, times, token_ids, everywhere).float()
+        codes = discrete_noise.sample_previous(
+            codes, _sample_truncated(logits).view_as(codes), time
+        )
     return codes
 
 
-def _likeliest(logits: torch.Tensor) -> torch.Tensor:
-    """One token (n,) for each row of logits (n, tokens), the least likely ones left out."""
-    chances, found = logits.softmax(-1).topk(LIKELIEST)
-    likelier = chances.cumsum(-1) - chances
-    kept = chances * (likelier < SETTINGS["discrete"].truncation_rate)
-    return found.gather(-1, torch.multinomial(kept, 1))[:, 0]
+def _sample_truncated(logits: torch.Tensor) -> torch.Tensor:
+    """Sample one token (n,) for each row of logits (n, tokens), the least likely ones excluded."""
+    probabilities, token_numbers = logits.softmax(-1).topk(TOP_K)
+    likelier = probabilities.cumsum(-1) - probabilities
+    truncated = probabilities * (likelier < SETTINGS["discrete"].truncation_rate)
+    return token_numbers.gather(-1, torch.multinomial(truncated, 1))[:, 0]
 
 
-def _decoder() -> VQModel:
-    return drawn_by(VQModel.from_pretrained(str(MINIATURES / "masked"), subfolder="vqvae"))
+def _load_vq() -> VQModel:
+    """Load the masked miniature's VQModel, adapted."""
+    return adapt_vq(VQModel.from_pretrained(str(MINIATURES / "masked"), subfolder="vqvae"))
 
 
-def _reader() -> tuple[CLIPTokenizer, CLIPTextModel]:
-    found = StableDiffusionPipeline.from_pretrained(str(MINIATURES / "diffusion"))
-    return cast(CLIPTokenizer, found.tokenizer), cast(CLIPTextModel, found.text_encoder)
+def _load_text_encoder() -> tuple[CLIPTokenizer, CLIPTextModel]:
+    """Load the diffusion miniature's tokenizer and text encoder."""
+    token_numbers = StableDiffusionPipeline.from_pretrained(str(MINIATURES / "diffusion"))
+    return cast(CLIPTokenizer, token_numbers.tokenizer), cast(
+        CLIPTextModel, token_numbers.text_encoder
+    )
 
 
-def _plain_attention(denoiser: DiscreteDenoiser) -> None:
-    """Written out: on processors the fused kernels' backward pass is far slower."""
+def _use_unfused_attention(denoiser: DiscreteDenoiser) -> None:
+    """Set written-out attention: on CPUs the fused kernels' backward pass is far slower."""
     for block in cast(Any, denoiser.transformer.transformer_blocks):
         for attention in (block.attn1, block.attn2):
             attention.set_processor(AttnProcessor())
@@ -275,30 +298,38 @@ def _plain_attention(denoiser: DiscreteDenoiser) -> None:
 
 
 def train_denoiser(denoiser: DiscreteDenoiser, vq: VQModel, context: TrainingContext) -> None:
-    """The transformer, led by a text encoder that stays as it is; exports as it goes."""
+    """Train the transformer with the text encoder frozen; exports periodically."""
     stage, curriculum = context.stage, context.curriculum
     trainer = Trainer(denoiser, rate=stage.rate, matrices="transformer.transformer_blocks.")
     fast = cast(DiscreteDenoiser, trainer.fast)
-    _plain_attention(fast)
-    words = clip.Tokens(context.tokenizer)
+    _use_unfused_attention(fast)
+    encode_prompts = clip.TokenEncoder(context.tokenizer)
 
     def loss(_: int) -> torch.Tensor:
         scenes = curriculum.scenes(BATCH)
-        whole = torch.stack([codebook.of(scene) for scene in scenes]).flatten(1)
-        empty = codebook.empty(whole, scenes)
-        times = torch.randint(TIMES, (GROUPS,))
-        shown, touched = discrete_noise.noised(whole, times.repeat_interleave(BATCH // GROUPS))
-        share = torch.where(touched, torch.where(empty, SEEN, 1.0), KEPT)
-        judged = torch.rand(whole.shape) < share
-        sentences = words([dataset.caption(scene, curriculum.rng) for scene in scenes])
-        given = shown, times, sentences, judged
-        error = curriculum.token_errors(fast, given, Pictures(scenes, whole))
-        weight = torch.where(touched, torch.where(empty, 1 / SEEN, EMPHASIS), 1.0)[judged]
+        tokens = torch.stack([codebook.tokenize(scene) for scene in scenes]).flatten(1)
+        empty = codebook.background_mask(tokens, scenes)
+        times = torch.randint(TIMES, (TIME_GROUPS,))
+        noisy, touched = discrete_noise.add_noise(
+            tokens, times.repeat_interleave(BATCH // TIME_GROUPS)
+        )
+        share = torch.where(
+            touched, torch.where(empty, EMPTY_LOSS_SHARE, 1.0), UNTOUCHED_LOSS_SHARE
+        )
+        judged = torch.rand(tokens.shape) < share
+        sentences = encode_prompts(
+            [dataset.sample_caption(scene, curriculum.rng) for scene in scenes]
+        )
+        given = noisy, times, sentences, judged
+        error = curriculum.token_errors(fast, given, EncodedScenes(scenes, tokens))
+        weight = torch.where(touched, torch.where(empty, 1 / EMPTY_LOSS_SHARE, EMPHASIS), 1.0)[
+            judged
+        ]
         return (error * weight).sum() / weight.sum()
 
     average = cast(DiscreteDenoiser, trainer.average)
 
-    def look() -> None:
-        export(pipeline(average.whole(), average.encoder, vq, context.tokenizer), FOLDER)
+    def export_average() -> None:
+        export(pipeline(average.to_diffusers(), average.encoder, vq, context.tokenizer), FOLDER)
 
-    run_stage(stage.name, trainer, stage.steps, loss, look=look)
+    run_stage(stage.name, trainer, stage.steps, loss, on_checkpoint=export_average)

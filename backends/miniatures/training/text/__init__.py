@@ -1,1 +1,1 @@
-"""Text encoders and tokenizers: CLIP, T5, byte-pair encoding."""
+"""Tokenizers, text encoders and their pretraining: CLIP, T5, byte-pair encoding."""

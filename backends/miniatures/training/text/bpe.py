@@ -1,4 +1,4 @@
-"""The vocabulary of the autoregressive miniature: byte-level BPE, as its large relatives have it.
+"""The tokenizer of the autoregressive miniature: byte-level BPE, as in its large relatives.
 
 Every word of the world becomes one token; any other text, in any script, falls back to bytes.
 """
@@ -10,32 +10,37 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-from backends.miniatures.world import captions, scene
+from backends.miniatures import world
+from backends.miniatures.world import captions
 
 START: Final = "<|begin_of_sentence|>"
 PAD: Final = "<|pad|>"
-IMAGE: Final = "<image_placeholder>"
+IMAGE_PLACEHOLDER: Final = "<image_placeholder>"
 IMAGE_START: Final = "<begin_of_image>"
 IMAGE_END: Final = "<end_of_image>"
 SIZE: Final = 700
+"""Size of the vocabulary."""
 SENTENCES: Final = 6000
-SPELT: Final = 20
-"""Times that every word is shown besides, so that the rare ones become tokens too."""
+"""Captions that the merges are learned from."""
+WORD_LIST_REPEATS: Final = 20
+"""Repetitions of the word list beside the captions, so that rare words become tokens too."""
 
 
 def build() -> PreTrainedTokenizerFast:
-    """Learn the merges from captions, always the same ones."""
+    """Learn the merges from captions, the same ones at every call."""
     inner = Tokenizer(models.BPE())
     inner.pre_tokenizer = cast(Any, pre_tokenizers.ByteLevel(add_prefix_space=True))
     inner.decoder = cast(Any, decoders.ByteLevel())
-    special = [START, PAD, IMAGE, IMAGE_START, IMAGE_END]
+    special = [START, PAD, IMAGE_PLACEHOLDER, IMAGE_START, IMAGE_END]
     letters = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(
         vocab_size=SIZE, special_tokens=special, initial_alphabet=letters, show_progress=False
     )
     rng = random.Random(0)
-    sentences = [captions.write(scene.sample(rng), rng) for _ in range(SENTENCES)]
-    inner.train_from_iterator(sentences + SPELT * [" ".join(captions.words())], trainer)
+    sentences = [captions.write(world.sample(rng), rng) for _ in range(SENTENCES)]
+    inner.train_from_iterator(
+        sentences + WORD_LIST_REPEATS * [" ".join(captions.vocabulary())], trainer
+    )
     number = inner.token_to_id(START)
     inner.post_processor = cast(
         Any, processors.TemplateProcessing(single=f"{START} $A", special_tokens=[(START, number)])
@@ -46,7 +51,7 @@ def build() -> PreTrainedTokenizerFast:
         eos_token=PAD,
         pad_token=PAD,
         extra_special_tokens={
-            "image_token": IMAGE,
+            "image_token": IMAGE_PLACEHOLDER,
             "boi_token": IMAGE_START,
             "eoi_token": IMAGE_END,
         },
@@ -55,8 +60,8 @@ def build() -> PreTrainedTokenizerFast:
     )
 
 
-class Prompts:
-    """Captions to token numbers, as the processor writes them, without asking it twice a word."""
+class PromptEncoder:
+    """Convert captions to token ids as the processor does, in one call of the tokenizer."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         self._tokenizer = tokenizer
@@ -64,10 +69,10 @@ class Prompts:
         self._start, self._pad, self._image = cast("list[int]", named)
 
     def __call__(self, sentences: list[str], empty: list[bool]) -> tuple[torch.Tensor, ...]:
-        """Numbers and attention mask, both (batch, longest), padded on the left.
+        """Return token ids and attention mask, both (batch, longest), padded on the left.
 
-        Where a sentence is to be `empty`, padding stands in for its words, as it does for the
-        other half of classifier-free guidance.
+        The words of a caption that is `empty` are replaced by padding, as in the unconditional half
+        of classifier-free guidance.
         """
         rows = cast("list[list[int]]", self._tokenizer(sentences)["input_ids"])
         length = max(map(len, rows)) + 1

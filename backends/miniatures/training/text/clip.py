@@ -1,8 +1,8 @@
-"""The text side both families share: a tiny CLIP vocabulary and a pretrained CLIP text encoder.
+"""A small CLIP tokenizer, and a CLIP text encoder pretrained on the attributes of scenes.
 
 Every word of the world is one token; any other text, in any script, falls back to bytes and so
-never fails. The encoder is pretrained for a few minutes by reading the scene's attributes off the
-pooled state, left or upper thing first, whatever the order of the sentence.
+never fails. Pretraining takes a few minutes: linear probes read the scene's attributes off the
+pooled state, left or upper thing first, whatever the order of the caption.
 """
 
 import json
@@ -10,70 +10,34 @@ import random
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
 
+from backends.miniatures import world
 from backends.miniatures.training.loop.trainer import Trainer, run_stage
+from backends.miniatures.training.text.probes import AttributeProbes, EncodeText, attribute_labels
 from backends.miniatures.world import captions
-from backends.miniatures.world import scene as world
-from backends.miniatures.world.textures import TEXTURES
 
 LENGTH: Final = 32
+"""Tokens that every prompt is padded to."""
 WIDTH: Final = 192
+"""Width of the states and of the pooled state."""
 STEPS: Final = 900
 START, END = "<|startoftext|>", "<|endoftext|>"
 
-NONE: Final = "none"
-QUESTIONS: Final[dict[str, tuple[str, ...]]] = {
-    "background": tuple(world.COLOURS),
-    "position": (*world.POSITIONS, NONE),
-    "relation": ("left of", "above", NONE),
-    "shape 1": world.SHAPES,
-    "colour 1": tuple(world.COLOURS),
-    "size 1": tuple(world.SIZES),
-    "shape 2": (*world.SHAPES, NONE),
-    "colour 2": (*world.COLOURS, NONE),
-    "size 2": (*world.SIZES, NONE),
-    "number": ("1", *map(str, world.GROUPS)),
-    "texture": (*TEXTURES, NONE),
-    "outlined 1": ("yes", "no"),
-    "outlined 2": ("yes", "no", NONE),
-}
 
-
-def answers(scene: world.Scene) -> list[int]:
-    """The index of each question's answer, in the order of `QUESTIONS`."""
-    first, second = scene.things[0], scene.things[1] if scene.relation else None
-    outlined = ["yes" if thing and thing.outlined else "no" for thing in (first, second)]
-    words = [
-        scene.background,
-        scene.position or NONE,
-        scene.relation or NONE,
-        first.shape,
-        first.colour,
-        first.size,
-        *((second.shape, second.colour, second.size) if second else (NONE, NONE, NONE)),
-        str(scene.number),
-        scene.texture or NONE,
-        outlined[0],
-        outlined[1] if second else NONE,
-    ]
-    return [choices.index(word) for choices, word in zip(QUESTIONS.values(), words, strict=True)]
-
-
-def byte_letters() -> list[str]:
-    """The printable stand-ins that byte-level BPE gives the 256 bytes, in CLIP's order."""
+def byte_characters() -> list[str]:
+    """Return the printable stand-ins that byte-level BPE has for the 256 bytes, in CLIP's order."""
     kept = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     moved = [byte for byte in range(256) if byte not in kept]
     return [chr(byte) for byte in kept] + [chr(256 + index) for index in range(len(moved))]
 
 
 def learn_merges(words: tuple[str, ...]) -> list[tuple[str, str]]:
-    """Byte-pair merges, most frequent first, until every word is a single token."""
+    """Return byte-pair merges, most frequent first, until every word is a single token."""
     spelled = [(*word[:-1], word[-1] + "</w>") for word in words]
     merges: list[tuple[str, str]] = []
     while pairs := Counter(pair for word in spelled for pair in pairwise(word)):
@@ -84,6 +48,7 @@ def learn_merges(words: tuple[str, ...]) -> list[tuple[str, str]]:
 
 
 def _merge(word: tuple[str, ...], pair: tuple[str, str]) -> tuple[str, ...]:
+    """Join every occurrence of a pair in a word."""
     merged: list[str] = []
     for letters in word:
         if merged and (merged[-1], letters) == pair:
@@ -95,7 +60,7 @@ def _merge(word: tuple[str, ...], pair: tuple[str, str]) -> tuple[str, ...]:
 
 def write_tokenizer(folder: Path) -> CLIPTokenizer:
     """Write the vocabulary as an ordinary CLIP tokenizer folder and load it."""
-    letters, merges = byte_letters(), learn_merges(captions.words())
+    letters, merges = byte_characters(), learn_merges(captions.vocabulary())
     tokens = [*letters, *(letter + "</w>" for letter in letters), *map("".join, merges), START, END]
     folder.mkdir(parents=True, exist_ok=True)
     vocabulary = {token: number for number, token in enumerate(dict.fromkeys(tokens))}
@@ -116,7 +81,7 @@ def write_tokenizer(folder: Path) -> CLIPTokenizer:
 
 
 def build(tokenizer: CLIPTokenizer) -> CLIPTextModelWithProjection:
-    """An untrained text encoder for that vocabulary."""
+    """Return an untrained text encoder for that vocabulary."""
     return CLIPTextModelWithProjection(
         CLIPTextConfig(
             vocab_size=len(tokenizer),
@@ -133,8 +98,8 @@ def build(tokenizer: CLIPTokenizer) -> CLIPTextModelWithProjection:
     )
 
 
-class Tokens:
-    """Captions to token numbers, without asking the tokenizer about a word twice."""
+class TokenEncoder:
+    """Convert captions to token ids, with a cache of each word's ids."""
 
     def __init__(self, tokenizer: CLIPTokenizer) -> None:
         self._tokenizer = tokenizer
@@ -143,7 +108,7 @@ class Tokens:
         self._end = cast(int, tokenizer.eos_token_id)
 
     def __call__(self, sentences: list[str]) -> torch.Tensor:
-        """(batch, LENGTH) of int64, padded as the tokenizer pads."""
+        """Return token ids (batch, LENGTH) of int64, padded as the tokenizer pads."""
         return torch.tensor([self._row(sentence) for sentence in sentences])
 
     def _row(self, sentence: str) -> list[int]:
@@ -156,52 +121,47 @@ class Tokens:
         return row + [self._end] * (LENGTH - len(row))
 
 
-class Questions(nn.Module):
-    """A linear answer to every question, read off an encoder's pooled state; only training asks.
-
-    They begin without an opinion, so that they do not pull at an encoder that knows more than they.
+class ProbedEncoder(nn.Module):
+    """A text encoder and its probes, for pretraining only. Attribute names are keys of
+    checkpoints.
     """
-
-    def __init__(self, width: int = WIDTH) -> None:
-        super().__init__()
-        self.heads = nn.ModuleList([nn.Linear(width, len(c)) for c in QUESTIONS.values()])
-        for parameter in self.parameters():
-            nn.init.zeros_(parameter)
-
-    def forward(self, pooled: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-        """Mean cross-entropy: pooled (batch, width), wanted (batch, questions) from `answers`."""
-        losses = [
-            F.cross_entropy(head(pooled).float(), wanted[:, index])
-            for index, head in enumerate(self.heads)
-        ]
-        return torch.stack(losses).mean()
-
-
-class Reader(nn.Module):
-    """A text encoder and what it is asked, for pretraining only."""
 
     def __init__(self, encoder: CLIPTextModelWithProjection) -> None:
         super().__init__()
-        self.encoder, self.questions = encoder, Questions()
+        self.encoder, self.questions = encoder, AttributeProbes(WIDTH)
 
     def forward(self, tokens: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-        """How far the answers are off: tokens (batch, LENGTH), wanted as `Questions` takes it."""
+        """Return the probes' loss: tokens (batch, LENGTH), wanted (batch, attributes)."""
         return self.questions(self.encoder(tokens).text_embeds, wanted)
 
 
 def pretrain(folder: Path) -> tuple[CLIPTokenizer, CLIPTextModelWithProjection]:
-    """The tokenizer (written to `folder`) and the pretrained encoder; resumes or just loads."""
+    """Return the tokenizer (written to `folder`) and the pretrained encoder; resumes its
+    checkpoint.
+    """
     tokenizer = write_tokenizer(folder)
-    trainer = Trainer(Reader(build(tokenizer)), rate=1e-3)
-    fast = cast(Reader, trainer.fast)
+    trainer = Trainer(ProbedEncoder(build(tokenizer)), rate=1e-3)
+    fast = cast(ProbedEncoder, trainer.fast)
     # The fused kernel's backward pass is slow on processors at this size.
     fast.encoder.set_attn_implementation("eager")
-    tokens, rng = Tokens(tokenizer), random.Random()
+    tokens, rng = TokenEncoder(tokenizer), random.Random()
 
     def loss(_: int) -> torch.Tensor:
         scenes = [world.sample(rng) for _ in range(192)]
         sentences = [captions.write(scene, rng) for scene in scenes]
-        return fast(tokens(sentences), torch.tensor([answers(scene) for scene in scenes]))
+        return fast(tokens(sentences), torch.tensor([attribute_labels(scene) for scene in scenes]))
 
     run_stage("text", trainer, STEPS, loss)
-    return tokenizer, cast(Reader, trainer.average).encoder.eval()
+    return tokenizer, cast(ProbedEncoder, trainer.average).encoder.eval()
+
+
+def clip_encoding(tokenizer: Any, pooled: str) -> EncodeText:
+    """Return the encoding function of CLIP text encoders; `pooled` names their pooled output."""
+    words = TokenEncoder(tokenizer)
+
+    def read(encoder: Any, sentences: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        found = encoder(words(sentences), output_hidden_states=True)
+        states = [*found.hidden_states[-2:], found.last_hidden_state]
+        return found[pooled], torch.stack(states, 1)
+
+    return read

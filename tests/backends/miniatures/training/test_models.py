@@ -10,10 +10,9 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
-from backends.miniatures.training.evaluation.score import Count, Score
-from backends.miniatures.training.evaluation.table import markdown
+from backends.miniatures import world
+from backends.miniatures.training.evaluation.score import Count, Score, markdown_table
 from backends.miniatures.world import captions
-from backends.miniatures.world import scene as world
 from backends.miniatures.world.shapes import HOLLOW
 
 
@@ -48,14 +47,14 @@ def test_tokens_are_masked_and_replaced_as_the_schedule_says() -> None:
     import torch
 
     from backends.miniatures.training.codecs import codebook
-    from backends.miniatures.training.models.discrete_noise import TIMES, noised
+    from backends.miniatures.training.models.discrete_noise import TIMES, add_noise
 
     torch.manual_seed(0)
     codes = torch.full((2000, 64), 7)
     shares = dict[int, tuple[float, float]]()
     for time in (0, TIMES // 2, TIMES - 1):
-        shown, touched = noised(codes, torch.full((len(codes),), time))
-        masked = shown == codebook.count()
+        shown, touched = add_noise(codes, torch.full((len(codes),), time))
+        masked = shown == codebook.token_count()
         assert not (masked & ~touched).any()
         assert (shown[~touched] == 7).all()
         replaced = touched & ~masked
@@ -74,7 +73,7 @@ def test_any_text_has_tokens_and_the_world_s_words_have_one_each(text: str) -> N
     t5, bpe = reader.build_tokenizer(), vocabulary.build()
     for tokenizer in (t5, bpe):
         assert tokenizer(text)["input_ids"]
-        for word in captions.words():
+        for word in captions.vocabulary():
             if word.isalpha():
                 assert len(tokenizer.tokenize(word)) == 1, word
 
@@ -88,7 +87,7 @@ def test_a_prompt_is_padded_on_the_left_and_its_words_can_be_blanked() -> None:
         for token in (vocabulary.START, vocabulary.PAD, vocabulary.IMAGE_START)
     )
     sentences = ["a red star", "a red star left of a blue ring"]
-    numbers, mask = vocabulary.Prompts(tokenizer)(sentences, [False, True])
+    numbers, mask = vocabulary.PromptEncoder(tokenizer)(sentences, [False, True])
     assert numbers.shape == mask.shape == (2, 10)
     assert mask.sum(1).tolist() == [5, 10]
     assert numbers[0, 5] == start and numbers[0, -1] == image
@@ -97,24 +96,24 @@ def test_a_prompt_is_padded_on_the_left_and_its_words_can_be_blanked() -> None:
 
 
 def test_the_miniature_clip_reads_the_sentence_and_not_the_colours_alone() -> None:
-    from backends.miniatures.training.models.clip import judge, neighbour
+    from backends.miniatures.training.models.clip import load_scorer, neighbour
 
     rng = random.Random(7)
     asked = scenes(60, kind="pair")
     told = [captions.write(scene, rng, vague=0, loose=0) for scene in asked]
     near = [captions.write(neighbour(scene, rng), rng, vague=0, loose=0) for scene in asked]
     pictures = [world.draw(scene) for scene in asked]
-    own = judge().cosines(pictures, told)
+    own = load_scorer().cosines(pictures, told)
     found = [int(row.argmax()) == index for index, row in enumerate(own)]
     assert sum(found) > 54
-    better = own.diagonal() > judge().cosines(pictures, near).diagonal()
+    better = own.diagonal() > load_scorer().cosines(pictures, near).diagonal()
     assert float(better.float().mean()) > 0.8
-    assert float(judge().scores(pictures, told).min()) >= 0
+    assert float(load_scorer().scores(pictures, told).min()) >= 0
 
 
 def test_the_score_table_has_a_row_for_each_family() -> None:
     told = Score("masked", 10_700_000, 21.7, 32, 0.98, 1.71, {"single object": Count(96, 100)})
-    head, line, row = markdown([told])
+    head, line, row = markdown_table([told])
     assert head.count("|") == line.count("|") == row.count("|")
     assert row.startswith("| masked | 10.7 M | 21.7 | 32 | 0.98 | 96% |")
     assert row.endswith("| 1.71 |")
@@ -133,7 +132,7 @@ def test_a_cascade_s_stage_learns_in_the_number_type_that_a_processor_is_fastest
     denoiser = cascade.PixelDenoiser(cascade.build(), reader.build(tokenizer)).to(
         getattr(torch, kind)
     )
-    told = reader.Sentences(tokenizer)(["a red star"])
+    told = reader.PromptEncoder(tokenizer)(["a red star"])
     drawn = denoiser(torch.randn(1, 3, cascade.SIDE, cascade.SIDE), torch.tensor([500]), told)
     assert drawn.shape == (1, 3, cascade.SIDE, cascade.SIDE) and drawn.dtype == torch.float32
     drawn.square().mean().backward()
@@ -148,7 +147,7 @@ def test_what_there_is_to_see_counts_most_and_a_texture_is_something_to_see() ->
     (star,) = scenes(1, kind="single")
     place = star.things[0]
     woven = replace(star, texture="striped")
-    plain, textured = dataset.importance([star, woven], side=16, emphasis=5)
+    plain, textured = dataset.loss_weights([star, woven], side=16, emphasis=5)
     column, row = int(place.x // 8), int(place.y // 8)
     assert plain[0, row, column] == pytest.approx(5 * float(plain.min()))
     ground, thing = float(textured.min()), float(textured[0, row, column])
@@ -169,7 +168,11 @@ def test_a_decoder_that_stood_still_while_another_part_learned_can_go_on(
     model = autoregressive.build(vocabulary.build())
     vq = autoregressive.TokenModel(model).model.model.vqmodel  # frozen, as `refine` has it
     before = vq.decoder.conv_out.weight.clone()
-    drawn = torch.stack([codebook.of(scene) for scene in dataset.scenes(4)]).flatten(1)
-    plan = decoder.Plan(name="short", steps=2, depth=codebook.TOKEN, batch=2, whole_share=1)
+    drawn = torch.stack([codebook.tokenize(scene) for scene in dataset.training_scenes(4)]).flatten(
+        1
+    )
+    plan = decoder.DecoderPlan(
+        name="short", steps=2, depth=codebook.TOKEN, batch=2, full_size_share=1
+    )
     decoder.train(plan, vq, drawn, cast(decoder.Lookup, vq.quantize.get_codebook_entry))
     assert not torch.equal(vq.decoder.conv_out.weight, before)

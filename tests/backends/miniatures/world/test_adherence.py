@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from backends.miniatures.world import scene as world
+from backends.miniatures import world
 from backends.miniatures.world.adherence import Verdict, judge
-from backends.miniatures.world.recognition import View, components, look
+from backends.miniatures.world.recognition import Recognition, connected_components, recognize
 from backends.miniatures.world.scene import COLOURS, SHAPES, SIZES, Scene, Thing
-from backends.miniatures.world.textures import TEXTURES, pattern
+from backends.miniatures.world.textures import TEXTURES, texture_coverage
 
-COUNT = 300
+COUNT = 150
 
 
 def scenes(count: int, *, kind: str, seed: int) -> list[Scene]:
@@ -21,8 +21,8 @@ def scenes(count: int, *, kind: str, seed: int) -> list[Scene]:
     return [world.sample(rng, kind=kind) for _ in range(count)]
 
 
-def seen(scene: Scene) -> View:
-    return look(world.draw(scene))
+def seen(scene: Scene) -> Recognition:
+    return recognize(world.draw(scene))
 
 
 def all_right(verdict: Verdict) -> bool:
@@ -50,13 +50,13 @@ def test_true_pictures_pass(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", world.KINDS)
 def test_slightly_soft_pictures_pass(kind: str) -> None:
-    drawn = scenes(100, kind=kind, seed=2)
+    drawn = scenes(60, kind=kind, seed=2)
     soft = ImageFilter.GaussianBlur(0.6)
-    views = [look(world.draw(scene).filter(soft)) for scene in drawn]
+    views = [recognize(world.draw(scene).filter(soft)) for scene in drawn]
     passed = sum(
         judge(v, s).shapes and judge(v, s).colours for v, s in zip(views, drawn, strict=True)
     )
-    assert passed >= 95
+    assert passed >= 57
 
 
 def other(value: str, choices: tuple[str, ...], rng: random.Random) -> str:
@@ -132,13 +132,13 @@ def test_pictures_with_one_attribute_swapped_fail(attribute: str, kind: str) -> 
             continue
         total += 1
         fooled += getattr(judge(seen(swapped(scene, attribute, rng)), scene), attribute)
-    assert total > 150
+    assert total > 75
     assert fooled <= 0.02 * total
 
 
 def test_another_texture_or_none_is_noticed_and_one_where_none_was_asked_for() -> None:
     rng = random.Random(9)
-    for scene in scenes(100, kind="textured", seed=9) + scenes(100, kind="single", seed=9):
+    for scene in scenes(60, kind="textured", seed=9) + scenes(60, kind="single", seed=9):
         assert judge(seen(scene), scene).background
         changed = swapped(scene, "texture", rng)
         found = judge(seen(changed), scene)
@@ -146,7 +146,7 @@ def test_another_texture_or_none_is_noticed_and_one_where_none_was_asked_for() -
 
 
 def test_what_is_outlined_is_not_filled_and_the_other_way_round() -> None:
-    for scene in scenes(150, kind="outlined", seed=11):
+    for scene in scenes(75, kind="outlined", seed=11):
         things = tuple(replace(thing, outlined=False) for thing in scene.things)
         filled = replace(scene, things=things)
         assert judge(seen(scene), scene).outlined
@@ -158,13 +158,13 @@ def test_what_is_outlined_is_not_filled_and_the_other_way_round() -> None:
 def test_a_texture_whose_second_tone_is_another_colour_has_no_name() -> None:
     red, green = (np.array(COLOURS[colour]) for colour in ("red", "green"))
     for texture in TEXTURES:
-        cover = pattern(texture, world.SIDE)[..., None]
-        view = look(Image.fromarray((red + cover * (green - red)).astype(np.uint8)))
+        cover = texture_coverage(texture, world.SIDE)[..., None]
+        view = recognize(Image.fromarray((red + cover * (green - red)).astype(np.uint8)))
         assert view.texture == texture and view.background is None
 
 
 def test_a_group_with_one_too_many_or_too_few_is_noticed() -> None:
-    for scene in scenes(100, kind="group", seed=7):
+    for scene in scenes(60, kind="group", seed=7):
         fewer = replace(scene, things=scene.things[1:])
         assert judge(seen(scene), scene).counted
         assert not judge(seen(fewer), scene).counted
@@ -174,7 +174,7 @@ def test_a_group_with_one_too_many_or_too_few_is_noticed() -> None:
 
 def test_one_thing_of_a_group_that_looks_different_is_noticed() -> None:
     rng = random.Random(8)
-    for scene in scenes(100, kind="group", seed=8):
+    for scene in scenes(60, kind="group", seed=8):
         for attribute in ("shapes", "colours"):
             assert not judge(seen(swapped(scene, attribute, rng)), scene).counted
 
@@ -195,14 +195,14 @@ def test_anything_at_all_can_be_looked_at() -> None:
         Image.new("L", (40, 90)),
         Image.new("RGBA", (300, 200)),
     ):
-        assert not judge(look(picture), scene).two_objects
+        assert not judge(recognize(picture), scene).two_objects
 
 
 def test_a_large_picture_is_judged_like_a_small_one() -> None:
     thing = Thing("star", "red", "medium", 64, 64, 18.5)
     scene = Scene("white", (thing,), position="centre")
     large = world.draw(scene).resize((512, 512), Image.Resampling.BICUBIC)
-    assert judge(look(large), scene).single_object
+    assert judge(recognize(large), scene).single_object
 
 
 def test_components_of_a_spiral_are_one() -> None:
@@ -213,4 +213,4 @@ def test_components_of_a_spiral_are_one() -> None:
         mask[63 - ring, ring : 64 - ring] = True
         mask[ring + 4 : 64 - ring, ring] = True
         mask[ring + 4, ring : ring + 5] = True
-    assert len(components(mask)) == 1
+    assert len(connected_components(mask)) == 1

@@ -9,8 +9,8 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from backends.miniatures import world
 from backends.miniatures.world import captions, textures
-from backends.miniatures.world import scene as world
 from backends.miniatures.world.scene import COLOURS, SIDE, Scene, Thing
 from backends.miniatures.world.textures import CELL, TEXTURES
 
@@ -39,7 +39,7 @@ def test_a_picture_has_the_scene_s_colours_at_the_scene_s_places() -> None:
 def test_a_texture_shows_two_tones_and_begins_anew_every_two_cells(texture: str) -> None:
     ground = world.draw(Scene("blue", (), texture=texture))
     pixels = np.asarray(ground).astype(int)
-    for tone in (COLOURS["blue"], textures.second(COLOURS["blue"])):
+    for tone in (COLOURS["blue"], textures.second_tone(COLOURS["blue"])):
         assert (pixels == tone).all(2).mean() > 0.12
     squares = pixels.reshape(4, 2 * CELL, 4, 2 * CELL, 3).swapaxes(1, 2)
     assert (squares == squares[0, 0]).all()
@@ -53,7 +53,10 @@ def test_things_stand_out_from_both_tones_of_a_texture() -> None:
     for scene in textured:
         pixels = np.asarray(world.draw(replace(scene, things=()))).reshape(-1, 3).astype(int)
         for thing in scene.things:
-            assert np.linalg.norm(pixels - COLOURS[thing.colour], axis=1).min() >= world.CLEAR - 1
+            assert (
+                np.linalg.norm(pixels - COLOURS[thing.colour], axis=1).min()
+                >= world.MIN_CONTRAST - 1
+            )
 
 
 def test_an_outlined_thing_is_as_large_as_a_filled_one_but_hollow() -> None:
@@ -98,7 +101,7 @@ def test_things_neither_touch_each_other_nor_the_border() -> None:
 def test_a_loosened_scene_is_the_same_one_placed_by_hand() -> None:
     rng = random.Random(3)
     for scene in scenes(300, seed=4):
-        loose = world.loosened(scene, rng)
+        loose = world.jitter(scene, rng)
         assert (loose.background, loose.relation) == (scene.background, scene.relation)
         for thing, moved in zip(scene.things, loose.things, strict=True):
             assert (moved.shape, moved.colour) == (thing.shape, thing.colour)
@@ -176,7 +179,7 @@ def test_attributes_are_balanced() -> None:
 
 def test_a_caption_names_what_is_drawn_and_nothing_else() -> None:
     rng = random.Random(4)
-    known = set(captions.words())
+    known = set(captions.vocabulary())
     for scene in scenes(500, seed=5):
         caption = captions.write(scene, rng, vague=0)
         words = caption.replace(",", " , ").replace(".", " . ").split()
