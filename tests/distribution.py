@@ -8,21 +8,22 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 MAX_WORKERS = 4
-"""Each worker imports PyTorch, 20 s of a core and 1 GB: more workers than these gain little."""
+"""Each worker imports PyTorch, 20 s of a core and 1.3 GB: more workers than these gain little."""
 BROWSER = "tests/browser/"
 
 
 def worker_count(arguments: Sequence[str]) -> int:
     """Return the number of workers for a run of pytest with these files and folders.
 
-    Starting workers costs more than it gains where single files are named: 0, no worker.
+    One more than there are cores, because the tests of timeouts, and those that watch Chromium or
+    another process, mostly wait. Starting workers costs more than it gains where single files are
+    named: 0, no worker.
     """
     if all(Path(argument.partition("::")[0]).is_file() for argument in arguments):
         return 0
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    return 0 if cores == 1 else min(cores, MAX_WORKERS)
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux has it
+    cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    return min(cores + 1, MAX_WORKERS)
 
 
 def unit(nodeid: str) -> str:
