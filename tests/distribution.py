@@ -10,6 +10,7 @@ from xdist.scheduler import LoadScopeScheduling
 MAX_WORKERS = 4
 """Each worker imports PyTorch, 20 s of a core and 1.3 GB: more workers than these gain little."""
 BROWSER = "tests/browser/"
+HEAVY = ("tests/backends/local/", "tests/backends/miniatures/")
 
 
 def worker_count(arguments: Sequence[str]) -> int:
@@ -45,7 +46,9 @@ def longest_first(items: Sequence[pytest.Item]) -> list[pytest.Item]:
 
     def rank(item: pytest.Item) -> int:
         name = unit(item.nodeid)
-        return 0 if name == BROWSER else 1 if name in slow else 2 if "/local/" in name else 3
+        if name == BROWSER:
+            return 0
+        return 1 if name in slow else 2 if name.startswith(HEAVY) else 3
 
     return sorted(items, key=rank)
 

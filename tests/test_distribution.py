@@ -18,7 +18,10 @@ def test_a_file_is_a_unit_and_the_browser_tests_are_one() -> None:
 def test_workers_are_one_more_than_the_cores(
     monkeypatch: pytest.MonkeyPatch, cores: int, workers: int
 ) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    def affinity(_: int) -> set[int]:
+        return set(range(cores))
+
+    monkeypatch.setattr(os, "sched_getaffinity", affinity, raising=False)
     assert distribution.worker_count(["tests"]) == workers
 
 
