@@ -122,7 +122,7 @@ async def cancel_when(drawer: ComfyUI, met: Callable[[], bool], request: Request
 
 def until(met: Callable[[], bool]) -> bool:
     """Wait until `met`; False where that does not happen in ten seconds."""
-    end = time.monotonic() + 10
+    end = time.monotonic() + 30
     while not met() and time.monotonic() < end:
         time.sleep(0.01)
     return met()
