@@ -8,21 +8,23 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 MAX_WORKERS = 4
-"""Each worker imports PyTorch, 20 s of a core and 1 GB: more workers than these gain little."""
+"""Each worker imports PyTorch, 20 s of a core and 1.3 GB: more workers than these gain little."""
 BROWSER = "tests/browser/"
+HEAVY = ("tests/backends/local/", "tests/backends/miniatures/")
 
 
 def worker_count(arguments: Sequence[str]) -> int:
     """Return the number of workers for a run of pytest with these files and folders.
 
-    Starting workers costs more than it gains where single files are named: 0, no worker.
+    One more than there are cores, because the tests of timeouts, and those that watch Chromium or
+    another process, mostly wait. Starting workers costs more than it gains where single files are
+    named: 0, no worker.
     """
     if all(Path(argument.partition("::")[0]).is_file() for argument in arguments):
         return 0
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    return 0 if cores == 1 else min(cores, MAX_WORKERS)
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux has it
+    cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    return min(cores + 1, MAX_WORKERS)
 
 
 def unit(nodeid: str) -> str:
@@ -44,7 +46,9 @@ def longest_first(items: Sequence[pytest.Item]) -> list[pytest.Item]:
 
     def rank(item: pytest.Item) -> int:
         name = unit(item.nodeid)
-        return 0 if name == BROWSER else 1 if name in slow else 2 if "/local/" in name else 3
+        if name == BROWSER:
+            return 0
+        return 1 if name in slow else 2 if name.startswith(HEAVY) else 3
 
     return sorted(items, key=rank)
 

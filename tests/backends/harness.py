@@ -138,7 +138,7 @@ class Harness(ABC):
     def billable(self) -> int:
         """How many requests came that cost money or start work."""
 
-    def asked(self, seconds: float = 10.0) -> bool:
+    def asked(self, seconds: float = 30.0) -> bool:
         """Wait for the first of those requests; False when none comes."""
         end = time.monotonic() + seconds
         while not self.billable and time.monotonic() < end:

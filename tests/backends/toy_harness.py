@@ -51,7 +51,7 @@ class SquaresHarness(Harness):
 
     def stopped(self) -> bool:
         """Whether every job that was begun has ended."""
-        end = time.monotonic() + 5
+        end = time.monotonic() + 20
         while self.ended < self.begun and time.monotonic() < end:
             time.sleep(0.01)
         return self.ended == self.begun

@@ -121,7 +121,8 @@ def visit(chromium: Browser) -> Generator[Visit, None, None]:
     with ExitStack() as stack:
 
         def opened(url: str, **options: Any) -> Page:
-            context = chromium.new_context(**options)
+            # Without a GPU, an animation keeps a core busy.
+            context = chromium.new_context(reduced_motion="reduce", **options)
             stack.callback(context.close)
             page = context.new_page()
             page.on("pageerror", lambda error: faults.append(str(error)))

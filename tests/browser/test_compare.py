@@ -202,7 +202,7 @@ def test_a_link_to_no_run_says_so(visit: Visit, address: str) -> None:
     expect(page.locator(".block.lu-said .lu-bad")).to_contain_text("no run 0123456789abcdef")
 
 
-@pytest.mark.parametrize("words", ["big", "0×0", "99999×99999"])
+@pytest.mark.parametrize("words", ["big", "0×0"])
 def test_a_size_that_cannot_be_is_told_before_anything_runs(
     visit: Visit, address: str, words: str
 ) -> None:

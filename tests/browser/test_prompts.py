@@ -79,7 +79,6 @@ def test_a_few_at_random_and_none_at_all_are_a_choice(visit: Visit, address: str
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ("a {red|blue star", "no partner"),
         ("a __unheard_of__ star", "no wildcard __unheard_of__"),
         ("{a|b|c}{a|b|c}{a|b|c} star", "27 variants; 24 is the most"),
     ],

@@ -44,7 +44,7 @@ async def sent_forever(request: Request) -> Events:
 
 
 async def finish(world: World, run: Run) -> Run:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         async for _ in world.runner.watch(run.id):
             pass
     ended = await world.runner.get(run.id)
@@ -54,7 +54,7 @@ async def finish(world: World, run: Run) -> Run:
 
 async def until(world: World, run: Run, phase: Phase) -> Job:
     """Wait until the first job is in `phase`."""
-    async with asyncio.timeout(10), aclosing(world.runner.watch(run.id)) as jobs:
+    async with asyncio.timeout(60), aclosing(world.runner.watch(run.id)) as jobs:
         async for job in jobs:
             if job.phase is phase:
                 return job

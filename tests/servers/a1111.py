@@ -85,7 +85,7 @@ class A1111Server(Server):
     def in_loop(self, task: str, seconds: float) -> None:
         """Start a job of another client from another thread, and wait until it runs."""
         asyncio.run_coroutine_threadsafe(self.occupy(task, seconds), self._loop)
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 20
         while self._running is None and time.monotonic() < deadline:
             time.sleep(0.01)
 

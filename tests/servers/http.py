@@ -46,7 +46,7 @@ class Server:
         self._thread.join(10)
         self._loop.close()
 
-    def wait_until(self, ended: str, *, number: int = -1, seconds: float = 5.0) -> bool:
+    def wait_until(self, ended: str, *, number: int = -1, seconds: float = 20.0) -> bool:
         """Wait until the request has `ended` in that way; return False if it does not in time."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

@@ -73,7 +73,7 @@ async def _drain(events: AsyncGenerator[Event, None]) -> None:
 
 
 def _until(met: Callable[[], bool]) -> bool:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 30
     while not met() and time.monotonic() < end:
         time.sleep(0.01)
     return met()

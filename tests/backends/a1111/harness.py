@@ -107,7 +107,7 @@ class A1111Harness(Harness):
 
     def stopped(self) -> bool:
         """Return True if the last job was interrupted; closing the connection would not end it."""
-        end = time.monotonic() + 5
+        end = time.monotonic() + 20
         while time.monotonic() < end:
             if self.server.jobs and self.server.jobs[-1].interrupted:
                 return True

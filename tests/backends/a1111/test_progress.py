@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from backends.a1111 import progress
 from backends.base import Progress, Queued
 from backends.errors import Unanswered
 from backends.images.validation import dimensions
@@ -28,9 +29,15 @@ KINDS = [
 NAMELESS = KINDS[1:]
 
 
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look at the server often, so that short jobs are seen under way."""
+    monkeypatch.setattr(progress, "PAUSE", 0.1)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 async def test_progress_and_previews_come_while_it_is_drawn(kind: Kind) -> None:
-    with A1111Server(Script(delay=2), kind) as server:
+    with A1111Server(Script(delay=1), kind) as server:
         got = await events(server)
     steps = [event.step for event in of(Progress, got)]
     assert steps == sorted(steps) and len(steps) >= 2
@@ -46,7 +53,7 @@ async def test_progress_and_previews_come_while_it_is_drawn(kind: Kind) -> None:
 
 async def test_a_wait_behind_another_job_is_shown_and_not_counted() -> None:
     with A1111Server(Script(delay=0.2, time="600")) as server:
-        await asyncio.to_thread(server.in_loop, "another", 1.5)
+        await asyncio.to_thread(server.in_loop, "another", 0.6)
         got = await events(server)
     assert isinstance(of(Queued, got)[0], Queued)
     generate = receipt_of(got).generate
@@ -56,7 +63,7 @@ async def test_a_wait_behind_another_job_is_shown_and_not_counted() -> None:
 @pytest.mark.parametrize("kind", NAMELESS)
 async def test_anothers_progress_is_not_shown_as_ours(kind: Kind) -> None:
     with A1111Server(kind=kind) as server:
-        await asyncio.to_thread(server.in_loop, "another", 1.5)
+        await asyncio.to_thread(server.in_loop, "another", 0.6)
         got = await events(server)
     assert of(Progress, got) == []
     assert len(pictures_of(got)) == 1
@@ -82,8 +89,8 @@ async def test_cancelling_leaves_anothers_job_alone(kind: Kind) -> None:
 @pytest.mark.parametrize("kind", NAMELESS)
 async def test_of_two_jobs_before_ours_none_is_taken_for_it(kind: Kind) -> None:
     with A1111Server(kind=kind) as server:
-        await asyncio.to_thread(server.in_loop, "first", 1.5)
-        await asyncio.to_thread(server.in_loop, "second", 20)
+        await asyncio.to_thread(server.in_loop, "first", 0.6)
+        await asyncio.to_thread(server.in_loop, "second", 10)
         await cancel_when(
             backend(server.origin), lambda: len(server.jobs) == 3 and server.jobs[1].step > 0
         )
@@ -93,7 +100,7 @@ async def test_of_two_jobs_before_ours_none_is_taken_for_it(kind: Kind) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_cancelling_while_the_answer_comes_leaves_the_next_job_alone(kind: Kind) -> None:
-    with A1111Server(Script(delay=1.5, drip=1), kind) as server:
+    with A1111Server(Script(delay=0.5, drip=1), kind) as server:
 
         def answering() -> bool:
             if server.jobs and server.jobs[0].done and len(server.jobs) == 1:

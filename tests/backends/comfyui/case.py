@@ -121,8 +121,8 @@ async def cancel_when(drawer: ComfyUI, met: Callable[[], bool], request: Request
 
 
 def until(met: Callable[[], bool]) -> bool:
-    """Wait until `met` returns True; return False after ten seconds without it."""
-    end = time.monotonic() + 10
+    """Wait until `met` returns True; return False after thirty seconds without it."""
+    end = time.monotonic() + 30
     while not met() and time.monotonic() < end:
         time.sleep(0.01)
     return met()

@@ -97,7 +97,7 @@ class ComfyUIHarness(Harness):
 
     def stopped(self) -> bool:
         """Whether the last job was interrupted; that the caller hung up would not end it."""
-        end = time.monotonic() + 5
+        end = time.monotonic() + 20
         while time.monotonic() < end:
             if self.server.jobs and self.server.jobs[-1].interrupted:
                 return True

@@ -253,7 +253,7 @@ async def test_stabilitys_core_takes_none() -> None:
 
 async def test_a1111_draws_over_it_and_counts_the_steps_that_are_left() -> None:
     asked = replace(ASK, width=96, height=64, num_inference_steps=20, strength=0.5, count=2)
-    with A1111Server(A1111Script(delay=3.0)) as server:
+    with A1111Server(A1111Script(delay=1.5)) as server:
         got = await a1111_case.events(server, asked)
     (received,) = server.generations
     assert received.path == "/sdapi/v1/img2img"

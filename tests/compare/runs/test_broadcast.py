@@ -1,4 +1,5 @@
 import asyncio
+import time
 
 from compare.runs.broadcast import Broadcast
 
@@ -57,6 +58,7 @@ async def test_hurried_past_items_are_told_once_an_interval_and_the_last_is_not_
     news: Broadcast[str, int] = Broadcast(interval=0.05)
     watching = asyncio.create_task(collect(news))
     await asyncio.sleep(0)
+    began = time.monotonic()
     for number in range(100):
         news.publish_soon("a", number)
         await asyncio.sleep(0.001)
@@ -65,7 +67,8 @@ async def test_hurried_past_items_are_told_once_an_interval_and_the_last_is_not_
     seen = await watching
     assert seen[0] == 0 and seen[-1] == 99
     assert seen == sorted(seen)
-    assert len(seen) < 20  # 100 ms and more of news at one each 50 ms; not 100
+    # 100 ms and more of news at one each 50 ms, not 100; a busy machine takes longer over them.
+    assert len(seen) <= 3 + (time.monotonic() - began) / 0.05
 
 
 async def test_an_item_that_waits_for_its_turn_comes_before_the_end():

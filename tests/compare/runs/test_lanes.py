@@ -28,7 +28,7 @@ async def test_a_lane_runs_as_many_as_it_is_wide_in_the_order_of_asking():
 async def test_lanes_do_not_wait_for_each_other():
     lanes = Lanes()
     async with lanes.of(Lane("gpu", 1)):
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(30):
             async with lanes.of(Lane("openai", 1)):
                 pass
 
@@ -44,7 +44,7 @@ async def test_a_cancelled_waiter_leaves_its_turn_to_the_next():
         first, second = asyncio.create_task(wait()), asyncio.create_task(wait())
         await asyncio.sleep(0)
         first.cancel()
-    assert await asyncio.wait_for(second, 1) == "had a turn"
+    assert await asyncio.wait_for(second, 30) == "had a turn"
     assert first.cancelled()
 
 
@@ -59,7 +59,7 @@ async def test_a_cancelled_job_gives_its_turn_back_even_in_the_moment_it_comes()
         first, second = asyncio.create_task(wait()), asyncio.create_task(wait())
         await asyncio.sleep(0)
     first.cancel()  # its turn has come, but it has not run yet
-    assert await asyncio.wait_for(second, 1) == "had a turn"
+    assert await asyncio.wait_for(second, 30) == "had a turn"
 
 
 async def most_at_once(lanes: Lanes, lane: Lane, *, limited: bool = False, jobs: int = 16) -> int:

@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+import time
 from contextlib import aclosing
 from decimal import Decimal
 from pathlib import Path
@@ -82,15 +83,15 @@ async def test_times_are_split(build: Build):
         yield Receipt(honoured={"seed": Applied(1, None, "seed ignored")})
 
     job = await only(await build(a=slow))
-    time = job.timing
+    timing = job.timing
     # A busy machine makes every part longer, never shorter; test_stopwatch.py is exact.
-    assert time.queued is not None and time.queued >= 0.10
-    assert time.load is not None and time.load >= 0.15
-    assert time.generate is not None and time.generate >= 0.20
-    assert time.first_preview is not None and time.first_preview >= 0.35
-    assert time.total is not None
-    assert time.queued + time.load + time.generate <= time.total + 0.001
-    assert time.download is None
+    assert timing.queued is not None and timing.queued >= 0.10
+    assert timing.load is not None and timing.load >= 0.15
+    assert timing.generate is not None and timing.generate >= 0.20
+    assert timing.first_preview is not None and timing.first_preview >= 0.35
+    assert timing.total is not None
+    assert timing.queued + timing.load + timing.generate <= timing.total + 0.001
+    assert timing.download is None
     assert job.honoured["seed"].note == "seed ignored"
     assert (job.step, job.preview) == (None, None)
 
@@ -100,8 +101,8 @@ async def test_what_the_backend_measured_goes_before_our_own_view(build: Build):
         yield picture()
         yield Receipt(load=5.0, generate=7.0, download=0.5)
 
-    time = (await only(await build(a=measured))).timing
-    assert (time.load, time.generate, time.download) == (5.0, 7.0, 0.5)
+    timing = (await only(await build(a=measured))).timing
+    assert (timing.load, timing.generate, timing.download) == (5.0, 7.0, 0.5)
 
 
 async def test_waiting_for_the_lane_is_queued(build: Build):
@@ -141,7 +142,7 @@ async def test_a_caller_that_leaves_during_start_does_not_leave_half_a_run(build
     await asyncio.sleep(0)
     starting.cancel()
     await asyncio.gather(starting, return_exceptions=True)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while True:
             (run,) = await world.store.recent(1) or (None,)
             if run is not None and run.jobs[0].outcome is Outcome.DONE:
@@ -158,9 +159,10 @@ async def test_quick_news_is_thinned_but_the_last_look_arrives(build: Build):
         yield picture()
 
     world = await build(a=quick)
+    began = time.monotonic()
     run = await world.runner.start(SPEC, ["test/a"])
     seen = [job async for job in world.runner.watch(run.id)]
-    assert len(seen) < 20
+    assert len(seen) < 15 + (time.monotonic() - began) / 0.1  # one in 0.1 s, and each new phase
     assert [job.step for job in seen if job.step][-1] == 500
     assert any(job.preview and job.preview.data == b"500" for job in seen)
 
@@ -179,7 +181,7 @@ async def test_another_process_can_follow_the_run(build: Build, home: Path):
     other = World(home, {"a": waits}, world.availability.model("test/a").price)
     await other.open()
     seen: list[Phase] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         async for job in other.runner.watch(run.id):
             seen.append(job.phase)
             go.set()

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -59,7 +60,7 @@ async def chained(world: World, *models: str, spec: RunSpec = SPEC) -> Run:
 
 
 async def until(world: World, run: Run, position: int, phase: Phase) -> Job:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             now = await world.runner.get(run.id)
             assert now is not None
@@ -129,10 +130,12 @@ async def test_waiting_for_the_first_step_is_not_the_seconds_time(build: Build):
     run = await world.runner.start(SPEC, ["test/a"])
     await until(world, run, 0, Phase.GENERATING)
     await asyncio.sleep(0.3)
+    opened = time.monotonic()
     gate.set()
     first, second = (await finish(world, run)).jobs
     assert first.timing.total is not None and second.timing.total is not None
-    assert first.timing.total >= 0.3 > second.timing.total
+    assert first.timing.total >= 0.3
+    assert second.timing.total <= time.monotonic() - opened
     assert second.created_at > first.created_at
 
 
@@ -208,7 +211,7 @@ async def test_a_first_step_that_was_stopped_is_followed_only_when_somebody_says
     second = Second()
     world = await build(a=two, then=second)
     run = await world.runner.start(changed(SPEC, count=2), ["test/a"])
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         async for job in world.runner.watch(run.id):
             if job.pictures:
                 break

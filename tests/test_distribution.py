@@ -1,0 +1,32 @@
+"""The tests of a file stay together, and the browser's in one worker."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests import distribution
+
+
+def test_a_file_is_a_unit_and_the_browser_tests_are_one() -> None:
+    assert distribution.unit("tests/ui/test_a.py::test_one[x::y]") == "tests/ui/test_a.py"
+    files = ("tests/browser/test_a.py::test_one", "tests/browser/test_b.py::test_two")
+    assert len({distribution.unit(file) for file in files}) == 1
+
+
+@pytest.mark.parametrize(("cores", "workers"), [(1, 2), (2, 3), (64, distribution.MAX_WORKERS)])
+def test_workers_are_one_more_than_the_cores(
+    monkeypatch: pytest.MonkeyPatch, cores: int, workers: int
+) -> None:
+    def affinity(_: int) -> set[int]:
+        return set(range(cores))
+
+    monkeypatch.setattr(os, "sched_getaffinity", affinity, raising=False)
+    assert distribution.worker_count(["tests"]) == workers
+
+
+def test_named_files_need_no_worker(tmp_path: Path) -> None:
+    file = tmp_path / "test_a.py"
+    file.touch()
+    assert distribution.worker_count([f"{file}::test_one", str(file)]) == 0
+    assert distribution.worker_count([str(file), str(tmp_path)]) > 0
