@@ -18,6 +18,7 @@ from backends.miniatures import world
 from backends.miniatures.__main__ import main
 from backends.miniatures.defaults import EXAMPLE
 from backends.miniatures.training.codecs import codebook
+from backends.miniatures.training.finetuning import reward
 from backends.miniatures.training.finetuning.reward import (
     Batch,
     Prompt,
@@ -34,10 +35,24 @@ from backends.miniatures.training.loop.precision import cast_at_boundary, fastes
 from backends.miniatures.training.models import autoregressive, discrete, discrete_noise, masked
 from backends.miniatures.training.text import bpe, clip
 from backends.miniatures.world.adherence import satisfies
-from backends.miniatures.world.recognition import recognize
+from backends.miniatures.world.recognition import Recognition, recognize
 
 STAR = world.Scene("white", (world.Thing("star", "red", "large", 64, 64, 25.0),), "centre")
 EMPTY = replace(STAR, things=())
+
+
+@pytest.fixture(autouse=True)
+def recognized_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recognize equal pictures once: the coin draws the same two many hundred times."""
+    known: dict[bytes, Recognition] = {}
+
+    def cached(picture: Image.Image) -> Recognition:
+        pixels = picture.tobytes()
+        if pixels not in known:
+            known[pixels] = recognize(picture)
+        return known[pixels]
+
+    monkeypatch.setattr(reward, "recognize", cached)
 
 
 def ask(_: random.Random) -> Prompt:
