@@ -53,7 +53,7 @@ async def test_the_steps_of_several_pictures_are_counted_together() -> None:
 
 async def test_a_wait_behind_others_is_shown_and_not_counted() -> None:
     with ComfyUIServer() as server:
-        await asyncio.to_thread(server.put, 0.5)
+        await asyncio.to_thread(server.put, 2)  # a busy machine is slow to post ours
         await asyncio.to_thread(server.put, 0.5)
         got = await events(server)
     assert [event.message for event in of(Queued, got)] == [
