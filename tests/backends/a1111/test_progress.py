@@ -53,7 +53,7 @@ async def test_progress_and_previews_come_while_it_is_drawn(kind: Kind) -> None:
 
 async def test_a_wait_behind_another_job_is_shown_and_not_counted() -> None:
     with A1111Server(Script(delay=0.2, time="600")) as server:
-        await asyncio.to_thread(server.in_loop, "another", 0.6)
+        await asyncio.to_thread(server.in_loop, "another", 2)
         got = await events(server)
     assert isinstance(of(Queued, got)[0], Queued)
     generate = receipt_of(got).generate
@@ -63,7 +63,7 @@ async def test_a_wait_behind_another_job_is_shown_and_not_counted() -> None:
 @pytest.mark.parametrize("kind", NAMELESS)
 async def test_anothers_progress_is_not_shown_as_ours(kind: Kind) -> None:
     with A1111Server(kind=kind) as server:
-        await asyncio.to_thread(server.in_loop, "another", 0.6)
+        await asyncio.to_thread(server.in_loop, "another", 2)
         got = await events(server)
     assert of(Progress, got) == []
     assert len(pictures_of(got)) == 1

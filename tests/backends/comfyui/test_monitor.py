@@ -28,7 +28,7 @@ KINDS = [
 
 async def test_a_wait_behind_others_is_shown_and_not_counted() -> None:
     with ComfyUIServer() as server:
-        await asyncio.to_thread(server.put, 0.5)
+        await asyncio.to_thread(server.put, 2)  # a busy machine is slow to post ours
         await asyncio.to_thread(server.put, 0.5)
         got = await events(server)
     assert [event.message for event in of(Queued, got)] == [
