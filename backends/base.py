@@ -1,19 +1,19 @@
-"""The seam between Lineup and everything that draws pictures.
+"""The contract between Lineup and the backends that generate pictures.
 
-A backend is one class with one method that matters: `generate` takes a `Model` and a `Request`
-and yields events until the pictures are there. The words are those of diffusers where diffusers
-has a word (`num_inference_steps`, `guidance_scale`, `negative_prompt`, `seed`).
+The main method of a backend is `generate`: it takes a `Model` and a `Request` and yields events
+until all pictures are finished. Parameters have the names that diffusers gives them
+(`num_inference_steps`, `guidance_scale`, `negative_prompt`, `seed`).
 
-    Queued     waiting for something other than our own lane (a server's queue, a person)
+    Queued     waiting in a server's queue or for a person, not in Lineup's own lane
     Loading    weights are being read or downloaded
-    Sending    the next thing that happens may cost money
-    Progress   a step was done; perhaps with a preview
-    Picture    one finished picture, its bytes exactly as they came
-    Receipt    what was used, what was honoured; at most once, after the last picture
+    Sending    the next step may cost money
+    Progress   one step is done, with or without a preview
+    Picture    one finished picture, its bytes unchanged
+    Receipt    usage, times and applied settings; at most once, after the last picture
 
-`Sending` is a promise: the consumer commits "sent" to its ledger before it asks for the next
-event, and a backend must not let the request leave before it is asked. Closing the generator is
-cancel: the backend stops its work, on the server too where the API can.
+`Sending` is a promise: the consumer commits "sent" to the store before it requests the next
+event, and a backend must not send its request before that. Closing the generator cancels the job:
+the backend stops its work, on the server too where the API allows it.
 """
 
 from abc import ABC, abstractmethod
@@ -35,10 +35,10 @@ from backends.model import Value as Value
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Control:
-    """A conditioning picture for ControlNet and its kin.
+    """A conditioning picture for ControlNet and similar methods.
 
-    `image` holds the picture's bytes as the user gave them; `preprocessor` names the map to make
-    of it ("none" when the picture already is one); `start` and `end` are fractions of the steps.
+    `image` holds the bytes of the user's file; `preprocessor` names the control map to compute
+    from it ("none" if the picture is a map already); `start` and `end` are fractions of the steps.
     """
 
     image: bytes = field(repr=False)
@@ -84,9 +84,9 @@ class Preview:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Queued:
-    """Waiting in somebody else's queue, or for a person to carry `command` there.
+    """Waiting in a service's queue, or for a person to submit `command` there by hand.
 
-    `take` accepts the finished picture from that person, where nothing else brings it here.
+    `take` accepts the finished picture from that person if it cannot be fetched otherwise.
     """
 
     message: str = ""
@@ -103,12 +103,12 @@ class Loading:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sending:
-    """The request leaves as soon as the next event is asked for."""
+    """The request is sent as soon as the next event is requested."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
-    """Step `step` of `steps` was done (None where the system does not say)."""
+    """Step `step` of `steps` is done (None if the service does not report it)."""
 
     step: int | None = None
     steps: int | None = None
@@ -118,7 +118,7 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Picture:
-    """One finished picture: bytes as they came, checked, and what its header says."""
+    """One finished picture: its unchanged, checked bytes, and the facts of its header."""
 
     data: bytes = field(repr=False)
     width: int
@@ -129,7 +129,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What became of one input: `note` is "" when it was taken as asked."""
+    """One input as requested and as used; `note` is "" if both are the same."""
 
     requested: Value
     used: Value
@@ -138,13 +138,13 @@ class Applied:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Receipt:
-    """What a finished job used and took.
+    """Usage, times and applied settings of a finished job.
 
-    `usage` counts what the price rule needs (`text_input`, `image_output`, ... tokens).
-    `charged` is the exact amount in USD where the service itself says it. `load` and `generate`
-    are seconds that the backend measured itself, None where it cannot tell them apart. `cached`
-    says that the service had a picture from an earlier time, so that no seconds tell its speed.
-    `monthly` is what a subscription costs a month in USD, of which the job has its share.
+    `usage` holds the counters of the price rule (`text_input`, `image_output`, ... tokens).
+    `charged` is the exact amount in USD if the service reports one. `load` and `generate` are
+    seconds measured by the backend, None if it cannot tell them apart. `cached` is true if the
+    service returned an earlier picture, so that no time says anything about its speed. `monthly`
+    is the price of a subscription in USD a month, of which the job bears its share.
     """
 
     honoured: Mapping[str, Applied] = field(default_factory=dict[str, Applied])
@@ -180,7 +180,7 @@ class Readiness(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A model's readiness and, where it is not ready, the sentence that says what to do."""
+    """A model's readiness and, if it is not ready, a sentence that says what to do."""
 
     state: Readiness
     sentence: str = ""
@@ -188,11 +188,11 @@ class Ready:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Config:
-    """What a backend may know of its surroundings.
+    """The configuration of a backend.
 
-    `value` reads a setting by its environment variable's name and returns None when it is unset;
-    keys come through it and are never held anywhere else. `home` is Lineup's data folder.
-    `attended` says whether a person sits before it who can bring a picture (`Queued.take`).
+    `value` reads a setting by the name of its environment variable and returns None if it is
+    unset; keys are read through it at each use and stored nowhere else. `home` is Lineup's data
+    folder. `attended` is true if a person at the page can upload a picture (`Queued.take`).
     """
 
     value: Callable[[str], str | None] = field(repr=False)
@@ -202,7 +202,7 @@ class Config:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What must be set for a backend: the setting's name, and a page that says where it is had."""
+    """A required setting of a backend: its name, and a page that explains how to obtain it."""
 
     setting: str
     where: str
@@ -210,7 +210,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """Who is asked with a backend: `server` names one of several, "" is the only or usual one."""
+    """A service behind a backend: `server` names one of several, "" is the default one."""
 
     server: str
     label: str
@@ -238,7 +238,7 @@ class UserModels:
 
 
 class Backend(ABC):
-    """One system that draws pictures; `keys` lists what must be set for it, the key first."""
+    """One system that generates pictures; `keys` lists its required settings, the key first."""
 
     name: ClassVar[str]
     label: ClassVar[str]
@@ -250,19 +250,19 @@ class Backend(ABC):
 
     @abstractmethod
     def ready(self, model: Model) -> Ready:
-        """Say whether `model` could run, without a network call or a heavy import."""
+        """Return whether `model` could run, without a network call or a heavy import."""
 
     def warm(self) -> None:
-        """Get slow things going in the background that the first picture would wait for.
+        """Start slow preparations in the background, before the first picture needs them.
 
-        Called when a page shows one of the backend's models as chosen; costs nothing and sends
+        Called when a page shows one of the backend's models as chosen. Costs nothing and sends
         nothing.
         """
         return
 
     @classmethod
     def services(cls, config: Config) -> tuple[Service, ...]:
-        """Return who can be asked: one service, unless the settings name more."""
+        """Return the backend's services: one, unless the settings name more."""
         return (Service("", cls.label, cls.keys),)
 
     @classmethod
@@ -275,23 +275,23 @@ class Backend(ABC):
         return UserModels()
 
     async def check(self, server: str = "") -> str:
-        """Ask a service whether it accepts the key; "" where that would cost or can't be done.
+        """Check a key with its service, and return a sentence that confirms it.
 
-        What is returned is the sentence that says so.
+        Returns "" if the check would cost money or is not supported.
 
         Raises:
-            BackendError: it does not, there is no key, or the service can't be reached.
+            BackendError: the key is rejected or missing, or the service can't be reached.
         """
         return ""
 
     @abstractmethod
     def lane(self, model: Model) -> Lane:
-        """The lane that `model` runs in."""
+        """Return the lane that `model` runs in."""
 
     @abstractmethod
     def generate(self, model: Model, request: Request) -> AsyncGenerator[Event, None]:
-        """Draw `request` with `model`; raises `BackendError` and nothing else."""
+        """Generate `request` with `model`; raises `BackendError` and nothing else."""
 
     async def aclose(self) -> None:
-        """Let go of connections and memory; a backend that holds none has nothing to do."""
+        """Release connections and memory; does nothing by default."""
         return

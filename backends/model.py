@@ -1,4 +1,4 @@
-"""A model as the catalogue describes it: the words of `assets/models.toml`."""
+"""Entries of the model catalogue; the field names are the keys of `assets/models.toml`."""
 
 import datetime
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ Value: TypeAlias = str | int | float | bool | None
 
 
 class State(StrEnum):
-    """Where a model stands in its life."""
+    """The stage of a model's life cycle."""
 
     LIVE = "live"
     RETIRING = "retiring"
@@ -21,7 +21,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Status:
-    """A model's state, since or until when, and what came after it."""
+    """A model's state, the date of its (past or coming) retirement, and its successor."""
 
     state: State = State.LIVE
     date: datetime.date | None = None
@@ -29,7 +29,7 @@ class Status:
 
 
 class Basis(StrEnum):
-    """What a cost rests on."""
+    """The basis of a cost."""
 
     USAGE = "usage"
     PRICE_LIST = "price list"
@@ -44,7 +44,7 @@ class Price:
 
     `per_image` is a flat price. `per_token` maps a usage counter (`text_input`, `image_input`,
     `image_output`) to the price of one. `estimates` maps "quality WxH" or "quality" to the
-    price that one picture of that kind is expected to have, for the time before the run.
+    expected price of one such picture, for the estimate before a run.
     """
 
     basis: Basis
@@ -58,10 +58,10 @@ class Price:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sizes:
-    """The sizes that a model can make, in pixels.
+    """The picture sizes that a model supports, in pixels.
 
-    `native` lists (width, height), the first is the default. Where `only_native` is False any
-    size works whose sides are multiples of `multiple` and lie within `least` and `most`.
+    `native` lists (width, height), the default first. If `only_native` is False, any size works
+    whose sides are multiples of `multiple` between `least` and `most`.
     """
 
     native: tuple[tuple[int, int], ...] = ((1024, 1024),)
@@ -75,13 +75,13 @@ class Sizes:
 class Model:
     """One entry of the catalogue (`assets/models.toml`).
 
-    `source` is what the backend calls the model: a Hub id, a folder, a file, an API's name.
-    `supports` names the Request's fields that it takes (`negative_prompt`, `seed`, `count`,
-    `num_inference_steps`, `guidance_scale`, `controls`, `image`, `strength`); what is absent is
-    shown as not honoured.
-    `defaults` holds the model's own values for those fields. `controls` maps a preprocessor to
-    the ControlNet weights that belong to it and to this model ("*" for any preprocessor);
-    `most_controls` is how many may steer at once. `options` are settings for its backend.
+    `source` is the backend's name for the model: a Hub id, a folder, a file, an API's name.
+    `supports` names the fields of `Request` that the model takes (`negative_prompt`, `seed`,
+    `count`, `num_inference_steps`, `guidance_scale`, `controls`, `image`, `strength`); others are
+    shown as not honoured. `defaults` holds the model's own values for those fields. `controls`
+    maps a preprocessor to its ControlNet weights for this model ("*" for any preprocessor);
+    `most_controls` is the largest number of controls at once. `options` are settings for the
+    backend.
     """
 
     id: str
@@ -110,10 +110,10 @@ class Model:
 
     @property
     def backend(self) -> str:
-        """Who draws it: the part of the id before the slash, without a server's name."""
+        """The backend's name: the part of the id before the slash, without a server's name."""
         return self.id.partition("/")[0].partition("@")[0]
 
     @property
     def server(self) -> str:
-        """The name of the user's own server that draws it ("openai@NAME/..."), else ""."""
+        """The name of the user's server that runs it ("openai@NAME/..."), else ""."""
         return self.id.partition("/")[0].partition("@")[2]

@@ -1,4 +1,4 @@
-"""The backends by name. A new one is one line here; nothing is imported before it is used."""
+"""Backends by name, each imported at its first use. A new backend is one line in `BACKENDS`."""
 
 import importlib
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ WITH_USER_MODELS = ("openai", "comfyui")
 
 
 class UnknownBackend(LookupError):
-    """No backend has this name."""
+    """There is no backend with this name."""
 
     def __init__(self, name: str) -> None:
         known = ", ".join(sorted(BACKENDS))
@@ -58,7 +58,7 @@ def backend_class(name: str) -> type[Backend]:
 
 
 def options_of(name: str) -> type | None:
-    """Return the dataclass of the options that are this backend's alone, if it has any.
+    """Return the dataclass of a backend's own options, None if it has none.
 
     Raises:
         UnknownBackend: no backend has this name.

@@ -1,4 +1,4 @@
-"""The one place where the parts are put together, for the command line and for the app."""
+"""Build and open a Lineup: the API for the command line, the app and Python users."""
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -16,7 +16,7 @@ from compare.store.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Lineup:
-    """Everything there is. Building it touches no disk but the catalogue; `open` does the rest."""
+    """All parts of Lineup. Building it reads only the catalogue from disk; `open` does the rest."""
 
     settings: Settings
     catalogue: Catalogue
@@ -26,16 +26,16 @@ class Lineup:
     rewriter: Rewriter
 
     async def open(self) -> None:
-        """Open the store and end what a crash left.
+        """Open the store and end the jobs that a crash left.
 
         Raises:
-            StoreError: the data folder cannot be used; the sentence says why.
+            StoreError: the data folder cannot be used; the message says why.
         """
         await self.store.open()
         await self.availability.open()
 
     async def aclose(self) -> None:
-        """Stop what is under way and let go of everything."""
+        """Stop all runs and release everything."""
         await self.runner.aclose()
         await self.availability.aclose()
         await self.rewriter.aclose()
@@ -48,7 +48,7 @@ def build(
     catalogue: Catalogue | None = None,
     create: Callable[[str, Config], Backend] | None = None,
 ) -> Lineup:
-    """Put a Lineup together; `create` makes the backends, the registry's by default."""
+    """Return a Lineup that is not open yet; `create` makes backends, by default the registry's."""
     if create is None:
         from backends.registry import create
     catalogue = catalogue or load_all(settings)
@@ -65,7 +65,7 @@ async def open_lineup(
     catalogue: Catalogue | None = None,
     create: Callable[[str, Config], Backend] | None = None,
 ) -> AsyncGenerator[Lineup, None]:
-    """Build, open and in the end close a Lineup."""
+    """Build and open a Lineup, and close it at the end."""
     lineup = build(settings, catalogue=catalogue, create=create)
     try:
         await lineup.open()

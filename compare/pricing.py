@@ -1,6 +1,6 @@
-"""What a picture costs: a range before the run, an amount after it. Pure.
+"""Costs of pictures: a range before the run, an amount after it. Pure.
 
-Unknown is None and is never 0; 0 is only what is known to be free or not charged. Amounts are
+An unknown amount is None and never 0; 0 means known to be free or not charged. Amounts are
 Decimal from the price list to the screen.
 """
 
@@ -34,7 +34,7 @@ class BillableWork:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What several jobs cost together: the sum of what is known, and how many are not."""
+    """The cost of several jobs: the sum of the known ones, and the number of unknown ones."""
 
     low: Decimal
     high: Decimal
@@ -49,9 +49,9 @@ def estimate(
     hourly_rate: Decimal | None = None,
     seconds: float | None = None,
 ) -> Cost:
-    """Return the range that `request` is expected to cost on `model`.
+    """Return the expected range of the cost of `request` on `model`.
 
-    `seconds` is what this model usually takes, for work that is paid by the hour.
+    `seconds` is the model's typical time, for work that is paid by the hour.
     """
     cost = _blank(model)
     count = min(request.count, model.most_count)
@@ -106,12 +106,12 @@ def settle(work: BillableWork, pictures: int) -> Cost:
 
 
 def uncharged(model: Model) -> Cost:
-    """Return the cost of a job for which nothing is owed."""
+    """Return the cost of a job that is not charged."""
     return replace(_blank(model), amount=_ZERO)
 
 
 def unsettled(model: Model, before: Cost) -> Cost:
-    """Return the cost of a job of which nobody knows whether it was charged."""
+    """Return the cost of a job that may or may not have been charged."""
     if model.price.basis is Basis.FREE:
         return uncharged(model)
     if before.basis is Basis.FREE:
@@ -120,7 +120,7 @@ def unsettled(model: Model, before: Cost) -> Cost:
 
 
 def total(costs: Iterable[Cost]) -> Estimate:
-    """Add up: amounts where they are known, else ranges; what is unknown is only counted."""
+    """Add up amounts, or ranges where no amount is known; unknown costs are only counted."""
     low = high = _ZERO
     unknown = free = 0
     for cost in costs:
@@ -135,7 +135,7 @@ def total(costs: Iterable[Cost]) -> Estimate:
 
 
 def combine(costs: Sequence[Cost]) -> Cost:
-    """Return the cost of several jobs as one; unknown where that of one of them is."""
+    """Return the cost of several jobs as one, unknown if the cost of any of them is."""
     free = all(cost.basis is Basis.FREE for cost in costs)
     whole = Cost(basis=Basis.FREE if free else None)
     if all(cost.amount is not None for cost in costs):
@@ -156,7 +156,7 @@ def _by_the_hour(hourly_rate: Decimal | None, seconds: float | None) -> Decimal 
 
 
 def _by_tokens(model: Model, receipt: Receipt | None) -> Decimal | None:
-    """Return the exact price of the counters, None where one of them has no price."""
+    """Return the exact price of the counters, None if one of them has no price."""
     if receipt is None or not receipt.usage:
         return None
     amount = _ZERO
@@ -177,7 +177,7 @@ def _size(model: Model, request: Request) -> tuple[int, int]:
 
 
 def _sizes(model: Model, request: Request) -> Sequence[tuple[int, int]]:
-    """Return the sizes that the picture may get: a start picture's shape is not known yet."""
+    """Return the possible sizes of the picture; the shape of a start picture is unknown yet."""
     takes = request.image is not None and "image" in model.supports
     open_shape = takes and not (request.width or request.height)
     return model.sizes.native if open_shape else (_size(model, request),)
@@ -188,11 +188,11 @@ def _megapixels(width: int, height: int) -> Decimal:
 
 
 def _expected(model: Model, request: Request) -> tuple[Decimal, Decimal] | None:
-    """Return the least and most that one picture of the asked quality and size should cost.
+    """Return the lowest and highest expected price of a picture of the requested quality and size.
 
-    Without a quality (or with "auto") the range spans all of them. For a size that the price
-    list does not know, what it does know is scaled by the number of pixels; the price of a
-    resolution such as "2K" holds for every shape.
+    Without a quality (or with "auto") the range spans all of them. For a size that is not in the
+    price list, the listed prices are scaled by the number of pixels; the price of a resolution
+    such as "2K" holds for every shape.
     """
     asked, any_shape = _quality(model, request), "image_sizes" in model.options
     found: list[Decimal] = []
@@ -212,7 +212,7 @@ def _expected(model: Model, request: Request) -> tuple[Decimal, Decimal] | None:
 
 
 def _quality(model: Model, request: Request) -> Value:
-    """Return the asked quality or resolution; of what a model does not have, its most."""
+    """Return the requested quality or resolution; the highest if the model lacks that one."""
     chosen = request.options.get(model.backend, {})
     if "image_sizes" not in model.options:
         return chosen.get("quality") or model.options.get("quality")
@@ -233,9 +233,9 @@ def _by_quality(model: Model) -> dict[str, dict[tuple[int, int], Decimal]]:
 
 
 def _prompt(model: Model, request: Request) -> tuple[Decimal, Decimal]:
-    """Return the least and most that reading the prompt costs.
+    """Return the lowest and highest price of the prompt's tokens.
 
-    A token is about four letters of English; in other scripts a letter may be a token of its own.
+    A token is about four letters of English; in other scripts one letter may be a whole token.
     """
     each = model.price.per_token.get("text_input", _ZERO)
     text = request.prompt + request.negative_prompt
@@ -243,9 +243,9 @@ def _prompt(model: Model, request: Request) -> tuple[Decimal, Decimal]:
 
 
 def _start(model: Model, request: Request) -> tuple[Decimal, Decimal]:
-    """Return the least and most that reading a start picture costs.
+    """Return the lowest and highest price of the start picture's tokens.
 
-    The catalogue says between which numbers its tokens lie (`image_tokens`).
+    The catalogue gives the range of their number (`image_tokens`).
     """
     if request.image is None or "image" not in model.supports:
         return _ZERO, _ZERO
@@ -256,7 +256,7 @@ def _start(model: Model, request: Request) -> tuple[Decimal, Decimal]:
 
 
 def _previews(model: Model) -> Decimal:
-    """Return the most that the unfinished pictures on the way cost, where they do."""
+    """Return the highest price of partial pictures, for models that charge for them."""
     pictures, tokens = (model.options.get(name) or 0 for name in ("partials", "partial_tokens"))
     each = model.price.per_token.get("image_output", _ZERO)
     return each * int(pictures) * int(tokens)

@@ -1,7 +1,7 @@
-"""The nouns of a comparison: runs, jobs, times, costs, saved pictures.
+"""The records of a comparison: runs, jobs, times, costs, saved pictures.
 
-All frozen. A job's next state is a new `Job`; whoever watches a run receives whole jobs and may
-drop all but the newest of each.
+All are frozen. A job's next state is a new `Job`; watchers of a run receive complete jobs and may
+drop all but the newest state of each.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from backends.errors import Outcome
 
 
 class Phase(StrEnum):
-    """Where a job is before it has an outcome; WAITING is for the first step's picture."""
+    """A job's progress before it has an outcome; WAITING is for the first step's picture."""
 
     WAITING = "waiting"
     QUEUED = "queued"
@@ -29,11 +29,11 @@ class Phase(StrEnum):
 class Timing:
     """Seconds on the monotonic clock; None is "not known" or "did not happen".
 
-    queued: in our lane or the service's queue. load: weights. first_preview: from start of work
-    to the first look. generate: the drawing itself. download: fetching the bytes.
+    queued: in Lineup's lane or the service's queue. load: loading weights. first_preview: from the
+    start of work to the first preview. generate: generation itself. download: fetching the bytes.
     total: from the click (of a second step: from the end of the first) to the last byte on disk.
-    cached: a picture was not drawn for this job but kept from an earlier one, so `total` tells
-    nobody's speed and `generate` is None.
+    cached: a picture comes from an earlier job, so `total` says nothing about the model's speed
+    and `generate` is None.
     """
 
     queued: float | None = None
@@ -47,7 +47,7 @@ class Timing:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cost:
-    """USD. `amount` is None while unknown; `low` and `high` are the estimate before the run."""
+    """A cost in USD: `amount` is None while unknown, `low` to `high` is the estimate."""
 
     amount: Decimal | None = None
     low: Decimal | None = None
@@ -74,13 +74,13 @@ class SavedPicture:
 class Job:
     """One model's part of a run. `outcome` is None until it has ended.
 
-    `parent` is the id of the first step's job, where this one is the second; `created_at` is then
-    the moment from which it could begin.
+    `parent` of a second step is the id of the first step's job; `created_at` is then the moment
+    from which it could begin.
 
-    `started_at` is the wall clock when work began (for a stopwatch in a browser); `sent_at` is
-    the ledger's mark that money may have been spent since. `command` is what a person is asked to
-    carry somewhere, `by_hand` whether the picture may be brought back the same way. These two,
-    `preview`, `step` and `steps` are live only and not kept.
+    `started_at` is the wall clock time when work began (for a stopwatch in a browser); `sent_at`
+    marks the moment since which money may have been spent. `command` is a text that a person is
+    to submit elsewhere by hand, and `by_hand` is true if the picture may be uploaded in return.
+    These two, `preview`, `step` and `steps` are live only and not stored.
     """
 
     id: str

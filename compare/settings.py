@@ -1,7 +1,7 @@
-"""What the surroundings say: environment variables first, then `.env`.
+"""Settings from environment variables, then from `.env`.
 
-A key is looked up by name at the moment it is needed and handed out once; it is never a field,
-never in a repr, and `hide` takes it out of any text that is about to be shown or logged.
+A key is looked up by name whenever it is needed; it is never a field and never in a repr, and
+`hide` removes it from any text that is about to be shown or logged.
 """
 
 import os
@@ -20,11 +20,11 @@ _SHARE = "LINEUP_SHARE_KEYS"
 
 
 class SettingsError(Exception):
-    """A setting cannot be read; `str(error)` says which."""
+    """A setting is invalid; `str(error)` says which."""
 
 
 class Settings(BaseSettings):
-    """Lineup's own settings, and the way to every other one by its name."""
+    """Lineup's own settings as fields, and every other setting by its name."""
 
     model_config = SettingsConfigDict(
         env_file=".env",
@@ -39,12 +39,12 @@ class Settings(BaseSettings):
     daily_budget: Decimal | None = Field(default=None, ge=0, validation_alias="LINEUP_DAILY_BUDGET")
 
     _for_visitors: bool = PrivateAttr(default=False)
-    _lent: bool = PrivateAttr(default=False)
+    _keys_shared: bool = PrivateAttr(default=False)
     _attended: bool = PrivateAttr(default=False)
     _from_file: dict[str, SecretStr] = PrivateAttr(default_factory=dict[str, SecretStr])
 
     def model_post_init(self, context: Any, /) -> None:
-        """Read `.env` once, so that a run does not change its keys half-way."""
+        """Read `.env` once, so that keys do not change during a run."""
         for name, value in dotenv_values(".env").items():
             if value:
                 self._from_file[name] = SecretStr(value)
@@ -54,7 +54,7 @@ class Settings(BaseSettings):
         """Read the settings.
 
         Raises:
-            SettingsError: a setting has a value that makes no sense.
+            SettingsError: a setting has an invalid value.
         """
         try:
             return cls()
@@ -63,16 +63,16 @@ class Settings(BaseSettings):
             raise SettingsError(f"The setting {names} has a value that makes no sense.") from None
 
     def for_visitors(self) -> "Settings":
-        """Return these settings as visitors of a public address may use them.
+        """Return the settings that visitors of a public address may use.
 
-        The owner's keys are not among them, unless the owner has set LINEUP_SHARE_KEYS=1.
+        They do not include the owner's keys, unless the owner has set LINEUP_SHARE_KEYS=1.
 
         Raises:
-            SettingsError: keys are shared without a limit.
+            SettingsError: keys are shared without a daily budget.
         """
         public = self.model_copy()
-        public._for_visitors = self._look(_SHARE) != "1"
-        public._lent = not public._for_visitors
+        public._for_visitors = self._read(_SHARE) != "1"
+        public._keys_shared = not public._for_visitors
         if not public._for_visitors and self.daily_budget is None:
             raise SettingsError(
                 f"{_SHARE}=1 lets visitors spend your keys. Say with LINEUP_DAILY_BUDGET how many "
@@ -81,45 +81,45 @@ class Settings(BaseSettings):
         return public
 
     def attended(self) -> "Settings":
-        """Return these settings for where a person sits before the cards."""
+        """Return these settings for a page at which a person can upload pictures to cards."""
         attended = self.model_copy()
         attended._attended = True
         return attended
 
     @property
     def public(self) -> bool:
-        """Whether visitors of a public address use these settings, with or without lent keys."""
-        return self._for_visitors or self._lent
+        """Whether visitors of a public address use these settings, with or without shared keys."""
+        return self._for_visitors or self._keys_shared
 
     def without_lent_keys(self) -> "Settings":
-        """Return these settings, in which visitors use their own keys only, whatever is shared."""
+        """Return these settings without the shared keys: visitors use only their own."""
         own = self.model_copy()
         own._for_visitors = self.public
         return own
 
     def value(self, name: str) -> str | None:
-        """Return the setting called `name`, None when it is unset, empty, or not for visitors.
+        """Return the setting called `name`, None if it is unset, empty, or not for visitors.
 
-        A key that was typed for this visit goes first.
+        A key that the visitor has typed takes precedence.
         """
         if typed := typed_key(name):
             return typed
-        return None if self._for_visitors and is_secret(name) else self._look(name)
+        return None if self._for_visitors and is_secret(name) else self._read(name)
 
-    def _look(self, name: str) -> str | None:
+    def _read(self, name: str) -> str | None:
         if value := os.environ.get(name):
             return value
         secret = self._from_file.get(name)
         return secret.get_secret_value() if secret else None
 
     def config(self) -> Config:
-        """Return what a backend may know."""
+        """Return the configuration of the backends."""
         return Config(value=self.value, home=self.home, attended=self._attended)
 
     def hide(self, text: str) -> str:
-        """Return `text` without any key that is set or was typed here."""
+        """Return `text` with every set or typed key replaced by "[hidden]"."""
         names = (name for name in (*os.environ, *self._from_file) if is_secret(name))
-        for value in (*map(self._look, names), *typed_keys()):
+        for value in (*map(self._read, names), *typed_keys()):
             if value and len(value) >= 8:
                 text = text.replace(value, "[hidden]")
         return text

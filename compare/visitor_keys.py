@@ -1,8 +1,8 @@
-"""Keys that a visitor typed, for this visit only.
+"""Keys typed by a visitor, for this visit only.
 
-They live in the visitor's own session on the server and in the tasks of the runs that the visitor
-starts: a context variable, which a task takes along when it is made. They are never stored and
-never logged, and no other visitor's task can see them.
+They are held in the visitor's session on the server, and in a context variable, which each task
+copies when it is created: so the tasks of the visitor's runs see them and no other task does. They
+are never stored and never logged.
 """
 
 from collections.abc import Generator, Mapping
@@ -15,9 +15,9 @@ _typed: ContextVar[Mapping[str, str]] = ContextVar("typed", default=MappingProxy
 
 @contextmanager
 def visitor_keys(keys: Mapping[str, str]) -> Generator[None]:
-    """Let everything that is started in here use `keys`, by their settings' names.
+    """Make `keys` (by setting) available to everything that is started within this context.
 
-    Only what a visitor may type counts: addresses and limits are the owner's to set.
+    Settings that a visitor may not set, such as addresses and limits, are ignored.
     """
     typed = {
         name: key.strip() for name, key in keys.items() if visitor_may_set(name) and key.strip()
@@ -30,20 +30,20 @@ def visitor_keys(keys: Mapping[str, str]) -> Generator[None]:
 
 
 def typed_key(name: str) -> str | None:
-    """Return the key that the visitor of this task has typed under `name`."""
+    """Return the key that this task's visitor has typed for the setting `name`."""
     return _typed.get().get(name)
 
 
 def typed_keys() -> tuple[str, ...]:
-    """Return all keys that the visitor of this task has typed, to hide them."""
+    """Return all keys that this task's visitor has typed, so that they can be hidden."""
     return tuple(key for name, key in _typed.get().items() if is_secret(name))
 
 
 def visitor_may_set(name: str) -> bool:
-    """Whether a visitor may type the setting called `name`: a key, or what goes with one."""
+    """Return whether a visitor may set `name`: a key, or a setting that belongs to one."""
     return is_secret(name) or name == "MIDJOURNEY_CHANNEL"
 
 
 def is_secret(name: str) -> bool:
-    """Whether the setting called `name` holds a key."""
+    """Return whether the setting called `name` holds a key."""
     return any(word in name.upper() for word in ("KEY", "TOKEN", "SECRET", "PASSWORD"))

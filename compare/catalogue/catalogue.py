@@ -1,8 +1,8 @@
-"""The catalogue: every model that Lineup knows, from `assets/models.toml`.
+"""The catalogue of models, from `assets/models.toml`.
 
-Beside the listed ones, any `local/<Hub id, folder or file>`, `openai/<name>` and so on can be asked
-for, `openai@<server>/<name>` from a server of one's own: `[[any]]` tables say what is usual for
-their kind, and nothing is made up.
+Besides the listed models, any `local/<Hub id, folder or file>`, `openai/<name>` and so on can be
+used, and `openai@<server>/<name>` on a server of the user: the `[[any]]` tables describe what is
+common to their kind, and nothing is guessed.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from typing import Any
 
 from backends.base import Basis, Model, State, Status
 from backends.paths import ASSETS
-from compare.catalogue.toml_reader import CatalogueError, read
+from compare.catalogue.toml_reader import CatalogueError, parse_table
 from compare.formatting import format_date
 
 DEFAULT_PATH = ASSETS / "models.toml"
@@ -46,24 +46,24 @@ class UnknownModel(LookupError):
 
 @dataclass
 class Catalogue:
-    """All listed models, in the order in which they are shown, and what else can be asked for.
+    """All listed models, in the order in which they are shown, and templates for unlisted ones.
 
     The id of each of `others` ends in `*`, which stands for a name; a `*` before the slash stands
-    for one of the user's own servers. There is one catalogue in a process, which all hold: nobody
-    keeps a list of its models, because those may come and go when it looks again.
+    for one of the user's servers. A process has one shared catalogue. Do not hold on to its list
+    of models, which `refresh` may replace.
     """
 
     models: tuple[Model, ...]
     others: tuple[Model, ...] = ()
 
     async def refresh(self) -> None:
-        """Look for models that have come or gone; those of the catalogue's own file never do."""
+        """Update the models; those of the catalogue's file never change, so this does nothing."""
 
     def find(self, id: str) -> Model:
-        """Return the model called `id`, listed or made on the spot.
+        """Return the model called `id`, listed or made from an `[[any]]` table.
 
         Raises:
-            UnknownModel: there is none, and none can be made.
+            UnknownModel: no model is listed and no `[[any]]` table matches.
         """
         for model in self.models:
             if model.id == id:
@@ -114,7 +114,7 @@ def load(path: Path | None = None) -> Catalogue:
 
 
 def status_on(model: Model, today: date) -> Status:
-    """Return where `model` stands on a day: one whose last day has passed is retired."""
+    """Return the status of `model` on a day: a retiring one is retired from its date on."""
     status = model.status
     if status.state is State.RETIRING and status.date is not None and today >= status.date:
         return dataclasses.replace(status, state=State.RETIRED)
@@ -122,7 +122,7 @@ def status_on(model: Model, today: date) -> Status:
 
 
 def status_sentence(model: Model, today: date) -> str:
-    """Return what to say about a model that is going or gone; empty for a live one."""
+    """Return a sentence about a model that is retiring or retired; "" for a live one."""
     status = status_on(model, today)
     after = f" Use {status.successor} instead." if status.successor else ""
     when = format_date(status.date, full_month=True) if status.date else ""
@@ -146,7 +146,7 @@ def _pattern(id: str) -> re.Pattern[str]:
 
 def _entry(table: Mapping[str, Any], number: int) -> Model:
     where = str(table.get("id") or f"model {number}")
-    model = read(Model, table, where)
+    model = parse_table(Model, table, where)
     if not all(model.id.partition("/")):
         raise CatalogueError(f"{where}: an id has the form backend/name.")
     if unknown := sorted(model.supports - SUPPORTABLE):
@@ -159,7 +159,7 @@ def _entry(table: Mapping[str, Any], number: int) -> Model:
 
 
 def _check(model: Model) -> None:
-    """What a listed model must say for itself."""
+    """Check the additional requirements of a listed model."""
     where = model.id
     paid = model.price.basis not in (Basis.FREE, Basis.HARDWARE)
     to_be_had = model.status.state is not State.NO_API

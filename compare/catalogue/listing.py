@@ -1,7 +1,6 @@
-"""The catalogue as people read it: one line for each model, in words. Pure but for the runner's.
+"""The catalogue as text: one line for each model.
 
-The Models tab, `python -m compare models` and the README's table say the same because they all
-read these lines.
+Source of the Models tab, of `python -m compare models` and of the README's table.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,9 +24,9 @@ _SECTION = "| Who runs it | Models | A picture costs | Gone |\n|---|---|---|---|
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A model, whether it can run now, what a picture is expected to cost and to take here.
+    """A model, its readiness, and the expected cost and time of a picture.
 
-    `seconds` is the median of this machine's own runs, None where there were none.
+    `seconds` is the median of this machine's own runs, None without runs.
     """
 
     model: Model
@@ -37,30 +36,30 @@ class Line:
 
     @property
     def price(self) -> str:
-        """What one picture at the model's own settings costs."""
+        """The cost of one picture at the model's default settings."""
         if self.model.status.state is State.NO_API:
             return "–"
         return format_cost(self.cost)
 
     @property
     def status(self) -> str:
-        """Live, going or gone, with the date."""
+        """The state of the model with its date, such as "retired 12 May 2026"."""
         return format_status(self.model.status)
 
     @property
     def takes(self) -> str:
-        """Which inputs beside the prompt it takes, the ones that models differ in."""
+        """The inputs besides the prompt that it supports, of those in which models differ."""
         return ", ".join(word for name, word in _SHORT.items() if name in self.model.supports)
 
     @property
     def training(self) -> str:
-        """What it was trained on and with, as far as that is published."""
+        """Training data and compute, as far as published."""
         known = (self.model.training_data, self.model.compute)
         return "; ".join(each for each in known if each)
 
 
 def lines(catalogue: Catalogue, availability: Availability) -> list[Line]:
-    """Return a line for each model of the catalogue, in its order, as things stand today."""
+    """Return a line for each model of the catalogue, in its order."""
     models = [availability.model(model.id) for model in catalogue.models]
     costs = availability.estimates(Request(prompt=""), [model.id for model in models])
     return [
@@ -75,7 +74,7 @@ def lines(catalogue: Catalogue, availability: Availability) -> list[Line]:
 
 
 def markdown(lines: Iterable[Line]) -> str:
-    """Return the README's table: a row for each provider, its models, prices and what is gone."""
+    """Return the README's table: a row for each provider with models, prices, retired models."""
     providers: dict[str, list[Line]] = {}
     for line in lines:
         providers.setdefault(line.model.provider, []).append(line)

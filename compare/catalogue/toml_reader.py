@@ -1,8 +1,7 @@
-"""Turn a TOML table into the dataclass that it describes, strictly.
+"""Parse a TOML table into a dataclass, strictly.
 
 The keys of a table are the fields of its dataclass, so a field that is added to `Model` can be
-written in the catalogue at once. What is unknown, missing or of the wrong type is a sentence that
-names the place.
+used in the catalogue at once. Errors for unknown, missing or wrongly typed keys name the place.
 """
 
 import dataclasses
@@ -25,14 +24,14 @@ _NAMES: dict[Any, str] = {
 
 
 class CatalogueError(ValueError):
-    """An entry of the catalogue makes no sense; `str(error)` says where and why."""
+    """An entry of the catalogue is invalid; `str(error)` says where and why."""
 
 
-def read(record: type[Record], table: Mapping[str, Any], where: str) -> Record:
+def parse_table(record: type[Record], table: Mapping[str, Any], where: str) -> Record:
     """Return `table` as a `record`.
 
     Raises:
-        BadEntry: a key is unknown, missing, or its value has the wrong type.
+        CatalogueError: a key is unknown, missing, or its value has the wrong type.
     """
     hints = typing.get_type_hints(record)
     fields = {field.name: field for field in dataclasses.fields(typing.cast(Any, record))}
@@ -51,7 +50,7 @@ def read(record: type[Record], table: Mapping[str, Any], where: str) -> Record:
 
 
 def _value(kind: Any, raw: Any, where: str) -> Any:
-    """Return `raw` as a `kind`; TOML's decimals arrive as Decimal, so that prices stay exact."""
+    """Convert `raw` to `kind`; TOML's floats are parsed as Decimal, so that prices stay exact."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (types.UnionType, typing.Union):
         return _one_of(arguments, raw, where)
@@ -65,7 +64,7 @@ def _value(kind: Any, raw: Any, where: str) -> Any:
             for key, item in _expect(dict, raw, where, "a table").items()
         }
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        return read(kind, _expect(dict, raw, where, "a table"), where)
+        return parse_table(kind, _expect(dict, raw, where, "a table"), where)
     if isinstance(kind, type) and issubclass(kind, StrEnum):
         if raw not in tuple(kind):
             raise CatalogueError(f"{where} is {raw!r}, but must be one of {', '.join(kind)}.")
@@ -79,7 +78,7 @@ def _plain(kind: Any, raw: Any, where: str) -> Any:
         return Decimal(raw)
     if kind is float and number:
         return float(raw)
-    # A bool is an int to Python and a date-time is a date; neither is one to a reader.
+    # In Python a bool is an int and a datetime is a date; neither is accepted as one here.
     return _expect(kind, raw, where, _NAMES.get(kind, "a number"), exactly=True)
 
 

@@ -1,4 +1,4 @@
-"""From words on the command line to a request; what cannot be read is a sentence."""
+"""Parse command line arguments into a request; errors are sentences for the user."""
 
 import sys
 from collections.abc import Sequence
@@ -15,16 +15,16 @@ Setting = TypeVar("Setting")
 
 
 class BadArgument(ValueError):
-    """A word on the command line cannot be read; `str(error)` says which and why."""
+    """A command line argument is invalid; `str(error)` says which and why."""
 
 
-def prompt(word: str) -> str:
+def read_prompt(word: str) -> str:
     """Return the prompt; "-" reads it from standard input."""
     return sys.stdin.read().strip("\n") if word == "-" else word
 
 
-def size(word: str | None) -> tuple[int | None, int | None]:
-    """Read WIDTHxHEIGHT."""
+def parse_size(word: str | None) -> tuple[int | None, int | None]:
+    """Parse WIDTHxHEIGHT."""
     if word is None:
         return (None, None)
     width, _, height = word.lower().replace("×", "x").partition("x")
@@ -34,7 +34,7 @@ def size(word: str | None) -> tuple[int | None, int | None]:
         raise BadArgument(f"The size {word!r} must look like 1024x768.") from None
 
 
-def variants(word: str | None, spec: RunSpec, home: Path) -> tuple[RunSpec, ...]:
+def expand_variants(word: str | None, spec: RunSpec, home: Path) -> tuple[RunSpec, ...]:
     """Return a spec for each variant of the prompt: for all, or for a random number of them."""
     if word is None:
         return (spec,)
@@ -46,25 +46,25 @@ def variants(word: str | None, spec: RunSpec, home: Path) -> tuple[RunSpec, ...]
         raise BadArgument(str(error)) from None
 
 
-def start_picture(file: Path | None) -> bytes | None:
-    """Read a picture to start from."""
+def read_start_picture(file: Path | None) -> bytes | None:
+    """Read the file of the start picture."""
     return None if file is None else _file(file, "start picture")
 
 
-def second_step(
+def parse_second_step(
     model: str | None, *, prompt: str, strength: float | None, own: Sequence[str]
 ) -> SecondStep | None:
-    """Return the second step, None where no model is named for it."""
+    """Return the second step, None if no model is given for it."""
     if model is None:
         if prompt or own:
             raise BadArgument(
                 "A prompt or an option of the second step needs its model: --then MODEL."
             )
         return None
-    return SecondStep(model=model, prompt=prompt, strength=strength, options=options(own))
+    return SecondStep(model=model, prompt=prompt, strength=strength, options=parse_options(own))
 
 
-def controls(
+def read_controls(
     files: Sequence[Path],
     *,
     preprocessor: Sequence[str],
@@ -72,7 +72,7 @@ def controls(
     start: Sequence[float],
     end: Sequence[float],
 ) -> tuple[Control, ...]:
-    """Read the control pictures; a setting given once is for all, else there is one for each."""
+    """Read the control pictures; a setting given once applies to all, else one applies to each."""
     number = len(files)
     each = zip(
         files,
@@ -90,8 +90,8 @@ def controls(
     )
 
 
-def options(words: Sequence[str]) -> dict[str, dict[str, Value]]:
-    """Read settings of the form backend.name=value."""
+def parse_options(words: Sequence[str]) -> dict[str, dict[str, Value]]:
+    """Parse options of the form backend.name=value."""
     found: dict[str, dict[str, Value]] = {}
     for word in words:
         place, equals, value = word.partition("=")

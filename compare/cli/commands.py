@@ -1,4 +1,4 @@
-"""The commands: run, models, history. What is said goes to standard error, results to output."""
+"""The commands run, models and history: results on standard output, messages on standard error."""
 
 import asyncio
 from collections.abc import Coroutine, Sequence
@@ -89,9 +89,9 @@ def run(
 ) -> None:
     """Draw one prompt with several models at the same time."""
     try:
-        width, height = arguments.size(size)
+        width, height = arguments.parse_size(size)
         request = Request(
-            prompt=arguments.prompt(prompt),
+            prompt=arguments.read_prompt(prompt),
             negative_prompt=negative,
             width=width,
             height=height,
@@ -99,24 +99,26 @@ def run(
             guidance_scale=guidance,
             seed=seed,
             count=count,
-            controls=arguments.controls(
+            controls=arguments.read_controls(
                 control or (),
                 preprocessor=preprocessor or ("canny",),
                 weight=weight or (1.0,),
                 start=start or (0.0,),
                 end=end or (1.0,),
             ),
-            image=arguments.start_picture(image),
+            image=arguments.read_start_picture(image),
             strength=strength,
-            options=arguments.options(option or ()),
+            options=arguments.parse_options(option or ()),
         )
-        second_step = arguments.second_step(
+        second_step = arguments.parse_second_step(
             then, prompt=then_prompt, strength=strength, own=then_option or ()
         )
     except arguments.BadArgument as error:
-        _give_up(str(error))
-    asking = Asking(models or [], variants, rewrite)
-    finished, interrupted = _do(_run(RunSpec(request, second_step=second_step), asking, as_json))
+        _exit_with(str(error))
+    run_options = RunOptions(models or [], variants, rewrite)
+    finished, interrupted = _run_async(
+        _run(RunSpec(request, second_step=second_step), run_options, as_json)
+    )
     if interrupted:
         raise typer.Exit(INTERRUPTED)
     if any(job.outcome is not Outcome.DONE for run in finished for job in run.jobs):
@@ -136,7 +138,7 @@ def list_models(
         lineup = build(_settings())
         try:
             if lineup.settings.home.exists() and not as_markdown:
-                await lineup.open()  # it knows how long pictures took
+                await lineup.open()  # for the typical seconds of each model
             listed = lines(lineup.catalogue, lineup.availability)
         finally:
             await lineup.aclose()
@@ -145,7 +147,7 @@ def list_models(
         else:
             output.models(listed, as_json=as_json)
 
-    _do(gather())
+    _run_async(gather())
 
 
 @app.command("history")
@@ -160,30 +162,30 @@ def history(
             runs = await lineup.store.recent(max(1, limit))
         output.history(runs, lineup.settings.home, as_json=as_json)
 
-    _do(gather())
+    _run_async(gather())
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
-    """With which models a prompt is drawn, in which variants, and who rewrites it first."""
+class RunOptions:
+    """The models of a run, the choice of variants, and the chat model that rewrites the prompt."""
 
     models: list[str]
     variants: str | None
     rewrite: str | None
 
 
-async def _run(spec: RunSpec, asking: Asking, as_json: bool) -> tuple[list[Run], bool]:
+async def _run(spec: RunSpec, run_options: RunOptions, as_json: bool) -> tuple[list[Run], bool]:
     lineup = build(_settings())
     try:
-        specs = _specs(lineup, spec, asking)  # what is wrong is told before money is spent
+        specs = _specs(lineup, spec, run_options)  # invalid requests exit before money is spent
         await lineup.open()
-        if asking.rewrite is not None:
-            rewritten = await lineup.rewriter.rewrite(spec.request.prompt, asking.rewrite)
+        if run_options.rewrite is not None:
+            rewritten = await lineup.rewriter.rewrite(spec.request.prompt, run_options.rewrite)
             output.rewritten(rewritten)
-            specs = _specs(lineup, rewritten.apply(spec), asking)
-        if asking.variants is None and holds_variants(specs[0].request.prompt):
+            specs = _specs(lineup, rewritten.apply(spec), run_options)
+        if run_options.variants is None and holds_variants(specs[0].request.prompt):
             typer.echo("The prompt is drawn as it is; --variants all draws each variant.", err=True)
-        begun = await lineup.runner.start_all(specs, asking.models)
+        begun = await lineup.runner.start_all(specs, run_options.models)
         interrupted = await _follow(lineup, begun)
         finished = [await lineup.runner.get(run.id) or run for run in begun]
     finally:
@@ -192,22 +194,22 @@ async def _run(spec: RunSpec, asking: Asking, as_json: bool) -> tuple[list[Run],
     return finished, interrupted
 
 
-def _specs(lineup: Lineup, spec: RunSpec, asking: Asking) -> tuple[RunSpec, ...]:
+def _specs(lineup: Lineup, spec: RunSpec, run_options: RunOptions) -> tuple[RunSpec, ...]:
     """Return a spec for each variant, or exit with the problems of the request."""
-    specs = arguments.variants(asking.variants, spec, lineup.settings.home)
+    specs = arguments.expand_variants(run_options.variants, spec, lineup.settings.home)
     wrong: dict[str, str] = {}
     for each in specs:
-        wrong |= problems(each, asking.models, lineup.catalogue)
+        wrong |= problems(each, run_options.models, lineup.catalogue)
     if wrong:
-        _give_up("\n".join(wrong.values()))
+        _exit_with("\n".join(wrong.values()))
     return specs
 
 
 async def _follow(lineup: Lineup, begun: Sequence[Run]) -> bool:
-    """Show the runs until they have ended; True when they were ended by Ctrl-C."""
+    """Show the runs until they have ended; return True if they were stopped by Ctrl-C."""
     runner = lineup.runner
     jobs = [job for run in begun for job in run.jobs]
-    with output.Board(jobs, _labels(lineup.availability, begun)) as board:
+    with output.LiveTable(jobs, _labels(lineup.availability, begun)) as board:
 
         async def follow(run: Run) -> None:
             async for job in runner.watch(run.id):
@@ -216,14 +218,14 @@ async def _follow(lineup: Lineup, begun: Sequence[Run]) -> bool:
         try:
             await asyncio.gather(*map(follow, begun))
         except asyncio.CancelledError:
-            board.say("Stopping …")
+            board.show_message("Stopping …")
             await asyncio.gather(*(runner.stop(run.id) for run in begun))
             return True
     return False
 
 
 def _labels(availability: Availability, begun: Sequence[Run]) -> dict[str, str]:
-    """Name each job by its model, and by its variant where there are several."""
+    """Return each job's label: its model, and the number of its variant if there are several."""
     return {
         job.id: (f"{number}. " if len(begun) > 1 else "") + _label(availability, run, job)
         for number, run in enumerate(begun, start=1)
@@ -240,7 +242,7 @@ def _settings() -> Settings:
     return Settings.read()
 
 
-def _do(work: Coroutine[Any, Any, Result]) -> Result:
+def _run_async(work: Coroutine[Any, Any, Result]) -> Result:
     try:
         return asyncio.run(work)
     except (
@@ -251,11 +253,11 @@ def _do(work: Coroutine[Any, Any, Result]) -> Result:
         arguments.BadArgument,
         BackendError,
     ) as error:
-        _give_up(str(error))
+        _exit_with(str(error))
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
 
 
-def _give_up(sentence: str) -> NoReturn:
+def _exit_with(sentence: str) -> NoReturn:
     typer.echo(sentence, err=True)
     raise typer.Exit(USAGE)

@@ -1,4 +1,4 @@
-"""How the command line shows things: JSON for programs, tables for people."""
+"""Output of the command line: JSON for programs, tables for people."""
 
 import dataclasses
 import json
@@ -42,16 +42,16 @@ _WIDTHS = {
     "takes": 160,
     "licence": 200,
 }
-"""From how many columns of a terminal on each column of the models' table is shown."""
+"""Minimum width of the terminal, in characters, for each column of the models' table."""
 
 
-class Board:
-    """A live table on standard error: one line for each job."""
+class LiveTable:
+    """A live table on standard error, one line for each job."""
 
     def __init__(self, jobs: Sequence[Job], labels: Mapping[str, str]) -> None:
         self._jobs = {job.id: job for job in jobs}
         self._labels = labels
-        self._said = ""
+        self._message = ""
         self._console = Console(stderr=True)
         self._live = Live(console=self._console, get_renderable=self._table, refresh_per_second=8)
 
@@ -69,53 +69,53 @@ class Board:
         self._live.stop()
 
     def show(self, job: Job) -> None:
-        """Take a job's news; without a terminal, an end and a command are worth a line."""
+        """Show a job's new state; without a terminal, print a line for outcomes and commands."""
         before, self._jobs[job.id] = self._jobs[job.id], job
         if self._console.is_terminal:
             return
         if job.outcome is not None:
             typer.echo(f"{self._label(job)}: {job.outcome}. {job.message}".strip(), err=True)
         elif job.command and job.command != before.command:
-            typer.echo(f"{self._label(job)}: {_told(job)}", err=True)
+            typer.echo(f"{self._label(job)}: {_message_of(job)}", err=True)
 
-    def say(self, sentence: str) -> None:
-        """Show a line under the table."""
-        self._said = sentence
+    def show_message(self, sentence: str) -> None:
+        """Show a sentence under the table."""
+        self._message = sentence
 
     def _label(self, job: Job) -> str:
         return self._labels.get(job.id, job.model)
 
     def _table(self) -> Table:
-        table = Table(box=None, padding=(0, 2, 0, 0), show_header=False, caption=self._said)
+        table = Table(box=None, padding=(0, 2, 0, 0), show_header=False, caption=self._message)
         for job in self._jobs.values():
-            spent = "" if job.phase is Phase.WAITING else f"{_spent(job):.1f} s"
+            spent = "" if job.phase is Phase.WAITING else f"{_elapsed(job):.1f} s"
             step = f"{job.step}/{job.steps or '?'}" if job.step is not None else ""
-            table.add_row(self._label(job), _state(job), spent, step, _told(job))
+            table.add_row(self._label(job), _state(job), spent, step, _message_of(job))
         return table
 
 
-def _spent(job: Job) -> float:
-    """Seconds since the job could begin, so far or in all; a step that never could took none."""
+def _elapsed(job: Job) -> float:
+    """Return the seconds since the job could begin; 0 for an ended job that never could."""
     if job.outcome is not None:
         return job.timing.total or 0.0
     return (datetime.now(UTC) - job.created_at).total_seconds()
 
 
-def _told(job: Job) -> str:
+def _message_of(job: Job) -> str:
     return f"{job.message} {job.command}".strip()
 
 
 def rewritten(rewritten: Rewritten) -> None:
-    """Say on standard error what became of the prompt, and what that cost."""
+    """Print the original and the rewritten prompt to standard error, with the cost."""
     typer.echo(f"The prompt: {rewritten.original}", err=True)
     typer.echo(f"{rewritten.by} ({rewritten.cost}): {rewritten.prompt}", err=True)
 
 
 def runs(runs: Sequence[Run], home: Path, *, as_json: bool) -> None:
-    """Print what one run came to, or several that were started together."""
+    """Print the results of one run, or of a batch of runs."""
     if as_json:
-        listed = [{"run": run.id, **_asked(run), "jobs": _jobs(run, home)} for run in runs]
-        _print(listed[0] if len(listed) == 1 else {"runs": listed})
+        listed = [{"run": run.id, **_prompt_fields(run), "jobs": _jobs(run, home)} for run in runs]
+        _print_json(listed[0] if len(listed) == 1 else {"runs": listed})
         return
     for number, run in enumerate(runs, start=1):
         if len(runs) > 1:
@@ -123,8 +123,8 @@ def runs(runs: Sequence[Run], home: Path, *, as_json: bool) -> None:
         _table(run, home)
 
 
-def _asked(run: Run) -> dict[str, str]:
-    """Return the prompt where it is not the one that was typed, and what it was made of."""
+def _prompt_fields(run: Run) -> dict[str, str]:
+    """Return the prompt and its provenance if it is not the prompt as typed, else nothing."""
     provenance = dataclasses.asdict(run.spec.provenance)
     known = {name: text for name, text in provenance.items() if text is not None}
     return {"prompt": run.request.prompt, **known} if known else {}
@@ -137,7 +137,7 @@ def _jobs(run: Run, home: Path) -> list[dict[str, Any]]:
 def _table(run: Run, home: Path) -> None:
     table = Table("model", "outcome", "seconds", "cost", "picture", box=None, padding=(0, 2, 0, 0))
     for job in run.jobs:
-        name, seconds, cost = _named(job), _seconds(job.timing.total), format_cost(job.cost)
+        name, seconds, cost = _model_name(job), _seconds(job.timing.total), format_cost(job.cost)
         seconds += " (cached)" if job.timing.cached else ""
         if (parent := second_step.parent_of(job, run.jobs)) is not None and job.pictures:
             spent, both = second_step.chain_totals(parent, job)
@@ -154,10 +154,10 @@ def models(lines: Sequence[Line], *, as_json: bool) -> None:
     """Print the catalogue."""
     if as_json:
         rows = [
-            {**_plain(line.model), "ready": _plain(line.ready), "seconds": line.seconds}
+            {**_to_json(line.model), "ready": _to_json(line.ready), "seconds": line.seconds}
             for line in lines
         ]
-        _print(rows)
+        _print_json(rows)
         return
     console = Console()
     table = Table(box=None, padding=(0, 2, 0, 0))
@@ -180,17 +180,17 @@ def history(runs: Iterable[Run], home: Path, *, as_json: bool) -> None:
                 "run": run.id,
                 "created_at": run.created_at.isoformat(),
                 "prompt": run.request.prompt,
-                **_asked(run),
+                **_prompt_fields(run),
                 "jobs": _jobs(run, home),
             }
             for run in runs
         ]
-        _print(rows)
+        _print_json(rows)
         return
     table = Table("run", "when", "prompt", "models", box=None, padding=(0, 2, 0, 0))
     for run in runs:
         prompt = Text(run.request.prompt.replace("\n", " "), overflow="ellipsis", no_wrap=True)
-        jobs = ", ".join(f"{_named(job)} ({job.outcome or job.phase})" for job in run.jobs)
+        jobs = ", ".join(f"{_model_name(job)} ({job.outcome or job.phase})" for job in run.jobs)
         table.add_row(run.id, f"{run.created_at.astimezone():%Y-%m-%d %H:%M}", prompt, jobs)
     Console().print(table)
 
@@ -203,8 +203,8 @@ def _job(job: Job, home: Path) -> dict[str, Any]:
         "parent": job.parent,
         "outcome": job.outcome,
         "message": job.message,
-        "timing": _plain(job.timing),
-        "cost": _plain(job.cost),
+        "timing": _to_json(job.timing),
+        "cost": _to_json(job.cost),
         "honoured": {
             name: {"asked": each.requested, "used": each.used, "note": each.note}
             for name, each in job.honoured.items()
@@ -216,7 +216,7 @@ def _job(job: Job, home: Path) -> dict[str, Any]:
     }
 
 
-def _named(job: Job) -> str:
+def _model_name(job: Job) -> str:
     return job.model if job.parent is None else f"→ {job.model}"
 
 
@@ -234,11 +234,11 @@ def _notes(job: Job) -> list[str]:
     return [each.note for each in job.honoured.values() if each.note]
 
 
-def _plain(value: Any) -> Any:
-    """Return a record as JSON can hold it: amounts and dates as text, sets as sorted lists."""
+def _to_json(value: Any) -> Any:
+    """Convert a record to JSON values: amounts and dates as text, sets as sorted lists."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = dataclasses.fields(value)
-        return {field.name: _plain(getattr(value, field.name)) for field in fields}
+        return {field.name: _to_json(getattr(value, field.name)) for field in fields}
     match value:
         case Decimal():
             return f"{value:f}"
@@ -246,16 +246,16 @@ def _plain(value: Any) -> Any:
             return value.isoformat()
         case Mapping():
             mapping = cast(Mapping[str, Any], value)
-            return {str(key): _plain(item) for key, item in mapping.items()}
+            return {str(key): _to_json(item) for key, item in mapping.items()}
         case frozenset():
             return sorted(cast(frozenset[str], value))
         case tuple() | list():
-            return [_plain(item) for item in cast(Sequence[Any], value)]
+            return [_to_json(item) for item in cast(Sequence[Any], value)]
         case _:
             return value
 
 
-def _print(value: Any) -> None:
-    """Print JSON; output that cannot hold every letter gets escapes instead."""
+def _print_json(value: Any) -> None:
+    """Print JSON, with escapes if the output's encoding is not a Unicode one."""
     encoding = (sys.stdout.encoding or "").lower()
     typer.echo(json.dumps(value, ensure_ascii=not encoding.startswith("utf"), indent=2))

@@ -1,4 +1,4 @@
-"""Prompts before a run: built from parts, expanded into variants, rewritten."""
+"""Preparation of prompts: building from parts, expansion of variants, rewriting."""
 
 MAX_PROMPT = 32_000
 """Characters that a prompt may have."""

@@ -1,7 +1,7 @@
-"""One well-formed prompt out of its parts. Pure.
+"""Compose a prompt from its parts. Pure.
 
-What a picture is of comes first, because most models weigh the beginning most; how it looks
-follows, from the large to the small.
+The subject comes first, because most models weigh the beginning of a prompt most; its appearance
+follows, from the general to the particular.
 """
 
 import re
@@ -9,12 +9,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 _EDGES = " \t\n,;."
-_NOT = re.compile(r"^(?:no|not|without)\s+", re.IGNORECASE)
+_NEGATION = re.compile(r"^(?:no|not|without)\s+", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parts:
-    """What a prompt is made of; each is free text, and all may be empty."""
+    """The parts of a prompt; each is free text, and all may be empty."""
 
     subject: str = ""
     medium: str = ""
@@ -27,36 +27,36 @@ class Parts:
 
 
 @dataclass(frozen=True, slots=True)
-class Composed:
-    """A prompt, and what should not be in the picture."""
+class ComposedPrompt:
+    """A prompt and its negative prompt."""
 
     prompt: str
     negative_prompt: str
 
 
-def compose(parts: Parts) -> Composed:
+def compose(parts: Parts) -> ComposedPrompt:
     """Return "an oil painting of a lighthouse, impressionist, moonlight" from its parts.
 
-    Every phrase stands once, with one comma between two. A "no" or "without" in the negative
-    prompt is left out: it says what should not be there already.
+    Each phrase occurs once, separated by one comma. A leading "no" or "without" is removed from
+    the phrases of the negative prompt, which is a negation already.
     """
     subject, medium = _tidy(parts.subject), _tidy(parts.medium)
     if subject and medium:
         subject = f"{medium} {subject}" if medium.endswith(" of") else f"{medium} of {subject}"
     look = (parts.style, parts.lighting, parts.lens, parts.composition, parts.quality)
-    return Composed(
-        prompt=_listed([subject or medium, *look]),
-        negative_prompt=_listed(_NOT.sub("", part.strip()) for part in _split(parts.negative)),
+    return ComposedPrompt(
+        prompt=_join([subject or medium, *look]),
+        negative_prompt=_join(_NEGATION.sub("", part.strip()) for part in _split(parts.negative)),
     )
 
 
-def _listed(phrases: Iterable[str]) -> str:
-    """Put commas between phrases; what was said before is not said again."""
-    said: dict[str, str] = {}
+def _join(phrases: Iterable[str]) -> str:
+    """Join phrases with commas, leaving out repetitions (without regard to case)."""
+    seen: dict[str, str] = {}
     for phrase in map(_tidy, phrases):
         if phrase:
-            said.setdefault(phrase.casefold(), phrase)
-    return ", ".join(said.values())
+            seen.setdefault(phrase.casefold(), phrase)
+    return ", ".join(seen.values())
 
 
 def _tidy(text: str) -> str:
@@ -64,5 +64,5 @@ def _tidy(text: str) -> str:
 
 
 def _split(text: str) -> list[str]:
-    """Split at commas, but not within the braces of variants."""
+    """Split at commas outside the braces of variants."""
     return re.findall(r"(?:\{[^{}]*\}|[^,{])+|\{", text)

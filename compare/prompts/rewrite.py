@@ -1,8 +1,8 @@
-"""A prompt rewritten by a chat model, at a person's wish and before their eyes.
+"""Rewrite prompts with a chat model, on request.
 
-A rewrite costs money that no price list here knows, so no budget can hold it: its cost is said to
-be unknown, and at a public address it is paid with the visitor's own key, never with the owner's.
-What was written first is kept with the run.
+The price of a rewrite is in no price list, so the daily budget cannot cover it: its cost is shown
+as unknown, and at a public address it is paid with the visitor's own key, never with the owner's.
+The original prompt is stored with the run.
 """
 
 import asyncio
@@ -28,13 +28,13 @@ subjects, their number, colours, places or names, and not a word within quotatio
 {a|b} and __name__ as they are. Keep its language. Write at most 80 words in plain phrases. \
 Answer with the new prompt alone."""
 
-OWN = "At a public address a rewrite takes your own key: type it in the Keys tab."
+NEEDS_OWN_KEY = "At a public address a rewrite takes your own key: type it in the Keys tab."
 _QUOTES = {'"': '"', "“": "”", "„": "“", "«": "»", "'": "'"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rewritten:
-    """A rewritten prompt, the one it was made of, and what is known of the price."""
+    """A rewritten prompt, its original, and the usage of the chat model."""
 
     prompt: str
     original: str
@@ -49,14 +49,14 @@ class Rewritten:
 
     @property
     def cost(self) -> str:
-        """What it cost, in words: the tokens are counted, their price is not known here."""
+        """The cost as text: the tokens are counted, their price is unknown."""
         tokens = sum(self.usage.values())
         return f"{tokens:,} tokens, cost unknown" if tokens else "cost unknown"
 
 
 @dataclass(frozen=True, slots=True)
 class ChatModel:
-    """A chat model that is known to be there, and whether it can be asked now."""
+    """A suggested chat model, and whether it can be used now."""
 
     id: str
     label: str
@@ -64,7 +64,7 @@ class ChatModel:
 
 
 class Rewriter:
-    """Asks chat models; their ids are `service:model`, or `openai@server:model`."""
+    """Rewrites with chat models; their ids are `service:model`, or `openai@server:model`."""
 
     def __init__(
         self, settings: Settings, create: Callable[[str, Config], Chat] = chat.create
@@ -75,11 +75,15 @@ class Rewriter:
         self._chats: dict[str, Chat] = {}
 
     def models(self) -> list[ChatModel]:
-        """Return the chat models to choose from, those that can be asked now first."""
+        """Return the suggested chat models, those that can be used now first."""
         found: list[ChatModel] = []
         for name in CHATS:
             service = self._chat(name)
-            ready = service.ready() if self._may_ask(name) else Ready(Readiness.NEEDS_KEY, OWN)
+            ready = (
+                service.ready()
+                if self._may_ask(name)
+                else Ready(Readiness.NEEDS_KEY, NEEDS_OWN_KEY)
+            )
             found += [
                 ChatModel(f"{name}:{model}", f"{service.label} · {model}", ready)
                 for model in service.suggested
@@ -87,10 +91,10 @@ class Rewriter:
         return sorted(found, key=lambda model: model.ready.state is not Readiness.READY)
 
     async def rewrite(self, prompt: str, model_id: str) -> Rewritten:
-        """Ask a chat model once.
+        """Rewrite a prompt with one call of a chat model.
 
         Raises:
-            BackendError: there is no such model, or it did not answer with a prompt.
+            BackendError: there is no such model, or its answer is no prompt.
         """
         service, colon, model = model_id.strip().partition(":")
         if not (colon and model.strip()):
@@ -102,10 +106,10 @@ class Rewriter:
         name, _, server = service.strip().partition("@")
         started = time.perf_counter()
         try:
-            asked = self._chat(name)
+            chat_service = self._chat(name)
             if not self._may_ask(name, server):
-                raise MissingKey(OWN)
-            reply = await asked.ask(model.strip(), INSTRUCTIONS, prompt, server=server)
+                raise MissingKey(NEEDS_OWN_KEY)
+            reply = await chat_service.ask(model.strip(), INSTRUCTIONS, prompt, server=server)
             text = await asyncio.to_thread(_tidy, reply.text)
         except BackendError as error:
             raise error.redacted(self._settings.hide) from error.__cause__
@@ -118,15 +122,15 @@ class Rewriter:
         )
 
     async def aclose(self) -> None:
-        """Let go of connections."""
+        """Close all connections."""
         for each in self._chats.values():
             await each.aclose()
         self._chats.clear()
 
     def _may_ask(self, name: str, server: str = "") -> bool:
-        """Whether this visitor may: at a public address with a key of their own for the service.
+        """Return whether the visitor may use a service: at a public address, only with an own key.
 
-        Without that, a server of the owner's that asks for no key would chat with everybody.
+        Otherwise a server of the owner's that needs no key would be open to everybody.
         """
         if not self._settings.public:
             return True
@@ -141,13 +145,13 @@ class Rewriter:
 def recorded(spec: RunSpec, original: str, by: str, rewritten: str) -> RunSpec:
     """Return `spec` with the rewrite in its provenance, unless its prompt has become another.
 
-    A person may work on a rewritten prompt before it is drawn; what shares less than half of its
-    letters, by threes, with the rewritten one is no rewrite any more.
+    A rewritten prompt may be edited before the run; if fewer than half of its letter trigrams
+    occur in the rewritten text, it counts as another prompt.
     """
     if not by or not original:
         return spec
-    threes = _threes(spec.request.prompt)
-    if 2 * len(threes & _threes(rewritten)) < len(threes):
+    trigrams = _trigrams(spec.request.prompt)
+    if 2 * len(trigrams & _trigrams(rewritten)) < len(trigrams):
         return spec
     return _with_rewrite(spec, original, by)
 
@@ -157,16 +161,16 @@ def _with_rewrite(spec: RunSpec, original: str, by: str) -> RunSpec:
     return replace(spec, provenance=provenance)
 
 
-def _threes(text: str) -> set[str]:
+def _trigrams(text: str) -> set[str]:
     text = text.casefold()
     return {text[at : at + 3] for at in range(max(1, len(text) - 2))}
 
 
 def _tidy(text: str) -> str:
-    """Return the prompt itself: without the fence or the quotation marks around it.
+    """Return the prompt without a code fence or quotation marks around it.
 
     Raises:
-        ServiceFault: nothing is left of it, or it is no prompt for its length.
+        ServiceFault: nothing is left, or the text is too long for a prompt.
     """
     text = text.strip()
     if text.startswith("```") and text.endswith("```") and len(text) > 6:

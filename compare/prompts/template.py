@@ -1,11 +1,11 @@
-"""A prompt with variants, read into its parts. Pure.
+"""Parse prompts with variants. Pure.
 
     {red|blue|green}            one of them; {2::red|blue} makes red twice as likely
     {2$$red|blue|green}         two of them; {1-2$$ and $$red|blue} one or two, joined by " and "
     __colour__                  a line of the wildcard file colour.txt; * stands for any letters
 
-Braces without a bar or `$$` are ordinary braces and stay as they are, and so is everything else:
-`#`, `//`, `$` and `%` mean nothing here.
+Braces without a bar or `$$` are ordinary text, and so is everything else: `#`, `//`, `$` and `%`
+have no meaning.
 """
 
 import math
@@ -14,10 +14,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-MOST_DEPTH = 8
-MOST_AT_ONCE = 20
-MOST_SIGNS = 600
-JOINT = ", "
+MAX_DEPTH = 8
+MAX_CHOSEN = 20
+MAX_BRACES_AND_BARS = 600
+SEPARATOR = ", "
 
 _WILDCARD = re.compile(r"__((?:(?!__)[\w*./-])+)__")
 _BOUNDS = re.compile(r"\s*(?:(\d{1,3})?(-)?(\d{1,3})?)\$\$(?:([^${}]*)\$\$)?")
@@ -30,33 +30,33 @@ class BadVariants(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Wildcard:
-    """A line of one of the files whose name fits."""
+    """A line of one of the files whose names match."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """From `least` to `most` of the options, put together with `joint`."""
+    """From `least` to `most` of the options, joined by `separator`."""
 
-    options: tuple["Row", ...]
+    options: tuple["Template", ...]
     weights: tuple[float, ...]
     least: int = 1
     most: int = 1
-    joint: str = JOINT
+    separator: str = SEPARATOR
 
 
 Part: TypeAlias = str | Wildcard | Choice
-Row: TypeAlias = tuple[Part, ...]
+Template: TypeAlias = tuple[Part, ...]
 
 
-def read(text: str) -> Row:
+def parse(text: str) -> Template:
     """Return the parts of `text`; a text without variants is one part.
 
     Raises:
         BadVariants: a brace of the variants has no partner, or they are too many or too deep.
     """
-    reader = _Reader(text)
+    reader = _Parser(text)
     parts = reader.sequence(0, len(text), 0)
     plain = all(isinstance(part, str) for part in parts)
     if reader.broken(even_without_a_bar=not plain):
@@ -64,21 +64,23 @@ def read(text: str) -> Row:
             "A brace { or } of the variants has no partner. Write them like {red|blue}, or switch "
             "variants off to draw the prompt as it is."
         )
-    if not plain and len(re.findall(r"[{|]", text)) > MOST_SIGNS:
-        raise BadVariants(f"The variants have more than {MOST_SIGNS} braces and bars. Use fewer.")
+    if not plain and len(re.findall(r"[{|]", text)) > MAX_BRACES_AND_BARS:
+        raise BadVariants(
+            f"The variants have more than {MAX_BRACES_AND_BARS} braces and bars. Use fewer."
+        )
     return parts
 
 
 def holds_variants(text: str) -> bool:
-    """Whether `text` asks for variants, or tries to."""
+    """Return whether `text` contains variants, valid or not."""
     try:
-        return any(not isinstance(part, str) for part in read(text))
+        return any(not isinstance(part, str) for part in parse(text))
     except BadVariants:
         return True
 
 
-class _Reader:
-    """Reads one text; each brace's partner is found once, before anything else."""
+class _Parser:
+    """Parses one text; the matching braces are found once, at the start."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -91,7 +93,7 @@ class _Reader:
                 self._closing[opened.pop()] = at
 
     def broken(self, *, even_without_a_bar: bool) -> bool:
-        """Whether a brace without a partner was meant for variants: a bar is on its side."""
+        """Return whether an unmatched brace was meant for variants: a bar is on its open side."""
         letters: list[str] = []
         at = 0
         while at < len(self._text):
@@ -99,15 +101,15 @@ class _Reader:
             if closing is None:
                 letters.append(self._text[at])
             at = at + 1 if closing is None else closing + 1
-        loose = "".join(letters)  # in which no { stands before a }
+        loose = "".join(letters)  # contains no { before a }
         if even_without_a_bar:
             return "{" in loose or "}" in loose
         return "|" in loose.partition("{")[2] or "|" in loose.rpartition("}")[0]
 
-    def sequence(self, start: int, end: int, depth: int) -> Row:
-        """Read the text from `start` to `end`."""
-        if depth > MOST_DEPTH:
-            raise BadVariants(f"Variants may lie within variants up to {MOST_DEPTH} deep.")
+    def sequence(self, start: int, end: int, depth: int) -> Template:
+        """Parse the text from `start` to `end`."""
+        if depth > MAX_DEPTH:
+            raise BadVariants(f"Variants may lie within variants up to {MAX_DEPTH} deep.")
         parts: list[Part] = []
         said = at = start
         while at < end:
@@ -124,7 +126,7 @@ class _Reader:
         return tuple(parts)
 
     def _part(self, at: int, end: int, depth: int) -> tuple[Part | None, int]:
-        """Return what begins at `at` and where it ends; None for a letter like any other."""
+        """Return the part that begins at `at`, None for plain text, and the position after it."""
         if self._text[at] == "_" and (found := _WILDCARD.match(self._text, at, end)):
             return Wildcard(found[1]), found.end()
         closing = self._closing.get(at)
@@ -142,14 +144,14 @@ class _Reader:
         if not bars and bounds is None:
             return None
         edges = zip([start, *(bar + 1 for bar in bars)], [*bars, end], strict=True)
-        read = [self._option(left, right, depth) for left, right in edges]
-        options = tuple(option for _, option in read)
+        parsed = [self._option(left, right, depth) for left, right in edges]
+        options = tuple(option for _, option in parsed)
         least, most = _range(bounds, len(options))
-        joint = bounds[4] if bounds and bounds[4] is not None else JOINT
-        return Choice(options, tuple(weight for weight, _ in read), least, most, joint)
+        separator = bounds[4] if bounds and bounds[4] is not None else SEPARATOR
+        return Choice(options, tuple(weight for weight, _ in parsed), least, most, separator)
 
     def _bars(self, start: int, end: int) -> Iterator[int]:
-        """Yield where the bars are that belong to no group within."""
+        """Yield the positions of the bars that are not within a nested group."""
         at = start
         while at < end:
             if self._text[at] == "{" and self._closing.get(at, end) < end:
@@ -158,7 +160,7 @@ class _Reader:
                 yield at
             at += 1
 
-    def _option(self, start: int, end: int, depth: int) -> tuple[float, Row]:
+    def _option(self, start: int, end: int, depth: int) -> tuple[float, Template]:
         weight = _WEIGHT.match(self._text, start, end)
         start = weight.end() if weight else start
         while start < end and self._text[start].isspace():
@@ -170,8 +172,11 @@ class _Reader:
         return float(weight[1]) if weight else 1.0, self.sequence(start, end, depth + 1)
 
 
-def ways(options: Sequence[int], least: int, most: int) -> int:
-    """In how many ways `least` to `most` things can stand in a row, each made in so many ways."""
+def count_arrangements(options: Sequence[int], least: int, most: int) -> int:
+    """Return the number of ordered selections of `least` to `most` options.
+
+    `options` has the number of variants of each option.
+    """
     most = min(most, len(options))
     sums = [1, *[0] * most]
     for each in options:
@@ -187,6 +192,6 @@ def _range(bounds: re.Match[str] | None, options: int) -> tuple[int, int]:
     if not dash:
         first = last = first or last
     least, most = sorted((int(first or 1), int(last or options)))
-    if least > MOST_AT_ONCE:
-        raise BadVariants(f"At most {MOST_AT_ONCE} options can be chosen at once.")
-    return least, min(most, MOST_AT_ONCE)
+    if least > MAX_CHOSEN:
+        raise BadVariants(f"At most {MAX_CHOSEN} options can be chosen at once.")
+    return least, min(most, MAX_CHOSEN)

@@ -1,9 +1,9 @@
-"""The prompts that a prompt with variants stands for: all of them, or some at random. Pure.
+"""Expand a prompt with variants into its prompts: all of them, or a random sample. Pure.
 
-`template.py` reads the variants, the `dynamicprompts` package draws them. What the package
-is handed is not the prompt but its bare structure, with one letter for each piece of text: left to
-itself it takes `#` and `//` for comments, stumbles over `$` and `%`, and goes round for ever in a
-wildcard that is missing.
+`template.py` parses the variants, the `dynamicprompts` package samples them. The package receives
+only the structure of the prompt, with one private-use character for each piece of text: in real
+text it takes `#` and `//` for comments, fails at `$` and `%`, and loops for ever on a missing
+wildcard.
 """
 
 import re
@@ -16,56 +16,64 @@ from random import Random
 from threading import Lock
 from typing import Any
 
-from compare.prompts.template import BadVariants, Choice, Part, Row, Wildcard, read, ways
+from compare.prompts.template import (
+    BadVariants,
+    Choice,
+    Part,
+    Template,
+    Wildcard,
+    count_arrangements,
+    parse,
+)
 from compare.records import RunSpec
 
 MOST = 24
-"""How many prompts are made of one at most: each is a run of its own, and may cost money."""
+"""Maximum number of prompts from one template: each is a separate run and may cost money."""
 
 Wildcards = Mapping[str, Sequence[str]]
 
-_ENOUGH = 1_000  # so many can be made in a second
-_TRIES = 50
-# The package's parser finds out how to call its own functions while it is first used.
-_ONE_AT_A_TIME = Lock()
+_MAX_ENUMERATED = 1_000  # as many as can be enumerated in a second
+_TRIES_PER_PROMPT = 50
+# The package's parser inspects its own functions at its first use, which is not thread-safe.
+_LOCK = Lock()
 _FIRST, _LAST = 0xF0000, 0x10FFFD  # planes for private use
-_STANDING = re.compile(f"[{chr(_FIRST)}-{chr(_LAST)}]|<\\d+>")
+_PLACEHOLDER = re.compile(f"[{chr(_FIRST)}-{chr(_LAST)}]|<\\d+>")
 
 
 def expand(
     text: str, wildcards: Wildcards, *, most: int | None = None, seed: int = 0
 ) -> tuple[str, ...]:
-    """Return the prompts of `text`, each once: all, or `most` of them at random.
+    """Return the distinct prompts of `text`: all, or a random sample of `most`.
 
-    The same seed chooses the same ones. A text without variants is its only prompt.
+    The same seed gives the same sample. A text without variants is its only prompt.
 
     Raises:
         BadVariants: the variants cannot be read, or there are more than `MOST`.
     """
     if most is not None and not 1 <= most <= MOST:
         raise BadVariants(f"The number of variants must be between 1 and {MOST}.")
-    parts = read(text)
+    parts = parse(text)
     if all(isinstance(part, str) for part in parts):
         return (text,)
-    script = _Script(wildcards)
-    written, number = script.row(parts, ())
-    if most is None and number > _ENOUGH:
+    compiler = _Compiler(wildcards)
+    written, number = compiler.row(parts, ())
+    if most is None and number > _MAX_ENUMERATED:
         raise _too_many(number)
-    with _ONE_AT_A_TIME:
-        return _drawn(script, written, number, most, seed)
+    with _LOCK:
+        return _choose(compiler, written, number, most, seed)
 
 
-def _drawn(
-    script: "_Script", written: str, number: int, most: int | None, seed: int
+def _choose(
+    compiler: "_Compiler", written: str, number: int, most: int | None, seed: int
 ) -> tuple[str, ...]:
-    if most is not None and number > _ENOUGH:
-        return script.some(written, most, seed)
-    prompts = script.all(written)
+    if most is not None and number > _MAX_ENUMERATED:
+        return compiler.some(written, most, seed)
+    prompts = compiler.all(written)
     if most is None and len(prompts) > MOST:
         raise _too_many(len(prompts))
     if most is None or len(prompts) <= most:
         return prompts
-    return tuple(dict.fromkeys([*script.some(written, most, seed), *prompts]))[:most]
+    return tuple(dict.fromkeys([*compiler.some(written, most, seed), *prompts]))[:most]
 
 
 def spread(spec: RunSpec, wildcards: Wildcards, *, most: int | None = None) -> tuple[RunSpec, ...]:
@@ -88,8 +96,8 @@ def spread(spec: RunSpec, wildcards: Wildcards, *, most: int | None = None) -> t
 
 
 @dataclass(frozen=True, slots=True)
-class _List:
-    """The lines of a wildcard as the package gets them, and what each can become."""
+class _CompiledWildcard:
+    """The lines of a wildcard in the package's syntax, and the number of variants of each."""
 
     name: str
     lines: list[str]
@@ -97,32 +105,35 @@ class _List:
 
 
 @dataclass(slots=True)
-class _Script:
-    """Writes parts in the package's language, and counts what they can become."""
+class _Compiler:
+    """Translates templates into the package's syntax, and counts their variants."""
 
     wildcards: Wildcards
     texts: dict[str, str] = field(default_factory=dict[str, str])
-    joints: dict[str, str] = field(default_factory=dict[str, str])
-    lists: dict[str, _List] = field(default_factory=dict[str, _List])
+    separators: dict[str, str] = field(default_factory=dict[str, str])
+    lists: dict[str, _CompiledWildcard] = field(default_factory=dict[str, _CompiledWildcard])
 
-    def row(self, parts: Row, within: tuple[str, ...]) -> tuple[str, int]:
-        """Write parts that follow each other; `within` names the wildcards around them."""
+    def row(self, parts: Template, within: tuple[str, ...]) -> tuple[str, int]:
+        """Return the text of a template and its number of variants.
+
+        `within` names the wildcards around it, to detect cycles.
+        """
         written = [self._part(part, within) for part in parts] or [(self._text(""), 1)]
         return "".join(words for words, _ in written), prod(number for _, number in written)
 
     def all(self, written: str) -> tuple[str, ...]:
-        """Return every prompt of a script that has few, each once."""
+        """Return every prompt of a compiler that has few, each once."""
         try:
             return tuple(dict.fromkeys(self._sample(written, None)))
-        except RuntimeError as error:  # so the package ends where a choice has no way at all
+        except RuntimeError as error:  # raised by the package if a choice has no variant at all
             raise BadVariants(
                 "The variants ask for more different options than there are: {2$$red|red}."
             ) from error
 
     def some(self, written: str, most: int, seed: int) -> tuple[str, ...]:
-        """Return `most` different prompts; fewer where that many are hard to find by chance."""
+        """Return `most` distinct random prompts, fewer if a limited number of tries is used up."""
         found: dict[str, None] = {}
-        for prompt in islice(self._sample(written, seed), most * _TRIES):
+        for prompt in islice(self._sample(written, seed), most * _TRIES_PER_PROMPT):
             found[prompt] = None
             if len(found) == most:
                 break
@@ -138,9 +149,9 @@ class _Script:
         manager = WildcardManager(root_map={"": [lists]})
         manager.sort_wildcards = False
         context = SamplingContext(method, manager, rand=Random(seed))
-        said = {letter: text for text, letter in [*self.texts.items(), *self.joints.items()]}
+        said = {letter: text for text, letter in [*self.texts.items(), *self.separators.items()]}
         for result in context.sample_prompts(written):
-            yield _STANDING.sub(lambda match: said[match[0]], str(result))
+            yield _PLACEHOLDER.sub(lambda match: said[match[0]], str(result))
 
     def _part(self, part: Part, within: tuple[str, ...]) -> tuple[str, int]:
         match part:
@@ -154,7 +165,7 @@ class _Script:
 
     def _choice(self, choice: Choice, within: tuple[str, ...]) -> tuple[str, int]:
         match choice.options:
-            case ((Wildcard(name=name),),):  # so many of its lines
+            case ((Wildcard(name=name),),):  # several lines of one wildcard
                 listed = self._list(name, within)
                 options, numbers = f"__{listed.name}__", listed.numbers
             case _:
@@ -164,10 +175,10 @@ class _Script:
                     weights[words] = weights.get(words, 0) + weight
                 options = "|".join(f"{weights[words]:f}::{words}" for words in weights)
                 numbers = list(dict(rows).values())
-        # The package takes nothing but ASCII between two options.
-        joint = self.joints.setdefault(choice.joint, f"<{len(self.joints)}>")
-        written = f"{{{choice.least}-{choice.most}$${joint}$${options}}}"
-        return written, ways(numbers, choice.least, choice.most)
+        # The package accepts only ASCII separators.
+        separator = self.separators.setdefault(choice.separator, f"<{len(self.separators)}>")
+        written = f"{{{choice.least}-{choice.most}$${separator}$${options}}}"
+        return written, count_arrangements(numbers, choice.least, choice.most)
 
     def _text(self, text: str) -> str:
         letter = _FIRST + len(self.texts)
@@ -175,25 +186,25 @@ class _Script:
             raise BadVariants("The wildcards of this prompt hold too many lines.")
         return self.texts.setdefault(text, chr(letter))
 
-    def _list(self, name: str, within: tuple[str, ...]) -> _List:
+    def _list(self, name: str, within: tuple[str, ...]) -> _CompiledWildcard:
         if name in within:
             way = " → ".join(f"__{each}__" for each in (*within[within.index(name) :], name))
             raise BadVariants(f"A wildcard includes itself: {way}. Take it out of its file.")
         if name not in self.lists:
             rows = [self._line(line, name, within) for line in self._lines(name)]
             lines, numbers = [words for words, _ in rows], [number for _, number in rows]
-            self.lists[name] = _List(f"w{len(self.lists)}", lines, numbers)
+            self.lists[name] = _CompiledWildcard(f"w{len(self.lists)}", lines, numbers)
         return self.lists[name]
 
     def _line(self, line: str, name: str, within: tuple[str, ...]) -> tuple[str, int]:
         try:
-            parts = read(line)
+            parts = parse(line)
         except BadVariants as error:
             raise BadVariants(f"In a line of the wildcard __{name}__: {error}") from None
         return self.row(parts, (*within, name))
 
     def _lines(self, name: str) -> list[str]:
-        """Return the lines of all files that a wildcard's name fits, each once."""
+        """Return the distinct lines of all files that match a wildcard's name."""
         fitting = [known for known in self.wildcards if fnmatchcase(known, name)]
         if not fitting:
             raise BadVariants(_missing(name, self.wildcards))

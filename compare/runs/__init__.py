@@ -1,1 +1,1 @@
-"""Runs under way: jobs, lanes, live updates, second steps, outcomes."""
+"""Execution of runs: jobs, lanes, live updates, second steps, outcomes."""

@@ -1,4 +1,4 @@
-"""A run that is under way: how its jobs stand, who works on them, who wants to know."""
+"""A running run: the states of its jobs, their tasks, and the broadcast of changes."""
 
 import asyncio
 from dataclasses import replace
@@ -9,12 +9,12 @@ from compare.runs.job_task import JobTask
 
 
 class ActiveRun:
-    """A run with jobs under way; each of ours joins it and leaves it, the last closes it."""
+    """A run with running jobs. Each job joins and leaves it; the last to leave closes it."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        self._places = len(run.jobs)
-        self._busy = 0
+        self._job_count = len(run.jobs)
+        self._active_jobs = 0
         self.spec = run.spec
         self.tasks: list[JobTask] = []
         self.updates: Broadcast[str, Job] = Broadcast()
@@ -23,37 +23,37 @@ class ActiveRun:
 
     @property
     def run(self) -> Run:
-        """The run as it stands now."""
+        """The run in its present state."""
         return replace(self._run, jobs=self.updates.items)
 
     @property
-    def kept(self) -> bool:
-        """Whether the store knows how every job ended."""
-        return all(work.kept for work in self.tasks)
+    def stored(self) -> bool:
+        """Whether the outcome of every job is in the store."""
+        return all(task.stored for task in self.tasks)
 
     def publish(self, job: Job, immediate: bool) -> None:
-        """Pass a job's news on."""
+        """Broadcast a job's new state: at once, or within the broadcast's interval."""
         publish = self.updates.publish if immediate else self.updates.publish_soon
         publish(job.id, job)
 
-    def take_places(self, count: int) -> int:
-        """Return the first position of so many more jobs; nobody else gets them."""
-        self._places += count
-        return self._places - count
+    def reserve_positions(self, count: int) -> int:
+        """Reserve `count` consecutive positions for new jobs, and return the first."""
+        self._job_count += count
+        return self._job_count - count
 
-    async def ended(self, job_id: str) -> Job:
-        """Return a job of the run when it has ended."""
-        tasks = [work.task for work in self.tasks if work.job.id == job_id and work.task]
+    async def wait_for(self, job_id: str) -> Job:
+        """Wait until a job has ended, and return it."""
+        tasks = [each.task for each in self.tasks if each.job.id == job_id and each.task]
         if tasks:
             await asyncio.wait(tasks)
         return next(job for job in self.run.jobs if job.id == job_id)
 
     def join(self) -> None:
-        """One more job keeps the run under way."""
-        self._busy += 1
+        """Count one more running job."""
+        self._active_jobs += 1
 
     def leave(self) -> None:
-        """One job less."""
-        self._busy -= 1
-        if self._busy == 0:
+        """Count one running job less, and close the broadcast after the last one."""
+        self._active_jobs -= 1
+        if self._active_jobs == 0:
             self.updates.close()

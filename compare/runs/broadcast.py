@@ -1,10 +1,8 @@
-"""One stream of news, any number of watchers, nobody waits for a slow one.
+"""Live updates for any number of watchers, and polling of runs that run in another process.
 
-News comes under a key, and only the newest of each key counts: a watcher that was away for a
-while finds one item for each key that changed, not a backlog. So a hundred slow browsers cost
-no memory, and a run never waits for any of them.
-
-Follow a run from the store alone: one that has ended, or that another process works on.
+A broadcast keeps only the newest item of each key: a slow watcher finds one item for each key
+that has changed, not a backlog. So a hundred slow browsers cost no memory, and a run never waits
+for any of them.
 """
 
 import asyncio
@@ -19,46 +17,46 @@ Item = TypeVar("Item")
 
 
 class Broadcast(Generic[Key, Item]):
-    """The present state under each key, and whoever wants to know of changes.
+    """The newest item of each key, and the watchers of changes.
 
-    Lives on one event loop. `interval` is the least time in seconds between two hurried-past
-    items of the same key (see `publish_soon`).
+    Belongs to one event loop. `interval` is the minimum time in seconds between two items of the
+    same key that are sent by `publish_soon`.
     """
 
     def __init__(self, *, interval: float = 0.1) -> None:
         self._interval = interval
         self._items: dict[Key, Item] = {}
-        self._told_at: dict[Key, float] = {}
-        self._later: dict[Key, asyncio.TimerHandle] = {}
+        self._sent_at: dict[Key, float] = {}
+        self._timers: dict[Key, asyncio.TimerHandle] = {}
         self._watchers: set[_Watcher[Key]] = set()
         self.closed = False
 
     @property
     def items(self) -> tuple[Item, ...]:
-        """The newest item of each key, in the order in which the keys first came."""
+        """The newest item of each key, in the order of the keys' first items."""
         return tuple(self._items.values())
 
     def publish(self, key: Key, item: Item) -> None:
-        """Tell everybody now."""
+        """Send an item to all watchers now."""
         self._items[key] = item
-        self._tell(key)
+        self._notify(key)
 
     def publish_soon(self, key: Key, item: Item) -> None:
-        """Tell everybody, but no more than once an interval; the last item is never lost."""
+        """Send an item, but at most one per interval; the last item is never lost."""
         self._items[key] = item
-        if key in self._later:
+        if key in self._timers:
             return
         loop = asyncio.get_running_loop()
-        wait = self._told_at.get(key, float("-inf")) + self._interval - loop.time()
+        wait = self._sent_at.get(key, float("-inf")) + self._interval - loop.time()
         if wait <= 0:
-            self._tell(key)
+            self._notify(key)
         else:
-            self._later[key] = loop.call_later(wait, self._tell, key)
+            self._timers[key] = loop.call_later(wait, self._notify, key)
 
     def close(self) -> None:
-        """Say that nothing more will come; watchers end when they have seen everything."""
-        for key in tuple(self._later):
-            self._tell(key)
+        """End the broadcast; watchers end when they have received the last items."""
+        for key in tuple(self._timers):
+            self._notify(key)
         self.closed = True
         for watcher in self._watchers:
             watcher.awake.set()
@@ -80,17 +78,17 @@ class Broadcast(Generic[Key, Item]):
         finally:
             self._watchers.discard(watcher)
 
-    def _tell(self, key: Key) -> None:
-        if timer := self._later.pop(key, None):
+    def _notify(self, key: Key) -> None:
+        if timer := self._timers.pop(key, None):
             timer.cancel()
-        self._told_at[key] = asyncio.get_running_loop().time()
+        self._sent_at[key] = asyncio.get_running_loop().time()
         for watcher in self._watchers:
             watcher.unseen[key] = None
             watcher.awake.set()
 
 
 class _Watcher(Generic[Key]):
-    """What one watcher has not seen yet: keys in order of change, each once."""
+    """The keys that one watcher has not seen since their last change, in order of change."""
 
     def __init__(self, unseen: dict[Key, None]) -> None:
         self.unseen = unseen
@@ -105,7 +103,7 @@ class UnknownRun(LookupError):
 
 
 async def follow(store: Store, run_id: str) -> AsyncGenerator[Job, None]:
-    """Yield every job as it stands, then each change, until all have ended.
+    """Poll the store: yield every job's present state, then each change, until all have ended.
 
     Raises:
         UnknownRun: there is no such run.

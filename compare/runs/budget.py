@@ -1,4 +1,4 @@
-"""The most that may be spent in a day, where the owner has set it."""
+"""The daily budget, if the owner has set one."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -10,22 +10,22 @@ from compare.store.store import Store
 
 
 class OverBudget(ValueError):
-    """A run might cost more than is left of today's budget; `str(error)` says how much is."""
+    """A run might cost more than the rest of today's budget; `str(error)` has the amounts."""
 
 
-async def check(store: Store, most: Decimal, costs: Iterable[Cost]) -> None:
+async def check_budget(store: Store, limit: Decimal, costs: Iterable[Cost]) -> None:
     """Raise `OverBudget` unless `costs`, at their highest, fit into the rest of today (UTC).
 
-    A price that is not known counts as nothing: it cannot be held against a limit. Two runs that
-    start in the same moment may both fit into the same rest.
+    Unknown prices count as 0, as they cannot be compared with a limit. Two runs that start at the
+    same moment may both fit into the same rest.
     """
     expected = total(costs).high
     if not expected:
         return
     midnight = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     spent = await store.spent_since(midnight)
-    if spent + expected > most:
+    if spent + expected > limit:
         raise OverBudget(
-            f"This may cost up to ${expected:.2f}, and ${spent:.2f} of today's ${most:.2f} are "
+            f"This may cost up to ${expected:.2f}, and ${spent:.2f} of today's ${limit:.2f} are "
             "spent. Choose fewer or cheaper models, or raise LINEUP_DAILY_BUDGET."
         )

@@ -1,7 +1,7 @@
-"""One job, from its place in the lane to its outcome.
+"""Execute one job, from its lane to its outcome.
 
-The order of things is the point. "Sent" is on disk before the backend is asked for its next
-event, and only then does the request leave. A picture is on disk before anybody hears of it. The
+The order of the writes matters. "Sent" is on disk before the next event is requested from the
+backend, which sends its request only then. A picture is on disk before it is published. The
 outcome is on disk before it is shown.
 """
 
@@ -38,31 +38,31 @@ from compare.records import Job, Phase, Timing
 from compare.runs.lanes import Lanes
 from compare.runs.outcome import Ending, JobResult
 from compare.runs.second_step import FirstStep
-from compare.runs.stopwatch import Part, Stopwatch
+from compare.runs.stopwatch import Activity, Stopwatch
 from compare.store.errors import StoreError
 from compare.store.store import Store
 
 log = logging.getLogger(__name__)
 
-_EXACT = Decimal("0.000001")
+_MICRODOLLAR = Decimal("0.000001")
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobContext:
-    """What all jobs of a runner share."""
+    """The services that all jobs of a runner share."""
 
     store: Store
     lanes: Lanes
-    pace: Throttle
+    throttle: Throttle
     backend: Callable[[Model], Backend]
     hide: Callable[[str], str]
     hourly_rate: Decimal | None
 
 
 class JobTask:
-    """Does one job. `job` is always its present state; `tell(job, hurry)` hears of changes.
+    """Executes one job. `job` is its present state; `publish(job, immediate)` receives changes.
 
-    With a `before`, it is a second step, which waits for that one's picture first.
+    With a `first_step`, the job is a second step and waits for the first step's picture.
     """
 
     def __init__(
@@ -70,41 +70,41 @@ class JobTask:
         job: Job,
         model: Model,
         request: Request,
-        place: JobContext,
-        tell: Callable[[Job, bool], None],
-        before: FirstStep | None = None,
+        context: JobContext,
+        publish: Callable[[Job, bool], None],
+        first_step: FirstStep | None = None,
     ) -> None:
         self.job = job
         self.model = model
-        self.kept = True
+        self.stored = True
         self._request = request
-        self._place = place
-        self._tell = tell
-        self._before = before
+        self._context = context
+        self._publish = publish
+        self._first_step = first_step
         self._stopwatch = Stopwatch()
         self._receipt: Receipt | None = None
         self._losses: list[str] = []
-        self._hand: Callable[[bytes], None] | None = None
+        self._submit: Callable[[bytes], None] | None = None
         self.task: asyncio.Task[None] | None = None
-        self._stopping = False
-        self._ending = False
+        self._is_stopping = False
+        self._is_ending = False
 
-    def begin(self) -> asyncio.Task[None]:
-        """Start; the task belongs to whoever keeps it, and ends without an exception."""
+    def start(self) -> asyncio.Task[None]:
+        """Start the task, which never raises; the caller must hold a reference to it."""
         self.task = asyncio.create_task(self._run(), name=f"job {self.job.id}")
         return self.task
 
     def stop(self) -> None:
-        """Stop as soon as it can be done; a job that is ending is left to end."""
-        if self.task is not None and not self._ending and not self._stopping:
-            self._stopping = True
+        """Cancel the job, unless it is ending already."""
+        if self.task is not None and not self._is_ending and not self._is_stopping:
+            self._is_stopping = True
             self.task.cancel()
 
     async def submit_picture(self, data: bytes) -> None:
-        """Give the backend the picture that a person brings.
+        """Pass a picture uploaded by a person to the backend.
 
         Raises:
-            BackendError: it is no picture, or the job waits for none; it goes on as before.
+            BackendError: the data are no picture, or the job waits for none; the job goes on.
         """
         try:
             await asyncio.to_thread(check, data)
@@ -112,61 +112,61 @@ class JobTask:
             raise BadInput(
                 "That is no whole picture. Save it once more and bring it again."
             ) from error
-        if self._hand is None:
+        if self._submit is None:
             raise BadInput("This card waits for no picture any more.")
-        self._hand(data)
+        self._submit(data)
 
     async def _run(self) -> None:
         try:
             await self._draw()
-            end = self._drawn()
+            end = self._finished()
         except asyncio.CancelledError:
             end = self._stopped()
         except BackendError as error:
-            end = self._stopped() if self._stopping else self._account().failed(error)
+            end = self._stopped() if self._is_stopping else self._facts().failed(error)
         except StoreError as error:
-            end = self._account().store_failed(error)
+            end = self._facts().store_failed(error)
         except Exception as error:
-            end = self._broken(error)
-        self._ending, self._hand = True, None
+            end = self._internal_error(error)
+        self._is_ending, self._submit = True, None
         await self._finish(end)
 
     async def _draw(self) -> None:
         if self.model.status.state in (State.RETIRED, State.NO_API):
             raise RetiredModel(status_sentence(self.model, datetime.now(UTC).date()))
-        if self._before is not None:
-            self._request = await self._before.start(self._request)
-            self._before, self._stopwatch = None, Stopwatch()
-            self._show(phase=Phase.QUEUED, created_at=datetime.now(UTC))
-        backend = self._place.backend(self.model)
-        async with self._place.lanes.of(backend.lane(self.model)):
-            await self._place.pace.wait()
-            self._stopwatch.work()
-            self._show(hurry=True, started_at=datetime.now(UTC))
+        if self._first_step is not None:
+            self._request = await self._first_step.request_with_picture(self._request)
+            self._first_step, self._stopwatch = None, Stopwatch()
+            self._update(phase=Phase.QUEUED, created_at=datetime.now(UTC))
+        backend = self._context.backend(self.model)
+        async with self._context.lanes.slot(backend.lane(self.model)):
+            await self._context.throttle.wait()
+            self._stopwatch.start_work()
+            self._update(immediate=True, started_at=datetime.now(UTC))
             async with aclosing(backend.generate(self.model, self._request)) as events:
                 async for event in events:
-                    self._hand = event.take if isinstance(event, Queued) else None
-                    await self._take(event)
+                    self._submit = event.take if isinstance(event, Queued) else None
+                    await self._handle(event)
 
-    async def _take(self, event: Event) -> None:
+    async def _handle(self, event: Event) -> None:
         match event:
             case Queued():
-                self._stopwatch.turn(Part.QUEUED)
-                self._show(phase=Phase.QUEUED, message=event.message, command=event.command)
+                self._stopwatch.switch_to(Activity.QUEUED)
+                self._update(phase=Phase.QUEUED, message=event.message, command=event.command)
             case Loading(message=message):
-                self._stopwatch.turn(Part.LOAD)
-                self._show(phase=Phase.LOADING, message=message)
+                self._stopwatch.switch_to(Activity.LOAD)
+                self._update(phase=Phase.LOADING, message=message)
             case Sending():
                 at = datetime.now(UTC)
-                await self._place.store.mark_sent(self.job.id, at)
-                self._stopwatch.turn(Part.GENERATE)
-                self._show(phase=Phase.SENT, sent_at=at, message="")
-                await self._place.pace.wait()  # the request is made as soon as this returns
+                await self._context.store.mark_sent(self.job.id, at)
+                self._stopwatch.switch_to(Activity.GENERATE)
+                self._update(phase=Phase.SENT, sent_at=at, message="")
+                await self._context.throttle.wait()  # the request is sent as soon as this returns
             case Progress():
-                self._stopwatch.turn(Part.GENERATE)
+                self._stopwatch.switch_to(Activity.GENERATE)
                 if event.preview is not None:
-                    self._stopwatch.preview()
-                self._show(
+                    self._stopwatch.record_preview()
+                self._update(
                     phase=Phase.GENERATING,
                     message=event.message,
                     step=self.job.step if event.step is None else event.step,
@@ -174,30 +174,32 @@ class JobTask:
                     preview=event.preview or self.job.preview,
                 )
             case Picture():
-                self._stopwatch.picture()
-                await self._keep(event)
-                self._stopwatch.kept()
-                self._show(hurry=True, phase=Phase.GENERATING)
+                self._stopwatch.record_picture()
+                await self._store_picture(event)
+                self._stopwatch.record_stored()
+                self._update(immediate=True, phase=Phase.GENERATING)
             case Receipt():
-                self._receipt = await self._shared(event)
-                self._show(honoured=event.honoured)
+                self._receipt = await self._with_subscription_share(event)
+                self._update(honoured=event.honoured)
             case _:
                 assert_never(event)
 
-    async def _shared(self, receipt: Receipt) -> Receipt:
-        """Charge the job its share of a subscription: by the pictures of this month so far."""
+    async def _with_subscription_share(self, receipt: Receipt) -> Receipt:
+        """Charge the job its share of a subscription, by the number of pictures of this month."""
         if receipt.monthly is None or not self.job.pictures:
             return receipt
         month = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
         try:
-            made = await self._place.store.drawn_since(self.model.backend, month)
-        except StoreError:  # the pictures are safe: then the price is not known
+            monthly_pictures = await self._context.store.drawn_since(self.model.backend, month)
+        except StoreError:  # the pictures are stored: only the price stays unknown
             return receipt
-        share = receipt.monthly * len(self.job.pictures) / max(made, len(self.job.pictures))
-        return replace(receipt, charged=share.quantize(_EXACT))
+        share = (
+            receipt.monthly * len(self.job.pictures) / max(monthly_pictures, len(self.job.pictures))
+        )
+        return replace(receipt, charged=share.quantize(_MICRODOLLAR))
 
-    async def _keep(self, picture: Picture) -> None:
-        """Put a finished picture where it is safe, even when the job is stopped meanwhile."""
+    async def _store_picture(self, picture: Picture) -> None:
+        """Store a finished picture, even if the job is stopped meanwhile."""
         saving = asyncio.ensure_future(self._save(picture))
         try:
             await asyncio.shield(saving)
@@ -206,12 +208,12 @@ class JobTask:
             raise
 
     async def _save(self, picture: Picture) -> None:
-        store, position = self._place.store, len(self.job.pictures)
+        store, position = self._context.store, len(self.job.pictures)
         try:
             saved = await store.add_picture(self.job.id, picture, position=position)
         except StoreError as error:
-            # It may have been paid for: it stays on the card while Lineup runs, and goes where
-            # there still is room. The job goes on, to learn what it cost.
+            # The picture may have been paid for: it stays on the card while Lineup runs, and is
+            # written to the temporary folder. The job goes on, so that its cost becomes known.
             self.job = replace(self.job, preview=Preview(picture.data, picture.media_type))
             file = await store.rescue(picture)
             where = f"was put into {file} instead" if file else "is only on this page, save it now"
@@ -219,23 +221,23 @@ class JobTask:
         else:
             self.job = replace(self.job, pictures=(*self.job.pictures, saved))
 
-    def _drawn(self) -> JobResult:
+    def _finished(self) -> JobResult:
         if self._losses:
-            return self._account().pictures_lost(self._losses)
-        return self._account().finished()
+            return self._facts().pictures_lost(self._losses)
+        return self._facts().finished()
 
     def _stopped(self) -> JobResult:
         if self._receipt is not None and self.job.pictures:
-            return self._drawn()
-        return self._account().stopped()
+            return self._finished()
+        return self._facts().stopped()
 
-    def _broken(self, error: Exception) -> JobResult:
-        # The traceback is for the log alone, and even there without a key.
+    def _internal_error(self, error: Exception) -> JobResult:
+        # The traceback goes only to the log, with all keys hidden.
         text = "".join(traceback.format_exception(error))
-        log.error("Job %s (%s):\n%s", self.job.id, self.model.id, self._place.hide(text))
-        return self._account().internal_error()
+        log.error("Job %s (%s):\n%s", self.job.id, self.model.id, self._context.hide(text))
+        return self._facts().internal_error()
 
-    def _account(self) -> Ending:
+    def _facts(self) -> Ending:
         return Ending(
             job=self.job,
             work=BillableWork(
@@ -243,29 +245,29 @@ class JobTask:
                 request=self._request,
                 receipt=self._receipt,
                 seconds=self._stopwatch.read(self._receipt).generate,
-                hourly_rate=self._place.hourly_rate,
+                hourly_rate=self._context.hourly_rate,
             ),
         )
 
-    def _show(self, *, hurry: bool = False, command: str = "", **changes: Any) -> None:
-        """Take a change over and tell of it: at once when the phase is new, else soon.
+    def _update(self, *, immediate: bool = False, command: str = "", **changes: Any) -> None:
+        """Change the job and publish it, at once if the phase is new.
 
-        A command that waits for a person is over with whatever comes next.
+        Every change ends the `command` of the previous state.
         """
         before, timing = self.job, self._stopwatch.read(self._receipt)
-        by_hand = self._hand is not None
+        by_hand = self._submit is not None
         self.job = replace(before, timing=timing, command=command, by_hand=by_hand, **changes)
-        self._tell(self.job, hurry or self.job.phase is not before.phase)
+        self._publish(self.job, immediate or self.job.phase is not before.phase)
 
     async def _finish(self, end: JobResult) -> None:
-        begun = self._before is None
+        begun = self._first_step is None
         self.job = replace(
             self.job,
             phase=Phase.ENDED,
             outcome=end.outcome,
-            message=self._place.hide(end.message),
+            message=self._context.hide(end.message),
             cost=end.cost,
-            # Waiting for another model is nobody's time.
+            # The wait for the first step is not part of the second.
             timing=self._stopwatch.read(self._receipt, ended=True) if begun else Timing(),
             command="",
             by_hand=False,
@@ -274,8 +276,8 @@ class JobTask:
             preview=self.job.preview if self._losses else None,
         )
         try:
-            await self._place.store.save_job(self.job)
+            await self._context.store.save_job(self.job)
         except StoreError as error:
-            self.kept = False
+            self.stored = False
             log.error("The end of job %s could not be written: %s", self.job.id, error)
-        self._tell(self.job, True)
+        self._publish(self.job, True)

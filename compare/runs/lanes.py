@@ -1,9 +1,9 @@
-"""Lanes: how many jobs of one kind may run at once.
+"""Lanes: limits on the number of concurrent jobs of one kind.
 
-A graphics card draws one picture at a time, a hosted service many. Jobs wait in their own lane,
-first come first served; one lane never waits for another. A service that says "too many requests"
-gets half as many at a time, and with each job that goes well a little more again: additive
-increase, multiplicative decrease, as TCP does it (Chiu and Jain 1989).
+A graphics card generates one picture at a time, a hosted service many. Jobs wait in their own
+lane, first come first served; one lane never waits for another. A rate limit halves the lane's
+width, and each successful job widens it a little: additive increase, multiplicative decrease, as
+in TCP (Chiu and Jain 1989).
 """
 
 import asyncio
@@ -16,65 +16,65 @@ from backends.errors import RateLimited
 
 
 class Lanes:
-    """All lanes by name; `async with lanes.of(lane):` is one turn."""
+    """All lanes by name; `async with lanes.slot(lane):` waits for a slot and holds it."""
 
     def __init__(self) -> None:
-        self._turns: dict[str, Turns] = {}
+        self._limiters: dict[str, LaneLimiter] = {}
 
-    def of(self, lane: Lane) -> AbstractAsyncContextManager[None]:
-        """Return a turn of `lane`. The first width that a name came with holds."""
-        if lane.name not in self._turns:
-            self._turns[lane.name] = Turns(max(1, lane.width))
-        return self._turns[lane.name].take()
+    def slot(self, lane: Lane) -> AbstractAsyncContextManager[None]:
+        """Return a slot of `lane`. The first width that is given for a name is used for good."""
+        if lane.name not in self._limiters:
+            self._limiters[lane.name] = LaneLimiter(max(1, lane.width))
+        return self._limiters[lane.name].acquire()
 
 
-class Turns:
-    """The turns of one lane: at most `width` at a time, fewer while its service is overrun."""
+class LaneLimiter:
+    """The slots of one lane: at most `width` at a time, fewer while its service is rate limited."""
 
     def __init__(self, width: int) -> None:
-        self._most = width
+        self._max_width = width
         self._width = float(width)
         self._running = 0
-        self._cuts = 0
+        self._reductions = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     @asynccontextmanager
-    async def take(self) -> AsyncGenerator[None, None]:
-        """Wait for a turn, and give it back at the end.
+    async def acquire(self) -> AsyncGenerator[None, None]:
+        """Wait for a slot, and release it at the end.
 
-        A waiter that is cancelled leaves the queue without having taken a turn. A turn that ends
-        in `RateLimited` narrows the lane.
+        A waiter that is cancelled leaves the queue without a slot. `RateLimited` raised within
+        the context halves the lane's width.
         """
         await self._wait()
-        cuts = self._cuts
+        reductions = self._reductions
         try:
             yield
         except RateLimited:
-            # Of those that were under way together one is enough: the others say the same.
-            if cuts == self._cuts:
-                self._width, self._cuts = max(1.0, self._width / 2), self._cuts + 1
+            # Of jobs that ran at the same time only the first counts: the others report the same.
+            if reductions == self._reductions:
+                self._width, self._reductions = max(1.0, self._width / 2), self._reductions + 1
             raise
         else:
-            self._width = min(self._most, self._width + 1 / self._width)
+            self._width = min(self._max_width, self._width + 1 / self._width)
         finally:
             self._running -= 1
-            self._let_in()
+            self._admit()
 
     async def _wait(self) -> None:
-        place = asyncio.get_running_loop().create_future()
-        self._waiting.append(place)
-        self._let_in()
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        self._admit()
         try:
-            await place
+            await waiter
         except asyncio.CancelledError:
-            if not place.cancelled():  # the turn had come in the same moment
+            if not waiter.cancelled():  # the slot was assigned at the same moment
                 self._running -= 1
-                self._let_in()
+                self._admit()
             raise
 
-    def _let_in(self) -> None:
+    def _admit(self) -> None:
         while self._waiting and self._running < int(self._width):
-            place = self._waiting.popleft()
-            if not place.cancelled():  # whoever waited there has gone
+            waiter = self._waiting.popleft()
+            if not waiter.cancelled():  # its waiter was cancelled
                 self._running += 1
-                place.set_result(None)
+                waiter.set_result(None)

@@ -1,7 +1,7 @@
-"""How a job ended: its outcome, the sentence for its card, and what it cost. Pure.
+"""The result of a job: its outcome, the sentence for its card, and its cost. Pure.
 
-Money decides between the words. What was never sent cost nothing. What was sent and came to no
-clear end may have been billed, and then its cost is unknown, not zero.
+Outcomes differ by what may have been charged. A job that was never sent costs nothing. A job that
+was sent and has no clear end may have been billed, so its cost is unknown, not zero.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ STOPPED_SENT = "Stopped after it was sent: it may have been billed."
 
 @dataclass(frozen=True, slots=True)
 class JobResult:
-    """What a job came to."""
+    """Outcome, message and cost of a job."""
 
     outcome: Outcome
     message: str
@@ -29,25 +29,25 @@ class JobResult:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ending:
-    """A job as it stood when it ended, and what counts for its cost."""
+    """A job at its end, and the facts that its cost depends on; one method for each kind of end."""
 
     job: Job
     work: BillableWork
 
     def finished(self) -> JobResult:
-        """The backend came to its end."""
+        """Return the result where the backend has finished."""
         if not self.job.pictures:
             message = f"{self.work.model.label} ended without a picture."
             return JobResult(Outcome.FAILED, message, self._cost_unless_sent())
         return JobResult(Outcome.DONE, "", self._settled(len(self.job.pictures)))
 
     def pictures_lost(self, losses: Sequence[str]) -> JobResult:
-        """The backend came to its end, but pictures could not be kept."""
+        """Return the result where the backend has finished, but pictures could not be stored."""
         cost = self._settled(len(self.job.pictures) + len(losses))
         return JobResult(Outcome.FAILED, losses[0], cost)
 
     def stopped(self) -> JobResult:
-        """Somebody stopped it."""
+        """Return the result of a stopped job."""
         if self.work.model.price.basis in (Basis.FREE, Basis.HARDWARE):
             return JobResult(Outcome.CANCELLED, "Stopped.", pricing.uncharged(self.work.model))
         if self.job.sent_at is None:
@@ -57,7 +57,7 @@ class Ending:
         )
 
     def failed(self, error: BackendError) -> JobResult:
-        """The backend says why it could not finish."""
+        """Return the result where the backend has failed with `error`."""
         if error.charged is False and not self.job.pictures:
             cost = pricing.uncharged(self.work.model)
         else:
@@ -65,11 +65,11 @@ class Ending:
         return JobResult(error.outcome, str(error), cost)
 
     def store_failed(self, error: StoreError) -> JobResult:
-        """The store could not write what must be written before the job may go on."""
+        """Return the result where the store could not write what the job depends on."""
         return JobResult(Outcome.FAILED, str(error), self._cost_unless_sent())
 
     def internal_error(self) -> JobResult:
-        """Something happened that must not."""
+        """Return the result of an unexpected exception."""
         billed = " It may have been billed." if self.job.sent_at else ""
         message = (
             f"Something in Lineup itself went wrong with {self.work.model.label}; this is a bug."
@@ -81,7 +81,7 @@ class Ending:
         return pricing.settle(self.work, pictures)
 
     def _cost_unless_sent(self) -> Cost:
-        """Return a cost of nothing when nothing was sent, else one that nobody knows."""
+        """Return a cost of zero if nothing was sent, else an unknown cost."""
         if self.job.sent_at is None:
             return pricing.uncharged(self.work.model)
         return pricing.unsettled(self.work.model, self.job.cost)

@@ -1,7 +1,7 @@
-"""Runs: one request, several models, at the same time.
+"""Start, watch, retry and stop runs: one request, several models, at the same time.
 
-A run belongs to the runner and not to whoever asked for it. Its jobs are tasks of the runner, its
-news is a broadcast that anybody may follow, leave, and follow again.
+A run belongs to the runner, not to its caller: its jobs are tasks of the runner, and its changes
+are broadcast to any number of watchers, which may come and go.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from compare.records import Job, Run, RunSpec
 from compare.runs import second_step
 from compare.runs.active_run import ActiveRun
 from compare.runs.broadcast import UnknownRun, follow
-from compare.runs.budget import check
+from compare.runs.budget import check_budget
 from compare.runs.job_task import JobContext, JobTask
 from compare.runs.lanes import Lanes
 from compare.runs.second_step import FirstStep
@@ -30,7 +30,7 @@ Result = TypeVar("Result")
 
 
 class Runner:
-    """Starts runs, follows them, stops them; one for each process and event loop."""
+    """Starts, watches and stops runs; one instance for each process and event loop."""
 
     def __init__(
         self,
@@ -41,19 +41,19 @@ class Runner:
         self._store = store
         self._availability = availability
         self._settings = settings
-        self._live: dict[str, ActiveRun] = {}
+        self._active: dict[str, ActiveRun] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._place = JobContext(
+        self._context = JobContext(
             store=store,
             lanes=Lanes(),
-            pace=Throttle(),
+            throttle=Throttle(),
             backend=availability.backend,
             hide=settings.hide,
             hourly_rate=settings.hourly_rate,
         )
 
     async def start(self, spec: RunSpec, model_ids: Sequence[str]) -> Run:
-        """Begin a run. Its jobs are in the store when this returns, and go on by themselves.
+        """Start a run. Its jobs are in the store when this returns, and run in the background.
 
         Raises: as `start_all` does.
         """
@@ -62,42 +62,42 @@ class Runner:
     async def start_all(
         self, specs: Sequence[RunSpec], model_ids: Sequence[str]
     ) -> tuple[Run, ...]:
-        """Begin a run for each spec, all of them or none; they are a batch from now on.
+        """Start a run for each spec, all of them or none; together they form a batch.
 
         Raises:
-            ValueError: no model is named.
-            OverBudget: together they might cost more than is left of today's budget.
+            ValueError: no model is given.
+            OverBudget: together they might cost more than the rest of today's budget.
             UnknownModel: there is no such model.
-            StoreError: the runs could not be written down; nothing was begun.
+            StoreError: the runs could not be stored; nothing was started.
         """
         if not model_ids:
             raise ValueError("Choose at least one model.")
         models = [self._availability.model(id) for id in model_ids]
-        if (most := self._settings.daily_budget) is not None:
+        if (budget := self._settings.daily_budget) is not None:
             costs = [
                 cost for spec in specs for cost in self._availability.expected(spec, model_ids)
             ]
-            await check(self._store, most, costs)
-        return await self._unstoppable(self._start(specs, models))
+            await check_budget(self._store, budget, costs)
+        return await self._run_shielded(self._start(specs, models))
 
     async def batch(self, run_id: str) -> tuple[Run, ...]:
-        """Return the runs that were started together with this one, as they stand now."""
+        """Return the runs of this run's batch in their present state, itself included."""
         found = [await self.get(id) for id in await self._store.batch(run_id)]
         return tuple(run for run in found if run is not None)
 
     async def stop_batch(self, run_id: str) -> None:
-        """Stop the runs that were started together with this one, and it too."""
+        """Stop all runs of this run's batch."""
         await asyncio.gather(*(self.stop(id) for id in await self._store.batch(run_id)))
 
     async def retry(self, run_id: str, job_id: str) -> Job:
-        """Ask the model of an ended job once more, as a new job of the same run.
+        """Repeat an ended job as a new job of the same run.
 
-        A first step is followed by its second, again; a second step starts from the same picture.
+        A first step is followed by a new second step; a second step starts from the same picture.
 
         Raises:
             UnknownRun: there is no such run or job.
             ValueError: the job has not ended, or is a second step without a picture to start from.
-            OverBudget: it might cost more than is left of today's budget.
+            OverBudget: it might cost more than the rest of today's budget.
         """
         run = await self.get(run_id)
         old = next((job for job in run.jobs if job.id == job_id), None) if run else None
@@ -108,20 +108,21 @@ class Runner:
         before = second_step.parent_of(old, run.jobs)
         if before is not None and not before.pictures:
             raise ValueError("The first step made no picture. Try that one again.")
-        if (most := self._settings.daily_budget) is not None:
+        if (budget := self._settings.daily_budget) is not None:
             costs = self._availability.expected(run.spec, [old.model])
-            await check(self._store, most, costs if old.parent is None else costs[1:])
-        return await self._unstoppable(self._retry(run_id, old))
+            await check_budget(self._store, budget, costs if old.parent is None else costs[1:])
+        return await self._run_shielded(self._retry(run_id, old))
 
     async def watch(self, run_id: str) -> AsyncGenerator[Job, None]:
-        """Yield every job as it stands, then each change, until all have ended.
+        """Yield the present state of every job, then each change, until all have ended.
 
-        A slow watcher misses states in between, never the last one. Closing this changes nothing.
+        A slow watcher misses states in between, never the last one. Closing the generator does
+        not affect the run.
 
         Raises:
             UnknownRun: there is no such run.
         """
-        live = self._live.get(run_id)
+        live = self._active.get(run_id)
         news = live.updates.watch() if live else follow(self._store, run_id)
         async with aclosing(news) as jobs:
             async for job in jobs:
@@ -130,12 +131,12 @@ class Runner:
     async def stop(self, run_id: str, job_id: str | None = None) -> None:
         """Stop a run or one of its jobs, and return when it has ended.
 
-        What was not sent costs nothing, what draws here stops at its next step; of what was sent
-        nobody knows whether it is billed, and its outcome says so.
+        A job that was not sent costs nothing; a local one stops at its next step. A job that was
+        sent may be billed, and its outcome says so.
         """
-        live = self._live.get(run_id)
-        works = () if live is None else live.tasks
-        chosen = [work for work in works if job_id in (None, work.job.id)]
+        live = self._active.get(run_id)
+        tasks = () if live is None else live.tasks
+        chosen = [work for work in tasks if job_id in (None, work.job.id)]
         for work in chosen:
             work.stop()
         tasks = [task for work in chosen if (task := work.task) is not None]
@@ -143,28 +144,28 @@ class Runner:
             await asyncio.wait(tasks)
 
     async def submit_picture(self, run_id: str, job_id: str, data: bytes) -> None:
-        """Give a job the picture that it waits for a person to bring.
+        """Pass a picture uploaded by a person to the job that waits for it.
 
         Raises:
-            UnknownRun: no such job is under way.
-            BackendError: it is no picture, or the job waits for none; it goes on as before.
+            UnknownRun: no such job is running.
+            BackendError: the data are no picture, or the job waits for none; the job goes on.
         """
-        live = self._live.get(run_id)
-        works = () if live is None else live.tasks
-        work = next((work for work in works if work.job.id == job_id), None)
+        live = self._active.get(run_id)
+        tasks = () if live is None else live.tasks
+        work = next((work for work in tasks if work.job.id == job_id), None)
         if work is None:
             raise UnknownRun("This card waits for no picture any more.")
         await work.submit_picture(data)
 
     async def get(self, run_id: str) -> Run | None:
-        """Return a run as it stands now, under way or stored."""
-        if live := self._live.get(run_id):
+        """Return a run in its present state, running or stored; None if there is none."""
+        if live := self._active.get(run_id):
             return live.run
         return await self._store.run(run_id)
 
     async def aclose(self) -> None:
         """Stop all runs, and wait until their jobs have ended."""
-        await asyncio.gather(*(self.stop(run_id) for run_id in tuple(self._live)))
+        await asyncio.gather(*(self.stop(run_id) for run_id in tuple(self._active)))
         if self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -174,25 +175,25 @@ class Runner:
             for run_id, spec in zip(new_run_ids(len(specs)), specs, strict=True)
         ]
         begun = [ActiveRun(run) for run in runs]
-        works = [[self._work(live, job) for job in live.run.jobs] for live in begun]
+        tasks = [[self._new_task(live, job) for job in live.run.jobs] for live in begun]
         await self._store.add_run(*runs)
-        for live, own in zip(begun, works, strict=True):
-            self._live[live.run.id] = live
+        for live, own in zip(begun, tasks, strict=True):
+            self._active[live.run.id] = live
             for work in own:
-                self._begin(live, work)
+                self._start_task(live, work)
         return tuple(live.run for live in begun)
 
     def _new_run(self, run_id: str, spec: RunSpec, models: Sequence[Model]) -> Run:
         now = datetime.now(UTC)
         then = self._availability.model(spec.second_step.model) if spec.second_step else None
-        steps = second_step.steps(run_id, models, then)
+        plan = second_step.plan_jobs(run_id, models, then)
         jobs = tuple(
-            second_step.new_job(step, spec, now, self._availability.estimate) for step in steps
+            second_step.new_job(planned, spec, now, self._availability.estimate) for planned in plan
         )
         return Run(id=run_id, created_at=now, spec=spec, jobs=jobs)
 
     async def _retry(self, run_id: str, old: Job) -> Job:
-        live = await self._rejoin(run_id)
+        live = await self._reactivate(run_id)
         live.join()
         try:
             now, model, then = (
@@ -201,57 +202,61 @@ class Runner:
                 live.spec.second_step,
             )
             follows = None if then is None or old.parent else self._availability.model(then.model)
-            place = live.take_places(1 if follows is None else 2)
-            steps = second_step.steps(run_id, [model], follows, first=place, parent=old.parent)
+            position = live.reserve_positions(1 if follows is None else 2)
+            plan = second_step.plan_jobs(
+                run_id, [model], follows, first=position, parent=old.parent
+            )
             jobs = [
-                second_step.new_job(step, live.spec, now, self._availability.estimate)
-                for step in steps
+                second_step.new_job(planned, live.spec, now, self._availability.estimate)
+                for planned in plan
             ]
-            await self._store.add_jobs(jobs, place)
+            await self._store.add_jobs(jobs, position)
             for job in jobs:
                 live.publish(job, True)
-                self._begin(live, self._work(live, job, anyway=old.parent is not None))
+                self._start_task(
+                    live, self._new_task(live, job, even_if_stopped=old.parent is not None)
+                )
         finally:
             self._leave(live)
         return jobs[0]
 
-    async def _rejoin(self, run_id: str) -> ActiveRun:
-        """Return the run as one that is under way, again if need be."""
-        if (live := self._under_way(run_id)) is None:
+    async def _reactivate(self, run_id: str) -> ActiveRun:
+        """Return the run as an active one, activating it again if it has ended."""
+        if (live := self._find_active(run_id)) is None:
             run = await self.get(run_id)
             if run is None:
                 raise UnknownRun(f"There is no run {run_id}.")
-            # Somebody else may have been here in the meantime.
-            if (live := self._under_way(run_id)) is None:
-                live = self._live[run_id] = ActiveRun(run)
+            # Another caller may have activated it during the await.
+            if (live := self._find_active(run_id)) is None:
+                live = self._active[run_id] = ActiveRun(run)
         return live
 
-    def _under_way(self, run_id: str) -> ActiveRun | None:
-        live = self._live.get(run_id)
+    def _find_active(self, run_id: str) -> ActiveRun | None:
+        live = self._active.get(run_id)
         return None if live is None or live.updates.closed else live
 
-    def _work(self, live: ActiveRun, job: Job, *, anyway: bool = False) -> JobTask:
+    def _new_task(self, live: ActiveRun, job: Job, *, even_if_stopped: bool = False) -> JobTask:
         model = self._availability.model(job.model)
         if job.parent is None:
-            return JobTask(job, model, live.spec.request, self._place, live.publish)
+            return JobTask(job, model, live.spec.request, self._context, live.publish)
         first = second_step.parent_of(job, live.run.jobs)
         before = FirstStep(
             label=self._availability.model(first.model).label if first else "The first step",
-            ended=partial(live.ended, job.parent),
-            picture=self._store.picture,
-            anyway=anyway,
+            wait=partial(live.wait_for, job.parent),
+            read_picture=self._store.picture,
+            even_if_stopped=even_if_stopped,
         )
         request = live.spec.second_request()
-        return JobTask(job, model, request, self._place, live.publish, before)
+        return JobTask(job, model, request, self._context, live.publish, before)
 
-    def _begin(self, live: ActiveRun, work: JobTask) -> None:
+    def _start_task(self, live: ActiveRun, work: JobTask) -> None:
         live.join()
         live.tasks.append(work)
-        task = work.begin()
+        task = work.start()
         self._tasks.add(task)
-        task.add_done_callback(lambda task: self._ended(live, work, task))
+        task.add_done_callback(lambda task: self._on_task_done(live, work, task))
 
-    def _ended(self, live: ActiveRun, work: JobTask, task: asyncio.Task[None]) -> None:
+    def _on_task_done(self, live: ActiveRun, work: JobTask, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if work.job.timing.generate is not None and work.job.parent is None:
             self._availability.record_seconds(work.model.id, work.job.timing.generate)
@@ -259,12 +264,12 @@ class Runner:
 
     def _leave(self, live: ActiveRun) -> None:
         live.leave()
-        # What could not be written down is only here: then the run stays.
-        if live.updates.closed and live.kept:
-            self._live.pop(live.run.id, None)
+        # A run with an outcome that could not be stored exists only here: it stays.
+        if live.updates.closed and live.stored:
+            self._active.pop(live.run.id, None)
 
-    async def _unstoppable(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """Finish `work` even if the caller is gone: half a start would be an orphan."""
+    async def _run_shielded(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Finish `work` even if the caller is cancelled, so that no run is half started."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -1,7 +1,7 @@
-"""The second step of a run: another model goes on from the picture that the first one drew. Pure.
+"""The second step of a run: another model starts from the picture of the first one. Pure.
 
-Both steps are jobs of one run, there from its beginning; the second names the first as its parent
-and waits for it. Its request is the run's own request, changed as `RunSpec.second_step` says.
+Both steps are jobs of one run from its beginning; the second names the first as its parent and
+waits for it. Its request is the run's own request, changed as `RunSpec.second_step` says.
 """
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -15,7 +15,7 @@ from compare.records import Cost, Job, Phase, RunSpec
 
 
 class FirstStepFailed(BackendError):
-    """The first step left nothing to go on from."""
+    """The first step left no picture to start from."""
 
     outcome = Outcome.CANCELLED
     charged = False
@@ -23,89 +23,90 @@ class FirstStepFailed(BackendError):
 
 @dataclass(frozen=True, slots=True)
 class FirstStep:
-    """The first step, as its second waits for it.
+    """The first step, as seen by the second one that waits for it.
 
-    `ended` waits for its job and returns it. `picture` reads a kept picture by its SHA-256, None
-    where it is gone. `anyway` goes on from any picture that there is, even if the job was stopped.
+    `wait` returns the first step's job once it has ended. `read_picture` reads a stored picture
+    by its SHA-256, and returns None if it is gone. `even_if_stopped` accepts any picture that
+    exists, even if the job was not completed.
     """
 
     label: str
-    ended: Callable[[], Awaitable[Job]]
-    picture: Callable[[str], Awaitable[bytes | None]]
-    anyway: bool = False
+    wait: Callable[[], Awaitable[Job]]
+    read_picture: Callable[[str], Awaitable[bytes | None]]
+    even_if_stopped: bool = False
 
-    async def start(self, request: Request) -> Request:
-        """Return `request` with the first step's picture, once that is there.
+    async def request_with_picture(self, request: Request) -> Request:
+        """Wait for the first step, and return `request` with its first picture.
 
         Raises:
-            NotBegun: there is none.
+            FirstStepFailed: there is no picture.
         """
-        job = await self.ended()
-        if not job.pictures or not (self.anyway or job.outcome is Outcome.DONE):
+        job = await self.wait()
+        if not job.pictures or not (self.even_if_stopped or job.outcome is Outcome.DONE):
             raise FirstStepFailed(f"Not begun: {self.label} made no picture to go on from.")
-        image = await self.picture(job.pictures[0].sha256)
+        image = await self.read_picture(job.pictures[0].sha256)
         if image is None:
             raise FirstStepFailed(f"Not begun: the picture of {self.label} is no longer on disk.")
         return replace(request, image=image)
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """The place of a new job in its run; `parent` makes it a second step."""
+class PlannedJob:
+    """A job to be created; with a `parent` it is a second step."""
 
     run_id: str
-    place: int
+    position: int
     model: Model
     parent: str | None = None
 
     @property
     def id(self) -> str:
-        """The id of its job."""
-        return f"{self.run_id}-{self.place}"
+        """The id of the job."""
+        return f"{self.run_id}-{self.position}"
 
 
-def steps(
+def plan_jobs(
     run_id: str,
     models: Sequence[Model],
-    then: Model | None,
+    second: Model | None,
     *,
     first: int = 0,
     parent: str | None = None,
-) -> Iterator[Step]:
-    """Yield a step for each model, and after each one that of `then`; places count from `first`."""
-    place = first
+) -> Iterator[PlannedJob]:
+    """Yield a job for each model, each followed by one of `second`; count from `first`."""
+    position = first
     for model in models:
-        step = Step(run_id, place, model, parent)
-        yield step
-        place += 1
-        if then is not None:
-            yield Step(run_id, place, then, step.id)
-            place += 1
+        planned = PlannedJob(run_id, position, model, parent)
+        yield planned
+        position += 1
+        if second is not None:
+            yield PlannedJob(run_id, position, second, planned.id)
+            position += 1
 
 
 def new_job(
-    step: Step, spec: RunSpec, now: datetime, estimate: Callable[[Model, Request], Cost]
+    planned: PlannedJob, spec: RunSpec, now: datetime, estimate: Callable[[Model, Request], Cost]
 ) -> Job:
-    """Return the job of a step, as it stands before anything has happened."""
-    request = spec.request if step.parent is None else spec.second_request()
+    """Return a planned job in its initial state."""
+    request = spec.request if planned.parent is None else spec.second_request()
     return Job(
-        id=step.id,
-        run_id=step.run_id,
-        model=step.model.id,
+        id=planned.id,
+        run_id=planned.run_id,
+        model=planned.model.id,
         created_at=now,
-        parent=step.parent,
-        phase=Phase.QUEUED if step.parent is None else Phase.WAITING,
-        cost=estimate(step.model, request),
+        parent=planned.parent,
+        phase=Phase.QUEUED if planned.parent is None else Phase.WAITING,
+        cost=estimate(planned.model, request),
     )
 
 
 def chain_totals(parent: Job, job: Job) -> tuple[float | None, Cost]:
-    """Return the seconds and the cost of both steps of a chain; None where they are not known."""
+    """Return the seconds and the cost of both steps together; None if unknown."""
     times = parent.timing.total, job.timing.total
     seconds = None if None in times else sum(time for time in times if time is not None)
     return seconds, combine((parent.cost, job.cost))
 
 
 def parent_of(job: Job, jobs: Sequence[Job]) -> Job | None:
-    """Return the first step of a second one."""
+    """Return the first step of a second step, None for a first step."""
     return next((other for other in jobs if other.id == job.parent), None)

@@ -1,4 +1,4 @@
-"""Where a job's seconds went, told by the order of its events."""
+"""Measure the times of a job from the order of its events."""
 
 import time
 from collections.abc import Callable
@@ -8,8 +8,8 @@ from backends.base import Receipt
 from compare.records import Timing
 
 
-class Part(Enum):
-    """What a job's time is spent on."""
+class Activity(Enum):
+    """An activity that a job spends time on."""
 
     QUEUED = auto()
     LOAD = auto()
@@ -17,63 +17,63 @@ class Part(Enum):
 
 
 class Stopwatch:
-    """Runs from the click, on the monotonic clock; at any moment one part is running."""
+    """Measures from its creation on the monotonic clock; one activity runs at any moment."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._began = self._since = clock()
         self._work_began: float | None = None
-        self._part = Part.QUEUED
-        self._spent: dict[Part, float] = {}
+        self._activity = Activity.QUEUED
+        self._spent: dict[Activity, float] = {}
         self._first_preview: float | None = None
         self._last_picture: float | None = None
         self._end: float | None = None
 
-    def work(self) -> None:
-        """The lane is ours."""
+    def start_work(self) -> None:
+        """Record that the job has got its slot in the lane."""
         self._work_began = self._clock()
-        self.turn(Part.GENERATE)
+        self.switch_to(Activity.GENERATE)
 
-    def turn(self, part: Part) -> None:
-        """From now on, the time goes to `part`."""
+    def switch_to(self, activity: Activity) -> None:
+        """Attribute the time from now on to `activity`."""
         now = self._clock()
-        self._spent[self._part] = self._spent.get(self._part, 0.0) + now - self._since
-        self._part, self._since = part, now
+        self._spent[self._activity] = self._spent.get(self._activity, 0.0) + now - self._since
+        self._activity, self._since = activity, now
 
-    def preview(self) -> None:
-        """A first look has come, or a later one."""
+    def record_preview(self) -> None:
+        """Record a preview; only the first one counts."""
         if self._first_preview is None and self._work_began is not None:
             self._first_preview = self._clock() - self._work_began
 
-    def picture(self) -> None:
-        """A picture has come, and is about to be kept."""
-        self.turn(Part.GENERATE)
-        self._last_picture = self._spent[Part.GENERATE]
+    def record_picture(self) -> None:
+        """Record that a picture has arrived, before it is stored."""
+        self.switch_to(Activity.GENERATE)
+        self._last_picture = self._spent[Activity.GENERATE]
 
-    def kept(self) -> None:
-        """The last byte of a picture is on disk; the clock stops here unless more follow."""
+    def record_stored(self) -> None:
+        """Record that a picture is on disk; the total ends here unless more pictures follow."""
         self._end = self._clock()
-        # Keeping a picture is part of the total, but nobody's drawing.
+        # Storing a picture is part of the total, but not of the generation.
         self._since = self._end
 
     def read(self, receipt: Receipt | None = None, *, ended: bool = False) -> Timing:
-        """Return the times so far. What the backend measured itself goes before our own view."""
+        """Return the times so far; times that the backend measured take precedence."""
         now = self._clock()
         spent = dict(self._spent)
-        spent[self._part] = spent.get(self._part, 0.0) + now - self._since
+        spent[self._activity] = spent.get(self._activity, 0.0) + now - self._since
         receipt = receipt or Receipt()
         return Timing(
-            queued=spent[Part.QUEUED],
-            load=spent.get(Part.LOAD) if receipt.load is None else receipt.load,
+            queued=spent[Activity.QUEUED],
+            load=spent.get(Activity.LOAD) if receipt.load is None else receipt.load,
             first_preview=self._first_preview,
-            generate=self._drawing(receipt),
+            generate=self._generate_seconds(receipt),
             download=receipt.download,
             total=(self._end or now) - self._began if ended else None,
             cached=receipt.cached,
         )
 
-    def _drawing(self, receipt: Receipt) -> float | None:
-        """The seconds of drawing; a picture out of a cache was not drawn."""
+    def _generate_seconds(self, receipt: Receipt) -> float | None:
+        """Return the seconds of generation, None for a picture from a cache."""
         if receipt.cached:
             return None
         if receipt.generate is not None or self._last_picture is None:

@@ -1,7 +1,7 @@
-"""What is wrong with a form before anything starts: one sentence under the field it belongs to.
+"""Validate a run before it starts: one sentence for each invalid field. Pure.
 
-Only what no model could take is wrong here. What one model cannot do is that model's business:
-its backend fits the request and says what it changed. Pure.
+Only values that no model could take are invalid. The limits of a single model are left to its
+backend, which fits the request to the model and reports the changes.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ MAX_CONTROLS = 8
 
 
 def problems(spec: RunSpec, model_ids: Sequence[str], catalogue: Catalogue) -> dict[str, str]:
-    """Return a sentence for each field that needs another value, empty when all is well."""
+    """Return a sentence for each invalid field, by the field's name; empty if all are valid."""
     request, then = spec.request, spec.second_step
     found = {
         "prompt": _prompt(request.prompt, "prompt"),
@@ -72,7 +72,7 @@ def _models(model_ids: Sequence[str], catalogue: Catalogue) -> str:
 
 def _within(name: str, value: float | None, bounds: tuple[float, float]) -> str:
     least, most = bounds
-    # Written so that "not a number" is outside too.
+    # Written so that NaN is outside the bounds too.
     if value is None or least <= value <= most:
         return ""
     return f"{name} must be between {least:,} and {most:,}."

@@ -302,4 +302,4 @@ def test_ctrl_c_stops_and_shows_what_stands(home: Path, server: OpenAIServer):
 def test_options_are_read_as_what_they_look_like():
     words = ["a.x=1", "a.y=0.5", "a.z=true", "b.s=DDIM", "b.e="]
     expected = {"a": {"x": 1, "y": 0.5, "z": True}, "b": {"s": "DDIM", "e": ""}}
-    assert arguments.options(words) == expected
+    assert arguments.parse_options(words) == expected

@@ -2,7 +2,7 @@
 
 import pytest
 
-from compare.prompts.builder import Composed, Parts, compose
+from compare.prompts.builder import ComposedPrompt, Parts, compose
 
 
 def test_all_parts_make_one_prompt_from_the_subject_to_the_finish() -> None:
@@ -16,7 +16,7 @@ def test_all_parts_make_one_prompt_from_the_subject_to_the_finish() -> None:
         quality="fine texture",
         negative="text, watermark",
     )
-    assert compose(parts) == Composed(
+    assert compose(parts) == ComposedPrompt(
         "an oil painting of a lighthouse on a cliff, impressionist, moonlight, 50mm lens, "
         "wide shot, fine texture",
         "text, watermark",

@@ -8,7 +8,7 @@ import pytest
 
 from compare.prompts.template import BadVariants, holds_variants
 from compare.prompts.variants import MOST, expand
-from compare.prompts.wildcards import OURS, Folder
+from compare.prompts.wildcards import SHIPPED, Folder
 
 WILDCARDS = {
     "colour": ("red", "blue"),
@@ -156,6 +156,6 @@ def test_a_wildcard_file_that_cannot_be_read_is_a_sentence(home: Path, data: byt
 
 def test_every_list_of_ours_can_be_drawn_from() -> None:
     wildcards = Folder(Path("nowhere"))
-    assert {file.stem for file in OURS.glob("*.txt")} == set(wildcards)
+    assert {file.stem for file in SHIPPED.glob("*.txt")} == set(wildcards)
     for name in wildcards:
         assert len(expand(f"__{name}__", wildcards, most=3)) == 3

@@ -13,7 +13,7 @@ async def test_a_lane_runs_as_many_as_it_is_wide_in_the_order_of_asking():
 
     async def job(number: int) -> None:
         nonlocal running, most
-        async with lanes.of(lane):
+        async with lanes.slot(lane):
             order.append(number)
             running += 1
             most = max(most, running)
@@ -27,9 +27,9 @@ async def test_a_lane_runs_as_many_as_it_is_wide_in_the_order_of_asking():
 
 async def test_lanes_do_not_wait_for_each_other():
     lanes = Lanes()
-    async with lanes.of(Lane("gpu", 1)):
+    async with lanes.slot(Lane("gpu", 1)):
         async with asyncio.timeout(30):
-            async with lanes.of(Lane("openai", 1)):
+            async with lanes.slot(Lane("openai", 1)):
                 pass
 
 
@@ -37,10 +37,10 @@ async def test_a_cancelled_waiter_leaves_its_turn_to_the_next():
     lanes, lane = Lanes(), Lane("gpu", 1)
 
     async def wait() -> str:
-        async with lanes.of(lane):
+        async with lanes.slot(lane):
             return "had a turn"
 
-    async with lanes.of(lane):
+    async with lanes.slot(lane):
         first, second = asyncio.create_task(wait()), asyncio.create_task(wait())
         await asyncio.sleep(0)
         first.cancel()
@@ -52,10 +52,10 @@ async def test_a_cancelled_job_gives_its_turn_back_even_in_the_moment_it_comes()
     lanes, lane = Lanes(), Lane("gpu", 1)
 
     async def wait() -> str:
-        async with lanes.of(lane):
+        async with lanes.slot(lane):
             return "had a turn"
 
-    async with lanes.of(lane):
+    async with lanes.slot(lane):
         first, second = asyncio.create_task(wait()), asyncio.create_task(wait())
         await asyncio.sleep(0)
     first.cancel()  # its turn has come, but it has not run yet
@@ -68,7 +68,7 @@ async def most_at_once(lanes: Lanes, lane: Lane, *, limited: bool = False, jobs:
     async def job() -> None:
         nonlocal running, most
         with contextlib.suppress(RateLimited):
-            async with lanes.of(lane):
+            async with lanes.slot(lane):
                 running += 1
                 most = max(most, running)
                 await asyncio.sleep(0.001)
@@ -101,6 +101,6 @@ async def test_other_errors_do_not_narrow_a_lane():
     lanes, lane = Lanes(), Lane("service", 4)
     for _ in range(3):
         with contextlib.suppress(ServiceFault):
-            async with lanes.of(lane):
+            async with lanes.slot(lane):
                 raise ServiceFault("The service failed. Try again.")
     assert await most_at_once(lanes, lane) == 4

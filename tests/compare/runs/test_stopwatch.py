@@ -1,7 +1,7 @@
 import pytest
 
 from backends.base import Receipt
-from compare.runs.stopwatch import Part, Stopwatch
+from compare.runs.stopwatch import Activity, Stopwatch
 
 
 class Clock:
@@ -20,20 +20,20 @@ def clock() -> Clock:
 def test_each_second_goes_to_one_part(clock: Clock):
     watch = Stopwatch(clock)
     clock.now += 1  # in the lane
-    watch.work()
+    watch.start_work()
     clock.now += 2  # before the first event: work
-    watch.turn(Part.QUEUED)
+    watch.switch_to(Activity.QUEUED)
     clock.now += 4  # a server's queue
-    watch.turn(Part.LOAD)
+    watch.switch_to(Activity.LOAD)
     clock.now += 8
-    watch.turn(Part.GENERATE)
+    watch.switch_to(Activity.GENERATE)
     clock.now += 16
-    watch.preview()
+    watch.record_preview()
     clock.now += 32
-    watch.preview()
-    watch.picture()
+    watch.record_preview()
+    watch.record_picture()
     clock.now += 64  # keeping it
-    watch.kept()
+    watch.record_stored()
     clock.now += 128  # the receipt takes its time
     times = watch.read(ended=True)
     assert (times.queued, times.load, times.generate) == (5, 8, 50)
@@ -44,9 +44,9 @@ def test_each_second_goes_to_one_part(clock: Clock):
 
 def test_the_backend_knows_better(clock: Clock):
     watch = Stopwatch(clock)
-    watch.work()
+    watch.start_work()
     clock.now += 10
-    watch.picture()
+    watch.record_picture()
     assert watch.read(Receipt(download=3)).generate == 7
     assert watch.read(Receipt(download=30)).generate == 0
     times = watch.read(Receipt(load=1, generate=2, download=3))
@@ -59,7 +59,7 @@ def test_what_did_not_happen_is_none(clock: Clock):
     times = watch.read(ended=True)
     assert (times.queued, times.total) == (5, 5)
     assert (times.load, times.first_preview, times.generate, times.download) == (None,) * 4
-    watch.work()
+    watch.start_work()
     clock.now += 5
     assert watch.read(ended=True).generate is None  # no picture was drawn
     assert watch.read().total is None  # it has not ended
@@ -67,9 +67,9 @@ def test_what_did_not_happen_is_none(clock: Clock):
 
 def test_a_picture_out_of_a_cache_was_not_drawn(clock: Clock):
     watch = Stopwatch(clock)
-    watch.work()
+    watch.start_work()
     clock.now += 3
-    watch.picture()
-    watch.kept()
+    watch.record_picture()
+    watch.record_stored()
     times = watch.read(Receipt(generate=0.1, cached=True), ended=True)
     assert (times.cached, times.generate, times.total) == (True, None, 3)
