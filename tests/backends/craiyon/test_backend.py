@@ -165,13 +165,17 @@ async def test_the_watermark_is_named_unless_a_subscription_pays(server: Craiyon
     assert "watermark" not in (await draw(server, CRAIYON_TOKEN=TOKEN)).honoured
 
 
+def work(receipt: Receipt) -> pricing.BillableWork:
+    return pricing.BillableWork(model=MODEL, request=ASK, receipt=receipt, seconds=60.0)
+
+
 async def test_without_a_token_nobody_pays_and_with_one_the_price_is_unknown(
     server: CraiyonServer,
 ) -> None:
     free, paid = await draw(server), await draw(server, CRAIYON_TOKEN=TOKEN)
     assert MODEL.price.basis is Basis.SUBSCRIPTION
-    assert pricing.settle(MODEL, ASK, free, 9, 60.0).amount == Decimal(0)
-    assert pricing.settle(MODEL, ASK, paid, 9, 60.0).amount is None
+    assert pricing.settle(work(free), 9).amount == Decimal(0)
+    assert pricing.settle(work(paid), 9).amount is None
 
 
 @pytest.mark.parametrize("status", [200, 401, 403])

@@ -10,7 +10,7 @@ import pytest
 
 from backends.base import Applied, Control, Request, Sending
 from compare.catalogue.catalogue import load
-from compare.pricing import settle
+from compare.pricing import BillableWork, settle
 from tests.backends.google.case import (
     ASK,
     KEY,
@@ -177,7 +177,7 @@ async def test_a_seed_beyond_the_apis_is_said_to_be_another(google: GoogleServer
 async def test_the_cost_is_exact_by_what_the_answer_counts(google: GoogleServer) -> None:
     model = load().find("google/gemini-nano-banana-2.1")
     got = await events(backend(google.origin), model)
-    cost = settle(model, ASK, receipt_of(got), 1, None)
+    cost = settle(BillableWork(model=model, request=ASK, receipt=receipt_of(got)), 1)
     # 12 tokens of prompt, 1120 of picture; 10 of words beside it and 90 of thoughts are text.
     dollars = (12 * Decimal("1.5") + 100 * Decimal("7.5") + 1120 * 30) / 1_000_000
     assert cost.amount == dollars
@@ -201,7 +201,9 @@ async def test_a_cost_that_cannot_be_known_is_unknown(
     wish = replace(ASK, count=2)
     got = await events(backend(google.origin), model, wish)
     assert len(pictures_of(got)) == 2
-    assert settle(model, wish, receipt_of(got), 2, None).amount is None
+    assert (
+        settle(BillableWork(model=model, request=wish, receipt=receipt_of(got)), 2).amount is None
+    )
 
 
 async def test_thoughts_are_no_pictures_and_all_others_are_kept(google: GoogleServer) -> None:

@@ -23,7 +23,7 @@ from backends.errors import (
     Unanswered,
 )
 from compare.catalogue.catalogue import load
-from compare.pricing import estimate, settle
+from compare.pricing import BillableWork, estimate, settle
 from tests.backends.huggingface.case import ASK, attempt, backend, by, draw
 from tests.backends.huggingface.harness import MODEL, TOKEN
 from tests.backends.openai.case import kinds, pictures_of, receipt_of
@@ -276,7 +276,8 @@ async def test_an_entry_at_its_price(server: HuggingFaceServer, model: Model):
     got = await draw(server, Request(prompt="a lighthouse", count=2), model)
     assert len(pictures_of(got)) == 2
     assert server.generations[0].path.startswith(f"/{provider or 'fal-ai'}/")
-    cost = settle(model, Request(prompt="a lighthouse", count=2), receipt_of(got), 2, None)
+    asked = Request(prompt="a lighthouse", count=2)
+    cost = settle(BillableWork(model=model, request=asked, receipt=receipt_of(got)), 2)
     assert (cost.amount is None) == (provider is None), "known for one provider, else unknown"
     assert model.id.partition("@")[2] == (provider or "")
 

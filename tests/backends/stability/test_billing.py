@@ -59,7 +59,8 @@ async def test_without_a_balance_the_price_list_counts(
     server.balances = balances
     receipt = receipt_of(await draw(server, "ultra"))
     assert receipt.charged is None
-    cost = pricing.settle(model("ultra"), ASK, receipt, 1, 2.0)
+    work = pricing.BillableWork(model=model("ultra"), request=ASK, receipt=receipt, seconds=2.0)
+    cost = pricing.settle(work, 1)
     assert cost.amount == Decimal("0.08")
 
 
