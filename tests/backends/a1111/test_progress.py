@@ -32,7 +32,7 @@ NAMELESS = KINDS[1:]
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look at the server often, so that short jobs are seen under way."""
-    monkeypatch.setattr(progress, "PAUSE", 0.1)
+    monkeypatch.setattr(progress, "POLL_SECONDS", 0.1)
 
 
 @pytest.mark.parametrize("kind", KINDS)
