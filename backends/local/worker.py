@@ -45,7 +45,7 @@ class DeviceWorker:
             device,
             ModelCache(
                 device.budget,
-                free=lambda: devices.free_memory(device),
+                free=lambda created: devices.free_memory(device, created),
                 ram_budget=device.ram_budget or 0,
                 move=None if device.ram_budget is None else partial(move, device),
             ),

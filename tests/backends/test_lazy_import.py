@@ -6,7 +6,7 @@ import textwrap
 
 CODE = """
     import gc, sys, weakref
-    from backends.lazy_import import collect_garbage, import_once
+    from backends.lazy_import import collect_garbage, freeze_count, import_once
 
     class Node:
         pass
@@ -26,9 +26,14 @@ CODE = """
     assert gc.get_freeze_count() == frozen, "a package that is there changes nothing"
     gc.collect()
     assert before() is not None, "what is passed over is not looked at"
-    collect_garbage()
-    assert before() is None
+    collect_garbage(freeze_count() - 1)
+    assert before() is None, "what was created before the last freeze is frozen"
     assert gc.get_freeze_count() > 1000
+
+    count, after = freeze_count(), ring()
+    collect_garbage(count)
+    assert after() is None
+    assert freeze_count() == count, "what is not frozen is collected without the frozen objects"
 """
 
 

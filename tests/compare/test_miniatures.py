@@ -26,7 +26,7 @@ ASKED = Scene(
 @pytest.mark.slow
 def test_all_five_draw_the_prompt_of_the_first_page(home: Path) -> None:
     models = [part for name in FAMILIES for part in ("-m", f"miniature/{name}")]
-    command = [sys.executable, "-m", "compare", "run", EXAMPLE, *models, "--count", "4"]
+    command = [sys.executable, "-m", "compare", "run", EXAMPLE, *models, "--count", "2"]
     told = subprocess.run(
         [*command, "--seed", "1", "--json"], capture_output=True, text=True, timeout=240
     )
@@ -38,7 +38,7 @@ def test_all_five_draw_the_prompt_of_the_first_page(home: Path) -> None:
     for job in jobs:
         assert job["outcome"] == "done", job["message"]
         views = [recognize(Image.open(each["path"])) for each in job["pictures"]]
-        assert len(views) == 4
+        assert len(views) == 2
         verdicts = [judge(view, ASKED) for view in views]
         assert any(each.two_objects for each in verdicts), job["model"]
 

@@ -10,6 +10,8 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
+from backends.lazy_import import freeze_count
+
 T = TypeVar("T")
 
 
@@ -43,13 +45,14 @@ class ModelCache(Generic[T]):
     """Loaded models by key. Only the worker thread of a device uses its cache, so it has no locks.
 
     The budgets are in bytes. `move` moves a value to RAM (True) or back to the device (False);
-    without it, values that do not fit on the device are released. `free` is called after that.
+    without it, values that do not fit on the device are released. `free` is called after that, with
+    the `freeze_count` from before the value was loaded (see `collect_garbage`).
     """
 
     def __init__(
         self,
         device_budget: int,
-        free: Callable[[], None] = lambda: None,
+        free: Callable[[int | None], None] = lambda created: None,
         *,
         ram_budget: int = 0,
         move: Callable[[T, bool], None] | None = None,
@@ -57,6 +60,7 @@ class ModelCache(Generic[T]):
         self.device_budget, self.ram_budget = device_budget, ram_budget
         self._free, self._move = free, move
         self._entries: dict[Hashable, CacheEntry[T]] = {}  # in order of use, the latest last
+        self._created: dict[Hashable, int] = {}
 
     def __contains__(self, key: Hashable) -> bool:
         return key in self._entries
@@ -89,6 +93,7 @@ class ModelCache(Generic[T]):
         entry = self._entries.pop(key, None)
         if entry is None:
             self.shrink(device_budget=self.device_budget - expected, keep=keep)
+            self._created[key] = freeze_count()
             entry = load()
         elif entry.evicted:
             entry = replace(entry, evicted=False)
@@ -125,20 +130,23 @@ class ModelCache(Generic[T]):
 
     def clear(self) -> None:
         """Release everything."""
-        for key in tuple(self._entries):
-            self._remove(key)
+        if self._entries:
+            self._entries.clear()
+            self._free(min(self._created.values()))
+            self._created.clear()
 
     def abandon(self) -> None:
         """Drop all entries without any call to the device, which has been lost."""
         self._entries.clear()
+        self._created.clear()
 
     def _evict(self, key: Hashable, entry: CacheEntry[T]) -> None:
         if self._move is None or entry.offloaded or entry.size > self.ram_budget:
             return self._remove(key)  # offloaded models move by their own hooks
         self._move(entry.value, True)
         self._entries[key] = replace(entry, evicted=True)
-        self._free()
+        self._free(self._created[key])
 
     def _remove(self, key: Hashable) -> None:
         del self._entries[key]
-        self._free()
+        self._free(self._created.pop(key))

@@ -102,11 +102,14 @@ def choose_device(requested: str = AUTO, budgets: Budgets | None = None) -> Devi
     return Device("cpu" if kind == "cpu" else name, dtype, budget, total, ram_budget)
 
 
-def free_memory(device: Device) -> None:
-    """Return memory that is no longer referenced to the device."""
+def free_memory(device: Device, created: int | None = None) -> None:
+    """Return memory that is no longer referenced to the device.
+
+    `created` is the `freeze_count` from before the unreferenced objects were created, if known.
+    """
     import torch
 
-    collect_garbage()
+    collect_garbage(created)
     if device.kind == "cuda":
         torch.cuda.empty_cache()
     elif device.kind == "mps":

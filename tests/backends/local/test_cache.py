@@ -23,7 +23,7 @@ def held(pool: ModelCache[str], name: str) -> bool:
 
 def test_the_least_recently_used_goes_first() -> None:
     freed: list[int] = []
-    pool: ModelCache[str] = ModelCache(30, free=lambda: freed.append(1))
+    pool: ModelCache[str] = ModelCache(30, free=lambda created: freed.append(1))
     assert [held(pool, name) for name in "abc"] == [False] * 3
     assert held(pool, "a")  # now b is the oldest
     assert not held(pool, "d")
