@@ -65,6 +65,9 @@ def test_several_controls_steer_together_and_come_back_with_the_link(
     add.click()
     expect(parts).to_have_count(2)
     second = parts.nth(1)
+    # Gradio connects the events of a part that was just rendered a moment after it is shown.
+    expect(setting(second, "Weight")).to_be_visible()
+    page.wait_for_timeout(500)
     second.locator('input[type="file"]').first.set_input_files(square(tmp_path / "square.png"))
     expect(followed).to_have_count(2, timeout=60_000)
     for name, value in (("Weight", "0.6"), ("Start: fraction of the steps", "0.1")):
