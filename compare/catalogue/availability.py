@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from backends.base import Backend, Config, Model, Readiness, Ready, Request, State
 from backends.errors import BackendError, TimedOut, Unanswered
@@ -30,11 +30,14 @@ class Availability:
         create: Callable[[str, Config], Backend],
         settings: Settings,
         store: Store,
+        *,
+        today: Callable[[], date] = lambda: datetime.now(UTC).date(),
     ) -> None:
         self._catalogue = catalogue
         self._create = create
         self._settings = settings
         self._store = store
+        self._today = today
         self._backends: dict[str, Backend] = {}
         self._seconds: dict[str, float] = {}
 
@@ -55,11 +58,11 @@ class Availability:
             UnknownModel: no model has this id.
         """
         model = self._catalogue.find(id)
-        return replace(model, status=status_on(model, datetime.now(UTC).date()))
+        return replace(model, status=status_on(model, self._today()))
 
     def ready(self, model: Model) -> Ready:
         """Return whether `model` can run now, and if not, what is missing."""
-        today = datetime.now(UTC).date()
+        today = self._today()
         model = replace(model, status=status_on(model, today))
         if model.status.state is State.NO_API:
             return Ready(Readiness.UNAVAILABLE, status_sentence(model, today))

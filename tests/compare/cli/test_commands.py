@@ -98,15 +98,15 @@ def test_everything_asked_for_arrives(call: Call, server: OpenAIServer):
 
 def test_a_second_step(call: Call, server: OpenAIServer):
     words = ["run", "a fox", "-m", "openai/gpt-image-2", "-m", "openai/gpt-image-2.6-flare"]
-    then = ["--then", "openai/gpt-image-1.5", "--then-prompt", "in snow", "--strength", "0.5"]
+    then = ["--then", "openai/gpt-image-2.5-flare", "--then-prompt", "in snow", "--strength", "0.5"]
     result = call(*words, *then, "--then-option", "openai.quality=high", "--json")
     assert result.exit_code == 0
     jobs = json.loads(result.stdout)["jobs"]
     assert [job["model"].partition("/")[2] for job in jobs] == [
         "gpt-image-2",
-        "gpt-image-1.5",
+        "gpt-image-2.5-flare",
         "gpt-image-2.6-flare",
-        "gpt-image-1.5",
+        "gpt-image-2.5-flare",
     ]
     assert [job["parent"] for job in jobs] == [None, jobs[0]["id"], None, jobs[2]["id"]]
     edits = [each for each in server.generations if each.path.endswith("/edits")]

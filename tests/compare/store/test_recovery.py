@@ -157,8 +157,8 @@ def test_killed_at_any_moment(home: Path, server: OpenAIServer, seed: int):
 def test_killed_between_two_steps(home: Path, server: OpenAIServer):
     """Every first picture is there, every second request has left."""
     server.usual = Script(picture=plain())
-    server.models["gpt-image-1.5"] = Script(hang=True)
-    process = begin(home, server, "--then", "openai/gpt-image-1.5")
+    server.models["gpt-image-2.5-flare"] = Script(hang=True)
+    process = begin(home, server, "--then", "openai/gpt-image-2.5-flare")
     wait_for(lambda: len(server.generations) == 2 * COUNT)
     kill(process)
     (run,) = check(home, server)
@@ -187,7 +187,7 @@ def test_killed_at_any_moment_of_two_steps(home: Path, server: OpenAIServer, see
     server.queue.extend(
         Script(picture=plain(64, 64, colour), delay=chance.uniform(0, 0.3)) for colour in colours
     )
-    process = begin(home, server, "--then", "openai/gpt-image-1.5")
+    process = begin(home, server, "--then", "openai/gpt-image-2.5-flare")
     wait_for(lambda: count(home, "select count(*) from jobs") == 2 * COUNT)
     time.sleep(chance.uniform(0, 1.4))
     kill(process)

@@ -13,7 +13,7 @@ from backends.miniatures.world.recognition import Recognition, connected_compone
 from backends.miniatures.world.scene import COLOURS, SHAPES, SIZES, Scene, Thing
 from backends.miniatures.world.textures import TEXTURES, texture_coverage
 
-COUNT = 100
+COUNT = 150
 
 
 def scenes(count: int, *, kind: str, seed: int) -> list[Scene]:
