@@ -4,10 +4,11 @@ The guard sits at the socket and stands before any test module is imported. What
 `OSError`, so that no library takes it for an ordinary failed connection and carries on.
 """
 
+import gc
 import ipaddress
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,27 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Hand out the tests by file."""
     return distribution.UnitScheduling(config, log)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect no garbage while tests are imported, and freeze what exists then.
+
+    The libraries' million objects stay: the garbage collector would traverse them again and again,
+    and once more whenever a test releases its models. The app does the same (`ui/page.py`).
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.collect()
+        gc.freeze()
+
+
+def pytest_unconfigure() -> None:
+    """Let the libraries release what they registered, else some warn at exit."""
+    gc.unfreeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -8,7 +8,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 MAX_WORKERS = 4
-"""Each worker imports PyTorch, 20 s of a core and 1.3 GB: more workers than these gain little."""
+"""Each worker imports PyTorch, 10 s of a core and 1.3 GB: more workers than these gain little."""
 BROWSER = "tests/browser/"
 HEAVY = ("tests/backends/local/", "tests/backends/miniatures/")
 

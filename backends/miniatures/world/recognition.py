@@ -151,22 +151,25 @@ def _find_background(pixels: Floats) -> Background:
     """
     flat: Floats = np.median(pixels[_border_mask(FRAME)], axis=0)
     best, least = Background(None, flat, flat, np.broadcast_to(flat, pixels.shape)), np.inf
+    border = _border_mask(RIM)
+    rim = pixels[border]
     for texture in TEXTURES:
-        cover, rim = texture_coverage(texture, SIDE), _border_mask(RIM)
-        first: Floats = np.median(pixels[rim & (cover < 0.05)], axis=0)
-        other: Floats = np.median(pixels[rim & (cover > 0.95)], axis=0)
-        empty = first + cover[..., None] * (other - first)
-        ground = rim & (
-            distance_from_tones(pixels, first, other) < MIN_FOREGROUND_DISTANCE
-        )  # without things
+        coverage = texture_coverage(texture, SIDE)
+        cover = coverage[border]
+        first: Floats = np.median(rim[cover < 0.05], axis=0)
+        other: Floats = np.median(rim[cover > 0.95], axis=0)
+        # The border without things that lie on it.
+        ground = distance_from_tones(rim, first, other) < MIN_FOREGROUND_DISTANCE
         if np.linalg.norm(other - first) < MIN_TONE_DISTANCE or not ground.any():
             continue
+        empty = first + cover[ground, None] * (other - first)
         plain, rest = (
-            float(np.linalg.norm(pixels[ground] - expected, axis=-1).mean())
-            for expected in (np.median(pixels[ground], axis=0), empty[ground])
+            float(np.linalg.norm(rim[ground] - expected, axis=-1).mean())
+            for expected in (np.median(rim[ground], axis=0), empty)
         )
         if rest < min(0.6 * plain, least):
-            best, least = Background(texture, first, other, empty), rest
+            whole = first + coverage[..., None] * (other - first)
+            best, least = Background(texture, first, other, whole), rest
     return best
 
 

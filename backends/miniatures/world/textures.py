@@ -81,4 +81,5 @@ def distance_from_tones(colour: Floats, first: Floats, other: Floats) -> Floats:
     """
     along = other - first
     share = ((colour - first) @ along) / max(float(along @ along), 1e-9)
-    return np.linalg.norm(colour - first - np.clip(share, 0, 1)[..., None] * along, axis=-1)
+    rest = colour - first - np.clip(share, 0, 1)[..., None] * along
+    return np.sqrt(np.einsum("...c,...c->...", rest, rest))
