@@ -25,6 +25,13 @@ class Phase(StrEnum):
     ENDED = "ended"
 
 
+class Payer(StrEnum):
+    """Whose key pays for a job: the owner's own or lent one, or one that the visitor typed."""
+
+    OWNER = "owner"
+    VISITOR = "visitor"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Timing:
     """Seconds on the monotonic clock; None is "not known" or "did not happen".
@@ -88,6 +95,7 @@ class Job:
     model: str
     created_at: datetime
     parent: str | None = None
+    payer: Payer = Payer.OWNER
     phase: Phase = Phase.QUEUED
     outcome: Outcome | None = None
     message: str = ""
@@ -168,12 +176,17 @@ class RunSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
-    """One request sent to several models; jobs in the order in which the models were chosen."""
+    """One request sent to several models; jobs in the order in which the models were chosen.
+
+    `visitor` is the id of the visitor who started the run: the SHA-256 of a secret token that only
+    that visitor's browser has. It is "" for runs of the command line and of earlier versions.
+    """
 
     id: str
     created_at: datetime
     spec: RunSpec
     jobs: tuple[Job, ...]
+    visitor: str = ""
 
     @property
     def request(self) -> Request:

@@ -52,17 +52,19 @@ class Runner:
             hourly_rate=settings.hourly_rate,
         )
 
-    async def start(self, spec: RunSpec, model_ids: Sequence[str]) -> Run:
+    async def start(self, spec: RunSpec, model_ids: Sequence[str], visitor: str = "") -> Run:
         """Start a run. Its jobs are in the store when this returns, and run in the background.
 
         Raises: as `start_all` does.
         """
-        return (await self.start_all([spec], model_ids))[0]
+        return (await self.start_all([spec], model_ids, visitor))[0]
 
     async def start_all(
-        self, specs: Sequence[RunSpec], model_ids: Sequence[str]
+        self, specs: Sequence[RunSpec], model_ids: Sequence[str], visitor: str = ""
     ) -> tuple[Run, ...]:
         """Start a run for each spec, all of them or none; together they form a batch.
+
+        `visitor` is the id of the visitor who starts them (see `Run`).
 
         Raises:
             ValueError: no model is given.
@@ -78,7 +80,7 @@ class Runner:
                 cost for spec in specs for cost in self._availability.expected(spec, model_ids)
             ]
             await check_budget(self._store, budget, costs)
-        return await self._run_shielded(self._start(specs, models))
+        return await self._run_shielded(self._start(specs, models, visitor))
 
     async def batch(self, run_id: str) -> tuple[Run, ...]:
         """Return the runs of this run's batch in their present state, itself included."""
@@ -169,9 +171,11 @@ class Runner:
         if self._tasks:
             await asyncio.wait(self._tasks)
 
-    async def _start(self, specs: Sequence[RunSpec], models: Sequence[Model]) -> tuple[Run, ...]:
+    async def _start(
+        self, specs: Sequence[RunSpec], models: Sequence[Model], visitor: str
+    ) -> tuple[Run, ...]:
         runs = [
-            self._new_run(run_id, spec, models)
+            self._new_run(run_id, spec, models, visitor)
             for run_id, spec in zip(new_run_ids(len(specs)), specs, strict=True)
         ]
         begun = [ActiveRun(run) for run in runs]
@@ -183,14 +187,14 @@ class Runner:
                 self._start_task(live, work)
         return tuple(live.run for live in begun)
 
-    def _new_run(self, run_id: str, spec: RunSpec, models: Sequence[Model]) -> Run:
+    def _new_run(self, run_id: str, spec: RunSpec, models: Sequence[Model], visitor: str) -> Run:
         now = datetime.now(UTC)
         then = self._availability.model(spec.second_step.model) if spec.second_step else None
         plan = second_step.plan_jobs(run_id, models, then)
         jobs = tuple(
             second_step.new_job(planned, spec, now, self._availability.estimate) for planned in plan
         )
-        return Run(id=run_id, created_at=now, spec=spec, jobs=jobs)
+        return Run(id=run_id, created_at=now, spec=spec, jobs=jobs, visitor=visitor)
 
     async def _retry(self, run_id: str, old: Job) -> Job:
         live = await self._reactivate(run_id)

@@ -17,7 +17,7 @@ from backends.paths import PROJECT
 from compare.store import sqlite
 from compare.store.errors import from_os, newer_database
 
-REVISIONS = ("0001", "0002", "0003", "0004", "0005")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
 MIGRATIONS = PROJECT / "compare" / "store" / "migrations"
 
 

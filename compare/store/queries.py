@@ -41,6 +41,7 @@ class StoredRun:
             created_at=self.row["created_at"],
             spec=spec_from_json(self.row["request"], inputs),
             jobs=self.jobs,
+            visitor=self.row["visitor"],
         )
 
 
@@ -59,6 +60,7 @@ def add_runs(connection: Connection, new: Sequence[tuple[Run, str]], owner: str)
                 "created_at": run.created_at,
                 "prompt": run.request.prompt,
                 "request": request,
+                "visitor": run.visitor,
             }
             for position, (run, request) in enumerate(new)
         ],

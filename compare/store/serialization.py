@@ -12,6 +12,7 @@ from backends.errors import Outcome
 from compare.records import (
     Cost,
     Job,
+    Payer,
     Phase,
     Provenance,
     RunSpec,
@@ -76,6 +77,7 @@ def job_row(job: Job) -> dict[str, Any]:
         "model": job.model,
         "backend": _backend(job.model),
         "parent": job.parent,
+        "payer": job.payer,
         "created_at": job.created_at,
         "started_at": job.started_at,
         "sent_at": job.sent_at,
@@ -102,6 +104,7 @@ def job_from_row(row: Row, pictures: Iterable[SavedPicture]) -> Job:
         run_id=row["run_id"],
         model=row["model"],
         parent=row["parent"],
+        payer=Payer(row["payer"]),
         created_at=row["created_at"],
         phase=Phase.ENDED if outcome else under_way,
         outcome=outcome,

@@ -33,6 +33,7 @@ runs = Table(
     Column("created_at", Timestamp, nullable=False, index=True),
     Column("prompt", Text, nullable=False),
     Column("request", Text, nullable=False),
+    Column("visitor", Text, nullable=False, server_default=""),
 )
 
 # `backend` is the provider's name: `model` up to the slash, without the name of a server.
@@ -65,6 +66,7 @@ jobs = Table(
     Column("source", Text, nullable=False),
     Column("honoured", Text, nullable=False),
     Column("parent", Text),
+    Column("payer", Text, nullable=False, server_default="owner"),
 )
 
 pictures = Table(

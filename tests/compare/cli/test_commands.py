@@ -1,3 +1,4 @@
+import asyncio
 import json
 import os
 import signal
@@ -12,8 +13,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from backends.base import Request
 from compare.cli import arguments
 from compare.cli.commands import app
+from compare.lineup import open_lineup
+from compare.records import RunSpec
+from compare.settings import Settings
 from tests.servers.a1111 import A1111Server
 from tests.servers.a1111_script import Kind
 from tests.servers.chat import REWRITTEN, ChatServer
@@ -239,6 +244,20 @@ def test_a_rewrite_is_shown_and_recorded(
     assert [sent.json["prompt"] for sent in server.generations] == [REWRITTEN]
     (row,) = json.loads(call("history", "--json").stdout)
     assert row["original_prompt"] == "a star"
+
+
+def test_who_started_a_run_is_in_no_output(call: Call, home: Path):
+    async def visited() -> None:
+        async with open_lineup(Settings.read()) as lineup:
+            spec = RunSpec(Request(prompt="a fox"))
+            run = await lineup.runner.start(spec, ["openai/gpt-image-2"], "ab" * 32)
+            async for _ in lineup.runner.watch(run.id):
+                pass
+
+    asyncio.run(visited())
+    for words in (["history"], ["history", "--json"]):
+        shown = call(*words).stdout
+        assert "a fox" in shown and "abab" not in shown and "visitor" not in shown
 
 
 def test_where_the_rewrite_fails_nothing_is_drawn(

@@ -21,10 +21,11 @@ SPECS = spread(RunSpec(Request(prompt="a {red|blue|green} fox", seed=7)), {})
 
 async def test_each_variant_is_a_run_of_its_own_in_the_store(build: Build, home: Path) -> None:
     world = await build(good=good)
-    runs = await world.runner.start_all(SPECS, ["test/good"])
+    runs = await world.runner.start_all(SPECS, ["test/good"], "ab" * 32)
     for run in runs:
-        await finish(world, run)
+        assert (await finish(world, run)).visitor == "ab" * 32
     kept = [await world.store.run(run.id) for run in runs]
+    assert {run.visitor for run in kept if run} == {"ab" * 32}
     assert [run.request.prompt for run in kept if run] == ["a red fox", "a blue fox", "a green fox"]
     assert all(run and run.spec.provenance.template == "a {red|blue|green} fox" for run in kept)
     assert all(run and run.request.seed == 7 for run in kept)

@@ -285,14 +285,28 @@ def test_a_database_goes_up_and_down_without_a_change(home: Path, revision: str)
     old_store(home, revision, rows_of(revision))
     with migrating(home) as (connection, migrate):
         before = dump(connection)
-        migrate("0005")
+        migrate("0006")
         after = dump(connection)
         assert after["jobs"] != before["jobs"] and after["pictures"] == before["pictures"]
         assert connection.exec_driver_sql("PRAGMA foreign_key_check").all() == []
         migrate(revision)
         assert dump(connection) == before
-        migrate("0005")
+        migrate("0006")
         assert dump(connection) == after
+
+
+def test_earlier_runs_have_no_visitor_and_were_paid_by_the_owner(home: Path):
+    old_store(home, "0004", rows_of("0004"))
+    with migrating(home) as (connection, migrate):
+        migrate("0005")
+        typed = dump(connection)
+        migrate("0006")
+        found = dump(connection)
+        assert {row.pop("visitor") for row in found["runs"]} == {""}
+        assert {row.pop("payer") for row in found["jobs"]} == {"owner"}
+        assert found == typed
+        migrate("0005")
+        assert dump(connection) == typed
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from backends.base import Applied, Basis, Control, Request
 from backends.errors import Outcome
-from compare.records import Cost, Phase, RunSpec, SecondStep, Timing
+from compare.records import Cost, Payer, Phase, RunSpec, SecondStep, Timing
 from compare.store.errors import StoreError
 from compare.store.recovery import BETWEEN, NOT_BEGUN, NOT_SENT, SENT
 from compare.store.store import Store
@@ -51,7 +51,7 @@ async def test_everything_comes_back_as_it_was(home: Path, store: Store):
         options={"openai": {"quality": "high", "n": 1, "x": None, "y": True}},
     )
     second = SecondStep(model="m/b", prompt="🐺", strength=0.5, options={"local": {"x": 1}})
-    run = new_run(spec=RunSpec(request, second_step=second))
+    run = replace(new_run(spec=RunSpec(request, second_step=second)), visitor="ab" * 32)
     await store.add_run(run)
     saved = await store.add_picture("r1-0", picture("a", seed=2**40), position=0)
     job = replace(
@@ -62,6 +62,7 @@ async def test_everything_comes_back_as_it_was(home: Path, store: Store):
         started_at=NOW,
         sent_at=NOW,
         parent="another",
+        payer=Payer.VISITOR,
         timing=Timing(
             queued=0.1, load=None, first_preview=1.5, generate=2.0, total=3.25, cached=True
         ),

@@ -5,6 +5,9 @@ Before this revision the runs of a batch were found by the beginning of their id
 
 SQLite cannot change the type of a column, so all three tables are copied: no database drops a
 table that another one refers to.
+
+The column types are those of the day of this revision: a later change of
+`compare/store/column_types.py` must not change what it does.
 """
 
 import re
@@ -15,8 +18,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
-
-from compare.store.column_types import Amount, Timestamp
+from sqlalchemy.types import TypeEngine
 
 revision = "0005"
 down_revision = "0004"
@@ -36,6 +38,38 @@ _INDEXES = (
 _NEW_INDEXES = (("runs", "batch_id"), ("jobs", "backend"))
 _ROWS = 500
 """How many rows are converted at a time."""
+
+
+class _Amount(sa.TypeDecorator[Decimal]):
+    """An exact amount: decimal text on SQLite, NUMERIC elsewhere."""
+
+    impl = sa.Numeric
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: sa.Dialect) -> TypeEngine[Any]:
+        kind = sa.Text() if dialect.name == "sqlite" else sa.Numeric(asdecimal=True)
+        return dialect.type_descriptor(kind)
+
+    def process_bind_param(self, value: Decimal | None, dialect: sa.Dialect) -> Any:
+        return f"{value:f}" if value is not None and dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: Any, dialect: sa.Dialect) -> Decimal | None:
+        return None if value is None else Decimal(value)
+
+
+class _Timestamp(sa.TypeDecorator[datetime]):
+    """A moment: UTC in the database, aware in Python."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 def upgrade() -> None:
@@ -123,14 +157,14 @@ def _typed_tables(suffix: str) -> list[sa.Table]:
         sa.Column("position", sa.Integer, nullable=False),
     ]
     backend = [sa.Column("backend", sa.Text, nullable=False)]
-    return _tables(suffix, Amount(), Timestamp(), sa.Date(), batch, backend)
+    return _tables(suffix, _Amount(), _Timestamp(), sa.Date(), batch, backend)
 
 
 def _tables(
     suffix: str,
-    amount: sa.types.TypeEngine[Any],
-    moment: sa.types.TypeEngine[Any],
-    day: sa.types.TypeEngine[Any],
+    amount: TypeEngine[Any],
+    moment: TypeEngine[Any],
+    day: TypeEngine[Any],
     run_columns: list[sa.Column[Any]],
     job_columns: list[sa.Column[Any]],
 ) -> list[sa.Table]:
