@@ -8,6 +8,8 @@ import sys
 from backends.threads import set_wait_policy
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+SPACE_FRAMES = "'self' https://huggingface.co https://*.huggingface.co"
+"""Which pages may show a Space in a frame."""
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -34,17 +36,25 @@ def main() -> None:
     from ui.board.renderer import Renderer
     from ui.context import Context
     from ui.page import serve
+    from ui.server.guard import Address
 
-    public = options.share or options.host not in LOOPBACK
     try:
-        settings = Settings.read().for_visitors() if public else Settings.read()
+        settings = Settings.read()
+        public = options.share or options.host not in LOOPBACK or bool(settings.hosts)
+        if public:
+            settings = settings.for_visitors()
         catalogue = load_all(settings)
     except SettingsError as error:
         sys.exit(str(error))
     context = Context(settings, catalogue, public=public)
+    address = Address(
+        hosts=frozenset({*LOOPBACK, *settings.hosts}) if settings.hosts or not public else None,
+        frames=SPACE_FRAMES if "SPACE_ID" in os.environ else "'self'",
+    )
     serve(
         context,
         Renderer(context.catalogue),
+        address=address,
         server_name=options.host,
         server_port=options.port,
         share=options.share,

@@ -38,6 +38,11 @@ class Settings(BaseSettings):
     hourly_rate: Decimal | None = Field(default=None, ge=0, validation_alias="LINEUP_HOURLY_RATE")
     daily_budget: Decimal | None = Field(default=None, ge=0, validation_alias="LINEUP_DAILY_BUDGET")
 
+    host_names: str = Field(default="", validation_alias="LINEUP_HOSTS")
+    visitor_steps: int = Field(default=100, ge=1, validation_alias="LINEUP_VISITOR_STEPS")
+    visitor_pictures: int = Field(default=8, ge=1, validation_alias="LINEUP_VISITOR_PICTURES")
+    visitor_jobs: int = Field(default=60, ge=1, validation_alias="LINEUP_VISITOR_JOBS")
+
     _for_visitors: bool = PrivateAttr(default=False)
     _keys_shared: bool = PrivateAttr(default=False)
     _attended: bool = PrivateAttr(default=False)
@@ -79,6 +84,12 @@ class Settings(BaseSettings):
                 "US dollars a day they may spend at most."
             )
         return public
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The names under which a proxy serves the app to others, in lower case."""
+        names = self.host_names.lower().replace(",", " ").split()
+        return tuple(name.partition(":")[0] for name in names)
 
     def attended(self) -> "Settings":
         """Return these settings for a page at which a person can upload pictures to cards."""

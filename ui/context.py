@@ -4,14 +4,28 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Final, ParamSpec, TypeVar
+
+from gradio.utils import get_upload_folder
 
 from backends import registry
 from backends.base import Backend, Config
 from compare.catalogue.catalogue import Catalogue
 from compare.lineup import Lineup, open_lineup
+from compare.records import Run
 from compare.settings import Settings
+from ui.server.uploads import Uploads
 
+P = ParamSpec("P")
+Result = TypeVar("Result")
 Create = Callable[[str, Config], Backend]
+
+HEAVY: Final = 4
+"""Calls of `Context.off_loop` that run at the same time; the others wait."""
+NOT_YOURS: Final = (
+    "This run was started in another browser: from here it can only be looked at. Press Compare to "
+    "start one like it."
+)
 FIRST = ("miniature/diffusion", "miniature/masked")
 
 
@@ -35,7 +49,9 @@ class Context:
         self.catalogue = catalogue
         self.first = list(first)
         self.public = public
+        self.uploads = Uploads(Path(get_upload_folder()), everyone=not public)
         self._create = create
+        self._heavy = asyncio.Semaphore(HEAVY)
         self._opening: asyncio.Task[Lineup] | None = None
 
     async def lineup(self) -> Lineup:
@@ -52,6 +68,21 @@ class Context:
         lineup = await self.lineup()
         await lineup.catalogue.refresh()
         return lineup
+
+    def may_change(self, run: Run, visitor: str) -> bool:
+        """Return whether `visitor` may stop, retry or repeat `run` and bring pictures to it.
+
+        On this machine alone everybody is its owner; at a public address it is the visitor who
+        started the run. Looking at it takes no more than its link.
+        """
+        return not self.public or (visitor != "" and run.visitor == visitor)
+
+    async def off_loop(
+        self, function: Callable[P, Result], *args: P.args, **kwargs: P.kwargs
+    ) -> Result:
+        """Run a function that takes long in a thread, at most `HEAVY` at a time."""
+        async with self._heavy:
+            return await asyncio.to_thread(function, *args, **kwargs)
 
     @asynccontextmanager
     async def lifespan(self, _app: object) -> AsyncGenerator[None, None]:

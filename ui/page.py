@@ -4,6 +4,7 @@ import gc
 from typing import Any
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from ui import keys_tab
 from ui.board.renderer import Renderer
@@ -12,7 +13,10 @@ from ui.context import Context, map_folder
 from ui.events import QUICK
 from ui.keys_tab import KeysTab
 from ui.models_tab import ModelsTab
+from ui.server.boundary import Page
+from ui.server.guard import Address, Guard
 from ui.server.routes import routes
+from ui.server.uploads import MAX_FILE
 from ui.theme import STYLESHEET, theme
 
 TITLE = "Lineup"
@@ -25,10 +29,20 @@ Gradio keeps about 1,000 objects for each visitor. With Python's default of 700,
 time that 200 simultaneous visitors take is spent in collections.
 """
 
+UPLOADS_KEPT = (3600, 24 * 3600)
+"""How often uploads are cleaned up, and the age at which one is deleted, in seconds.
+
+A picture that a run uses is in the data folder by then.
+"""
+SESSIONS = 2_000
+"""Visits whose form is kept in memory; Gradio drops the oldest beyond it."""
+
 
 def build(context: Context, renderer: Renderer) -> gr.Blocks:
     """Return the whole page."""
-    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as page:
+    with Page(
+        title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=UPLOADS_KEPT
+    ) as page:
         gr.HTML(f'<div class="lu-head"><b>{TITLE}</b><span>{MOTTO}</span></div>')
         keys = keys_tab.session()
         with gr.Tabs(elem_classes="lu-tabs"):
@@ -47,8 +61,8 @@ def build(context: Context, renderer: Renderer) -> gr.Blocks:
     return page
 
 
-def serve(context: Context, renderer: Renderer, **launch: Any) -> None:
-    """Serve the page until interrupted; `launch` goes to Gradio's `launch`.
+def serve(context: Context, renderer: Renderer, *, address: Address, **launch: Any) -> None:
+    """Serve the page at `address` until interrupted; `launch` goes to Gradio's `launch`.
 
     Every handler is short (a run continues by itself and is followed over its own event stream), so
     many visitors share the event loop; `max_threads` only limits Gradio's own work in threads. All
@@ -59,14 +73,23 @@ def serve(context: Context, renderer: Renderer, **launch: Any) -> None:
     gc.set_threshold(GC_THRESHOLD)
     gc.enable()
     page.launch(
-        app_kwargs={"lifespan": context.lifespan, "routes": routes(context, renderer)},
+        app_kwargs={
+            "lifespan": context.lifespan,
+            "routes": routes(context, renderer),
+            "middleware": [Middleware(Guard, address=address, uploads=context.uploads)],
+        },
         theme=theme(),
         css_paths=STYLESHEET,
         footer_links=["settings"],
+        # What Gradio would switch on by itself or by its own environment variables.
         run_history=False,
         ssr_mode=False,
+        enable_monitoring=False,
+        mcp_server=False,
+        pwa=False,
         max_threads=100,
-        max_file_size="50mb",
+        max_file_size=MAX_FILE,
+        state_session_capacity=SESSIONS,
         allowed_paths=[str(map_folder(context))],
         **launch,
     )

@@ -62,7 +62,8 @@ class JobContext:
 class JobTask:
     """Executes one job. `job` is its present state; `publish(job, immediate)` receives changes.
 
-    With a `first_step`, the job is a second step and waits for the first step's picture.
+    With a `first_step`, the job is a second step and waits for the first step's picture. The jobs
+    of one `visitor` take turns with those of others in a lane.
     """
 
     def __init__(
@@ -73,6 +74,8 @@ class JobTask:
         context: JobContext,
         publish: Callable[[Job, bool], None],
         first_step: FirstStep | None = None,
+        *,
+        visitor: str = "",
     ) -> None:
         self.job = job
         self.model = model
@@ -81,6 +84,7 @@ class JobTask:
         self._context = context
         self._publish = publish
         self._first_step = first_step
+        self._visitor = visitor
         self._stopwatch = Stopwatch()
         self._receipt: Receipt | None = None
         self._losses: list[str] = []
@@ -139,7 +143,7 @@ class JobTask:
             self._first_step, self._stopwatch = None, Stopwatch()
             self._update(phase=Phase.QUEUED, created_at=datetime.now(UTC))
         backend = self._context.backend(self.model)
-        async with self._context.lanes.slot(backend.lane(self.model)):
+        async with self._context.lanes.slot(backend.lane(self.model), self._visitor):
             await self._context.throttle.wait()
             self._stopwatch.start_work()
             self._update(immediate=True, started_at=datetime.now(UTC))

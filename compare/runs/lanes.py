@@ -1,13 +1,14 @@
 """Lanes: limits on the number of concurrent jobs of one kind.
 
 A graphics card generates one picture at a time, a hosted service many. Jobs wait in their own
-lane, first come first served; one lane never waits for another. A rate limit halves the lane's
-width, and each successful job widens it a little: additive increase, multiplicative decrease, as
-in TCP (Chiu and Jain 1989).
+lane; one lane never waits for another. The visitors of a lane take turns, and the jobs of one
+visitor are first come first served: so a long queue of one lets the short job of another in
+between (round-robin scheduling). A rate limit halves the lane's width, and each successful job
+widens it a little: additive increase, multiplicative decrease, as in TCP (Chiu and Jain 1989).
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
@@ -16,16 +17,19 @@ from backends.errors import RateLimited
 
 
 class Lanes:
-    """All lanes by name; `async with lanes.slot(lane):` waits for a slot and holds it."""
+    """All lanes by name; `async with lanes.slot(lane, visitor):` waits for a slot and holds it."""
 
     def __init__(self) -> None:
         self._limiters: dict[str, LaneLimiter] = {}
 
-    def slot(self, lane: Lane) -> AbstractAsyncContextManager[None]:
-        """Return a slot of `lane`. The first width that is given for a name is used for good."""
+    def slot(self, lane: Lane, visitor: str = "") -> AbstractAsyncContextManager[None]:
+        """Return a slot of `lane` for a job of `visitor`.
+
+        The first width that is given for a lane's name is used for good.
+        """
         if lane.name not in self._limiters:
             self._limiters[lane.name] = LaneLimiter(max(1, lane.width))
-        return self._limiters[lane.name].acquire()
+        return self._limiters[lane.name].acquire(visitor)
 
 
 class LaneLimiter:
@@ -34,18 +38,20 @@ class LaneLimiter:
     def __init__(self, width: int) -> None:
         self._max_width = width
         self._width = float(width)
-        self._running = 0
+        self._running: Counter[str] = Counter()
         self._reductions = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+        self._turns = 0
+        self._last_turn: dict[str, int] = {}
 
     @asynccontextmanager
-    async def acquire(self) -> AsyncGenerator[None, None]:
+    async def acquire(self, visitor: str = "") -> AsyncGenerator[None, None]:
         """Wait for a slot, and release it at the end.
 
         A waiter that is cancelled leaves the queue without a slot. `RateLimited` raised within
         the context halves the lane's width.
         """
-        await self._wait()
+        await self._wait(visitor)
         reductions = self._reductions
         try:
             yield
@@ -57,24 +63,40 @@ class LaneLimiter:
         else:
             self._width = min(self._max_width, self._width + 1 / self._width)
         finally:
-            self._running -= 1
-            self._admit()
+            self._release(visitor)
 
-    async def _wait(self) -> None:
+    async def _wait(self, visitor: str) -> None:
         waiter = asyncio.get_running_loop().create_future()
-        self._waiting.append(waiter)
+        self._waiting.setdefault(visitor, deque()).append(waiter)
         self._admit()
         try:
             await waiter
         except asyncio.CancelledError:
             if not waiter.cancelled():  # the slot was assigned at the same moment
-                self._running -= 1
-                self._admit()
+                self._release(visitor)
             raise
 
+    def _release(self, visitor: str) -> None:
+        self._running[visitor] -= 1
+        self._admit()
+        if not self._running[visitor]:
+            del self._running[visitor]
+            if visitor not in self._waiting:
+                self._last_turn.pop(visitor, None)
+
     def _admit(self) -> None:
-        while self._waiting and self._running < int(self._width):
-            waiter = self._waiting.popleft()
+        while self._waiting and self._running.total() < int(self._width):
+            visitor = min(self._waiting, key=self._precedence)
+            queue = self._waiting[visitor]
+            waiter = queue.popleft()
+            if not queue:
+                del self._waiting[visitor]
             if not waiter.cancelled():  # its waiter was cancelled
-                self._running += 1
+                self._running[visitor] += 1
+                self._turns += 1
+                self._last_turn[visitor] = self._turns
                 waiter.set_result(None)
+
+    def _precedence(self, visitor: str) -> tuple[int, int]:
+        """Return the sort key of the next turn: fewest running jobs, then longest without one."""
+        return self._running[visitor], self._last_turn.get(visitor, 0)

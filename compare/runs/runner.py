@@ -152,12 +152,19 @@ class Runner:
             UnknownRun: no such job is running.
             BackendError: the data are no picture, or the job waits for none; the job goes on.
         """
+        await self.active_task(run_id, job_id).submit_picture(data)
+
+    def active_task(self, run_id: str, job_id: str) -> JobTask:
+        """Return the task of a job that is running.
+
+        Raises:
+            UnknownRun: no such job is running.
+        """
         live = self._active.get(run_id)
-        tasks = () if live is None else live.tasks
-        work = next((work for work in tasks if work.job.id == job_id), None)
-        if work is None:
-            raise UnknownRun("This card waits for no picture any more.")
-        await work.submit_picture(data)
+        for task in () if live is None else live.tasks:
+            if task.job.id == job_id and task.job.outcome is None:
+                return task
+        raise UnknownRun("This card waits for no picture any more.")
 
     async def get(self, run_id: str) -> Run | None:
         """Return a run in its present state, running or stored; None if there is none."""
@@ -242,7 +249,14 @@ class Runner:
     def _new_task(self, live: ActiveRun, job: Job, *, even_if_stopped: bool = False) -> JobTask:
         model = self._availability.model(job.model)
         if job.parent is None:
-            return JobTask(job, model, live.spec.request, self._context, live.publish)
+            return JobTask(
+                job,
+                model,
+                live.spec.request,
+                self._context,
+                live.publish,
+                visitor=live.run.visitor,
+            )
         first = second_step.parent_of(job, live.run.jobs)
         before = FirstStep(
             label=self._availability.model(first.model).label if first else "The first step",
@@ -251,7 +265,9 @@ class Runner:
             even_if_stopped=even_if_stopped,
         )
         request = live.spec.second_request()
-        return JobTask(job, model, request, self._context, live.publish, before)
+        return JobTask(
+            job, model, request, self._context, live.publish, before, visitor=live.run.visitor
+        )
 
     def _start_task(self, live: ActiveRun, work: JobTask) -> None:
         live.join()

@@ -78,10 +78,11 @@ class Renderer:
         self._card = environment.get_template("card.html")
         self._row = environment.get_template("row.html")
 
-    def board(self, run: Run, batch: Sequence[Run] = ()) -> str:
+    def board(self, run: Run, batch: Sequence[Run] = (), *, mine: bool = True) -> str:
         """Return the whole board: the newest job of each model as a card, every job as a row.
 
         `batch` are the runs that were started together, this one included; a strip shows them.
+        Without `mine` the buttons that change the run are hidden: the visitor may only look.
         """
         newest = {_card_id(run, job): job for job in run.jobs}
         chains: dict[str, list[Markup]] = {}
@@ -90,6 +91,7 @@ class Renderer:
             chains.setdefault(first.model, []).append(Markup(self.card(run, job)))
         return self._board.render(
             run=run,
+            mine=mine,
             variants=entries(batch),
             settings=format_settings(run.spec, self._label),
             ended=all(job.outcome is not None for job in run.jobs),

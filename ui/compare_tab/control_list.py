@@ -21,6 +21,7 @@ from backends.base import Control
 from compare.lineup import Lineup
 from compare.records import RunSpec
 from ui.compare_tab.control_picture import DEFAULTS, ControlPicture, parse_control
+from ui.compare_tab.pictures import PictureFile
 from ui.compare_tab.sections import Fields, Section, Updates
 from ui.context import Context
 from ui.events import QUICK
@@ -154,7 +155,7 @@ def _rendered() -> None:
 def _field_values(lineup: Lineup, control: Control) -> Fields:
     return {
         "key": secrets.token_hex(4),
-        "control_picture": str(lineup.store.input_path(control.image)),
+        "control_picture": PictureFile(lineup.store.input_path(control.image), uploaded=False),
         "control_preprocessor": control.preprocessor,
         "control_parameters": dict(control.parameters),
         "control_weight": control.weight,

@@ -9,14 +9,14 @@ from typing import Any
 import gradio as gr
 from gradio.blocks import Block
 from gradio.events import Dependency
-from gradio.utils import get_upload_folder
 
 from backends.base import Control, Value
 from backends.errors import BackendError
 from backends.local.control.maps import PREPROCESSORS, Parameter, control_map
+from ui.compare_tab.pictures import PictureFile, receive, with_bytes
 from ui.compare_tab.sections import BadField, Fields, Updates, Widgets, parse_number
 from ui.context import Context, map_folder
-from ui.events import QUICK, SLOW
+from ui.events import PLAIN, QUICK, SLOW
 
 MAP_SIDE = 512
 """The width and height of the map shown on the page, in pixels."""
@@ -142,10 +142,13 @@ class ControlPicture:
         picture, parameters = self._picture, [self._parameters, self._initial_parameters]
         with self._parameter_area:
             self._layout_parameters()
-        self.preview_after(self._upload.upload(_same_path, self._upload, picture, **QUICK))
-        self.preview_after(self._upload.clear(_no_path, None, picture, **QUICK))
+        # PLAIN, because Gradio's preprocessing opens whatever path the page names.
+        self.preview_after(self._upload.upload(self._receive, self._upload, picture, **PLAIN))
+        self.preview_after(self._upload.clear(_no_file, None, picture, **QUICK))
         inputs_of_map = [picture, self._preprocessor, *parameters]
-        self._after_preprocessor(self._use.click(_use_drawing, self._pad, inputs_of_map, **QUICK))
+        self._after_preprocessor(
+            self._use.click(self._use_drawing, self._pad, inputs_of_map, **PLAIN)
+        )
         self._preprocessor.change(_download_note, self._preprocessor, self._download, **QUICK)
         # `input` fires for a user's choice only: a restored run brings its parameters with it.
         chosen = self._preprocessor.input(_default_parameters, None, parameters, **QUICK)
@@ -161,15 +164,29 @@ class ControlPicture:
         self.preview_after(event)
 
     async def _preview(self, **fields: Any) -> Updates:
-        control = parse_control(fields)
-        remove = gr.Button(visible=self.ALWAYS_REMOVABLE or control is not None)
-        if control is None:
-            return {self._map: None, self._message: EMPTY_HINT, self._remove: remove}
+        given = fields.get("control_picture") is not None
+        remove = gr.Button(visible=self.ALWAYS_REMOVABLE or given)
         try:
+            control = parse_control(await with_bytes(self._context, fields))
+            if control is None:
+                return {self._map: None, self._message: EMPTY_HINT, self._remove: remove}
             path = await _map_file(self._context, control)
         except (BackendError, BadField) as error:
             return {self._map: None, self._message: str(error), self._remove: remove}
         return {self._map: str(path), self._message: MAP_HINT, self._remove: remove}
+
+    def _receive(self, file: object, request: gr.Request) -> PictureFile | None:
+        return receive(self._context, file, request)
+
+    def _use_drawing(
+        self, sketch: object, request: gr.Request
+    ) -> tuple[PictureFile | None, str, *tuple[dict[str, Value], ...]]:
+        """Take the drawing as the picture, with "invert" as preprocessor.
+
+        The strokes of a drawing are its edges already; they are only dark on white.
+        """
+        drawn = sketch.get("composite") if isinstance(sketch, Mapping) else None
+        return receive(self._context, drawn, request), "invert", *_default_parameters()
 
     def _layout_parameters(self) -> None:
         """Render the parameters of the chosen preprocessor, again whenever another is chosen."""
@@ -190,14 +207,16 @@ class ControlPicture:
 def parse_control(fields: Fields) -> Control | None:
     """Return the control picture that `fields` describe, None if they have no picture.
 
+    The picture is in `fields` as bytes (`pictures.with_bytes`).
+
     Raises:
         BadField: the weight, the start or the end is not a number.
     """
-    path = fields.get("control_picture")
-    if not path:
+    image = fields.get("control_picture")
+    if image is None:
         return None
     return Control(
-        image=Path(str(path)).read_bytes(),
+        image=image,
         preprocessor=str(fields.get("control_preprocessor") or "canny"),
         parameters=dict(fields.get("control_parameters") or {}),
         weight=_number_or(1.0, fields.get("control_weight"), "The control's weight"),
@@ -234,19 +253,15 @@ def _slider(maximum: float, value: float, label: str) -> gr.Slider:
     return gr.Slider(0, maximum, value, step=0.05, label=label, interactive=True)
 
 
-def _uploaded(path: str | None) -> str | None:
-    """Return `path` if it was uploaded in this session, when its file name is worth showing.
+def _uploaded(picture: PictureFile | None) -> str | None:
+    """Return the path of `picture` if its file name is worth showing.
 
     The picture of a stored run is named by a hash instead.
     """
-    return path if path and Path(path).is_relative_to(get_upload_folder()) else None
+    return str(picture.path) if picture is not None and picture.uploaded else None
 
 
-def _same_path(path: str | None) -> str | None:
-    return path
-
-
-def _no_path() -> None:
+def _no_file() -> None:
     return None
 
 
@@ -260,16 +275,6 @@ def _default_parameters() -> tuple[dict[str, Value], dict[str, Value]]:
 
 def _as_mapping(**values: Value) -> dict[str, Value]:
     return values
-
-
-def _use_drawing(
-    sketch: dict[str, Any] | None,
-) -> tuple[str | None, str, *tuple[dict[str, Value], ...]]:
-    """Take the drawing as the picture, with "invert" as preprocessor.
-
-    The strokes of a drawing are its edges already; they are only dark on white.
-    """
-    return sketch.get("composite") if sketch else None, "invert", *_default_parameters()
 
 
 async def _map_file(context: Context, control: Control) -> Path:

@@ -1,11 +1,9 @@
 """The settings that every backend shares, and the way from all form fields to `RunSpec`s."""
 
-import asyncio
 import random
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -18,6 +16,7 @@ from compare.prompts.variants import spread
 from compare.prompts.wildcards import Folder
 from compare.records import RunSpec
 from ui.compare_tab import variants_row
+from ui.compare_tab.pictures import with_bytes
 from ui.compare_tab.sections import (
     MODEL_DEFAULT,
     BadField,
@@ -28,6 +27,7 @@ from ui.compare_tab.sections import (
     parse_integer,
     parse_number,
 )
+from ui.context import Context
 from ui.events import QUICK
 
 SIZES = (MODEL_DEFAULT, "512×512", "768×768", "1024×1024", "1024×1536", "1536×1024")
@@ -36,24 +36,28 @@ SEED = 1
 MAX_SEED = 2**32 - 1
 
 
-async def to_specs(fields: Fields, sections: Iterable[Section], home: Path) -> Sequence[RunSpec]:
+async def to_specs(
+    fields: Fields, sections: Iterable[Section], context: Context
+) -> Sequence[RunSpec]:
     """Return the runs that the form asks for: one `RunSpec` per variant of the prompt.
 
     Each section adds its fields to one spec, in the order given; the section of the prompt comes
     before those that read it. Then the variants of the spec's prompt are expanded, with the
-    wildcard files of the data folder `home` among others.
+    wildcard files of the data folder among others.
 
     Raises:
         BadField: a field cannot be parsed.
         BadVariants: the variants cannot be parsed, or there are too many.
     """
+    fields = await with_bytes(context, fields)
     spec = RunSpec(Request(prompt=""))
     for section in sections:
         spec = section.apply(spec, fields)
     if not variants_row.expands(fields) or not holds_variants(spec.request.prompt):
         return (spec,)
     limit = variants_row.limit(fields)
-    return await asyncio.to_thread(lambda: spread(spec, Folder(home), most=limit))
+    folder = Folder(context.settings.home)
+    return await context.off_loop(spread, spec, folder, most=limit)
 
 
 def prompt_box() -> gr.Textbox:

@@ -9,6 +9,7 @@ from gradio.blocks import Block
 from compare.catalogue.catalogue import UnknownModel
 from compare.lineup import Lineup
 from compare.records import Run
+from compare.runs.broadcast import UnknownRun
 from compare.runs.budget import OverBudget
 from compare.store.errors import StoreError
 from compare.visitor_keys import visitor_keys
@@ -16,11 +17,20 @@ from ui.board import renderer as board
 from ui.board.renderer import Renderer
 from ui.compare_tab import cost_line
 from ui.compare_tab.sections import Updates
-from ui.context import Context
+from ui.context import NOT_YOURS, Context
 from ui.events import QUICK
+from ui.server.visitors import visitor_id
 
 START_ERRORS = (OverBudget, UnknownModel, StoreError)
 """Errors of starting a run or a retry, whose message is shown to the user."""
+
+
+class NotYours(ValueError):
+    """The visitor may look at a run, but not change it; the message is for the page."""
+
+
+CHANGE_ERRORS = (*START_ERRORS, NotYours, UnknownRun, ValueError)
+"""Errors of the board's buttons, whose message is shown to the user."""
 
 
 class Results:
@@ -44,10 +54,14 @@ class Results:
         """The components that `show` changes."""
         return [self._board, self.id]
 
-    async def show(self, lineup: Lineup, run: Run) -> Updates:
-        """Show a run, with a strip of the other runs of its batch."""
+    async def show(self, lineup: Lineup, run: Run, request: gr.Request) -> Updates:
+        """Show a run, with a strip of the other runs of its batch.
+
+        Its buttons are left out for a visitor who may only look at it.
+        """
         batch = await lineup.runner.batch(run.id)
-        return {self._board: self._renderer.board(run, batch), self.id: run.id}
+        mine = self._context.may_change(run, visitor_id(request.headers))
+        return {self._board: self._renderer.board(run, batch, mine=mine), self.id: run.id}
 
     def _wire(self, keys: gr.State) -> None:
         """Listen to the events that board.js triggers."""
@@ -56,46 +70,75 @@ class Results:
         retried.then(None, js=board.ON_RETRIED)
         self._board.again(self.run_again, keys, outputs, **QUICK)
         self._board.variant(self.show_variant, None, self.outputs, **QUICK)
-        self._board.halt(self.stop_job, None, None, **QUICK)
+        self._board.halt(self.stop_job, None, self._message, **QUICK)
 
-    async def retry(self, keys: Mapping[str, str], event: gr.EventData) -> Updates:
+    async def retry(
+        self, keys: Mapping[str, str], event: gr.EventData, request: gr.Request
+    ) -> Updates:
         """Retry one job of a run; the first attempt stays in the table."""
-        lineup = await self._context.lineup()
         run_id, job_id = _ids(event)
         try:
+            lineup, _ = await self._changeable(run_id, request)
             with visitor_keys(keys):
                 await lineup.runner.retry(run_id, job_id)
-        except START_ERRORS as error:
+        except CHANGE_ERRORS as error:
             return {self._message: cost_line.problems({"": str(error)})}
         run = await lineup.runner.get(run_id)
-        return await self.show(lineup, run) if run else {}
+        return await self.show(lineup, run, request) if run else {}
 
-    async def run_again(self, keys: Mapping[str, str], event: gr.EventData) -> Updates:
+    async def run_again(
+        self, keys: Mapping[str, str], event: gr.EventData, request: gr.Request
+    ) -> Updates:
         """Start a new run with the specification and the models of the one shown."""
-        lineup = await self._context.lineup()
-        run = await lineup.runner.get(_ids(event)[0])
-        if run is None:
-            return {}
         try:
+            lineup, run = await self._changeable(_ids(event)[0], request)
             with visitor_keys(keys):
-                started = await lineup.runner.start(run.spec, models_of(run))
-        except START_ERRORS as error:
+                started = await lineup.runner.start(
+                    run.spec, models_of(run), visitor=visitor_id(request.headers)
+                )
+        except CHANGE_ERRORS as error:
             return {self._message: cost_line.problems({"": str(error)})}
-        return await self.show(lineup, started)
+        return await self.show(lineup, started, request)
 
-    async def show_variant(self, event: gr.EventData) -> Updates:
+    async def show_variant(self, event: gr.EventData, request: gr.Request) -> Updates:
         """Show the board of another variant of the same prompt."""
         lineup = await self._context.lineup()
         run = await lineup.runner.get(_ids(event)[0])
-        return await self.show(lineup, run) if run else {}
+        return await self.show(lineup, run, request) if run else {}
 
-    async def stop(self, run_id: str) -> None:
+    async def stop(self, run_id: str, request: gr.Request) -> Updates:
         """Stop what can be stopped of the run that is shown, and of its other variants."""
-        await (await self._context.lineup()).runner.stop_batch(run_id)
+        if not run_id:
+            return {}
+        try:
+            lineup, _ = await self._changeable(run_id, request)
+        except CHANGE_ERRORS as error:
+            return {self._message: cost_line.problems({"": str(error)})}
+        await lineup.runner.stop_batch(run_id)
+        return {}
 
-    async def stop_job(self, event: gr.EventData) -> None:
+    async def stop_job(self, event: gr.EventData, request: gr.Request) -> Updates:
         """Stop one job."""
-        await (await self._context.lineup()).runner.stop(*_ids(event))
+        run_id, job_id = _ids(event)
+        try:
+            lineup, _ = await self._changeable(run_id, request)
+        except CHANGE_ERRORS as error:
+            return {self._message: cost_line.problems({"": str(error)})}
+        await lineup.runner.stop(run_id, job_id)
+        return {}
+
+    async def _changeable(self, run_id: str, request: gr.Request) -> tuple[Lineup, Run]:
+        """Return the open Lineup and a run that the visitor may change.
+
+        Raises:
+            NotYours: there is no such run, or another visitor has started it.
+            StoreError: the data folder can't be used.
+        """
+        lineup = await self._context.lineup()
+        run = await lineup.runner.get(run_id)
+        if run is None or not self._context.may_change(run, visitor_id(request.headers)):
+            raise NotYours(NOT_YOURS)
+        return lineup, run
 
 
 def models_of(run: Run) -> list[str]:

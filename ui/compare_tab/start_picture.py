@@ -1,8 +1,7 @@
 """The section for a start picture: models that take one start from it instead of from noise."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -10,7 +9,9 @@ from gradio.blocks import Block
 
 from compare.lineup import Lineup
 from compare.records import RunSpec
+from ui.compare_tab.pictures import PictureFile, receive
 from ui.compare_tab.sections import MODEL_DEFAULT, Fields, Section, Updates, parse_number
+from ui.context import Context
 from ui.events import PLAIN, QUICK
 
 HINT = (
@@ -20,10 +21,11 @@ HINT = (
 
 
 class StartPicture(Section):
-    """An upload and the strength; the path of the uploaded file is kept in a state."""
+    """An upload and the strength; the `PictureFile` is kept in a state."""
 
-    def __init__(self) -> None:
-        self._path = gr.State(None)
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._file = gr.State(None)
         with gr.Row(elem_classes="lu-start"):
             self._picture = gr.Image(
                 label="Start picture",
@@ -40,9 +42,9 @@ class StartPicture(Section):
                 )
                 gr.HTML(HINT, elem_classes="lu-sum", apply_default_css=False)
         # PLAIN leaves the uploaded file as it is, where Gradio's preprocessing would re-encode it.
-        self._picture.upload(_uploaded_path, self._picture, self._path, **PLAIN)
-        self._picture.clear(_no_path, None, self._path, **QUICK)
-        self.widgets = {"start_picture": self._path, "start_strength": self._strength}
+        self._picture.upload(self._receive, self._picture, self._file, **PLAIN)
+        self._picture.clear(_no_file, None, self._file, **QUICK)
+        self.widgets = {"start_picture": self._file, "start_strength": self._strength}
 
     @property
     def outputs(self) -> Sequence[Block]:
@@ -55,30 +57,28 @@ class StartPicture(Section):
         Raises:
             BadField: the strength is not a number.
         """
-        path = fields.get("start_picture")
-        if not path:
+        image = fields.get("start_picture")
+        if image is None:
             return spec
         strength = parse_number(fields.get("start_strength"), "The strength")
-        image = Path(str(path)).read_bytes()
         return replace(spec, request=replace(spec.request, image=image, strength=strength))
 
     def values_for(self, spec: RunSpec, lineup: Lineup) -> Updates:
-        """Show the start picture of `spec`; change nothing if it has none."""
+        """Show the start picture of `spec`; change nothing if it has none. Blocks: it decodes."""
         image, strength = spec.request.image, spec.request.strength
         if not image:
             return {}
         return {
-            self._path: str(lineup.store.input_path(image)),
+            self._file: PictureFile(lineup.store.input_path(image), uploaded=False),
             self._strength: "" if strength is None else f"{strength:g}",
             self._picture: _decode(image),
         }
 
+    def _receive(self, file: object, request: gr.Request) -> PictureFile | None:
+        return receive(self._context, file, request)
 
-def _uploaded_path(file: Mapping[str, Any] | None) -> str | None:
-    return file["path"] if file else None
 
-
-def _no_path() -> None:
+def _no_file() -> None:
     return None
 
 

@@ -28,6 +28,7 @@ from ui.compare_tab.start_picture import StartPicture
 from ui.compare_tab.variants_row import VariantsRow
 from ui.context import Context
 from ui.events import PLAIN, QUICK
+from ui.server.visitors import visitor_id
 
 FORM_ERRORS = (BadField, BadVariants, *results.START_ERRORS)
 """Errors of reading the form and of starting its runs, whose message is shown to the user."""
@@ -55,7 +56,7 @@ class CompareTab:
     """
 
     def __init__(self, context: Context, renderer: Renderer, keys: gr.State) -> None:
-        self._context = context
+        self.context = context
         self._renderer = renderer
         self._keys = keys
         self._layout()
@@ -74,7 +75,7 @@ class CompareTab:
         self._wire()
 
     def _layout(self) -> None:
-        context = self._context
+        context = self.context
         with gr.Column(elem_classes="lu-ask"):
             with gr.Row(elem_classes="lu-top"):
                 prompt = form.prompt_box()
@@ -94,7 +95,7 @@ class CompareTab:
                 with _accordion("Control picture"):
                     self._controls = ControlList(context)
                 with _accordion("Start picture"):
-                    self._start = StartPicture()
+                    self._start = StartPicture(context)
                 with _accordion("Second step"):
                     self._second = SecondStepSection(context)
                 with _accordion("Backend options"):
@@ -125,7 +126,7 @@ class CompareTab:
             ],
             **PLAIN,
         ).then(None, js=variants_row.ANNOUNCE)
-        self._stop.click(self.results.stop, self.results.id, None, **QUICK)
+        self._stop.click(self.results.stop, self.results.id, self.message, **QUICK)
         # Typing a prompt without variants costs no round trip: its price is that of any other.
         prompt = self.form["prompt"]
         prompt.change(None, prompt, None, js=variants_row.COUNT)  # pyright: ignore[reportAttributeAccessIssue]
@@ -158,6 +159,7 @@ class CompareTab:
 
     async def compare(
         self,
+        request: gr.Request,
         *,
         models: list[str],
         locked: bool,
@@ -179,11 +181,13 @@ class CompareTab:
             if len(specs) not in (1, announced):
                 return {self.message: variants_row.UNANNOUNCED}
             with visitor_keys(keys):
-                runs = await lineup.runner.start_all(specs, models)
+                runs = await lineup.runner.start_all(
+                    specs, models, visitor=visitor_id(request.headers)
+                )
         except FORM_ERRORS as error:
             return {self.message: cost_line.problems({"": str(error)})}
         return {
-            **await self.results.show(lineup, runs[0]),
+            **await self.results.show(lineup, runs[0], request),
             **self._rewrite.show(specs[0], fields["rewrite"]),
             self._settings.seed: fields["seed"],
             self.message: estimate,
@@ -212,9 +216,9 @@ class CompareTab:
 
     async def open(self, request: gr.Request) -> Updates:
         """Fill a fresh page with the current state of the models; `restore` comes after it."""
-        chosen = self._context.first
+        chosen = self.context.first
         try:
-            lineup = await self._context.visited()
+            lineup = await self.context.visited()
             run_id, run = await _requested_run(lineup, request)
         except StoreError as error:
             return {self.message: cost_line.problems({"": str(error)})}
@@ -229,16 +233,22 @@ class CompareTab:
 
     async def restore(self, request: gr.Request) -> Updates:
         """Show the run that the address names, and fill the form with its specification."""
-        lineup = await self._context.lineup()
+        lineup = await self.context.lineup()
         _, run = await _requested_run(lineup, request)
         if run is None:
             return {}
         chosen = models_of(run)
         lineup.availability.warm(chosen)
         updates = self._priced(lineup, [run.spec], chosen, value=chosen)
+        updates |= await self.context.off_loop(self._values_for, run.spec, lineup)
+        return {**updates, **await self.results.show(lineup, run, request)}
+
+    def _values_for(self, spec: RunSpec, lineup: Lineup) -> Updates:
+        """Return the form's fields that ask for `spec`; blocks, as it decodes pictures."""
+        updates: Updates = {}
         for section in self.sections:
-            updates |= section.values_for(run.spec, lineup)
-        return {**updates, **await self.results.show(lineup, run)}
+            updates |= section.values_for(spec, lineup)
+        return updates
 
     async def refresh(self, keys: Mapping[str, str]) -> Updates:
         """Show which models are ready, with the keys that the visitor has entered meanwhile.
@@ -246,7 +256,7 @@ class CompareTab:
         The choice of models is left alone: the visitor may be changing it at this moment.
         """
         try:
-            lineup = await self._context.visited()
+            lineup = await self.context.visited()
         except StoreError as error:
             return {self.message: cost_line.problems({"": str(error)})}
         with visitor_keys(keys):
@@ -261,9 +271,8 @@ class CompareTab:
 
     async def _specs(self, fields: Fields) -> tuple[Lineup, Sequence[RunSpec]]:
         """Return the open Lineup, and what the form asks for."""
-        lineup = await self._context.lineup()
-        home = self._context.settings.home
-        return lineup, await form.to_specs(fields, self.sections, home)
+        lineup = await self.context.lineup()
+        return lineup, await form.to_specs(fields, self.sections, self.context)
 
     def _problems(
         self, lineup: Lineup, specs: Sequence[RunSpec], models: Sequence[str]
@@ -273,7 +282,7 @@ class CompareTab:
             if found := problems(spec, models, lineup.catalogue):
                 return found
         second = [spec.second_step.model for spec in specs if spec.second_step]
-        return self._not_for_visitors(specs[0], [*models, *second]) if self._context.public else {}
+        return self._not_for_visitors(specs[0], [*models, *second]) if self.context.public else {}
 
     def _not_for_visitors(self, spec: RunSpec, models: Sequence[str]) -> dict[str, str]:
         """Return what a visitor of a public address may not use.
@@ -281,7 +290,7 @@ class CompareTab:
         These are models by their folder or Hub id, and files outside the owner's folders.
         """
         found: dict[str, str] = {}
-        listed = {model.id for model in self._context.catalogue.models}
+        listed = {model.id for model in self.context.catalogue.models}
         if not listed.issuperset(models):
             found["models"] = "At a public address only the listed models can be used."
         if sentence := backend_options.outside_folders(spec):

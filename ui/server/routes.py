@@ -25,12 +25,17 @@ from compare.runs.broadcast import UnknownRun
 from compare.runs.runner import Runner
 from ui.board.renderer import Renderer
 from ui.board.variants import state
-from ui.context import Context
+from ui.context import NOT_YOURS, Context
+from ui.server.uploads import MAX_FILE
+from ui.server.visitors import visitor_id
 
 # A picture's name is the hash of its bytes, so its contents never change.
 IMMUTABLE = {"Cache-Control": "private, max-age=31536000, immutable"}
-MAX_UPLOAD_BYTES = 50_000_000
 NO_STORE = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+class _TooLarge(ValueError):
+    """The body of a request is larger than `MAX_FILE`."""
 
 
 def routes(context: Context, renderer: Renderer) -> list[BaseRoute]:
@@ -47,16 +52,18 @@ def routes(context: Context, renderer: Renderer) -> list[BaseRoute]:
     async def submit_picture(request: Request) -> Response:
         """Accept a picture that the user brings for a job that waits for one."""
         runner = (await context.lineup()).runner
-        data = bytearray()
-        async for part in request.stream():
-            data += part
-            if len(data) > MAX_UPLOAD_BYTES:
-                return PlainTextResponse("That file is larger than 50 MB.", status_code=413)
-        ids = request.path_params
+        run_id, job_id = request.path_params["run_id"], request.path_params["job_id"]
+        run = await runner.get(run_id)
+        if run is None or not context.may_change(run, visitor_id(request.headers)):
+            return PlainTextResponse(NOT_YOURS, status_code=403)
         try:
-            await runner.submit_picture(ids["run_id"], ids["job_id"], bytes(data))
+            runner.active_task(run_id, job_id)  # before a body is read for nothing
+            data = await _body(request)
+            await runner.submit_picture(run_id, job_id, data)
         except (BackendError, UnknownRun) as error:
             return PlainTextResponse(str(error), status_code=422)
+        except _TooLarge:
+            return PlainTextResponse("That file is larger than 50 MB.", status_code=413)
         return Response(status_code=204)
 
     async def events(request: Request) -> Response:
@@ -88,3 +95,17 @@ def routes(context: Context, renderer: Renderer) -> list[BaseRoute]:
         Route("/lineup/runs/{run_id}/batch", batch),
         Route("/lineup/runs/{run_id}/jobs/{job_id}/picture", submit_picture, methods=["POST"]),
     ]
+
+
+async def _body(request: Request) -> bytes:
+    """Return the body of a request.
+
+    Raises:
+        _TooLarge: it is larger than `MAX_FILE`.
+    """
+    data = bytearray()
+    async for part in request.stream():
+        data += part
+        if len(data) > MAX_FILE:
+            raise _TooLarge
+    return bytes(data)

@@ -25,6 +25,25 @@ async def test_a_lane_runs_as_many_as_it_is_wide_in_the_order_of_asking():
     assert order == list(range(10))
 
 
+async def test_a_long_queue_of_one_visitor_lets_the_job_of_another_in_between():
+    lanes, lane = Lanes(), Lane("gpu", 1)
+    order: list[str] = []
+
+    async def job(visitor: str) -> None:
+        async with lanes.slot(lane, visitor):
+            order.append(visitor)
+            await asyncio.sleep(0.001)
+
+    async with lanes.slot(lane, "long"):
+        queue = [asyncio.create_task(job("long")) for _ in range(20)]
+        await asyncio.sleep(0)
+        late = [asyncio.create_task(job(visitor)) for visitor in ("second", "third", "second")]
+        await asyncio.sleep(0)
+    await asyncio.gather(*queue, *late)
+    assert order[:4] == ["second", "third", "long", "second"]
+    assert order[4:] == ["long"] * 19
+
+
 async def test_lanes_do_not_wait_for_each_other():
     lanes = Lanes()
     async with lanes.slot(Lane("gpu", 1)):

@@ -23,20 +23,18 @@ def controls(home: Path) -> Iterator[ControlList]:
 
 
 def test_control_pictures_come_from_the_form_and_from_what_was_added(
-    controls: ControlList, tmp_path: Path
+    controls: ControlList,
 ) -> None:
     def parsed(fields: dict[str, Any]) -> tuple[Control, ...]:
         return controls.apply(RunSpec(Request(prompt="a")), fields).request.controls
 
-    for name in ("edges", "pose"):
-        (tmp_path / name).write_bytes(name.encode())
     added: list[dict[str, Any]] = [
         {"key": "a", "control_picture": None, "control_weight": 2},
-        {"control_picture": str(tmp_path / "pose"), "control_preprocessor": "openpose"}
+        {"control_picture": b"pose", "control_preprocessor": "openpose"}
         | {"control_parameters": {"include_hand": True}, "control_weight": 0.5}
         | {"control_start": 0.2, "control_end": 0.8},
     ]
-    fields = {"control_picture": str(tmp_path / "edges"), "more_controls": added}
+    fields = {"control_picture": b"edges", "more_controls": added}
     pose = Control(
         image=b"pose",
         preprocessor="openpose",

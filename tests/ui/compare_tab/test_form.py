@@ -15,6 +15,7 @@ from compare.records import Provenance, RunSpec
 from compare.settings import Settings
 from ui.board.renderer import Renderer
 from ui.compare_tab import form
+from ui.compare_tab.pictures import PictureFile
 from ui.compare_tab.sections import MODEL_DEFAULT, BadField
 from ui.compare_tab.tab import CompareTab
 from ui.context import Context
@@ -41,7 +42,7 @@ def request(settings: form.SharedSettings, **values: Any) -> Request:
 
 
 async def spec(tab: CompareTab, **values: Any) -> RunSpec:
-    (only,) = await form.to_specs(values, tab.sections, Path("/nowhere"))
+    (only,) = await form.to_specs(values, tab.sections, tab.context)
     return only
 
 
@@ -107,8 +108,8 @@ async def test_every_section_adds_its_fields_to_one_spec(tab: CompareTab, tmp_pa
         prompt="a red star at night",
         seed=3,
         rewrite=RECORD,
-        control_picture=str(tmp_path / "edges"),
-        start_picture=str(tmp_path / "start"),
+        control_picture=PictureFile(tmp_path / "edges"),
+        start_picture=PictureFile(tmp_path / "start"),
         start_strength="0.5",
         then_model="miniature/masked",
         **{"openai.quality": "low"},
@@ -124,7 +125,9 @@ async def test_every_section_adds_its_fields_to_one_spec(tab: CompareTab, tmp_pa
 async def test_a_prompt_with_variants_becomes_a_spec_for_each(tab: CompareTab, home: Path) -> None:
     async def prompts(**values: Any) -> list[str]:
         values = {"prompt": "a {red|blue|green} star", **values}
-        return [each.request.prompt for each in await form.to_specs(values, tab.sections, home)]
+        return [
+            each.request.prompt for each in await form.to_specs(values, tab.sections, tab.context)
+        ]
 
     every = ["a red star", "a blue star", "a green star"]
     assert await prompts() == await prompts(variants="all", some=1) == every

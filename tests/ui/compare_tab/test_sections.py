@@ -80,4 +80,4 @@ async def test_what_is_restored_asks_for_the_same_again(
     for section in tab.sections:
         shown |= section.values_for(spec, lineup)
     fields = {name: shown[widget] for name, widget in tab.form.items() if widget in shown}
-    assert await form.to_specs(fields, tab.sections, settings.home) == (spec,)
+    assert await form.to_specs(fields, tab.sections, tab.context) == (spec,)

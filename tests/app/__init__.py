@@ -1,0 +1,1 @@
+"""The app as started from the command line, over plain HTTP, without a browser."""

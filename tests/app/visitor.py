@@ -1,0 +1,72 @@
+"""One visitor of the page, over plain HTTP: what a browser sends, or what an attacker would."""
+
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+
+class Visitor:
+    """A browser's session: its cookie, Gradio's session, and the handlers of the page by name.
+
+    `headers` are sent with every request.
+    """
+
+    def __init__(self, address: str, **headers: str) -> None:
+        self.http = httpx2.Client(base_url=address, headers=headers, timeout=60)
+        self.page = self.http.get("/")
+        self.session = secrets.token_hex(6)
+        config = self.http.get("/config").json()
+        self._handlers = {each["api_name"]: each for each in config["dependencies"]}
+        self._components = {each["id"]: each for each in config["components"]}
+
+    def call(self, handler: str, **fields: Any) -> httpx2.Response:
+        """Send an event as the page does; `fields` are inputs by label (spaces as "_") or type.
+
+        Inputs that are not named have their first values.
+        """
+        values = self._inputs(handler)
+        unknown = fields.keys() - values.keys() - {"data"}
+        assert not unknown, f"{handler} has no inputs {unknown}"
+        data = fields.pop("data", None) or list({**values, **fields}.values())
+        return self.post(handler, data)
+
+    def post(self, handler: str, data: Any, event: Any = None) -> httpx2.Response:
+        """Send an event with any data at all."""
+        body = {
+            "data": data,
+            "event_data": event,
+            "fn_index": self._handlers[handler]["id"],
+            "session_hash": self.session,
+        }
+        return self.http.post("/gradio_api/run/predict", json=body)
+
+    def upload(self, *files: Path) -> list[str]:
+        """Upload files and return the paths that the page would send on."""
+        listed = [("files", (file.name, file.read_bytes(), "image/png")) for file in files]
+        answer = self.http.post("/gradio_api/upload", files=listed)
+        answer.raise_for_status()
+        return answer.json()
+
+    def compare(self, prompt: str = "a red star", **fields: Any) -> str:
+        """Press Compare and return the id of the run, "" if none was started."""
+        answer = self.call("compare", Prompt=prompt, **fields)
+        _, _, board = answer.text.partition("data-run=")
+        return board[2:].partition("\\")[0] if board else ""
+
+    def _inputs(self, handler: str) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for id in self._handlers[handler]["inputs"]:
+            values[_name(self._components[id], values)] = self._components[id]["props"].get("value")
+        return values
+
+
+def _name(component: Mapping[str, Any], taken: Mapping[str, Any]) -> str:
+    """Return the label of a component, or its type, with a number where that is taken."""
+    name = str(component["props"].get("label") or component["type"]).replace(" ", "_")
+    number = 1
+    while (unique := name if number == 1 else f"{name}_{number}") in taken:
+        number += 1
+    return unique
