@@ -1,5 +1,6 @@
 """One visitor of the page, over plain HTTP: what a browser sends, or what an attacker would."""
 
+import json
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,7 +28,7 @@ class Visitor:
 
         Inputs that are not named have their first values.
         """
-        values = self._inputs(handler)
+        values = self.inputs(handler)
         unknown = fields.keys() - values.keys() - {"data"}
         assert not unknown, f"{handler} has no inputs {unknown}"
         data = fields.pop("data", None) or list({**values, **fields}.values())
@@ -41,7 +42,9 @@ class Visitor:
             "fn_index": self._handlers[handler]["id"],
             "session_hash": self.session,
         }
-        return self.http.post("/gradio_api/run/predict", json=body)
+        # In ASCII, so that even half a surrogate pair can be sent.
+        headers = {"Content-Type": "application/json"}
+        return self.http.post("/gradio_api/run/predict", content=json.dumps(body), headers=headers)
 
     def upload(self, *files: Path) -> list[str]:
         """Upload files and return the paths that the page would send on."""
@@ -56,7 +59,8 @@ class Visitor:
         _, _, board = answer.text.partition("data-run=")
         return board[2:].partition("\\")[0] if board else ""
 
-    def _inputs(self, handler: str) -> dict[str, Any]:
+    def inputs(self, handler: str) -> dict[str, Any]:
+        """Return the inputs of a handler by name, with their first values."""
         values: dict[str, Any] = {}
         for id in self._handlers[handler]["inputs"]:
             values[_name(self._components[id], values)] = self._components[id]["props"].get("value")

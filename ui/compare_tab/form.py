@@ -160,6 +160,19 @@ def random_seed() -> int:
     return random.randint(0, MAX_SEED)
 
 
+def parse_models(value: object) -> list[str]:
+    """Return the ids of the chosen models; None stands for no model.
+
+    Raises:
+        BadField: the value is no list of ids.
+    """
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(id, str) for id in value):
+        raise BadField("The choice of models cannot be read. Choose them again.")
+    return value
+
+
 def parse_size(value: object) -> tuple[int | None, int | None]:
     """Return (width, height) in pixels from "512×768", "512x768" or "512 768".
 

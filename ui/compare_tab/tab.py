@@ -161,7 +161,7 @@ class CompareTab:
         self,
         request: gr.Request,
         *,
-        models: list[str],
+        models: object,
         locked: bool,
         keys: Mapping[str, str],
         announced: int,
@@ -174,6 +174,7 @@ class CompareTab:
         if not locked:
             fields["seed"] = form.random_seed()
         try:
+            models = form.parse_models(models)
             lineup, specs = await self._specs(fields)
             if wrong := self._problems(lineup, specs, models):
                 return {self.message: cost_line.problems(wrong)}
@@ -193,9 +194,10 @@ class CompareTab:
             self.message: estimate,
         }
 
-    async def estimate(self, *, models: list[str], **fields: Any) -> Updates:
+    async def estimate(self, *, models: object, **fields: Any) -> Updates:
         """Show the cost of each model and of the whole run, and the number of variants."""
         try:
+            models = form.parse_models(models)
             lineup, specs = await self._specs(fields)
             updates = self._priced(lineup, specs, models)
             updates |= self._variants.show_count(fields, len(specs))
@@ -208,7 +210,7 @@ class CompareTab:
         except (BadField, UnknownModel, StoreError) as error:
             return {self.message: cost_line.problems({"": str(error)})}
 
-    async def announce(self, *, models: list[str], **fields: Any) -> Updates:
+    async def announce(self, *, models: object, **fields: Any) -> Updates:
         """Ask for another click, and say how many runs it starts."""
         updates = await self.estimate(models=models, **fields)
         count = updates.get(self._variants.announced, 1)
