@@ -14,7 +14,7 @@ from ui.events import QUICK
 from ui.keys_tab import KeysTab
 from ui.models_tab import ModelsTab
 from ui.server.boundary import Page
-from ui.server.guard import Address, Guard
+from ui.server.guard import LOCAL, Address, Guard
 from ui.server.routes import routes
 from ui.server.uploads import MAX_FILE
 from ui.theme import STYLESHEET, theme
@@ -61,7 +61,7 @@ def build(context: Context, renderer: Renderer) -> gr.Blocks:
     return page
 
 
-def serve(context: Context, renderer: Renderer, *, address: Address, **launch: Any) -> None:
+def serve(context: Context, renderer: Renderer, *, address: Address = LOCAL, **launch: Any) -> None:
     """Serve the page at `address` until interrupted; `launch` goes to Gradio's `launch`.
 
     Every handler is short (a run continues by itself and is followed over its own event stream), so

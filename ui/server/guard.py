@@ -16,6 +16,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -87,6 +88,10 @@ class Address:
     frames: str = "'self'"
 
 
+LOCAL: Final = Address(hosts=frozenset({"localhost", "127.0.0.1", "::1"}))
+"""This machine alone."""
+
+
 class Guard:
     """The ASGI middleware; `uploads` learns which visitor has uploaded what."""
 
@@ -138,6 +143,8 @@ class Guard:
 
         try:
             await self._app(scope, receive, watched)
+        except ClientDisconnect:
+            pass  # nobody is there to be answered
         except Exception as error:
             log.error("A request to %s failed: %s", scope["path"][:100], place(error))
             if not started:
