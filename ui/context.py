@@ -6,8 +6,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
-from gradio.utils import get_upload_folder
-
 from backends import registry
 from backends.base import Backend, Config
 from compare.catalogue.catalogue import Catalogue
@@ -49,7 +47,7 @@ class Context:
         self.catalogue = catalogue
         self.first = list(first)
         self.public = public
-        self.uploads = Uploads(Path(get_upload_folder()), everyone=not public)
+        self.uploads = Uploads(everyone=not public)
         self._create = create
         self._heavy = asyncio.Semaphore(HEAVY)
         self._opening: asyncio.Task[Lineup] | None = None

@@ -87,3 +87,15 @@ def test_a_button_of_a_run_that_is_not_there_is_a_sentence(
     assert answer.status_code in (200, 422, 500) and "Traceback" not in answer.text
     if answer.status_code == 200 and button != "show_variant":
         assert NOT_YOURS in answer.text
+
+
+def test_a_session_is_of_the_visitor_who_began_it(app: App) -> None:
+    owner, thief = Visitor(app.address), Visitor(app.address)
+    owner.call("estimate", Prompt="a star")
+    thief.session = owner.session
+    answer = thief.call("estimate", Prompt="a star")
+    assert answer.status_code == 403 and "another browser" in answer.text
+    for path in ("queue/data?session_hash=", "heartbeat/"):
+        url = f"/gradio_api/{path}{owner.session}"
+        assert thief.http.get(url).status_code == 403
+    assert owner.call("estimate", Prompt="a star").status_code == 200

@@ -10,10 +10,11 @@ import asyncio
 import json
 import logging
 import re
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -47,6 +48,8 @@ MAX_TEXT: Final = 40_000
 """The most characters of one value: no box of the page takes more."""
 MAX_ITEMS: Final = 10_000
 """The most values in a JSON body; a form has about a hundred."""
+MAX_SESSIONS: Final = 20_000
+"""Sessions whose visitor is remembered."""
 JSON_SECONDS: Final = 30.0
 """The most seconds in which a JSON body must arrive."""
 _MULTIPART_OVERHEAD = 10_000
@@ -99,6 +102,7 @@ class Guard:
         self._app = app
         self._address = address
         self._uploads = uploads
+        self._sessions: OrderedDict[str, str] = OrderedDict()
         self._headers = {
             "Content-Security-Policy": content_security_policy(address.frames),
             "X-Content-Type-Options": "nosniff",
@@ -121,7 +125,8 @@ class Guard:
             check_host(headers, self._address.hosts)
             check_origin(headers)
             check_path(scope)
-            receive = await _checked_body(scope, headers, receive)
+            receive, session = await _checked_body(scope, headers, receive)
+            self._check_session(session or _session_in_url(scope), visitor_id(headers))
         except Refusal as refusal:
             content = {"error": refusal.sentence, "detail": refusal.sentence}
             # The body is not read: the connection cannot be used again.
@@ -151,6 +156,20 @@ class Guard:
                 content = {"error": UNREADABLE, "detail": UNREADABLE}
                 await JSONResponse(content, 422)(scope, receive, send)
 
+    def _check_session(self, session: str, visitor: str) -> None:
+        """Raise `Refusal` for a session of Gradio that another visitor has begun.
+
+        A session holds the form and the keys that were typed, and its name comes from the page.
+        """
+        if not session:
+            return
+        owner = self._sessions.setdefault(session, visitor)
+        self._sessions.move_to_end(session)
+        if len(self._sessions) > MAX_SESSIONS:
+            self._sessions.popitem(last=False)
+        if owner != visitor:
+            raise Refusal(403, "This visit was begun in another browser. Load the page again.")
+
     def _with_headers(self, scope: Scope, headers: Headers, send: Send) -> Send:
         fresh = scope["path"] == "/" and not visitor_id(headers)
         forwarded = headers.get("x-forwarded-proto", "").partition(",")[0].strip()
@@ -162,6 +181,7 @@ class Guard:
                 for name, value in self._headers.items():
                     answered[name] = value
                 if fresh:
+                    answered["Cache-Control"] = "no-store"
                     answered.append("Set-Cookie", new_cookie(secure=secure))
             await send(message)
 
@@ -221,14 +241,16 @@ def check_path(scope: Scope) -> None:
         raise Refusal(404, "There is no such page here.")
 
 
-async def _checked_body(scope: Scope, headers: Mapping[str, str], receive: Receive) -> Receive:
-    """Return a `receive` whose body is within the limits.
+async def _checked_body(
+    scope: Scope, headers: Mapping[str, str], receive: Receive
+) -> tuple[Receive, str]:
+    """Return a `receive` whose body is within the limits, and the session that the body names.
 
     A body without a length is refused: browsers send one. So no byte of a body that is too large is
     read, and the server ends the connection of one that is longer than it says.
     """
     if scope["method"] != "POST":
-        return receive
+        return receive, ""
     is_json = scope["path"].startswith(GRADIO) and scope["path"].rstrip("/") != UPLOAD
     most = MAX_JSON if is_json else MAX_FILE + _MULTIPART_OVERHEAD
     length = headers.get("content-length", "")
@@ -237,9 +259,10 @@ async def _checked_body(scope: Scope, headers: Mapping[str, str], receive: Recei
     if int(length) > most:
         raise Refusal(413, f"That is more than {most / 1e6:.0f} MB, the most that is taken here.")
     if not is_json:
-        return receive
+        return receive, ""
     body = await _read(receive)
-    check_values(body)
+    values = parse(body)
+    check_values(values)
     sent = False
 
     async def replay() -> Message:
@@ -249,7 +272,7 @@ async def _checked_body(scope: Scope, headers: Mapping[str, str], receive: Recei
         sent = True
         return {"type": "http.request", "body": body}
 
-    return replay
+    return replay, str(values.get("session_hash") or "")
 
 
 async def _read(receive: Receive) -> bytes:
@@ -265,15 +288,23 @@ async def _read(receive: Receive) -> bytes:
         raise Refusal(408, "The request did not arrive in time. Try again.") from error
 
 
-def check_values(body: bytes) -> None:
-    """Raise `Refusal` for a JSON body with a value that no field of the page can hold.
+def parse(body: bytes) -> Mapping[str, Any]:
+    """Return the JSON object in a body; raise `Refusal` for anything else."""
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise Refusal(422, UNREADABLE) from error
+    if not isinstance(value, dict):
+        raise Refusal(422, UNREADABLE)
+    return value
+
+
+def check_values(event: Mapping[str, Any]) -> None:
+    """Raise `Refusal` for a value that no field of the page can hold.
 
     Gradio keeps the last value of every field in memory, even of a form that is refused.
     """
-    try:
-        values: list[Any] = [json.loads(body)]
-    except (ValueError, RecursionError) as error:
-        raise Refusal(422, "The page sent something that cannot be read. Load it again.") from error
+    values: list[Any] = [event]
     seen = 0
     while values:
         value = values.pop()
@@ -297,6 +328,14 @@ def _check_path_value(value: Mapping[str, Any]) -> None:
     path = value.get("path")
     if isinstance(path, str) and re.match(r"\s*\w+:/", path):
         raise Refusal(422, "Only a file that was uploaded here can be used.")
+
+
+def _session_in_url(scope: Scope) -> str:
+    """Return the session that a GET of Gradio's names, "" if it names none."""
+    if beat := re.fullmatch(rf"{GRADIO}/heartbeat/(\w+)", scope["path"]):
+        return beat[1]
+    names = parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [])
+    return names[-1] if names else ""
 
 
 def _hostname(host: str) -> str:

@@ -16,8 +16,12 @@ from typing import Final
 
 MAX_FILE: Final = 50_000_000
 """The most bytes of one upload."""
+MAX_VISITOR: Final = 250_000_000
+"""The most bytes of one visitor's uploads; the visitor's oldest are deleted beyond it."""
 MAX_TOTAL: Final = 2_000_000_000
 """The most bytes of all uploads; the oldest are deleted beyond it."""
+MAX_FILES: Final = 5_000
+"""The most uploads; the oldest are deleted beyond it."""
 
 
 class NotUploaded(ValueError):
@@ -34,15 +38,13 @@ class _Upload:
 
 
 class Uploads:
-    """The uploads in `folder`. Belongs to one event loop, except `read`, which blocks.
+    """All uploads of this process, the oldest first. Belongs to one event loop.
 
     `everyone` says that all visitors are one person: any upload is theirs.
     """
 
-    def __init__(self, folder: Path, *, everyone: bool = False, most: int = MAX_TOTAL) -> None:
-        self._folder = folder
+    def __init__(self, *, everyone: bool = False) -> None:
         self._everyone = everyone
-        self._most = most
         self._files: OrderedDict[Path, _Upload] = OrderedDict()
 
     def record(self, visitor: str, paths: Iterable[str]) -> None:
@@ -52,10 +54,12 @@ class Uploads:
                 before = self._files.pop(path, None)
                 visitors = (before.visitors if before else frozenset[str]()) | {visitor}
                 self._files[path] = _Upload(path.stat().st_size, visitors)
-        while sum(upload.size for upload in self._files.values()) > self._most:
-            path, _ = self._files.popitem(last=False)
-            with suppress(OSError):
-                path.unlink()
+        while self._size(visitor) > MAX_VISITOR:
+            self._delete(
+                next(path for path, each in self._files.items() if visitor in each.visitors)
+            )
+        while self._size() > MAX_TOTAL or len(self._files) > MAX_FILES:
+            self._delete(next(iter(self._files)))
 
     def claim(self, visitor: str, path: object) -> Path:
         """Return the file of an upload, given its path as the page of `visitor` names it.
@@ -72,6 +76,15 @@ class Uploads:
             raise NotUploaded(_GONE)
         return file
 
+    def _size(self, visitor: str | None = None) -> int:
+        files = self._files.values()
+        return sum(each.size for each in files if visitor is None or visitor in each.visitors)
+
+    def _delete(self, path: Path) -> None:
+        del self._files[path]
+        with suppress(OSError):
+            path.unlink()
+
 
 def read(file: Path, most: int = MAX_FILE) -> bytes:
     """Return the bytes of a regular file; blocks.
@@ -85,11 +98,13 @@ def read(file: Path, most: int = MAX_FILE) -> bytes:
         number = os.open(file, flags)
     except (OSError, ValueError) as error:
         raise NotUploaded(_GONE) from error
-    with os.fdopen(number, "rb") as opened:
+    try:
         facts = os.fstat(number)
         if not stat.S_ISREG(facts.st_mode):
             raise NotUploaded(_GONE)
-        data = b"" if facts.st_size > most else opened.read(most + 1)
-    if facts.st_size > most or len(data) > most:
-        raise NotUploaded(f"The picture's file is larger than {most // 1_000_000} MB.")
-    return data
+        if facts.st_size > most:
+            raise NotUploaded(f"The picture's file is larger than {most // 1_000_000} MB.")
+        with os.fdopen(number, "rb", closefd=False) as opened:
+            return opened.read(most)
+    finally:
+        os.close(number)
