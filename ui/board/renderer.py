@@ -18,7 +18,7 @@ from backends.base import Model
 from compare.catalogue.catalogue import Catalogue, UnknownModel
 from compare.formatting import format_cost, format_seconds
 from compare.records import Job, Phase, Run, RunSpec, SavedPicture
-from compare.runs.second_step import chain_totals, parent_of
+from compare.runs.second_step import chain_totals
 from ui.board.variants import entries
 from ui.theme import PAGE_FILES, asset
 
@@ -84,11 +84,12 @@ class Renderer:
         `batch` are the runs that were started together, this one included; a strip shows them.
         Without `mine` the buttons that change the run are hidden: the visitor may only look.
         """
-        newest = {_card_id(run, job): job for job in run.jobs}
+        jobs = _Jobs(run)
+        newest = {jobs.card_id(job): job for job in run.jobs}
         chains: dict[str, list[Markup]] = {}
         for job in newest.values():
-            first = parent_of(job, run.jobs) or job
-            chains.setdefault(first.model, []).append(Markup(self.card(run, job)))
+            first = jobs.parent(job) or job
+            chains.setdefault(first.model, []).append(Markup(self.card(run, job, jobs)))
         return self._board.render(
             run=run,
             mine=mine,
@@ -96,32 +97,34 @@ class Renderer:
             settings=format_settings(run.spec, self._label),
             ended=all(job.outcome is not None for job in run.jobs),
             chains=list(chains.values()),
-            rows=[Markup(self.row(run, job)) for job in run.jobs],
+            rows=[Markup(self.row(run, job, jobs)) for job in run.jobs],
             columns=COLUMNS,
         )
 
     def update(self, run: Run, job: Job) -> Mapping[str, str]:
         """Return the card and the row of one job, with the ids of the elements they replace."""
+        jobs = _Jobs(run)
         return {
-            "card_id": _card_id(run, job),
-            "card": self.card(run, job),
+            "card_id": jobs.card_id(job),
+            "card": self.card(run, job, jobs),
             "row_id": _row_id(job),
-            "row": self.row(run, job),
+            "row": self.row(run, job, jobs),
         }
 
-    def card(self, run: Run, job: Job) -> str:
-        """Return one model's card."""
+    def card(self, run: Run, job: Job, jobs: "_Jobs | None" = None) -> str:
+        """Return one model's card; `jobs` saves looking through the run's jobs again."""
+        jobs = jobs or _Jobs(run)
         notes = [applied.note for applied in job.honoured.values() if applied.note]
         first = job.pictures[0] if job.pictures else None
-        parent = parent_of(job, run.jobs)
+        parent = jobs.parent(job)
         sized = first or (parent.pictures[0] if parent and parent.pictures else None)
         width = sized.width if sized else run.request.width or 1
         height = sized.height if sized else run.request.height or 1
         columns, rows = _grid(run, job, parent)
         then = run.spec.second_step
         return self._card.render(
-            self._variables(run, job),
-            element_id=_card_id(run, job),
+            self._variables(job, parent),
+            element_id=jobs.card_id(job),
             prompt=then.prompt or run.request.prompt if parent and then else run.request.prompt,
             aspect_ratio=f"{width * columns} / {height * rows}",
             grid=(columns, rows),
@@ -132,12 +135,11 @@ class Renderer:
             both_steps=_both_steps(parent, job),
         )
 
-    def row(self, run: Run, job: Job) -> str:
-        """Return one job's row of the table."""
-        card = _card_id(run, job)
-        attempts = [other.id for other in run.jobs if _card_id(run, other) == card]
-        attempt = attempts.index(job.id) + 1 if job.id in attempts else len(attempts) + 1
-        return self._row.render(self._variables(run, job), element_id=_row_id(job), attempt=attempt)
+    def row(self, run: Run, job: Job, jobs: "_Jobs | None" = None) -> str:
+        """Return one job's row of the table; `jobs` as in `card`."""
+        jobs = jobs or _Jobs(run)
+        variables = self._variables(job, jobs.parent(job))
+        return self._row.render(variables, element_id=_row_id(job), attempt=jobs.attempt(job))
 
     def model(self, job: Job) -> Model:
         """Return a job's model, or one with only an id if the catalogue no longer has it."""
@@ -152,9 +154,9 @@ class Renderer:
         except UnknownModel:
             return model_id
 
-    def _variables(self, run: Run, job: Job) -> dict[str, Any]:
+    def _variables(self, job: Job, parent: Job | None) -> dict[str, Any]:
         """Return the template variables that a job's card and row share."""
-        ended, parent = job.outcome is not None, parent_of(job, run.jobs)
+        ended = job.outcome is not None
         started = parent is None or bool(parent.pictures) or not ended
         return {
             "job": job,
@@ -169,6 +171,31 @@ class Renderer:
             "cost": format_cost(job.cost),
             "basis": _basis(job),
         }
+
+
+class _Jobs:
+    """What the board looks up among the jobs of a run: built once, in time linear in them."""
+
+    def __init__(self, run: Run) -> None:
+        self._by_id = {job.id: job for job in run.jobs}
+        self._counts: dict[str, int] = {}
+        self._attempts: dict[str, int] = {}
+        for job in run.jobs:
+            self._attempts[job.id] = self._counts[self.card_id(job)] = self.attempt(job)
+
+    def parent(self, job: Job) -> Job | None:
+        """Return the first step of a second step, None for a first step."""
+        return None if job.parent is None else self._by_id.get(job.parent)
+
+    def card_id(self, job: Job) -> str:
+        """Return the id of a job's card: one per model, and one per second step after each."""
+        parent = self.parent(job)
+        after = "" if parent is None else f" after {parent.model}"
+        return f"card {job.model}{after}".replace(" ", ":")
+
+    def attempt(self, job: Job) -> int:
+        """Return which attempt of its card a job is, from 1; a job that is not listed is next."""
+        return self._attempts.get(job.id) or self._counts.get(self.card_id(job), 0) + 1
 
 
 def format_settings(spec: RunSpec, label: Callable[[str], str] = str) -> str:
@@ -247,13 +274,6 @@ def _both_steps(parent: Job | None, job: Job) -> str:
         return ""
     time, cost = chain_totals(parent, job)
     return f"{format_seconds(time)} · {format_cost(cost)}"
-
-
-def _card_id(run: Run, job: Job) -> str:
-    """Return the id of a job's card: one per model, and one per second step after each model."""
-    parent = parent_of(job, run.jobs)
-    after = "" if parent is None else f" after {parent.model}"
-    return f"card {job.model}{after}".replace(" ", ":")
 
 
 def _row_id(job: Job) -> str:
