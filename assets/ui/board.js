@@ -48,7 +48,8 @@ function mark() {
   sort();
   const board = element.querySelector(".lu-board");
   const others = element.querySelector('.lu-strip [data-look="running"]:not([aria-current])');
-  const running = !!board && (board.dataset.ended === "no" || !!others);
+  const mine = board?.dataset.mine === "yes"; // only who has started a run may stop it
+  const running = mine && (board.dataset.ended === "no" || !!others);
   document.querySelectorAll(".lu-ask").forEach((ask) => ask.classList.toggle("lu-running", running));
 }
 
