@@ -102,6 +102,11 @@ class Settings(BaseSettings):
         """Whether visitors of a public address use these settings, with or without shared keys."""
         return self._for_visitors or self._keys_shared
 
+    @property
+    def lends_keys(self) -> bool:
+        """Whether visitors of a public address spend the owner's keys."""
+        return self._keys_shared and not self._for_visitors
+
     def without_lent_keys(self) -> "Settings":
         """Return these settings without the shared keys: visitors use only their own."""
         own = self.model_copy()

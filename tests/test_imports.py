@@ -41,7 +41,13 @@ LAYERS: Mapping[str, Sequence[str]] = {
         "cli",
         "__main__",
     ),
-    "ui": ("theme context events", "board", "compare_tab models_tab keys_tab", "server page"),
+    "ui": (
+        "theme events uploads visitors",
+        "context",
+        "board",
+        "compare_tab models_tab keys_tab",
+        "server page",
+    ),
 }
 """The packages and modules of each top package, the lowest layer first."""
 

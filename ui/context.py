@@ -12,7 +12,7 @@ from compare.catalogue.catalogue import Catalogue
 from compare.lineup import Lineup, open_lineup
 from compare.records import Run
 from compare.settings import Settings
-from ui.server.uploads import Uploads
+from ui.uploads import Uploads
 
 P = ParamSpec("P")
 Result = TypeVar("Result")

@@ -9,13 +9,14 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime
 
-from backends.base import Backend, Config, Model, Readiness, Ready, Request, State
+from backends.base import Backend, Basis, Config, Model, Readiness, Ready, Request, State
 from backends.errors import BackendError, TimedOut, Unanswered
 from compare import pricing
 from compare.catalogue.catalogue import Catalogue, status_on, status_sentence
-from compare.records import Cost, RunSpec
+from compare.records import Cost, Payer, RunSpec
 from compare.settings import Settings
 from compare.store.store import Store
+from compare.visitor_keys import typed_key
 
 MAX_CHECK_SECONDS = 20.0
 """Time limit for a service to say whether it accepts a key."""
@@ -86,6 +87,24 @@ class Availability:
         if (second := spec.second_step) is not None:
             costs += [self.estimate(self.model(second.model), spec.second_request())] * len(costs)
         return costs
+
+    def payer(self, model: Model) -> Payer:
+        """Return who pays for a job of `model` that is started now.
+
+        At a public address that is the visitor, if the key that the job uses was typed by them, or
+        if it is a subscription without a key, which they use by hand. On this machine alone typed
+        keys are the owner's too.
+        """
+        settings = self._settings
+        if not settings.public:
+            return Payer.OWNER
+        services = type(self.backend(model)).services(settings.config())
+        keys = [
+            each.keys[0].setting for each in services if each.server == model.server and each.keys
+        ]
+        typed = any(typed_key(key) for key in keys)
+        own = model.price.basis is Basis.SUBSCRIPTION and not any(map(settings.value, keys))
+        return Payer.VISITOR if typed or own else Payer.OWNER
 
     def typical_seconds(self, model_id: str) -> float | None:
         """Return how long a picture of this model usually takes here, None if unknown."""

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from backends.base import Picture
 from compare.records import Job, Run, SavedPicture
+from compare.store.budget import Budget
 from compare.store.errors import from_os
 from compare.store.files import PictureFiles, save_to_temp
 from compare.store.process_lock import ProcessLock
@@ -78,8 +79,12 @@ class Store:
         """End the jobs of processes that no longer run; return how many there were."""
         return await recover(self._writer, self._pictures, self._process)
 
-    async def add_run(self, *runs: Run) -> None:
-        """Store new runs as one batch, with their jobs and input pictures: all of them or none."""
+    async def add_run(self, *runs: Run, budget: Budget | None = None) -> None:
+        """Store new runs as one batch, with their jobs and input pictures: all of them or none.
+
+        Raises:
+            BudgetExceeded: they might cost more than is left; nothing was stored.
+        """
         rows: list[tuple[Run, str]] = []
         for run in runs:
             request = run.request
@@ -89,11 +94,18 @@ class Store:
                 None if request.image is None else await self._save_input(request.image),
             )
             rows.append((run, text))
-        await self._writer.do(self._writer.queries.add_runs, rows, self.owner_id)
+        await self._writer.do(self._writer.queries.add_runs, rows, self.owner_id, budget)
 
-    async def add_jobs(self, jobs: Sequence[Job], position: int) -> None:
-        """Store more jobs of a stored run, from `position` on: all of them or none."""
-        await self._writer.do(self._writer.queries.add_jobs, jobs, position, self.owner_id)
+    async def add_jobs(
+        self, jobs: Sequence[Job], position: int, *, budget: Budget | None = None
+    ) -> None:
+        """Store more jobs of a stored run, from `position` on: all of them or none.
+
+        Raises:
+            BudgetExceeded: they might cost more than is left; nothing was stored.
+        """
+        query = self._writer.queries.add_jobs
+        await self._writer.do(query, jobs, position, self.owner_id, budget)
 
     async def save_job(self, job: Job) -> None:
         """Store the present state of a job, except its pictures."""

@@ -59,6 +59,15 @@ class Visitor:
         _, _, board = answer.text.partition("data-run=")
         return board[2:].partition("\\")[0] if board else ""
 
+    def type_key(self, setting: str, key: str) -> None:
+        """Type a key into its box on the Keys tab."""
+        (box,) = [
+            id for id, each in self._components.items() if each["props"].get("label") == setting
+        ]
+        targets = {name: each["targets"] for name, each in self._handlers.items()}
+        (handler,) = [name for name, listened in targets.items() if [box, "change"] in listened]
+        self.post(handler, [None, key]).raise_for_status()
+
     def inputs(self, handler: str) -> dict[str, Any]:
         """Return the inputs of a handler by name, with their first values."""
         values: dict[str, Any] = {}

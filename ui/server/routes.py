@@ -26,8 +26,8 @@ from compare.runs.runner import Runner
 from ui.board.renderer import Renderer
 from ui.board.variants import state
 from ui.context import NOT_YOURS, Context
-from ui.server.uploads import MAX_FILE
-from ui.server.visitors import visitor_id
+from ui.uploads import MAX_FILE
+from ui.visitors import visitor_id
 
 # A picture's name is the hash of its bytes, so its contents never change.
 IMMUTABLE = {"Cache-Control": "private, max-age=31536000, immutable"}
