@@ -69,7 +69,12 @@ def first_picture(body: bytes) -> bytes | None:
 
 
 def _extract(body: bytes) -> tuple[bytes, list[memoryview]]:
-    """Return `body` with a number in place of each base64 string, and those strings."""
+    """Return `body` with a number in place of each base64 string, and those strings.
+
+    Raises:
+        ServiceFault: there are too many.
+    """
+    check_count(body.count(_KEY))
     rest: list[bytes] = []
     encoded: list[memoryview] = []
     view, done, at = memoryview(body), 0, body.find(_KEY)

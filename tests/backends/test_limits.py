@@ -5,18 +5,23 @@ by what the server could send: it goes on until its client has left.
 """
 
 import asyncio
+import base64
+import json
 import re
+import tracemalloc
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
 import pytest
 
 from backends import chat
-from backends.base import Config
-from backends.errors import BackendError, Outcome
+from backends.base import Config, Picture
+from backends.errors import BackendError, Outcome, ServiceFault
+from backends.images.base64_json import parse_pictures
 from tests.backends.harness import Harness, all_harnesses
+from tests.servers import pictures
 from tests.servers.exchange import Received
-from tests.servers.hostile import ATTACKS, STREAMS, Hostile
+from tests.servers.hostile import ATTACKS, STREAMS, Hostile, answering
 
 SETTINGS = {
     "LINEUP_ANSWER_MB": "2",
@@ -100,6 +105,48 @@ async def test_a_picture_without_end_ends_the_job(name: str, home: Path) -> None
         assert error.charged is None and "could not be fetched" in str(error)
 
     await side_by_side(case, ("endless body", "gzip bomb", "dripping body"))
+
+
+PICTURE = base64.b64encode(pictures.plain()).decode()
+PART = {"inlineData": {"mimeType": "image/png", "data": PICTURE}}
+MANY = {
+    "openai": {"data": [{"b64_json": PICTURE}] * 1000},
+    "openai ": {"data": [{"url": "/picture"}] * 1000},
+    "google": {"candidates": [{"content": {"parts": [PART] * 1000}}]},
+    "craiyon": {"images": ["2026/picture/1.webp"] * 1000},
+}
+
+
+@pytest.mark.parametrize("name", MANY)
+async def test_a_thousand_pictures_are_not_taken(name: str, home: Path) -> None:
+    answer = answering(json.dumps(MANY[name]).encode())
+    kind = all_harnesses()[name.strip()]
+    with kind() as harness, Hostile(harness.origin, _generation, answer) as hostile:
+        backend = harness.create(home, origin=hostile.origin)
+        error = await error_of(hostile, harness.draw(backend))
+        assert not [received for received in hostile.requests if _picture(received)]
+    assert "1,000 pictures at once; at most 64" in str(error) and error.charged is None
+
+
+async def test_of_a_thousand_pictures_of_an_a1111_server_one_is_taken(home: Path) -> None:
+    answer = answering(json.dumps({"images": [PICTURE] * 1000, "info": "{}"}).encode())
+    kind = all_harnesses()["a1111"]
+    with kind() as harness, Hostile(harness.origin, _generation, answer) as hostile:
+        drawn = await harness.draw(harness.create(home, origin=hostile.origin))
+    assert len([event for event in drawn if isinstance(event, Picture)]) == 1
+
+
+@pytest.mark.parametrize(
+    "body", [b'"b64_json":"",' * 10_000_000, b'{"data":[' + b'{"b64_json":""},' * 1000 + b"{}]}"]
+)
+def test_countless_pictures_are_given_up_before_they_are_read(body: bytes) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(ServiceFault, match="at most 64"):
+            parse_pictures(body)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 CHATS = {
