@@ -14,6 +14,7 @@ from backends.errors import ServiceFault
 from backends.http.client import ClientPool
 from backends.images.base64_json import decode_base64
 from backends.images.validation import MAX_BYTES
+from backends.settings import host_of
 from backends.wording import redact
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class PictureFetcher:
         except NotPublic as error:
             raise ServiceFault(
                 f"{LOST}: its address is neither on the public internet nor at "
-                f"{redact(base.netloc.decode('ascii', 'replace'))}. If the same server named it, "
+                f"{redact(host_of(self._base_url))}. If the same server named it, "
                 "set the server's address as it is named there."
             ) from error
         except AnswerRefused as error:

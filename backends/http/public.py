@@ -11,7 +11,7 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 import httpcore2
 import httpx2
@@ -72,7 +72,7 @@ class _PublicNetwork(httpcore2.AsyncNetworkBackend):
 
     def __init__(self, resolve: Resolve) -> None:
         self._resolve = resolve
-        self._network = httpcore2.AnyIOBackend()
+        self._network = cast(httpcore2.AsyncNetworkBackend, httpcore2.AnyIOBackend())
 
     async def connect_tcp(
         self,

@@ -1,7 +1,6 @@
 """Pictures are checked without being decoded, and what is wrong is said in a sentence."""
 
 import io
-import time
 from typing import Any
 
 import pytest
@@ -102,12 +101,9 @@ def test_a_png_without_pixel_data_is_damaged() -> None:
         check(header + pictures.png_chunk(b"IEND", b""))
 
 
-@pytest.mark.parametrize(
-    "part", [pictures.png_chunk(b"tEXt", b""), pictures.png_chunk(b"IDAT", b"")]
-)
-def test_a_picture_of_countless_parts_is_given_up_soon(part: bytes) -> None:
-    data = pictures.plain()
-    started = time.process_time()
+@pytest.mark.parametrize("kind", [b"tEXt", b"IDAT"])
+def test_a_picture_of_countless_parts_is_not_walked_through(kind: bytes) -> None:
+    data, part = pictures.plain(), pictures.png_chunk(kind, b"")
+    assert check(data[:33] + part * 50_000 + data[33:]).width == 64
     with pytest.raises(ServiceFault, match="damaged"):
-        check(data[:33] + part * 7_000_000 + data[33:])
-    assert time.process_time() - started < 2  # walking through all of them takes six seconds
+        check(data[:33] + part * 100_000 + data[33:])

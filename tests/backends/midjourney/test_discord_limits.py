@@ -57,8 +57,10 @@ class Shouting(Midjourney):
     async def _listen(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse(timeout=0.1)
         await socket.prepare(request)
-        send = socket.send_str if isinstance(self.shout, str) else socket.send_bytes
-        await send(self.shout)
+        if isinstance(self.shout, str):
+            await socket.send_str(self.shout)
+        else:
+            await socket.send_bytes(self.shout)
         return socket
 
 
