@@ -5,18 +5,24 @@ A key is looked up by name whenever it is needed; it is never a field and never 
 """
 
 import os
+import re
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from dotenv import dotenv_values
 from pydantic import Field, PrivateAttr, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from backends.base import Config
+from compare.redaction import redact
 from compare.visitor_keys import is_secret, typed_key, typed_keys
 
 _SHARE = "LINEUP_SHARE_KEYS"
+_PASSWORD = re.compile(r"://[^/\s:@]*:([^/\s@]+)@")
+"""The password in an address like http://user:password@host."""
 
 
 class SettingsError(Exception):
@@ -133,9 +139,16 @@ class Settings(BaseSettings):
         return Config(value=self.value, home=self.home, attended=self._attended)
 
     def hide(self, text: str) -> str:
-        """Return `text` with every set or typed key replaced by "[hidden]"."""
-        names = (name for name in (*os.environ, *self._from_file) if is_secret(name))
-        for value in (*map(self._read, names), *typed_keys()):
-            if value and len(value) >= 8:
-                text = text.replace(value, "[hidden]")
-        return text
+        """Return `text` without any key that is set or typed, in whatever form it occurs."""
+        return redact(text, self._secrets())
+
+    def _secrets(self) -> Iterator[str]:
+        """Yield every key, and the passwords within addresses."""
+        for name in {**os.environ, **self._from_file}:
+            value = self._read(name) or ""
+            if is_secret(name):
+                yield value
+            elif "@" in value and "://" in value:
+                for found in _PASSWORD.findall(value):
+                    yield from (found, unquote(found))
+        yield from typed_keys()

@@ -32,6 +32,7 @@ LAYERS: Mapping[str, Sequence[str]] = {
         "miniatures.__main__ registry",
     ),
     "compare": (
+        "redaction",
         "records settings visitor_keys",
         "pricing formatting prompts store",
         "catalogue",

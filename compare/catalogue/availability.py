@@ -14,6 +14,7 @@ from backends.errors import BackendError, TimedOut, Unanswered
 from compare import pricing
 from compare.catalogue.catalogue import Catalogue, status_on, status_sentence
 from compare.records import Cost, Payer, RunSpec
+from compare.redaction import clean_text
 from compare.settings import Settings
 from compare.store.store import Store
 from compare.visitor_keys import typed_key
@@ -70,7 +71,7 @@ class Availability:
         try:
             return self.backend(model).ready(model)
         except (BackendError, LookupError, ImportError) as error:
-            return Ready(Readiness.UNAVAILABLE, self._settings.hide(str(error)))
+            return Ready(Readiness.UNAVAILABLE, clean_text(error, self._settings.hide))
 
     def estimate(self, model: Model, request: Request) -> Cost:
         """Return the expected cost of `request` on one model."""
@@ -124,7 +125,7 @@ class Availability:
         service = self._backend(backend)
         try:
             async with asyncio.timeout(MAX_CHECK_SECONDS):
-                return self._settings.hide(await service.check(server))
+                return clean_text(await service.check(server), self._settings.hide)
         except (Unanswered, TimeoutError) as error:
             name = server or service.label
             raise TimedOut(f"{name} does not answer. Nothing was spent: try again.") from error

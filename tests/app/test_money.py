@@ -1,6 +1,7 @@
 """The owner lends keys at a public address: the daily budget holds, and who pays is known."""
 
 import sqlite3
+import time
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -67,6 +68,10 @@ def test_the_budget_holds_whoever_comes_at_once(lending: App, service: OpenAISer
     own.type_key("OPENAI_API_KEY", OWN)
     assert own.compare("a fox", html=MODEL, Quality="high")
     assert column(lending, "payer").count("visitor") == 1
+    deadline = time.monotonic() + 30
+    while len(service.generations) < begun + 1:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     sent = [request.headers["authorization"] for request in service.generations]
     assert sent.count(f"Bearer {LENT}") <= begun
 
