@@ -22,7 +22,7 @@ from urllib.parse import quote
 HIDDEN: Final = "[hidden]"
 PIECE: Final = 8
 """Letters and digits of a piece. A shorter key is not searched for: ordinary words have it."""
-SHARE: Final = 0.5
+SHARE: Final = 0.4
 """The share of a key whose pieces must occur; services show the first and last few on purpose."""
 
 

@@ -70,7 +70,7 @@ def test_what_services_show_of_a_key_stays() -> None:
 
 def test_ordinary_text_stays() -> None:
     rng = random.Random(1)
-    words = ["a", "red", "star", "project", "sk-proj-", "hf_", "password", "quote", "back", "🦊"]
+    words = ["a", "red", "star", "project", "sk-proj-", "hf_", "password", "quote", "🦊"]
     for _ in range(50):
         text = " ".join(rng.choices(words, k=40)) + rng.choice(string.printable)
         assert redact(text, KEYS) == text
