@@ -23,7 +23,7 @@ PROVIDERS = (
 
 LAYERS: Mapping[str, Sequence[str]] = {
     "backends": (
-        "errors model base paths json_values lazy_import concurrency settings wording "
+        "errors model base paths files json_values lazy_import concurrency settings wording "
         "preprocessors threads",
         "http images",
         "fit options readiness chat hosted",
@@ -43,7 +43,7 @@ LAYERS: Mapping[str, Sequence[str]] = {
         "__main__",
     ),
     "ui": (
-        "theme events uploads visitors",
+        "theme events uploads visitors control_maps",
         "context",
         "board",
         "compare_tab models_tab keys_tab",

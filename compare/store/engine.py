@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from backends.paths import PROJECT
 from compare.store import sqlite
-from compare.store.errors import from_os, newer_database
+from compare.store.errors import from_os, newer_database, replaced
 
 REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
 MIGRATIONS = PROJECT / "compare" / "store" / "migrations"
@@ -36,6 +36,8 @@ class Database:
         try:
             with self._explained(), self._engine.connect() as connection:
                 self._update(connection)
+                connection.rollback()
+                self._file = sqlite.OpenFile(connection, home)
         except BaseException:
             self._engine.dispose()
             raise
@@ -45,10 +47,17 @@ class Database:
         """Run a block in a transaction: commit at its end, roll back if it raises.
 
         Raises:
+            Replaced: the database is no longer the file that was opened; nothing is kept.
             StoreError: instead of any error of the driver.
         """
-        with self._explained(), self._engine.begin() as connection:
-            yield connection
+        with self._explained():
+            with self._engine.begin() as connection:
+                if not self._file.is_same(connection):
+                    raise replaced(self._home)
+                yield connection
+            # What was committed is kept only if the file is still the one that will be opened.
+            if not self._file.is_there():
+                raise replaced(self._home)
 
     def close(self) -> None:
         """Close the connection."""

@@ -4,6 +4,7 @@
     ├── ReadOnly        the data folder cannot be written
     ├── DiskFull        the disk has no room left
     ├── NewerDatabase   a later version of Lineup wrote the database
+    ├── Replaced        the database was deleted or replaced while it was open
     └── Damaged         the file is not a database, or a broken one
 
 Every message is a sentence for users: what happened, then what to do.
@@ -31,6 +32,18 @@ class NewerDatabase(StoreError):
 
 class Damaged(StoreError):
     """The database file is not a database, or a broken one."""
+
+
+class Replaced(StoreError):
+    """The database was deleted or replaced while it was open: what is written is not kept."""
+
+
+def replaced(home: Path) -> Replaced:
+    """Return the error for a database that is no longer the file that was opened."""
+    return Replaced(
+        f"The database in {home} was deleted, moved or replaced while Lineup runs, so nothing is "
+        "kept any more. Put it back or leave it as it is, then start Lineup again."
+    )
 
 
 def read_only(home: Path) -> ReadOnly:

@@ -1,5 +1,6 @@
 """What is particular to SQLite: its connection, its functions, its locks and its errors."""
 
+import secrets
 import sqlite3
 import time
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal, Inexact
@@ -53,6 +54,56 @@ def explain(error: BaseException | None, home: Path) -> StoreError:
             )
         case _:
             return StoreError(f"The database in {home} could not be used: {error}.")
+
+
+class OpenFile:
+    """The database file that was opened, to be told from another one under the same name.
+
+    On Unix a file that is deleted or replaced stays open: SQLite would write to it without any
+    error, and everything would be gone with the process. The file and its write-ahead log are
+    known by their inodes, and what is in them by SQLite's `application_id`, a random number here.
+    A copy of this very database that is written over it in place is not noticed.
+    """
+
+    def __init__(self, connection: Connection, home: Path) -> None:
+        self._paths = home / FILE, home / f"{FILE}-wal"
+        self._number = _own_number(connection)
+        self._files = [_inode(path) for path in self._paths]
+
+    def is_there(self) -> bool:
+        """Return whether the names still lead to the files that are open."""
+        now = [_inode(path) for path in self._paths]
+        if self._files[1] is None:  # the log is created by the first write
+            self._files[1] = now[1]
+        return now == self._files
+
+    def is_same(self, connection: Connection) -> bool:
+        """Return whether the content is still that of this database."""
+        return self.is_there() and _number(connection) == self._number
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return facts.st_dev, facts.st_ino
+
+
+def _number(connection: Connection) -> int:
+    return connection.exec_driver_sql("PRAGMA application_id").scalar_one()
+
+
+def _own_number(connection: Connection) -> int:
+    """Return the database's number; a database without one gets a random one."""
+    if number := _number(connection):
+        return number
+    begin_migration(connection)
+    # Another process may have set it while this one waited for the lock.
+    if not _number(connection):
+        connection.exec_driver_sql(f"PRAGMA application_id = {secrets.randbelow(2**31 - 1) + 1}")
+    connection.commit()
+    return _number(connection)
 
 
 class DecimalSum:
