@@ -10,17 +10,20 @@ from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from dotenv import dotenv_values
 from pydantic import Field, PrivateAttr, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from backends.base import Config
-from compare.redaction import redact
+from backends.settings import host_of
+from compare.redaction import HIDDEN, redact
 from compare.visitor_keys import is_secret, typed_key, typed_keys
 
 _SHARE = "LINEUP_SHARE_KEYS"
+_ADDRESSES = frozenset({"OPENAI_SERVERS", "HF_ENDPOINT", "HF_INFERENCE_BASE"})
+_ADDRESS = re.compile(r"https?://[^\s,]+")
 _PASSWORD = re.compile(r"://[^/\s:@]*:([^/\s@]+)@")
 """The password in an address like http://user:password@host."""
 
@@ -136,11 +139,33 @@ class Settings(BaseSettings):
 
     def config(self) -> Config:
         """Return the configuration of the backends."""
-        return Config(value=self.value, home=self.home, attended=self._attended)
+        return Config(
+            value=self.value,
+            home=self.home,
+            attended=self._attended,
+            visitors=self.public,
+            has_key=lambda name: bool((self._read(name) or "").strip()),
+        )
 
     def hide(self, text: str) -> str:
-        """Return `text` without any key that is set or typed, in whatever form it occurs."""
-        return redact(text, self._secrets())
+        """Return `text` without any key that is set or typed, in whatever form it occurs.
+
+        At a public address the addresses of the owner's servers are left out too.
+        """
+        if not text:
+            return text
+        text = redact(text, self._secrets())
+        if self.public:
+            for address in self._addresses():
+                text = text.replace(address, HIDDEN)
+        return text
+
+    def _addresses(self) -> Iterator[str]:
+        """Yield the owner's server addresses, their hosts with and without a port."""
+        for name in {**os.environ, **self._from_file}:
+            if name.endswith("_URL") or name in _ADDRESSES:
+                for address in _ADDRESS.findall(self._read(name) or ""):
+                    yield from (address, host_of(address), urlsplit(address).hostname or address)
 
     def _secrets(self) -> Iterator[str]:
         """Yield every key, and the passwords within addresses."""

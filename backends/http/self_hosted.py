@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     StatusMapper: TypeAlias = Callable[[httpx2.Response, "SelfHostedServer"], BackendError]
 
 
+NOT_SHARED: Final = "Whoever runs this Lineup does not share this server with visitors."
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SelfHostedServer:
     """Address and authentication of a server, read anew for each job and never stored.
@@ -53,7 +56,7 @@ class SelfHostedServer:
         """Read the settings with `prefix`; `unset` is the error sentence for a missing address.
 
         Raises:
-            NotReady: the address is missing or invalid.
+            NotReady: the address is missing or invalid, or the server is not for visitors.
             WrongKey: the token cannot be sent in a header.
         """
         url = setting(config, f"{prefix}_URL")
@@ -70,7 +73,7 @@ class SelfHostedServer:
         # A password in the address would end up in logs: it is sent in a header instead.
         address = parts._replace(netloc=host_of(url), query="", fragment="").geturl().rstrip("/")
         user, password = (unquote(part) for part in (parts.username or "", parts.password or ""))
-        return cls(
+        server = cls(
             prefix=prefix,
             url=address,
             example=example,
@@ -78,6 +81,12 @@ class SelfHostedServer:
             password=setting(config, f"{prefix}_PASSWORD") or password or None,
             token=key(config, f"{prefix}_TOKEN"),
         )
+        if config.visitors and not (
+            (server.password and config.has_key(f"{prefix}_PASSWORD"))
+            or (server.token and config.has_key(f"{prefix}_TOKEN"))
+        ):
+            raise NotReady(NOT_SHARED)
+        return server
 
     @property
     def name(self) -> str:

@@ -21,6 +21,8 @@ from compare.visitor_keys import typed_key
 
 MAX_CHECK_SECONDS = 20.0
 """Time limit for a service to say whether it accepts a key."""
+LENT = "Whoever runs this Lineup lends a key for it, as far as there is one."
+"""The answer to a visitor who asks about a key that is not their own."""
 
 
 class Availability:
@@ -69,7 +71,8 @@ class Availability:
         if model.status.state is State.NO_API:
             return Ready(Readiness.UNAVAILABLE, status_sentence(model, today))
         try:
-            return self.backend(model).ready(model)
+            ready = self.backend(model).ready(model)
+            return replace(ready, sentence=self._settings.hide(ready.sentence))
         except (BackendError, LookupError, ImportError) as error:
             return Ready(Readiness.UNAVAILABLE, clean_text(error, self._settings.hide))
 
@@ -107,6 +110,16 @@ class Availability:
         own = model.price.basis is Basis.SUBSCRIPTION and not any(map(settings.value, keys))
         return Payer.VISITOR if typed or own else Payer.OWNER
 
+    def _has_typed(self, backend: Backend, server: str) -> bool:
+        """Return whether the visitor has typed the key of a backend's service."""
+        return any(map(typed_key, self._keys(backend, server)))
+
+    def _keys(self, backend: Backend, server: str) -> list[str]:
+        """Return the setting that holds the key of a backend's service, none if it needs none."""
+        services = type(backend).services(self._settings.config())
+        served = (each.keys for each in services if each.server == server)
+        return [keys[0].setting for keys in served if keys]
+
     def typical_seconds(self, model_id: str) -> float | None:
         """Return how long a picture of this model usually takes here, None if unknown."""
         return self._seconds.get(model_id)
@@ -118,11 +131,15 @@ class Availability:
     async def check_key(self, backend: str, server: str = "") -> str:
         """Return a service's answer to the key; "" where asking is not free.
 
+        Visitors learn nothing of the account behind a key that is lent to them.
+
         Raises:
             BackendError: the service does not accept the key, no key is set, or the service
                 does not answer.
         """
         service = self._backend(backend)
+        if self._settings.public and not self._has_typed(service, server):
+            return LENT
         try:
             async with asyncio.timeout(MAX_CHECK_SECONDS):
                 return clean_text(await service.check(server), self._settings.hide)
