@@ -89,8 +89,9 @@ def _value(value: Value, hide: Hide) -> Value:
 
 
 def _count(value: object, most: int = _MAX_COUNT) -> int | None:
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    return value if whole and 0 <= value <= most else None
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if 0 <= value <= most else None
 
 
 def _usage(usage: Mapping[str, int]) -> Mapping[str, int]:
@@ -100,8 +101,9 @@ def _usage(usage: Mapping[str, int]) -> Mapping[str, int]:
 
 
 def _seconds(value: object) -> float | None:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if number and 0 <= value <= _MAX_SECONDS else None
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    return float(value) if 0 <= value <= _MAX_SECONDS else None
 
 
 def _dollars(value: Decimal | None) -> Decimal | None:

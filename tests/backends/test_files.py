@@ -29,7 +29,9 @@ def test_many_writers_of_one_file_all_succeed(tmp_path: Path) -> None:
     file = tmp_path / "deep" / "picture"
     others = [run(WRITE, file) for _ in range(2)]
     with ThreadPoolExecutor(16) as threads:
-        list(threads.map(lambda _: write_atomically(file, bytes(200_000)), range(200)))
+        written = [threads.submit(write_atomically, file, bytes(200_000)) for _ in range(200)]
+        for each in written:
+            each.result()
     assert [other.wait(60) for other in others] == [0, 0]
     assert [each.name for each in file.parent.iterdir()] == ["picture"]
     assert file.stat().st_size == 200_000

@@ -6,6 +6,7 @@ import logging
 import random
 import string
 import sys
+from collections.abc import Callable
 from urllib.parse import quote
 
 import pytest
@@ -18,7 +19,7 @@ KEYS = (
     "p4ss w+rd/%&=ü",
     'quote"back\\slash-key-77',
 )
-FORMS = {
+FORMS: dict[str, Callable[[str], str]] = {
     "plain": str,
     "lower": str.lower,
     "upper": str.upper,

@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -20,12 +20,13 @@ def texts(key: str) -> Iterator[str]:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: "_EchoServer"
+    """Answers with the keys of the request."""
 
     def _answer(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
         keys = [value for name, value in self.headers.items() if name.lower() in KEY_HEADERS]
         echo = " ".join(text for key in keys for text in texts(key))
+        assert isinstance(self.server, EchoServer)
         self.server.asked += 1
         status = self.server.status
         body = json.dumps(_body(echo, status)).encode()
@@ -45,7 +46,9 @@ class _Handler(BaseHTTPRequestHandler):
 KEY_HEADERS = frozenset({"authorization", "x-goog-api-key", "api-key", "x-api-key", "cookie"})
 
 
-class _EchoServer(ThreadingHTTPServer):
+class EchoServer(ThreadingHTTPServer):
+    """Answers with `status`, and counts in `asked` how often it was asked."""
+
     status = 400
     asked = 0
 
@@ -71,9 +74,9 @@ def _body(echo: str, status: int) -> dict[str, Any]:
 
 
 @contextmanager
-def echoing() -> Iterator[_EchoServer]:
+def echoing() -> Generator[EchoServer]:
     """Serve on this machine; `status` is the status of the next answers."""
-    server = _EchoServer(("127.0.0.1", 0), _Handler)
+    server = EchoServer(("127.0.0.1", 0), _Handler)
     Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield server

@@ -43,7 +43,6 @@ async def test_one_who_goes_away_does_not_take_the_map_from_the_others(tmp_path:
 async def test_the_folder_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(control_maps, "MAX_BYTES", 5_000)
     maps = ControlMaps(tmp_path)
-    for number in range(12):
-        newest = await maps.file(control(40 + number, "blue"))
-    assert newest.exists()
+    paths = [await maps.file(control(40 + number, "blue")) for number in range(12)]
+    assert paths[-1].exists()
     assert total(tmp_path) <= 5_000
