@@ -103,7 +103,8 @@ def test_a_visitor_of_a_public_address_is_offered_keys_but_no_servers(
     settings = {
         "GRADIO_SERVER_NAME": "0.0.0.0",
         "OPENAI_API_KEY": "sk-the-owners-own-0002",
-        "OPENAI_SERVERS": f"mine={server.base_url}",
+        "OPENAI_SERVERS": f"keyed={server.base_url}, keyless={server.base_url}",
+        "KEYED_API_KEY": "sk-the-owners-own-0003",
         "A1111_URL": "http://127.0.0.1:7861",
     }
     with app(tmp_path, **settings) as address:
@@ -111,7 +112,8 @@ def test_a_visitor_of_a_public_address_is_offered_keys_but_no_servers(
         keys(page)
         expect(row(page, "OpenAI")).to_contain_text("OpenAI needs a key")
         expect(row(page, "A1111 server")).to_have_count(0)
-        expect(row(page, "mine")).to_have_count(1)
+        expect(row(page, "keyed")).to_have_count(1)
+        expect(row(page, "keyless")).to_have_count(0)
         shown = page.locator(".lu-keys").inner_text()
         assert str(server.port) not in shown and "7861" not in shown
         assert "sk-the-owners" not in page.content()
