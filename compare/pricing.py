@@ -15,6 +15,7 @@ from compare.records import Cost
 
 _ZERO = Decimal(0)
 _HOUR = Decimal(3600)
+_FOLDED = 20
 _PRICED_CHOICES = (("quality", "qualities", QUALITIES), ("image_size", "image_sizes", IMAGE_SIZES))
 """The options that prices depend on: name, name of the model's list of values, all values."""
 
@@ -89,7 +90,7 @@ def settle(work: BillableWork, pictures: int) -> Cost:
     model, receipt, rate = work.model, work.receipt, work.hourly_rate
     cost = estimate(model, work.request, hourly_rate=rate, seconds=work.seconds)
     price = model.price
-    if receipt is not None and receipt.charged is not None:
+    if receipt is not None and receipt.charged is not None and receipt.charged >= 0:
         return replace(cost, amount=receipt.charged)
     if price.basis is Basis.FREE:
         return cost
@@ -158,8 +159,11 @@ def _by_the_hour(hourly_rate: Decimal | None, seconds: float | None) -> Decimal 
 
 
 def _by_tokens(model: Model, receipt: Receipt | None) -> Decimal | None:
-    """Return the exact price of the counters, None if one of them has no price."""
-    if receipt is None or not receipt.usage:
+    """Return the exact price of the counters, None if one of them has no price or makes no sense.
+
+    A picture costs something: counters that are all zero were not counted.
+    """
+    if receipt is None or min(receipt.usage.values(), default=0) < 0:
         return None
     amount = _ZERO
     for counter, number in receipt.usage.items():
@@ -168,7 +172,7 @@ def _by_tokens(model: Model, receipt: Receipt | None) -> Decimal | None:
         if counter not in model.price.per_token:
             return None
         amount += model.price.per_token[counter] * number
-    return amount
+    return amount or None
 
 
 def _size(model: Model, request: Request) -> tuple[int, int]:
@@ -242,11 +246,13 @@ def _by_quality(model: Model) -> dict[str, dict[tuple[int, int], Decimal]]:
 def _prompt(model: Model, request: Request) -> tuple[Decimal, Decimal]:
     """Return the lowest and highest price of the prompt's tokens.
 
-    A token is about four letters of English; in other scripts one letter may be a whole token.
+    A token is about four letters of English. Tokenizers of bytes have never more tokens than
+    bytes; `_FOLDED` are those around the prompt and before a negative one.
     """
     each = model.price.per_token.get("text_input", _ZERO)
     text = request.prompt + request.negative_prompt
-    return each * (len(text) // 5), each * (len(text.encode(errors="replace")) // 2 + 1)
+    most = len(text.encode(errors="replace")) + _FOLDED
+    return each * (len(text) // 5), each * most
 
 
 def _start(model: Model, request: Request) -> tuple[Decimal, Decimal]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from decimal import Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 from backends.base import Basis, Model
 from compare.records import Job, Payer
@@ -24,16 +24,22 @@ def today(limit: Decimal | None) -> Budget | None:
 
 
 def over_budget(error: BudgetExceeded, limit: Decimal, *, public: bool) -> OverBudget:
-    """Return the error for the page. A visitor of a public address can change no setting."""
-    advice = "Choose fewer or cheaper models"
-    advice += (
-        ", or type a key of your own in the Keys tab."
-        if public
-        else (", or raise LINEUP_DAILY_BUDGET.")
-    )
+    """Return the error for the page.
+
+    A visitor of a public address can change no setting, and learns what is left of the budget but
+    not what others have spent.
+    """
+    left = _dollars(max(limit - error.spent, Decimal(0)), ROUND_FLOOR)
+    cost = f"This may cost up to {_dollars(error.expected, ROUND_CEILING)}"
+    if public:
+        return OverBudget(
+            f"{cost}, and {left} of today's budget is left. Choose fewer or cheaper models, or "
+            "type a key of your own in the Keys tab. The next day begins at midnight, UTC."
+        )
+    spent = _dollars(error.spent, ROUND_CEILING)
     return OverBudget(
-        f"This may cost up to ${error.expected:.2f}, and ${error.spent:.2f} of today's "
-        f"${limit:.2f} are spent. {advice}"
+        f"{cost}, and {spent} of today's {_dollars(limit, ROUND_FLOOR)} are spent: {left} is left. "
+        "Choose fewer or cheaper models, or raise LINEUP_DAILY_BUDGET."
     )
 
 
@@ -51,3 +57,10 @@ def check_lent(jobs: Iterable[tuple[Job, Model]]) -> None:
                 "here have a daily budget. Choose another model or other settings, or type a key "
                 "of your own in the Keys tab."
             )
+
+
+def _dollars(amount: Decimal, rounding: str) -> str:
+    """Return an amount as text: in cents from a dollar on, else to a hundredth of a cent."""
+    precise = amount.quantize(Decimal("0.01" if amount >= 1 else "0.0001"), rounding)
+    text = f"{precise:f}"
+    return f"${text[:-2] if text.endswith('00') and amount < 1 else text}"

@@ -6,7 +6,7 @@ are broadcast to any number of watchers, which may come and go.
 
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine, Generator, Iterable, Sequence
-from contextlib import aclosing, contextmanager
+from contextlib import ExitStack, aclosing, contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
@@ -80,8 +80,9 @@ class Runner:
         models = [self._availability.model(id) for id in model_ids]
         limits.check_specs(self._settings, specs)
         jobs = sum(len(models) * (2 if spec.second_step else 1) for spec in specs)
-        with self._places.reserve(self._settings, visitor, jobs):
-            return await self._run_shielded(self._start(specs, models, visitor))
+        places = ExitStack()
+        places.enter_context(self._places.reserve(self._settings, visitor, jobs))
+        return await self._run_shielded(self._start(specs, models, visitor), places)
 
     async def batch(self, run_id: str) -> tuple[Run, ...]:
         """Return the runs of this run's batch in their present state, itself included."""
@@ -113,8 +114,10 @@ class Runner:
         if before is not None and not before.pictures:
             raise ValueError("The first step made no picture. Try that one again.")
         limits.check_specs(self._settings, [run.spec])
-        with self._places.reserve(self._settings, run.visitor, 2 if run.spec.second_step else 1):
-            return await self._run_shielded(self._retry(run_id, old))
+        jobs = 2 if run.spec.second_step and old.parent is None else 1
+        places = ExitStack()
+        places.enter_context(self._places.reserve(self._settings, run.visitor, jobs))
+        return await self._run_shielded(self._retry(run_id, old), places)
 
     async def watch(self, run_id: str) -> AsyncGenerator[Job, None]:
         """Yield the present state of every job, then each change, until all have ended.
@@ -317,9 +320,13 @@ class Runner:
         runs = (live.run for live in self._active.values() if live.run.visitor == visitor)
         return sum(job.outcome is None for run in runs for job in run.jobs)
 
-    async def _run_shielded(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """Finish `work` even if the caller is cancelled, so that no run is half started."""
+    async def _run_shielded(self, work: Coroutine[Any, Any, Result], places: ExitStack) -> Result:
+        """Finish `work` even if the caller is cancelled, so that no run is half started.
+
+        `places` are held until then: a caller who leaves early does not free them.
+        """
         task = asyncio.create_task(work)
+        task.add_done_callback(lambda _: places.close())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return await asyncio.shield(task)

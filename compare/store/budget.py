@@ -7,7 +7,7 @@ from decimal import Decimal
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """The owner may pay at most `limit` USD for the jobs created since the moment `since`."""
+    """The owner may pay at most `limit` USD for the jobs since the moment `since`."""
 
     limit: Decimal
     since: datetime

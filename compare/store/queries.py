@@ -183,15 +183,17 @@ def medians(connection: Connection) -> dict[str, float]:
 
 
 def spent_since(connection: Connection, moment: datetime) -> Decimal:
-    """Return the cost in USD of the jobs created since `moment` that the owner pays for.
+    """Return the cost in USD of the jobs since `moment` that the owner pays for.
 
+    These are the jobs that were created or sent since then, and those that may still be sent.
     A job without an amount counts with the upper estimate while it is under way, or if it was
     sent and its outcome does not say what it cost; else it counts nothing.
     """
     may_cost = or_(jobs.c.sent_at.is_not(None), jobs.c.outcome.is_(None))
     cost = func.coalesce(jobs.c.amount, case((may_cost, jobs.c.high)))
     mine = jobs.c.payer == Payer.OWNER
-    total = select(sum_amounts(cost)).where(jobs.c.created_at >= moment, mine)
+    since = or_(jobs.c.created_at >= moment, jobs.c.sent_at >= moment, jobs.c.outcome.is_(None))
+    total = select(sum_amounts(cost)).where(since, mine)
     return connection.execute(total).scalar_one() or Decimal(0)
 
 

@@ -60,7 +60,8 @@ def test_the_budget_holds_whoever_comes_at_once(lending: App, service: OpenAISer
     (high,) = set(column(lending, "high"))
     assert begun == Decimal("0.03") // Decimal(high), "as many as fit, and not one more"
     refused = [answer for answer in answers if "data-run" not in answer]
-    assert all("are spent" in answer for answer in refused)
+    assert all("budget is left" in answer for answer in refused)
+    assert all("$0.03" not in answer for answer in refused), "not what the owner gives in all"
     assert all("LINEUP_DAILY_BUDGET" not in answer for answer in refused)
     assert column(lending, "payer") == ["owner"] * begun
     # A visitor's own key is neither refused by the owner's budget nor counted in it.
@@ -80,7 +81,7 @@ def test_the_budget_holds_whoever_comes_at_once(lending: App, service: OpenAISer
 def test_no_quality_gets_past_the_budget(lending: App, service: OpenAIServer, quality: str) -> None:
     before = len(service.generations)
     answer = Visitor(lending.address).call("compare", Prompt="x", html=MODEL, Quality=quality)
-    assert "are spent" in answer.text and len(service.generations) == before
+    assert "is left" in answer.text and len(service.generations) == before
 
 
 @pytest.mark.parametrize("quality", ["ultra", 7, ["high"], {"a": 1}, " high", "HIGH"])

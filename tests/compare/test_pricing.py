@@ -1,3 +1,4 @@
+import random
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
@@ -9,7 +10,9 @@ from backends.base import Basis, Model, Price, Receipt, Request, Sizes
 from backends.errors import BadInput
 from backends.fit import IMAGE_SIZES, QUALITIES
 from backends.google import request as google
+from backends.huggingface import request as hub
 from backends.openai import request as openai
+from backends.stability import request as stability
 from compare.catalogue.catalogue import load
 from compare.formatting import format_cost
 from compare.pricing import BillableWork, estimate, settle, total, uncharged, unsettled
@@ -50,6 +53,25 @@ def test_usage_without_a_price_for_one_counter_is_unknown_not_cheaper():
     assert settle(work(FLARE, receipt=Receipt(usage={"video": 5}), seconds=1.0), 1).amount is None
     assert settle(work(FLARE, receipt=Receipt(usage={}), seconds=1.0), 1).amount is None
     assert settle(work(FLARE, seconds=1.0), 1).amount is None
+
+
+@pytest.mark.parametrize(
+    "usage", [{"image_output": 0}, {"image_output": -1}, {"text_input": 9, "image_output": -8}]
+)
+def test_counters_that_make_no_sense_leave_the_price_unknown(usage: dict[str, int]):
+    """Else a server that sends them would give the owner's daily budget back."""
+    assert settle(work(FLARE, receipt=Receipt(usage=usage), seconds=1.0), 1).amount is None
+    assert settle(work(FLARE, receipt=Receipt(charged=D("-1"))), 1).amount is None
+
+
+@pytest.mark.parametrize("text", ["fox", "\U0001f98a" * 30, "\x01" * 50])
+def test_no_prompt_has_more_tokens_than_it_is_priced_with(text: str):
+    before = estimate(FLARE, replace(REQUEST, prompt=text))
+    tokens = len(f"{text}\n\nAvoid: {text}".encode())
+    both = estimate(FLARE, replace(REQUEST, prompt=text, negative_prompt=text))
+    previews = D("0.01188")
+    assert before.high is not None and both.high is not None
+    assert both.high >= previews + tokens * D("0.000005")
 
 
 def test_what_the_service_says_goes_before_everything():
@@ -93,9 +115,9 @@ def test_a_start_picture_is_read_for_money():
 def test_estimates_by_quality(asked: dict[str, str], low: str, high: str):
     cost = estimate(FLARE, asking(**asked))
     assert cost.amount is None and cost.low is not None and cost.high is not None
-    # The prompt's ten letters are two to six tokens.
+    # The prompt's ten letters are two to thirty tokens.
     assert D(low) <= cost.low <= D(low) + D("0.00003")
-    assert D(high) <= cost.high <= D(high) + D("0.00003")
+    assert D(high) <= cost.high <= D(high) + D("0.00015")
 
 
 def test_estimate_for_a_listed_size_and_for_one_between():
@@ -201,3 +223,48 @@ def test_what_is_priced_is_what_is_sent(wanted: str | None) -> None:
             continue
         same = Request(prompt="a fox", options={model.backend: {name: sent or "auto"}})
         assert estimate(model, asked) == estimate(model, same), (model.id, wanted, sent)
+
+
+JUNK = (None, "", "auto", "low", "max", "ultra", " high", "HIGH", "2K", 0, 7, 1.5, True, ["high"])
+
+
+def test_every_request_that_is_built_carries_what_was_priced() -> None:
+    """Every paid model, with sizes, counts and qualities of which many fit no model."""
+    draw = random.Random(18)
+    paid = [m for m in load().models if m.price.basis in (Basis.USAGE, Basis.PRICE_LIST)]
+    for model in paid * 40:
+        quality: Any = draw.choice(JUNK)
+        sides = [draw.choice([None, 16, 512, 1000, 1024, 1536, 2048, 8192]) for _ in range(2)]
+        asked = Request(
+            prompt="a fox",
+            width=sides[0],
+            height=sides[1],
+            count=draw.choice([1, 2, 9, 20]),
+            options={model.backend: {"quality": quality, "image_size": quality}},
+        )
+        if (sent := as_sent(model, asked)) is not None:
+            assert estimate(model, asked) == estimate(model, sent), (model.id, asked, sent)
+
+
+def as_sent(model: Model, asked: Request) -> Request | None:
+    """Return what the request built for a service asks for, None if it is refused or free."""
+    build = {"openai": openai, "google": google, "stability": stability, "huggingface": hub}
+    if model.backend not in build:
+        return None
+    try:
+        built: Any = build[model.backend].build_request(model, asked)
+    except BadInput:
+        return None
+    if model.backend == "openai":
+        width, height = map(int, built.parameters["size"].split("x"))
+        chosen = {"quality": built.parameters.get("quality", "auto")}
+        # Previews are only asked for with one picture.
+        assert (built.partials > 0) <= (built.parameters.get("n", 1) == 1)
+        count = built.parameters.get("n", 1)
+    else:
+        width, height = asked.width, asked.height
+        chosen = {"image_size": getattr(built, "image_size", None) or "auto"}
+        count = len(built.seeds)
+    if model.backend == "huggingface":
+        width, height = built.parameters["width"], built.parameters["height"]
+    return replace(asked, width=width, height=height, count=count, options={model.backend: chosen})

@@ -1,19 +1,22 @@
 """A day has a limit, where the owner has set one."""
 
 import asyncio
+from contextlib import ExitStack
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from backends.base import Basis, Model, Price, Request, Sending
+from backends.errors import Outcome
 from compare.records import Cost, Job, Payer, Run, RunSpec, SecondStep
-from compare.runs.budget import OverBudget, check_lent, today
+from compare.runs.budget import OverBudget, check_lent, over_budget, today
 from compare.runs.limits import OverLimit, Places, check_specs
 from compare.settings import Settings
-from compare.store.budget import BudgetExceeded
+from compare.store.budget import Budget, BudgetExceeded
 from compare.store.store import Store
 from tests.compare.conftest import FREE, Build
 from tests.compare.helpers import Events, changed, finish, good
@@ -107,6 +110,64 @@ async def test_two_processes_share_the_budget(build: Build, home: Path) -> None:
         assert all(result is None or isinstance(result, BudgetExceeded) for result in results)
     finally:
         await other.close()
+
+
+async def test_midnight_gives_no_second_budget(store: Store) -> None:
+    """What is sent today or may still be sent counts today, whenever it was started."""
+    since = NOW.replace(hour=0, minute=0, second=0, microsecond=0)
+    yesterday = since - timedelta(seconds=1)
+    cents = Cost(high=Decimal("0.02"))
+    job = Job(id="", run_id="", model="test/good", created_at=yesterday, cost=cents)
+    over = {"outcome": Outcome.UNKNOWN}
+    states: tuple[dict[str, Any], ...] = (
+        {},  # waits
+        {**over, "sent_at": since},
+        {**over, "sent_at": yesterday},  # of yesterday's budget
+        {**over, "sent_at": since, "payer": Payer.VISITOR},
+    )
+    for n, state in enumerate(states):
+        job = replace(job, id=f"r{n}-0", run_id=f"r{n}")
+        run = Run(id=f"r{n}", created_at=yesterday, spec=SPEC, jobs=(replace(job, **state),))
+        await store.add_run(run)
+    assert await store.spent_since(since) == Decimal("0.04")
+    late = replace(job, id="late-0", run_id="late")
+    run = Run(id="late", created_at=yesterday, spec=SPEC, jobs=(late,))
+    with pytest.raises(BudgetExceeded):  # made just before midnight, added just after
+        await store.add_run(run, budget=Budget(Decimal("0.05"), since))
+
+
+async def test_a_caller_who_leaves_early_frees_no_place(build: Build, visitors: Settings) -> None:
+    places = Places(lambda _: 0)
+    world = await build(good=good)
+    held = ExitStack()
+    held.enter_context(places.reserve(visitors, "a", 60))
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        begun.set()
+        await go_on.wait()
+
+    start = world.runner._run_shielded(work(), held)  # pyright: ignore[reportPrivateUsage]
+    call = asyncio.create_task(start)
+    await begun.wait()
+    call.cancel()
+    await asyncio.wait([call])
+    with pytest.raises(OverLimit), places.reserve(visitors, "a", 1):
+        pass
+    go_on.set()
+    await world.runner.aclose()
+    with places.reserve(visitors, "a", 60):
+        pass
+
+
+def test_a_visitor_learns_what_is_left_and_no_more() -> None:
+    error = BudgetExceeded(spent=Decimal("4.99801"), expected=Decimal("0.00211"))
+    visitor = str(over_budget(error, Decimal(5), public=True))
+    assert "up to $0.0022, and $0.0019 of today's budget is left" in visitor
+    assert "5" not in visitor and "4.9" not in visitor
+    assert "$5.00 of today's $5.00 are spent: $0.0019 is left" in str(
+        over_budget(error, Decimal(5), public=False)
+    )
 
 
 @pytest.fixture
