@@ -22,7 +22,7 @@ from compare.redaction import HIDDEN, redact
 from compare.visitor_keys import is_secret, typed_key, typed_keys
 
 _SHARE = "LINEUP_SHARE_KEYS"
-_ADDRESSES = frozenset({"OPENAI_SERVERS", "HF_ENDPOINT", "HF_INFERENCE_BASE"})
+_ADDRESSES = frozenset({"DISCORD_API_BASE", "HF_ENDPOINT", "HF_INFERENCE_BASE", "OPENAI_SERVERS"})
 _ADDRESS = re.compile(r"https?://[^\s,]+")
 _PASSWORD = re.compile(r"://[^/\s:@]*:([^/\s@]+)@")
 """The password in an address like http://user:password@host."""
@@ -157,7 +157,8 @@ class Settings(BaseSettings):
         text = redact(text, self._secrets())
         if self.public:
             for address in self._addresses():
-                text = text.replace(address, HIDDEN)
+                if len(address) > 3:  # a host of one letter is in every word
+                    text = text.replace(address, HIDDEN)
         return text
 
     def _addresses(self) -> Iterator[str]:
