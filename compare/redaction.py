@@ -7,16 +7,17 @@ the length of the text.
 """
 
 import base64
+import codecs
 import json
 import logging
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from functools import lru_cache
-from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, TextIO
 from urllib.parse import quote
 
 HIDDEN: Final = "[hidden]"
@@ -24,25 +25,33 @@ PIECE: Final = 8
 """Letters and digits of a piece. A shorter key is not searched for: ordinary words have it."""
 SHARE: Final = 0.4
 """The share of a key whose pieces must occur; services show the first and last few on purpose."""
+_GROUP: Final = PIECE // 2
+"""Wherever a piece lies in a text, it covers one whole group of so many letters: see `redact`."""
 
 
 Hide = Callable[[str], str]
 """Removes keys from a text (`Settings.hide`)."""
 MAX_SENTENCE: Final = 2_000
-# All control characters but tab and newline, and what turns the direction of text round.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufff9-\ufffb]")
+# All control characters but tab and newline, what turns the direction of text round, and what
+# breaks a line where JavaScript reads one.
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069"
+    r"\ufeff\ufff9-\ufffb\ufffe\uffff]"
+)
+_SIGNS = re.compile(r"[^0-9A-Za-z]+")
 
 
 @dataclass(frozen=True, slots=True)
-class _Form:
-    """One form of a key, its letters and digits in lower case."""
+class _Key:
+    """What is searched for of one key: its forms, by their letters and digits in lower case.
 
-    text: str
+    `groups` are all runs of `_GROUP` characters in the forms. `written` matches a key that has
+    too few letters and digits for a piece.
+    """
 
-    @property
-    def least(self) -> int:
-        """How many of its characters must occur."""
-        return max(PIECE, round(SHARE * len(self.text)))
+    forms: frozenset[str] = field(repr=False)
+    groups: frozenset[str] = field(repr=False)
+    written: re.Pattern[str] | None = field(repr=False)
 
 
 def redact(text: str, keys: Iterable[str]) -> str:
@@ -51,26 +60,19 @@ def redact(text: str, keys: Iterable[str]) -> str:
     A key of mostly other characters than letters and digits is only found as it is written, in any
     case.
     """
-    distinct = tuple(sorted(set(keys)))
-    for written in _symbolic(distinct):
-        text = written.sub(HIDDEN, text)
-    index = _index(distinct)
-    if not index or not text:
+    known = [_prepare(key) for key in set(keys) if len(key) >= PIECE]
+    for key in known:
+        if key.written is not None:
+            text = key.written.sub(HIDDEN, text)
+    # A piece that occurs in the text covers one of these, which most texts share with no key.
+    bare = _bare(text)
+    groups = {bare[at : at + _GROUP] for at in range(0, len(bare), _GROUP)}
+    suspects = [key for key in known if not key.groups.isdisjoint(groups)]
+    if not suspects:
         return text
-    letters = [(at, letter) for at, letter in _letters(text)]
+    letters = list(_letters(text))
     bare = "".join(letter for _, letter in letters)
-    seen: dict[_Form, set[int]] = {}
-    found: dict[_Form, list[int]] = {}
-    for at in range(len(bare) - PIECE + 1):
-        for form, offset in index.get(bare[at : at + PIECE], ()):
-            seen.setdefault(form, set()).update(range(offset, offset + PIECE))
-            found.setdefault(form, []).append(at)
-    runs = [
-        run
-        for form, places in found.items()
-        if len(seen[form]) >= form.least
-        for run in _runs(places)
-    ]
+    runs = [run for key in suspects for run in _find(key, bare)]
     return _replaced(text, [at for at, _ in letters], sorted(runs))
 
 
@@ -84,79 +86,142 @@ def clean_text(text: object, hide: Hide, most: int = MAX_SENTENCE) -> str:
     return cleaned if len(cleaned) <= most else f"{cleaned[: most - 1]}…"
 
 
+def traceback_text(error: BaseException, hide: Hide) -> str:
+    """Return the traceback of an error, as it may be logged."""
+    return hide("".join(traceback.format_exception(error)))
+
+
 def redact_logs(hide: Hide) -> None:
-    """Let every log record and every traceback of an uncaught exception pass `hide`.
+    """Let every log record, and whatever is written to standard error, pass `hide`.
 
-    Tracebacks hold what libraries put into their errors: addresses, headers, whole requests.
+    Tracebacks hold what libraries put into their errors: addresses, headers, whole requests. Some
+    are logged; Gradio, threads and the interpreter itself print theirs.
     """
-    make = logging.getLogRecordFactory()
+    current = logging.getLogRecordFactory()
+    make = current.make if isinstance(current, _RecordFactory) else current
+    logging.setLogRecordFactory(_RecordFactory(make, hide))
+    stream = sys.stderr
+    bare = stream.stream if isinstance(stream, _RedactedStream) else stream
+    sys.stderr = _RedactedStream(bare, hide)  # pyright: ignore[reportAttributeAccessIssue]
 
-    def factory(*args: Any, **kwargs: Any) -> logging.LogRecord:
-        record = make(*args, **kwargs)
+
+class _RecordFactory:
+    """Makes log records whose message and traceback hold no key."""
+
+    def __init__(self, make: Callable[..., logging.LogRecord], hide: Hide) -> None:
+        self.make = make
+        self._hide = hide
+
+    def __call__(self, *args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = self.make(*args, **kwargs)
         try:
-            record.msg, record.args = hide(record.getMessage()), None
+            message = record.getMessage()
+            if (shown := self._hide(message)) != message:
+                record.msg, record.args = shown, None
             if record.exc_info and record.exc_info[0]:
-                record.exc_text = hide("".join(traceback.format_exception(*record.exc_info)))
+                record.exc_text = self._hide(
+                    "".join(traceback.format_exception(*record.exc_info)).rstrip("\n")
+                )
+                record.exc_info = None  # some handlers would format it anew
         except Exception as error:  # a record that cannot be formatted must not stop the program
-            record.msg, record.args = (
-                f"A message could not be written: {type(error).__name__}",
-                None,
-            )
-            record.exc_info = None
+            record.msg = f"A message could not be written: {type(error).__name__}"
+            record.args = record.exc_info = None
         return record
 
-    def print_exception(
-        kind: type[BaseException], error: BaseException, trace: TracebackType | None
-    ) -> None:
-        sys.stderr.write(hide("".join(traceback.format_exception(kind, error, trace))))
 
-    logging.setLogRecordFactory(factory)
-    sys.excepthook = print_exception
+class _RedactedStream:
+    """A text stream like another one, on which no key is written."""
+
+    def __init__(self, stream: TextIO, hide: Hide) -> None:
+        self.stream = stream
+        self._hide = hide
+
+    def write(self, text: str) -> int:
+        """Write `text` without keys; a traceback is written by whole lines."""
+        self.stream.write(self._hide(text))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write all `lines`."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+def _bare(text: str) -> str:
+    """Return the letters and digits of a text in lower case, those of look-alikes included."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFKD", text)
+    return _SIGNS.sub("", text).lower()
 
 
 def _letters(text: str) -> Iterator[tuple[int, str]]:
-    """Yield the letters and digits of ASCII with their places, in lower case."""
+    """Yield the characters of `_bare` with their places in `text`."""
     for at, character in enumerate(text):
-        if character.isascii() and character.isalnum():
-            yield at, character.lower()
+        for letter in _bare(character):
+            yield at, letter
 
 
 @lru_cache(maxsize=64)
-def _index(keys: tuple[str, ...]) -> Mapping[str, list[tuple[_Form, int]]]:
-    """Return the pieces of all forms of all keys, each with its forms and its place in them."""
-    index: dict[str, list[tuple[_Form, int]]] = {}
-    for form in {form for key in keys for form in _forms(key)}:
-        for offset in range(len(form.text) - PIECE + 1):
-            index.setdefault(form.text[offset : offset + PIECE], []).append((form, offset))
-    return index
+def _prepare(key: str) -> _Key:
+    """Return what is searched for of a key."""
+    bare = {_bare(form) for form in _forms(key)}
+    forms = frozenset(form for form in bare if len(form) >= PIECE)
+    groups = frozenset(
+        form[at : at + _GROUP] for form in forms for at in range(len(form) - _GROUP + 1)
+    )
+    few = len(_bare(key)) < PIECE
+    written = "|".join(re.escape(form) for form in (key, json.dumps(key)[1:-1]))
+    return _Key(forms, groups, re.compile(written, re.IGNORECASE) if few else None)
 
 
-@lru_cache(maxsize=64)
-def _symbolic(keys: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
-    """Return the patterns of those keys that have too few letters and digits for a piece."""
-    few = [key for key in keys if len(key) >= PIECE > sum(1 for _ in _letters(key))]
-    forms = {form for key in few for form in (key, json.dumps(key)[1:-1])}
-    return tuple(re.compile(re.escape(form), re.IGNORECASE) for form in sorted(forms))
-
-
-def _forms(key: str) -> Iterator[_Form]:
-    """Yield the forms in which a key may be written.
-
-    In base64 a key looks different by its place in the encoded bytes, modulo 3: the characters
-    that other bytes have a part in are left out.
-    """
+def _forms(key: str) -> Iterator[str]:
+    """Yield the forms in which a key may be written."""
     data = key.encode(errors="replace")
-    texts = [key, key[::-1], quote(key, safe=""), data.hex()]
-    texts.append("".join(f"%{byte:02x}" for byte in data))
-    for before in range(3):
-        encoded = base64.b64encode(bytes(before) + data).decode()
-        first = -(-8 * before // 6)
-        whole = (8 * (before + len(data))) // 6
-        texts.append(encoded[first:whole])
-    for text in texts:
-        bare = "".join(letter for _, letter in _letters(text))
-        if len(bare) >= PIECE:
-            yield _Form(bare)
+    yield from (key, key[::-1], codecs.encode(key, "rot13"))
+    yield from (quote(key, safe=""), quote(quote(key, safe=""), safe=""))
+    # Hex, as escapes of URLs (%73, %2573), of C (\x73, 0x73), of JSON and HTML (\u0073, &#x73;),
+    # and decimal or octal codes.
+    for each in ("{:02x}", "25{:02x}", "x{:02x}", "0x{:02x}", "u00{:02x}", "{}", "{:03}", "{:o}"):
+        yield "".join(each.format(byte) for byte in data)
+    yield data.decode(errors="replace").encode("utf-16-le").hex()
+    for encoded in _in_base(data, base64.b64encode, group=3, bits=6):
+        yield encoded
+        yield from _in_base(encoded.encode(), base64.b64encode, group=3, bits=6)
+    yield from _in_base(data, base64.b32encode, group=5, bits=5)
+
+
+def _in_base(
+    data: bytes, encode: Callable[[bytes], bytes], *, group: int, bits: int
+) -> Iterator[str]:
+    """Yield an encoding of `data` at each of its places among other bytes.
+
+    Base64 encodes three bytes in groups of four characters of 6 bits, base32 five bytes in eight
+    of 5 bits. The characters that other bytes have a part in are left out.
+    """
+    for before in range(group):
+        first, end = -(-8 * before // bits), 8 * (before + len(data)) // bits
+        yield encode(bytes(before) + data).decode()[first:end]
+
+
+def _find(key: _Key, bare: str) -> Iterator[tuple[int, int]]:
+    """Yield the first and the last letter of each run of a key's pieces, if enough of it occurs."""
+    index: dict[str, list[tuple[str, int]]] = {}
+    for form in key.forms:
+        for offset in range(len(form) - PIECE + 1):
+            index.setdefault(form[offset : offset + PIECE], []).append((form, offset))
+    seen: dict[str, set[int]] = {}
+    found: dict[str, list[int]] = {}
+    for at in range(len(bare) - PIECE + 1):
+        for form, offset in index.get(bare[at : at + PIECE], ()):
+            seen.setdefault(form, set()).add(offset)
+            found.setdefault(form, []).append(at)
+    for form, places in found.items():
+        covered = {offset + each for offset in seen[form] for each in range(PIECE)}
+        if len(covered) >= max(PIECE, round(SHARE * len(form))):
+            yield from _runs(places)
 
 
 def _runs(places: list[int]) -> Iterator[tuple[int, int]]:
