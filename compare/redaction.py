@@ -184,17 +184,7 @@ def _forms(key: str) -> Iterator[str]:
     yield from (quote(key, safe=""), quote(quote(key, safe=""), safe=""))
     # Hex, as escapes of URLs (%73, %2573), of C (\x73, 0x73), of JSON and HTML (\u0073, &#x73;),
     # and decimal, octal or binary codes.
-    for each in (
-        "{:02x}",
-        "25{:02x}",
-        "x{:02x}",
-        "0x{:02x}",
-        "u00{:02x}",
-        "{}",
-        "{:03}",
-        "{:o}",
-        "{:08b}",
-    ):
+    for each in "{:02x} 25{:02x} x{:02x} 0x{:02x} u00{:02x} {} {:03} {:o} {:08b}".split():
         yield "".join(each.format(byte) for byte in data)
     yield data.decode(errors="replace").encode("utf-16-le").hex()
     for encoded in _in_base(data, base64.b64encode, group=3, bits=6):

@@ -52,7 +52,7 @@ FORMS: dict[str, Callable[[str], str]] = {
     "bits": lambda key: " ".join(f"{byte:08b}" for byte in key.encode()),
     "base64 twice": lambda key: base64.b64encode(base64.b64encode(key.encode())).decode(),
     "base32": lambda key: base64.b32encode(key.encode()).decode(),
-    "base32 of four before": lambda key: base64.b32encode(b"key:" + key.encode()).decode(),
+    "base32 of two before": lambda key: base64.b32encode(b"u:" + key.encode()).decode(),
     "UTF-16": lambda key: key.encode("utf-16-be").hex(" "),
     "rot13": lambda key: codecs.encode(key, "rot13"),
     "full width": lambda key: "".join(
@@ -157,9 +157,7 @@ def test_logs_hold_no_key(capsys: pytest.CaptureFixture[str]) -> None:
             sys.excepthook(*sys.exc_info())
         log.error("%d", "no number")
         log.removeHandler(handler)
-        thread = threading.Thread(
-            target=print, args=(f"key {KEYS[1]}",), kwargs={"file": sys.stderr}
-        )
+        thread = threading.Thread(target=lambda: print(KEYS[1], file=sys.stderr))
         thread.start()
         thread.join()
     finally:
