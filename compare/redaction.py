@@ -38,6 +38,9 @@ _CONTROL = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069"
     r"\ufeff\ufff9-\ufffb\ufffe\uffff]"
 )
+_HEX: Final = ("{:02x}", "25{:02x}", "x{:02x}", "0x{:02x}", "u00{:02x}")
+_CODES: Final = (*_HEX, "{}", "{:03}", "{:o}", "{:08b}")
+"""The letters and digits of a byte as %73, %2573, \\x73, 0x73, \\u0073; decimal, octal, binary."""
 _SIGNS = re.compile(r"[^0-9A-Za-z]+")
 
 
@@ -182,10 +185,8 @@ def _forms(key: str) -> Iterator[str]:
     data = key.encode(errors="replace")
     yield from (key, key[::-1], codecs.encode(key, "rot13"))
     yield from (quote(key, safe=""), quote(quote(key, safe=""), safe=""))
-    # Hex, as escapes of URLs (%73, %2573), of C (\x73, 0x73), of JSON and HTML (\u0073, &#x73;),
-    # and decimal, octal or binary codes.
-    for each in "{:02x} 25{:02x} x{:02x} 0x{:02x} u00{:02x} {} {:03} {:o} {:08b}".split():
-        yield "".join(each.format(byte) for byte in data)
+    for code in _CODES:
+        yield "".join(code.format(byte) for byte in data)
     yield data.decode(errors="replace").encode("utf-16-le").hex()
     for encoded in _in_base(data, base64.b64encode, group=3, bits=6):
         yield encoded

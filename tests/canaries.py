@@ -1,6 +1,7 @@
 """Keys that are planted to be found: in no byte of what Lineup stores, prints or answers."""
 
 import base64
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,9 +19,11 @@ NAMES = (
 )
 PLANTED = {name: f"canary-{number}-Qx7Zk9Vt3Mw5Rb2Hc8Ld" for number, name in enumerate(NAMES)}
 _CORE = b"Qx7Zk9Vt3Mw5Rb2Hc8Ld"
+_FEW = 5
+"""So many characters may be missing on either side."""
 
 
-def forms() -> Iterator[bytes]:
+def _forms() -> Iterator[bytes]:
     """Yield what every canary holds, plain, in hex and in base64 at each of its three places."""
     yield _CORE
     yield _CORE.hex().encode()
@@ -29,10 +32,13 @@ def forms() -> Iterator[bytes]:
         yield encoded[-(-8 * before // 6) : 8 * (before + len(_CORE)) // 6]
 
 
+_INNER = re.compile(b"|".join(form.lower()[_FEW:-_FEW] for form in _forms()))
+_SIGNS = bytes(set(range(256)) - set(b"0123456789abcdefghijklmnopqrstuvwxyz"))
+
+
 def found(data: bytes) -> bool:
-    """Return whether a canary is in `data`, in any case."""
-    low = data.lower()
-    return any(form.lower() in low for form in forms())
+    """Return whether the inner half of a canary is in `data`, in any case, in pieces or whole."""
+    return _INNER.search(data.lower().translate(None, _SIGNS)) is not None
 
 
 def files_with_canaries(*folders: Path) -> list[Path]:
