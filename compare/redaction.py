@@ -167,7 +167,7 @@ def _letters(text: str) -> Iterator[tuple[int, str]]:
             yield at, letter
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=32)
 def _prepare(key: str) -> _Key:
     """Return what is searched for of a key."""
     bare = {_bare(form) for form in _forms(key)}
@@ -189,7 +189,8 @@ def _forms(key: str) -> Iterator[str]:
         yield "".join(code.format(byte) for byte in data)
     yield data.decode(errors="replace").encode("utf-16-le").hex()
     for encoded in _in_base(data, base64.b64encode, group=3, bits=6):
-        yield encoded
+        # Of a user and a password, a header has this form: so it may be encoded once more.
+        yield from (encoded, encoded[::-1], encoded.encode().hex())
         yield from _in_base(encoded.encode(), base64.b64encode, group=3, bits=6)
     yield from _in_base(data, base64.b32encode, group=5, bits=5)
 

@@ -51,6 +51,7 @@ FORMS: dict[str, Callable[[str], str]] = {
     "octal": lambda key: "".join(f"\\{byte:o}" for byte in key.encode()),
     "bits": lambda key: " ".join(f"{byte:08b}" for byte in key.encode()),
     "base64 twice": lambda key: base64.b64encode(base64.b64encode(key.encode())).decode(),
+    "hex of base64": lambda key: base64.b64encode(key.encode()).rstrip(b"=").hex(),
     "base32": lambda key: base64.b32encode(key.encode()).decode(),
     "base32 of two before": lambda key: base64.b32encode(b"u:" + key.encode()).decode(),
     "UTF-16": lambda key: key.encode("utf-16-be").hex(" "),

@@ -68,6 +68,10 @@ async def test_a_picture_is_kept_whatever_its_seed(build: Build, seed: Any) -> N
     assert job.pictures[0].seed == (seed if seed == 2**63 - 1 else None)
 
 
+def _files(folder: Path) -> list[bytes]:
+    return [file.read_bytes() for file in folder.rglob("*.png")]
+
+
 async def test_a_picture_that_no_column_holds_is_rescued(
     build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -83,8 +87,7 @@ async def test_a_picture_that_no_column_holds_is_rescued(
     (job,) = (await finish(world, await world.runner.start(SPEC, ["test/hostile"]))).jobs
     assert job.outcome is Outcome.FAILED and "A picture could not be stored." in job.message
     assert len(job.pictures) == 1, "the other one is kept"
-    rescued = [file.read_bytes() for file in tmp_path.rglob("*.png")]
-    assert picture("first").data in rescued
+    assert picture("first").data in _files(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["1E-999999", "0." + "1" * 100_000, "1E+999999"])
