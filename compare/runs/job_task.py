@@ -48,6 +48,7 @@ log = logging.getLogger(__name__)
 _MICRODOLLAR = Decimal("0.000001")
 CLEANUP_SECONDS = 60.0
 """How long a job that was stopped may take to clean up before it ends without that."""
+_left_behind: set[asyncio.Task[None]] = set()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +163,8 @@ class JobTask:
                 await asyncio.wait({work}, timeout=CLEANUP_SECONDS)
             if not work.done():
                 log.error("Job %s (%s) does not stop.", self.job.id, self.model.id)
+                _left_behind.add(work)  # the event loop holds no reference to it
+                work.add_done_callback(_left_behind.discard)
             elif not work.cancelled():
                 work.exception()  # seen: the job was stopped, whatever it ended with
             raise

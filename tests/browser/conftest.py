@@ -98,6 +98,7 @@ def killed(
     finally:
         process.kill()
         process.wait()
+    assert files_with_canaries(home, *_places(home)) == []
 
 
 def _wait_for(address: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
