@@ -2,8 +2,8 @@
 
 A hostile service can echo a key in any field, and in any dress: upper case, base64, hex, URL
 encoding, with spaces in between, or but for a few characters. So texts are compared with each
-form of each key by their letters and digits alone, in pieces of eight: n-gram matching, linear in
-the length of the text.
+form of each key by their letters and digits alone, in pieces: n-gram matching, linear in the length
+of the text.
 """
 
 import base64
@@ -14,7 +14,7 @@ import re
 import sys
 import traceback
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final, TextIO
@@ -23,10 +23,12 @@ from urllib.parse import quote
 HIDDEN: Final = "[hidden]"
 PIECE: Final = 8
 """Letters and digits of a piece. A shorter key is not searched for: ordinary words have it."""
+SHORT: Final = 5
+"""Letters and digits of a short piece; only those close to each other count."""
+CLOSE: Final = 8
+"""Letters and digits between two short pieces that are close."""
 SHARE: Final = 0.4
 """The share of a key whose pieces must occur; services show the first and last few on purpose."""
-_GROUP: Final = PIECE // 2
-"""Wherever a piece lies in a text, it covers one whole group of so many letters: see `redact`."""
 
 
 Hide = Callable[[str], str]
@@ -39,22 +41,47 @@ _CONTROL = re.compile(
     r"\ufeff\ufff9-\ufffb\ufffe\uffff]"
 )
 _HEX: Final = ("{:02x}", "25{:02x}", "x{:02x}", "0x{:02x}", "u00{:02x}")
-_CODES: Final = (*_HEX, "{}", "{:03}", "{:o}", "{:08b}")
-"""The letters and digits of a byte as %73, %2573, \\x73, 0x73, \\u0073; decimal, octal, binary."""
+_CODES: Final = (*_HEX, "{}", "{:03}", "{:o}")
+"""The letters and digits of a byte as %73, %2573, \\x73, 0x73, \\u0073; decimal, octal."""
 _SIGNS = re.compile(r"[^0-9A-Za-z]+")
 
 
 @dataclass(frozen=True, slots=True)
-class _Key:
-    """What is searched for of one key: its forms, by their letters and digits in lower case.
+class _Form:
+    """One form of a key: its letters and digits in lower case.
 
-    `groups` are all runs of `_GROUP` characters in the forms. `written` matches a key that has
-    too few letters and digits for a piece.
+    Of `codes`, such as hex, five characters say too little to be searched for.
     """
 
-    forms: frozenset[str] = field(repr=False)
-    groups: frozenset[str] = field(repr=False)
+    text: str = field(repr=False)
+    codes: bool
+
+    @property
+    def least(self) -> int:
+        """How many of its characters must occur."""
+        return max(PIECE, round(SHARE * len(self.text)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """What is searched for of one key: its forms, and their short pieces.
+
+    `written` matches a key that has too few letters and digits for a piece.
+    """
+
+    forms: tuple[_Form, ...]
+    pieces: frozenset[str] = field(repr=False)
     written: re.Pattern[str] | None = field(repr=False)
+
+    def suspects(self, pieces: Set[str]) -> Iterator[_Form]:
+        """Yield the forms of which enough short pieces are among those of a text."""
+        if self.pieces.isdisjoint(pieces):
+            return
+        for form in self.forms:
+            text = form.text
+            offsets = [at for at in _places(text, SHORT) if text[at : at + SHORT] in pieces]
+            if _covered(offsets, SHORT) >= form.least:
+                yield form
 
 
 def redact(text: str, keys: Iterable[str]) -> str:
@@ -67,16 +94,15 @@ def redact(text: str, keys: Iterable[str]) -> str:
     for key in known:
         if key.written is not None:
             text = key.written.sub(HIDDEN, text)
-    # A piece that occurs in the text covers one of these, which most texts share with no key.
     bare = _bare(text)
-    groups = {bare[at : at + _GROUP] for at in range(0, len(bare), _GROUP)}
-    suspects = [key for key in known if not key.groups.isdisjoint(groups)]
-    if not suspects:
+    pieces = {bare[at : at + SHORT] for at in _places(bare, SHORT)}
+    forms = [form for key in known for form in key.suspects(pieces)]
+    if not forms:
         return text
     letters = list(_letters(text))
     bare = "".join(letter for _, letter in letters)
-    runs = [run for key in suspects for run in _find(key, bare)]
-    return _replaced(text, [at for at, _ in letters], sorted(runs))
+    runs = sorted([*_find(forms, bare), *_find_close(forms, bare)])
+    return _replaced(text, [at for at, _ in letters], runs)
 
 
 def clean_text(text: object, hide: Hide, most: int = MAX_SENTENCE) -> str:
@@ -170,29 +196,26 @@ def _letters(text: str) -> Iterator[tuple[int, str]]:
 @lru_cache(maxsize=32)
 def _prepare(key: str) -> _Key:
     """Return what is searched for of a key."""
-    bare = {_bare(form) for form in _forms(key)}
-    forms = frozenset(form for form in bare if len(form) >= PIECE)
-    groups = frozenset(
-        form[at : at + _GROUP] for form in forms for at in range(len(form) - _GROUP + 1)
-    )
-    few = len(_bare(key)) < PIECE
-    written = "|".join(re.escape(form) for form in (key, json.dumps(key)[1:-1]))
-    return _Key(forms, groups, re.compile(written, re.IGNORECASE) if few else None)
-
-
-def _forms(key: str) -> Iterator[str]:
-    """Yield the forms in which a key may be written."""
     data = key.encode(errors="replace")
-    yield from (key, key[::-1], codecs.encode(key, "rot13"))
-    yield from (quote(key, safe=""), quote(quote(key, safe=""), safe=""))
-    for code in _CODES:
-        yield "".join(code.format(byte) for byte in data)
-    yield data.decode(errors="replace").encode("utf-16-le").hex()
-    for encoded in _in_base(data, base64.b64encode, group=3, bits=6):
-        # Of a user and a password, a header has this form: so it may be encoded once more.
-        yield from (encoded, encoded[::-1], encoded.encode().hex())
-        yield from _in_base(encoded.encode(), base64.b64encode, group=3, bits=6)
-    yield from _in_base(data, base64.b32encode, group=5, bits=5)
+    in_base = list(_in_base(data, base64.b64encode, group=3, bits=6))
+    plain = [key, codecs.encode(key, "rot13"), quote(key, safe=""), *in_base]
+    for encoded in in_base:
+        plain += _in_base(encoded.encode(), base64.b64encode, group=3, bits=6)
+    plain += _in_base(data, base64.b32encode, group=5, bits=5)
+    codes = [
+        quote(quote(key, safe=""), safe=""),
+        data.decode(errors="replace").encode("utf-16-le").hex(),
+    ]
+    codes += ["".join(code.format(byte) for byte in data) for code in _CODES]
+    # Of a user and a password, a header has base64: so it may be encoded once more.
+    codes += [encoded.encode().hex() for encoded in in_base]
+    texts = {_bare(text): True for text in codes}
+    texts |= {_bare(text): False for each in plain for text in (each, each[::-1])}
+    forms = tuple(_Form(text, codes) for text, codes in texts.items() if len(text) >= PIECE)
+    pieces = {form.text[at : at + SHORT] for form in forms for at in _places(form.text, SHORT)}
+    written = "|".join(re.escape(form) for form in (key, json.dumps(key)[1:-1]))
+    few = len(_bare(key)) < PIECE
+    return _Key(forms, frozenset(pieces), re.compile(written, re.IGNORECASE) if few else None)
 
 
 def _in_base(
@@ -208,22 +231,55 @@ def _in_base(
         yield encode(bytes(before) + data).decode()[first:end]
 
 
-def _find(key: _Key, bare: str) -> Iterator[tuple[int, int]]:
-    """Yield the first and the last letter of each run of a key's pieces, if enough of it occurs."""
-    index: dict[str, list[tuple[str, int]]] = {}
-    for form in key.forms:
-        for offset in range(len(form) - PIECE + 1):
-            index.setdefault(form[offset : offset + PIECE], []).append((form, offset))
-    seen: dict[str, set[int]] = {}
-    found: dict[str, list[int]] = {}
-    for at in range(len(bare) - PIECE + 1):
-        for form, offset in index.get(bare[at : at + PIECE], ()):
-            seen.setdefault(form, set()).add(offset)
-            found.setdefault(form, []).append(at)
-    for form, places in found.items():
-        covered = {offset + each for offset in seen[form] for each in range(PIECE)}
-        if len(covered) >= max(PIECE, round(SHARE * len(form))):
-            yield from _runs(places)
+def _find(forms: Iterable[_Form], bare: str) -> Iterator[tuple[int, int]]:
+    """Yield the first and the last letter of each run of pieces, if enough of a form occurs."""
+    for form, hits in _hits(forms, bare, PIECE).items():
+        if _covered(sorted({offset for _, offset in hits}), PIECE) >= form.least:
+            yield from _runs([at for at, _ in hits])
+
+
+def _find_close(forms: Iterable[_Form], bare: str) -> Iterator[tuple[int, int]]:
+    """Yield the first and the last letter of each place where short pieces lie close together.
+
+    So a key is found of which every sixth character is another one.
+    """
+    plain = [form for form in forms if not form.codes]
+    for form, hits in _hits(plain, bare, SHORT).items():
+        begin = 0
+        for end in range(1, len(hits) + 1):
+            if end < len(hits) and hits[end][0] <= hits[end - 1][0] + SHORT + CLOSE:
+                continue
+            offsets = sorted({offset for _, offset in hits[begin:end]})
+            if _covered(offsets, SHORT) >= form.least:
+                yield hits[begin][0], hits[end - 1][0] + SHORT - 1
+            begin = end
+
+
+def _hits(forms: Iterable[_Form], bare: str, size: int) -> Mapping[_Form, list[tuple[int, int]]]:
+    """Return the places in `bare` of each form's pieces, with their places in the form."""
+    index: dict[str, list[tuple[_Form, int]]] = {}
+    for form in forms:
+        for offset in _places(form.text, size):
+            index.setdefault(form.text[offset : offset + size], []).append((form, offset))
+    hits: dict[_Form, list[tuple[int, int]]] = {}
+    for at in _places(bare, size):
+        for form, offset in index.get(bare[at : at + size], ()):
+            hits.setdefault(form, []).append((at, offset))
+    return hits
+
+
+def _places(text: str, size: int) -> range:
+    """Return the places at which a piece of a text can begin."""
+    return range(len(text) - size + 1)
+
+
+def _covered(offsets: Iterable[int], size: int) -> int:
+    """Return how many characters the pieces at `offsets`, which are sorted, cover."""
+    covered = end = 0
+    for offset in offsets:
+        covered += offset + size - max(end, offset)
+        end = offset + size
+    return covered
 
 
 def _runs(places: list[int]) -> Iterator[tuple[int, int]]:

@@ -100,7 +100,8 @@ def _parse_balance(response: "httpx2.Response") -> Decimal | None:
     match loads(response.content, parse_float=Decimal):
         case {"credits": Decimal() | int() as credits} if response.status_code == 200:
             # Written out, 1E-999999 has a million digits; such a number is no balance.
-            return round(Decimal(credits), 9) if abs(credits) <= _MAX_CREDITS else None
+            sane = -_MAX_CREDITS <= credits <= _MAX_CREDITS
+            return round(Decimal(credits), 9) if sane else None
         case _:
             return None
 

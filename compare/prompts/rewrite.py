@@ -120,8 +120,7 @@ class Rewriter:
             if not self._may_ask(name, server):
                 raise MissingKey(NEEDS_OWN_KEY)
             reply = await chat_service.ask(model.strip(), INSTRUCTIONS, prompt, server=server)
-            reply_text = clean_text(reply.text, self._settings.hide, MAX_PROMPT + 1)
-            text = await asyncio.to_thread(_tidy, reply_text)
+            text = await asyncio.to_thread(self._read, reply.text)
         except BackendError as error:
             shown = partial(clean_text, hide=self._settings.hide)
             raise error.redacted(shown) from error.__cause__
@@ -135,6 +134,10 @@ class Rewriter:
             seconds=time.perf_counter() - started,
             usage={name: count(tokens) for name, tokens in reply.usage.items()},
         )
+
+    def _read(self, reply: str) -> str:
+        """Return the prompt in a chat model's answer."""
+        return _tidy(clean_text(reply, self._settings.hide, MAX_PROMPT + 1))
 
     async def aclose(self) -> None:
         """Close all connections."""

@@ -28,7 +28,7 @@ from compare.redaction import Hide, clean_text
 MAX_TEXT: Final = 50_000
 """Characters of a text that may hold a prompt."""
 MAX_ENTRIES: Final = 200
-MAX_HONOURED_TEXT: Final = 200_000
+MAX_HONOURED_TEXT: Final = 150_000
 """Characters of all that one receipt says of the inputs."""
 _MAX_COUNT = 10**12
 _MAX_SEED = 2**63 - 1

@@ -184,11 +184,17 @@ class JobTask:
             async with aclosing(backend.generate(self.model, self._request)) as events:
                 try:
                     async for reported in events:
-                        event = clean_event(reported, self._context.hide)
+                        event = await self._clean(reported)
                         self._submit = event.take if isinstance(event, Queued) else None
                         await self._handle(event)
                 except SystemExit as error:  # out of a task it would end the event loop
                     raise RuntimeError(f"{self.model.id} asked to exit") from error
+
+    async def _clean(self, event: Event) -> Event:
+        """Return an event whose texts and numbers can be stored and shown."""
+        if isinstance(event, Receipt):  # its texts may be long: the prompt, and what became of it
+            return await asyncio.to_thread(clean_event, event, self._context.hide)
+        return clean_event(event, self._context.hide)
 
     async def _handle(self, event: Event) -> None:
         match event:

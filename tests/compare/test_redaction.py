@@ -20,7 +20,7 @@ from compare.redaction import HIDDEN, clean_text, redact, redact_logs
 
 KEYS = (
     "sk-proj-Xy7_Lm2QpRs9TuVwZa3BcDe4FgHi5JkLmNo6PqRs",
-    "hf_AbCdEfGhIjKlMnOpQrStUvWx",
+    "hf_QzXvBtNpWdRjLsGhKcMfYaUe",
     "p4ss w+rd/%&=ü",
     'quote"back\\slash-key-77',
 )
@@ -49,7 +49,6 @@ FORMS: dict[str, Callable[[str], str]] = {
     "HTML": lambda key: "".join(f"&#{byte};" for byte in key.encode()),
     "codes": lambda key: str(list(key.encode())),
     "octal": lambda key: "".join(f"\\{byte:o}" for byte in key.encode()),
-    "bits": lambda key: " ".join(f"{byte:08b}" for byte in key.encode()),
     "base64 twice": lambda key: base64.b64encode(base64.b64encode(key.encode())).decode(),
     "hex of base64": lambda key: base64.b64encode(key.encode()).rstrip(b"=").hex(),
     "base32": lambda key: base64.b32encode(key.encode()).decode(),
@@ -89,6 +88,16 @@ def test_a_key_but_for_a_few_characters_is_hidden(key: str) -> None:
     assert key[:middle] not in redact(changed, KEYS) and key[middle + 1 :] not in redact(
         changed, KEYS
     )
+
+
+@pytest.mark.parametrize("key", KEYS[:2])
+@pytest.mark.parametrize("every", [6, 7, 9])
+def test_a_key_with_other_characters_here_and_there_is_hidden(key: str, every: int) -> None:
+    changed = "".join("*" if at % every == every - 1 else each for at, each in enumerate(key))
+    added = "".join(f"{each}q" if at % every == every - 1 else each for at, each in enumerate(key))
+    for written in (changed, added, changed.replace("*", "")):
+        shown = redact(f"Wrong key {written} for a red fox.", KEYS)
+        assert HIDDEN in shown and len(shown) < len("Wrong key [hidden] for a red fox.") + 14
 
 
 def test_what_services_show_of_a_key_stays() -> None:
@@ -152,10 +161,10 @@ def test_logs_hold_no_key(capsys: pytest.CaptureFixture[str]) -> None:
         log.addHandler(handler)
         try:
             raise ValueError(f"Bearer {KEYS[0]}")
-        except ValueError:
+        except ValueError as error:
             log.exception("a request with %s failed", KEYS[1])
             traceback.print_exc()  # as Gradio does
-            sys.excepthook(*sys.exc_info())
+            sys.__excepthook__(type(error), error, error.__traceback__)
         log.error("%d", "no number")
         log.removeHandler(handler)
         thread = threading.Thread(target=lambda: print(KEYS[1], file=sys.stderr))
