@@ -8,7 +8,9 @@ _SECRETS = re.compile(
     r"\b(?:sk|hf|r8|key)[-_][\w*.-]{3,}|\bAIza[\w-]{10,}|\bBearer\s+\S+", re.IGNORECASE
 )
 _PATHS = re.compile(r"(?<![\w:/.])(?:/[\w.-]+){2,}|\b[A-Za-z]:\\\S+")
-_MARKUP = re.compile(r"<[^>]*>")
+_MARKUP = re.compile(r"<[^<>]*>")
+_MAX_READ = 20_000
+"""Characters of a service's message that are looked at; 300 of them are shown."""
 NO_REASON = "it gave no reason."
 
 
@@ -41,6 +43,7 @@ def nearest(name: str, known: Sequence[str]) -> str:
 
 def redact(text: str, *secrets: str | None) -> str:
     """Return `text` in one line of at most 300 characters, without keys, file paths and markup."""
+    text = text[:_MAX_READ]
     for secret in filter(None, secrets):
         text = text.replace(secret, "(key)")
     text = _PATHS.sub("(path)", _SECRETS.sub("(key)", _MARKUP.sub(" ", text)))

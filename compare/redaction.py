@@ -2,26 +2,31 @@
 
 A hostile service can echo a key in any field, and in any dress: upper case, base64, hex, URL
 encoding, with spaces in between, or but for a few characters. So texts are compared with each
-form of each key by their letters and digits alone, in pieces of eight: n-gram matching, linear in
-the length of the text.
+form of each key by their letters and digits alone, in pieces: n-gram matching, linear in the length
+of the text.
 """
 
 import base64
+import codecs
 import json
 import logging
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass, field
 from functools import lru_cache
-from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, TextIO
 from urllib.parse import quote
 
 HIDDEN: Final = "[hidden]"
 PIECE: Final = 8
 """Letters and digits of a piece. A shorter key is not searched for: ordinary words have it."""
+SHORT: Final = 5
+"""Letters and digits of a short piece; only those close to each other count."""
+CLOSE: Final = 8
+"""Letters and digits between two short pieces that are close."""
 SHARE: Final = 0.4
 """The share of a key whose pieces must occur; services show the first and last few on purpose."""
 
@@ -29,20 +34,54 @@ SHARE: Final = 0.4
 Hide = Callable[[str], str]
 """Removes keys from a text (`Settings.hide`)."""
 MAX_SENTENCE: Final = 2_000
-# All control characters but tab and newline, and what turns the direction of text round.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufff9-\ufffb]")
+# All control characters but tab and newline, what turns the direction of text round, and what
+# breaks a line where JavaScript reads one.
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069"
+    r"\ufeff\ufff9-\ufffb\ufffe\uffff]"
+)
+_HEX: Final = ("{:02x}", "25{:02x}", "x{:02x}", "0x{:02x}", "u00{:02x}")
+_CODES: Final = (*_HEX, "{}", "{:03}", "{:o}")
+"""The letters and digits of a byte as %73, %2573, \\x73, 0x73, \\u0073; decimal, octal."""
+_SIGNS = re.compile(r"[^0-9A-Za-z]+")
 
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """One form of a key, its letters and digits in lower case."""
+    """One form of a key: its letters and digits in lower case.
 
-    text: str
+    Of `codes`, such as hex, five characters say too little to be searched for.
+    """
+
+    text: str = field(repr=False)
+    codes: bool
 
     @property
     def least(self) -> int:
         """How many of its characters must occur."""
         return max(PIECE, round(SHARE * len(self.text)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """What is searched for of one key: its forms, and their short pieces.
+
+    `written` matches a key that has too few letters and digits for a piece.
+    """
+
+    forms: tuple[_Form, ...]
+    pieces: frozenset[str] = field(repr=False)
+    written: re.Pattern[str] | None = field(repr=False)
+
+    def suspects(self, pieces: Set[str]) -> Iterator[_Form]:
+        """Yield the forms of which enough short pieces are among those of a text."""
+        if self.pieces.isdisjoint(pieces):
+            return
+        for form in self.forms:
+            text = form.text
+            offsets = [at for at in _places(text, SHORT) if text[at : at + SHORT] in pieces]
+            if _covered(offsets, SHORT) >= form.least:
+                yield form
 
 
 def redact(text: str, keys: Iterable[str]) -> str:
@@ -51,27 +90,19 @@ def redact(text: str, keys: Iterable[str]) -> str:
     A key of mostly other characters than letters and digits is only found as it is written, in any
     case.
     """
-    distinct = tuple(sorted(set(keys)))
-    for written in _symbolic(distinct):
-        text = written.sub(HIDDEN, text)
-    index = _index(distinct)
-    if not index or not text:
+    known = [_prepare(key) for key in set(keys) if len(key) >= PIECE]
+    for key in known:
+        if key.written is not None:
+            text = key.written.sub(HIDDEN, text)
+    bare = _bare(text)
+    pieces = {bare[at : at + SHORT] for at in _places(bare, SHORT)}
+    forms = [form for key in known for form in key.suspects(pieces)]
+    if not forms:
         return text
-    letters = [(at, letter) for at, letter in _letters(text)]
+    letters = list(_letters(text))
     bare = "".join(letter for _, letter in letters)
-    seen: dict[_Form, set[int]] = {}
-    found: dict[_Form, list[int]] = {}
-    for at in range(len(bare) - PIECE + 1):
-        for form, offset in index.get(bare[at : at + PIECE], ()):
-            seen.setdefault(form, set()).update(range(offset, offset + PIECE))
-            found.setdefault(form, []).append(at)
-    runs = [
-        run
-        for form, places in found.items()
-        if len(seen[form]) >= form.least
-        for run in _runs(places)
-    ]
-    return _replaced(text, [at for at, _ in letters], sorted(runs))
+    runs = sorted([*_find(forms, bare), *_find_close(forms, bare)])
+    return _replaced(text, [at for at, _ in letters], runs)
 
 
 def clean_text(text: object, hide: Hide, most: int = MAX_SENTENCE) -> str:
@@ -84,79 +115,171 @@ def clean_text(text: object, hide: Hide, most: int = MAX_SENTENCE) -> str:
     return cleaned if len(cleaned) <= most else f"{cleaned[: most - 1]}…"
 
 
+def traceback_text(error: BaseException, hide: Hide) -> str:
+    """Return the traceback of an error, as it may be logged."""
+    return hide("".join(traceback.format_exception(error)))
+
+
 def redact_logs(hide: Hide) -> None:
-    """Let every log record and every traceback of an uncaught exception pass `hide`.
+    """Let every log record, and whatever is written to standard error, pass `hide`.
 
-    Tracebacks hold what libraries put into their errors: addresses, headers, whole requests.
+    Tracebacks hold what libraries put into their errors: addresses, headers, whole requests. Some
+    are logged; Gradio, threads and the interpreter itself print theirs.
     """
-    make = logging.getLogRecordFactory()
+    current = logging.getLogRecordFactory()
+    make = current.make if isinstance(current, _RecordFactory) else current
+    logging.setLogRecordFactory(_RecordFactory(make, hide))
+    stream = sys.stderr
+    bare = stream.stream if isinstance(stream, _RedactedStream) else stream
+    sys.stderr = _RedactedStream(bare, hide)  # pyright: ignore[reportAttributeAccessIssue]
 
-    def factory(*args: Any, **kwargs: Any) -> logging.LogRecord:
-        record = make(*args, **kwargs)
+
+class _RecordFactory:
+    """Makes log records whose message and traceback hold no key."""
+
+    def __init__(self, make: Callable[..., logging.LogRecord], hide: Hide) -> None:
+        self.make = make
+        self._hide = hide
+
+    def __call__(self, *args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = self.make(*args, **kwargs)
         try:
-            record.msg, record.args = hide(record.getMessage()), None
+            message = record.getMessage()
+            if (shown := self._hide(message)) != message:
+                record.msg, record.args = shown, None
             if record.exc_info and record.exc_info[0]:
-                record.exc_text = hide("".join(traceback.format_exception(*record.exc_info)))
+                record.exc_text = self._hide(
+                    "".join(traceback.format_exception(*record.exc_info)).rstrip("\n")
+                )
+                record.exc_info = None  # some handlers would format it anew
         except Exception as error:  # a record that cannot be formatted must not stop the program
-            record.msg, record.args = (
-                f"A message could not be written: {type(error).__name__}",
-                None,
-            )
-            record.exc_info = None
+            record.msg = f"A message could not be written: {type(error).__name__}"
+            record.args = record.exc_info = None
         return record
 
-    def print_exception(
-        kind: type[BaseException], error: BaseException, trace: TracebackType | None
-    ) -> None:
-        sys.stderr.write(hide("".join(traceback.format_exception(kind, error, trace))))
 
-    logging.setLogRecordFactory(factory)
-    sys.excepthook = print_exception
+class _RedactedStream:
+    """A text stream like another one, on which no key is written."""
+
+    def __init__(self, stream: TextIO, hide: Hide) -> None:
+        self.stream = stream
+        self._hide = hide
+
+    def write(self, text: str) -> int:
+        """Write `text` without keys; a traceback is written by whole lines."""
+        self.stream.write(self._hide(text))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write all `lines`."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+def _bare(text: str) -> str:
+    """Return the letters and digits of a text in lower case, those of look-alikes included."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFKD", text)
+    return _SIGNS.sub("", text).lower()
 
 
 def _letters(text: str) -> Iterator[tuple[int, str]]:
-    """Yield the letters and digits of ASCII with their places, in lower case."""
+    """Yield the characters of `_bare` with their places in `text`."""
     for at, character in enumerate(text):
-        if character.isascii() and character.isalnum():
-            yield at, character.lower()
+        for letter in _bare(character):
+            yield at, letter
 
 
-@lru_cache(maxsize=64)
-def _index(keys: tuple[str, ...]) -> Mapping[str, list[tuple[_Form, int]]]:
-    """Return the pieces of all forms of all keys, each with its forms and its place in them."""
-    index: dict[str, list[tuple[_Form, int]]] = {}
-    for form in {form for key in keys for form in _forms(key)}:
-        for offset in range(len(form.text) - PIECE + 1):
-            index.setdefault(form.text[offset : offset + PIECE], []).append((form, offset))
-    return index
-
-
-@lru_cache(maxsize=64)
-def _symbolic(keys: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
-    """Return the patterns of those keys that have too few letters and digits for a piece."""
-    few = [key for key in keys if len(key) >= PIECE > sum(1 for _ in _letters(key))]
-    forms = {form for key in few for form in (key, json.dumps(key)[1:-1])}
-    return tuple(re.compile(re.escape(form), re.IGNORECASE) for form in sorted(forms))
-
-
-def _forms(key: str) -> Iterator[_Form]:
-    """Yield the forms in which a key may be written.
-
-    In base64 a key looks different by its place in the encoded bytes, modulo 3: the characters
-    that other bytes have a part in are left out.
-    """
+@lru_cache(maxsize=32)
+def _prepare(key: str) -> _Key:
+    """Return what is searched for of a key."""
     data = key.encode(errors="replace")
-    texts = [key, key[::-1], quote(key, safe=""), data.hex()]
-    texts.append("".join(f"%{byte:02x}" for byte in data))
-    for before in range(3):
-        encoded = base64.b64encode(bytes(before) + data).decode()
-        first = -(-8 * before // 6)
-        whole = (8 * (before + len(data))) // 6
-        texts.append(encoded[first:whole])
-    for text in texts:
-        bare = "".join(letter for _, letter in _letters(text))
-        if len(bare) >= PIECE:
-            yield _Form(bare)
+    in_base = list(_in_base(data, base64.b64encode, group=3, bits=6))
+    plain = [key, codecs.encode(key, "rot13"), quote(key, safe=""), *in_base]
+    for encoded in in_base:
+        plain += _in_base(encoded.encode(), base64.b64encode, group=3, bits=6)
+    plain += _in_base(data, base64.b32encode, group=5, bits=5)
+    codes = [
+        quote(quote(key, safe=""), safe=""),
+        data.decode(errors="replace").encode("utf-16-le").hex(),
+    ]
+    codes += ["".join(code.format(byte) for byte in data) for code in _CODES]
+    # Of a user and a password, a header has base64: so it may be encoded once more.
+    codes += [encoded.encode().hex() for encoded in in_base]
+    texts = {_bare(text): True for text in codes}
+    texts |= {_bare(text): False for each in plain for text in (each, each[::-1])}
+    forms = tuple(_Form(text, codes) for text, codes in texts.items() if len(text) >= PIECE)
+    pieces = {form.text[at : at + SHORT] for form in forms for at in _places(form.text, SHORT)}
+    written = "|".join(re.escape(form) for form in (key, json.dumps(key)[1:-1]))
+    few = len(_bare(key)) < PIECE
+    return _Key(forms, frozenset(pieces), re.compile(written, re.IGNORECASE) if few else None)
+
+
+def _in_base(
+    data: bytes, encode: Callable[[bytes], bytes], *, group: int, bits: int
+) -> Iterator[str]:
+    """Yield an encoding of `data` at each of its places among other bytes.
+
+    Base64 encodes three bytes in groups of four characters of 6 bits, base32 five bytes in eight
+    of 5 bits. The characters that other bytes have a part in are left out.
+    """
+    for before in range(group):
+        first, end = -(-8 * before // bits), 8 * (before + len(data)) // bits
+        yield encode(bytes(before) + data).decode()[first:end]
+
+
+def _find(forms: Iterable[_Form], bare: str) -> Iterator[tuple[int, int]]:
+    """Yield the first and the last letter of each run of pieces, if enough of a form occurs."""
+    for form, hits in _hits(forms, bare, PIECE).items():
+        if _covered(sorted({offset for _, offset in hits}), PIECE) >= form.least:
+            yield from _runs([at for at, _ in hits])
+
+
+def _find_close(forms: Iterable[_Form], bare: str) -> Iterator[tuple[int, int]]:
+    """Yield the first and the last letter of each place where short pieces lie close together.
+
+    So a key is found of which every sixth character is another one.
+    """
+    plain = [form for form in forms if not form.codes]
+    for form, hits in _hits(plain, bare, SHORT).items():
+        begin = 0
+        for end in range(1, len(hits) + 1):
+            if end < len(hits) and hits[end][0] <= hits[end - 1][0] + SHORT + CLOSE:
+                continue
+            offsets = sorted({offset for _, offset in hits[begin:end]})
+            if _covered(offsets, SHORT) >= form.least:
+                yield hits[begin][0], hits[end - 1][0] + SHORT - 1
+            begin = end
+
+
+def _hits(forms: Iterable[_Form], bare: str, size: int) -> Mapping[_Form, list[tuple[int, int]]]:
+    """Return the places in `bare` of each form's pieces, with their places in the form."""
+    index: dict[str, list[tuple[_Form, int]]] = {}
+    for form in forms:
+        for offset in _places(form.text, size):
+            index.setdefault(form.text[offset : offset + size], []).append((form, offset))
+    hits: dict[_Form, list[tuple[int, int]]] = {}
+    for at in _places(bare, size):
+        for form, offset in index.get(bare[at : at + size], ()):
+            hits.setdefault(form, []).append((at, offset))
+    return hits
+
+
+def _places(text: str, size: int) -> range:
+    """Return the places at which a piece of a text can begin."""
+    return range(len(text) - size + 1)
+
+
+def _covered(offsets: Iterable[int], size: int) -> int:
+    """Return how many characters the pieces at `offsets`, which are sorted, cover."""
+    covered = end = 0
+    for offset in offsets:
+        covered += offset + size - max(end, offset)
+        end = offset + size
+    return covered
 
 
 def _runs(places: list[int]) -> Iterator[tuple[int, int]]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from dotenv import dotenv_values
 from pydantic import Field, PrivateAttr, SecretStr, ValidationError
@@ -24,8 +24,10 @@ from compare.visitor_keys import is_secret, typed_key, typed_keys
 _SHARE = "LINEUP_SHARE_KEYS"
 _ADDRESSES = frozenset({"DISCORD_API_BASE", "HF_ENDPOINT", "HF_INFERENCE_BASE", "OPENAI_SERVERS"})
 _ADDRESS = re.compile(r"https?://[^\s,]+")
-_PASSWORD = re.compile(r"://[^/\s:@]*:([^/\s@]+)@")
-"""The password in an address like http://user:password@host."""
+_ANY_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://[^\s,\"']+", re.IGNORECASE)
+_SECRETIVE = re.compile("PASS|CREDENTIAL|AUTH|COOKIE|SIGNATURE", re.IGNORECASE)
+_PLACES = ("_PATH", "_FILE", "_DIR", "_SOCK", "_URL")
+"""Endings of names like HF_TOKEN_PATH: the setting says where a key is, and holds none."""
 
 
 class SettingsError(Exception):
@@ -169,12 +171,38 @@ class Settings(BaseSettings):
                     yield from (address, host_of(address), urlsplit(address).hostname or address)
 
     def _secrets(self) -> Iterator[str]:
-        """Yield every key, and the passwords within addresses."""
-        for name in {**os.environ, **self._from_file}:
-            value = self._read(name) or ""
-            if is_secret(name):
+        """Yield every key, and the keys within addresses.
+
+        A key of `.env` counts even if the environment has another one in its place.
+        """
+        from_file = ((name, key.get_secret_value()) for name, key in self._from_file.items())
+        for name, value in (*os.environ.items(), *from_file):
+            if _holds_key(name):
                 yield value
-            elif "@" in value and "://" in value:
-                for found in _PASSWORD.findall(value):
-                    yield from (found, unquote(found))
+            if "://" in value:
+                for address in _ANY_ADDRESS.findall(value):
+                    yield from _keys_of_address(address)
         yield from typed_keys()
+
+
+def _holds_key(name: str) -> bool:
+    """Return whether the value of a setting, of Lineup or of any other program, is to be hidden."""
+    return (is_secret(name) or bool(_SECRETIVE.search(name))) and not name.endswith(_PLACES)
+
+
+def _keys_of_address(address: str) -> Iterator[str]:
+    """Yield the keys in an address: http://user:KEY@host, http://KEY@host, http://host?token=KEY.
+
+    Each is yielded as it is written, and decoded.
+    """
+    _, _, rest = address.partition("://")
+    user, at, _ = re.split("[/?#]", rest, maxsplit=1)[0].rpartition("@")
+    if not at:  # a password may hold a slash that should have been encoded
+        user, at, _ = rest.rpartition("@")
+    if at:
+        name, colon, password = user.partition(":")
+        key = password if colon else name
+        yield from (key, unquote(key))
+    for name, key in parse_qsl(rest.partition("?")[2]):
+        if is_secret(name) or _SECRETIVE.search(name) or name.lower() == "sig":
+            yield from (key, quote(key))

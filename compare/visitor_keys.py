@@ -9,6 +9,10 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import MappingProxyType
+from typing import Final
+
+MAX_KEY: Final = 500
+"""Characters of a key that a visitor may type."""
 
 _typed: ContextVar[Mapping[str, str]] = ContextVar("typed", default=MappingProxyType({}))
 
@@ -17,10 +21,13 @@ _typed: ContextVar[Mapping[str, str]] = ContextVar("typed", default=MappingProxy
 def visitor_keys(keys: Mapping[str, str]) -> Generator[None]:
     """Make `keys` (by setting) available to everything that is started within this context.
 
-    Settings that a visitor may not set, such as addresses and limits, are ignored.
+    Settings that a visitor may not set, such as addresses and limits, are ignored, and so is what
+    is too long for a key.
     """
     typed = {
-        name: key.strip() for name, key in keys.items() if visitor_may_set(name) and key.strip()
+        name: key.strip()
+        for name, key in keys.items()
+        if visitor_may_set(name) and key.strip() and len(key) <= MAX_KEY
     }
     token = _typed.set(typed)
     try:

@@ -17,7 +17,7 @@ from backends.errors import BackendError
 from backends.registry import BACKENDS, backend_class
 from backends.settings import host_of
 from compare.store.errors import StoreError
-from compare.visitor_keys import is_secret, visitor_keys, visitor_may_set
+from compare.visitor_keys import MAX_KEY, is_secret, visitor_keys, visitor_may_set
 from ui.context import Context
 from ui.events import QUICK
 
@@ -169,7 +169,7 @@ def _box(setting: str) -> gr.Textbox:
         type="password" if is_secret(setting) else "text",
         placeholder="for this visit",
         max_lines=1,
-        max_length=500,
+        max_length=MAX_KEY,
         scale=3,
         html_attributes=gr.InputHTMLAttributes(autocomplete="off"),
     )

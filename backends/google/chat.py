@@ -9,7 +9,7 @@ from backends.google.client import SdkClients, http_options
 from backends.google.credentials import Credentials
 from backends.google.errors import explain, safe_cause
 from backends.google.response import PICTURE_REASONS, PROMPT_REASONS
-from backends.json_values import loads
+from backends.json_values import count, loads
 
 if TYPE_CHECKING:
     import httpx2
@@ -94,7 +94,5 @@ def _reply(response: dict[str, Any], service: str) -> Reply:
 
 def _token_counts(usage: dict[str, Any]) -> dict[str, int]:
     names = ("promptTokenCount", "candidatesTokenCount", "thoughtsTokenCount")
-    inputs, outputs, thoughts = (usage.get(name) or 0 for name in names)
-    if not inputs:
-        return {}
-    return {"text_input": int(inputs), "text_output": int(outputs) + int(thoughts)}
+    inputs, outputs, thoughts = (count(usage.get(name)) for name in names)
+    return {"text_input": inputs, "text_output": outputs + thoughts} if inputs else {}

@@ -20,6 +20,7 @@ BALANCE_TIMEOUT = 3.0
 """Seconds to wait for a balance; without it the cost comes from the price list."""
 
 _EXACT = Decimal("0.000001")
+_MAX_CREDITS = 10**15
 _ANY = Model(id="stability/any", label="any model", family="", source="")
 
 
@@ -98,7 +99,9 @@ async def _get_balance(client: "httpx2.AsyncClient", credentials: Credentials) -
 def _parse_balance(response: "httpx2.Response") -> Decimal | None:
     match loads(response.content, parse_float=Decimal):
         case {"credits": Decimal() | int() as credits} if response.status_code == 200:
-            return Decimal(credits)
+            # Written out, 1E-999999 has a million digits; such a number is no balance.
+            sane = -_MAX_CREDITS <= credits <= _MAX_CREDITS
+            return round(Decimal(credits), 9) if sane else None
         case _:
             return None
 

@@ -4,20 +4,24 @@ Holds one backend for each provider in use, created at its first use.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from functools import partial
 
 from backends.base import Backend, Basis, Config, Model, Readiness, Ready, Request, State
-from backends.errors import BackendError, TimedOut, Unanswered
+from backends.errors import BackendError, ServiceFault, TimedOut, Unanswered
 from compare import pricing
 from compare.catalogue.catalogue import Catalogue, status_on, status_sentence
 from compare.records import Cost, Payer, RunSpec
-from compare.redaction import clean_text
+from compare.redaction import clean_text, traceback_text
 from compare.settings import Settings
 from compare.store.store import Store
 from compare.visitor_keys import typed_key
+
+log = logging.getLogger(__name__)
 
 MAX_CHECK_SECONDS = 20.0
 """Time limit for a service to say whether it accepts a key."""
@@ -147,7 +151,13 @@ class Availability:
             name = server or service.label
             raise TimedOut(f"{name} does not answer. Nothing was spent: try again.") from error
         except BackendError as error:
-            raise error.redacted(self._settings.hide) from error
+            raise error.redacted(partial(clean_text, hide=self._settings.hide)) from error
+        except Exception as error:  # of whatever the service has sent
+            text = traceback_text(error, self._settings.hide)
+            log.error("The check of a key of %s failed:\n%s", backend, text)
+            raise ServiceFault(
+                f"{server or service.label} gave an answer that makes no sense. Nothing was spent."
+            ) from error
 
     def warm(self, model_ids: Sequence[str]) -> None:
         """Let the backends of these models load slow things in the background."""

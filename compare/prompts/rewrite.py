@@ -6,20 +6,25 @@ The original prompt is stored with the run.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from backends import chat
 from backends.base import Config, Readiness, Ready
 from backends.chat import CHATS, Chat
 from backends.errors import BackendError, BadInput, MissingKey, ServiceFault
+from backends.json_values import count
 from backends.registry import backend_class
 from compare.prompts import MAX_PROMPT
 from compare.records import RunSpec
-from compare.redaction import clean_text
+from compare.redaction import clean_text, traceback_text
 from compare.settings import Settings
 from compare.visitor_keys import typed_key
+
+log = logging.getLogger(__name__)
 
 INSTRUCTIONS = """\
 You rewrite prompts for text-to-image models. Say the same thing so that it can be drawn: name the \
@@ -30,6 +35,10 @@ subjects, their number, colours, places or names, and not a word within quotatio
 Answer with the new prompt alone."""
 
 NEEDS_OWN_KEY = "At a public address a rewrite takes your own key: type it in the Keys tab."
+UNREADABLE = (
+    "The chat model's answer makes no sense. Look at your usage page before you try again, or "
+    "choose another one."
+)
 _QUOTES = {'"': '"', "“": "”", "„": "“", "«": "»", "'": "'"}
 
 
@@ -111,17 +120,24 @@ class Rewriter:
             if not self._may_ask(name, server):
                 raise MissingKey(NEEDS_OWN_KEY)
             reply = await chat_service.ask(model.strip(), INSTRUCTIONS, prompt, server=server)
-            reply_text = clean_text(reply.text, self._settings.hide, MAX_PROMPT + 1)
-            text = await asyncio.to_thread(_tidy, reply_text)
+            text = await asyncio.to_thread(self._read, reply.text)
         except BackendError as error:
-            raise error.redacted(self._settings.hide) from error.__cause__
+            shown = partial(clean_text, hide=self._settings.hide)
+            raise error.redacted(shown) from error.__cause__
+        except Exception as error:  # of whatever the service has sent
+            log.error("A rewrite failed:\n%s", traceback_text(error, self._settings.hide))
+            raise ServiceFault(UNREADABLE) from error
         return Rewritten(
             prompt=text,
             original=prompt,
             by=f"{service.strip()}:{model.strip()}",
             seconds=time.perf_counter() - started,
-            usage=reply.usage,
+            usage={name: count(tokens) for name, tokens in reply.usage.items()},
         )
+
+    def _read(self, reply: str) -> str:
+        """Return the prompt in a chat model's answer."""
+        return _tidy(clean_text(reply, self._settings.hide, MAX_PROMPT + 1))
 
     async def aclose(self) -> None:
         """Close all connections."""

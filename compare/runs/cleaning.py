@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
+from itertools import islice
 from typing import Final
 
 from backends.base import (
@@ -27,9 +28,14 @@ from compare.redaction import Hide, clean_text
 MAX_TEXT: Final = 50_000
 """Characters of a text that may hold a prompt."""
 MAX_ENTRIES: Final = 200
+MAX_HONOURED_TEXT: Final = 150_000
+"""Characters of all that one receipt says of the inputs."""
 _MAX_COUNT = 10**12
+_MAX_SEED = 2**63 - 1
+"""The largest number that a column of the database holds."""
 _MAX_SECONDS = 10.0**7
 _MAX_DOLLARS = Decimal(10**5)
+_MAX_DIGITS = 30
 _PREVIEWS = frozenset({"image/png", "image/jpeg", "image/webp", "image/gif"})
 
 
@@ -50,7 +56,7 @@ def clean_event(event: Event, hide: Hide) -> Event:
                 preview=_preview(event.preview),
             )
         case Picture():
-            return replace(event, seed=_count(event.seed, 2**64))
+            return replace(event, seed=_count(event.seed, _MAX_SEED))
         case Receipt():
             return replace(
                 event,
@@ -68,14 +74,19 @@ def clean_event(event: Event, hide: Hide) -> Event:
 
 def clean_honoured(honoured: Mapping[str, Applied], hide: Hide) -> dict[str, Applied]:
     """Return `honoured` with clean names, values and notes; entries beyond a limit are dropped."""
-    return {
-        clean_text(name, hide, 100): Applied(
+    cleaned: dict[str, Applied] = {}
+    left = MAX_HONOURED_TEXT
+    for name, applied in islice(honoured.items(), MAX_ENTRIES):
+        entry = Applied(
             _value(applied.requested, hide),
             _value(applied.used, hide),
             clean_text(applied.note, hide),
         )
-        for name, applied in list(honoured.items())[:MAX_ENTRIES]
-    }
+        left -= sum(len(str(each)) for each in (entry.requested, entry.used, entry.note))
+        if left < 0:
+            break
+        cleaned[clean_text(name, hide, 100)] = entry
+    return cleaned
 
 
 def _value(value: Value, hide: Hide) -> Value:
@@ -107,8 +118,12 @@ def _seconds(value: object) -> float | None:
 
 
 def _dollars(value: Decimal | None) -> Decimal | None:
-    sane = value is not None and value.is_finite() and 0 <= value <= _MAX_DOLLARS
-    return value if sane else None
+    if value is None or not value.is_finite() or not 0 <= value <= _MAX_DOLLARS:
+        return None
+    # The database and the page write every digit: of 1E-999999, a million.
+    _, digits, exponent = value.as_tuple()
+    exact = len(digits) <= _MAX_DIGITS and isinstance(exponent, int) and exponent >= -_MAX_DIGITS
+    return value if exact else round(value, 9)
 
 
 def _preview(preview: Preview | None) -> Preview | None:

@@ -7,7 +7,6 @@ outcome is on disk before it is shown.
 
 import asyncio
 import logging
-import traceback
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -35,7 +34,7 @@ from backends.images.validation import check
 from compare.catalogue.catalogue import status_sentence
 from compare.pricing import BillableWork
 from compare.records import Job, Phase, Timing
-from compare.redaction import clean_text
+from compare.redaction import clean_text, traceback_text
 from compare.runs.cleaning import clean_event
 from compare.runs.lanes import Lanes
 from compare.runs.outcome import Ending, JobResult
@@ -49,6 +48,7 @@ log = logging.getLogger(__name__)
 _MICRODOLLAR = Decimal("0.000001")
 CLEANUP_SECONDS = 60.0
 """How long a job that was stopped may take to clean up before it ends without that."""
+_left_behind: set[asyncio.Task[None]] = set()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,6 +163,8 @@ class JobTask:
                 await asyncio.wait({work}, timeout=CLEANUP_SECONDS)
             if not work.done():
                 log.error("Job %s (%s) does not stop.", self.job.id, self.model.id)
+                _left_behind.add(work)  # the event loop holds no reference to it
+                work.add_done_callback(_left_behind.discard)
             elif not work.cancelled():
                 work.exception()  # seen: the job was stopped, whatever it ended with
             raise
@@ -180,10 +182,19 @@ class JobTask:
             self._stopwatch.start_work()
             self._update(immediate=True, started_at=datetime.now(UTC))
             async with aclosing(backend.generate(self.model, self._request)) as events:
-                async for reported in events:
-                    event = clean_event(reported, self._context.hide)
-                    self._submit = event.take if isinstance(event, Queued) else None
-                    await self._handle(event)
+                try:
+                    async for reported in events:
+                        event = await self._clean(reported)
+                        self._submit = event.take if isinstance(event, Queued) else None
+                        await self._handle(event)
+                except SystemExit as error:  # out of a task it would end the event loop
+                    raise RuntimeError(f"{self.model.id} asked to exit") from error
+
+    async def _clean(self, event: Event) -> Event:
+        """Return an event whose texts and numbers can be stored and shown."""
+        if isinstance(event, Receipt):  # its texts may be long: the prompt, and what became of it
+            return await asyncio.to_thread(clean_event, event, self._context.hide)
+        return clean_event(event, self._context.hide)
 
     async def _handle(self, event: Event) -> None:
         match event:
@@ -248,13 +259,16 @@ class JobTask:
         store, position = self._context.store, len(self.job.pictures)
         try:
             saved = await store.add_picture(self.job.id, picture, position=position)
-        except StoreError as error:
+        except Exception as error:
             # The picture may have been paid for: it stays on the card while Lineup runs, and is
             # written to the temporary folder. The job goes on, so that its cost becomes known.
             self.job = replace(self.job, preview=Preview(picture.data, picture.media_type))
             file = await store.rescue(picture)
             where = f"was put into {file} instead" if file else "is only on this page, save it now"
-            self._losses.append(f"{error} The picture {where}.")
+            if not isinstance(error, StoreError):
+                self._log("could not store a picture", error)
+            why = error if isinstance(error, StoreError) else "A picture could not be stored."
+            self._losses.append(f"{why} The picture {where}.")
         else:
             self.job = replace(self.job, pictures=(*self.job.pictures, saved))
 
@@ -269,9 +283,7 @@ class JobTask:
         return self._facts().stopped()
 
     def _internal_error(self, error: BaseException) -> JobResult:
-        # The traceback goes only to the log, with all keys hidden.
-        text = "".join(traceback.format_exception(error))
-        log.error("Job %s (%s):\n%s", self.job.id, self.model.id, self._context.hide(text))
+        self._log("failed", error)
         self._receipt = None  # it may be what could not be computed with
         return self._facts().internal_error()
 
@@ -327,11 +339,16 @@ class JobTask:
             return False
         except Exception as error:
             # Something of the job cannot be stored: keep its outcome, its cost and its pictures.
-            text = self._context.hide("".join(traceback.format_exception(error)))
-            log.error("The end of job %s could not be written whole:\n%s", self.job.id, text)
+            self._log("could not be stored whole", error)
             self.job = replace(self.job, honoured={}, timing=Timing())
             try:
                 await self._context.store.save_job(self.job)
-            except Exception:
+            except Exception as again:
+                self._log("could not be stored at all", again)
                 return False
         return True
+
+    def _log(self, what: str, error: BaseException) -> None:
+        """Log a traceback, with all keys hidden; it is shown nowhere else."""
+        text = traceback_text(error, self._context.hide)
+        log.error("Job %s (%s) %s:\n%s", self.job.id, self.model.id, what, text)

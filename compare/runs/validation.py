@@ -5,6 +5,7 @@ backend, which fits the request to the model and reports the changes.
 """
 
 from collections.abc import Sequence
+from dataclasses import astuple
 
 from backends.base import Control
 from backends.fit import MIN_STRENGTH
@@ -39,6 +40,8 @@ def problems(spec: RunSpec, model_ids: Sequence[str], catalogue: Catalogue) -> d
         "image": _image(request.image),
         "strength": _within("The strength", request.strength, STRENGTH),
         "then": _then(then, catalogue) if then else "",
+        "options": _options(spec),
+        "provenance": _unbroken("prompt's history", *filter(None, astuple(spec.provenance))),
     }
     return {field: sentence for field, sentence in found.items() if sentence}
 
@@ -52,11 +55,27 @@ def _prompt(text: str, name: str) -> str:
 def _text(text: str, name: str) -> str:
     if len(text) > MAX_PROMPT:
         return f"The {name} has {len(text):,} characters; {MAX_PROMPT:,} is the most. Shorten it."
-    try:
-        text.encode()
+    return _unbroken(name, text)
+
+
+def _unbroken(name: str, *texts: str) -> str:
+    """Return a sentence if a text has half a surrogate pair, which no database can store."""
+    try:  # apart: two halves do not make a whole
+        " ".join(texts).encode()
     except UnicodeEncodeError:
         return f"The {name} holds characters that are broken. Type or paste it again."
     return ""
+
+
+def _options(spec: RunSpec) -> str:
+    """Check the names and values of all options: of backends, second step and preprocessors."""
+    steps = [spec.request.options, spec.second_step.options if spec.second_step else {}]
+    groups = [group for options in steps for group in options.values()]
+    groups += [control.parameters for control in spec.request.controls]
+    values = [value for group in groups for value in group.values() if isinstance(value, str)]
+    names = [name for group in (*steps, *groups) for name in group]
+    methods = [control.preprocessor for control in spec.request.controls]
+    return _unbroken("name or value of an option", *names, *values, *methods)
 
 
 def _models(model_ids: Sequence[str], catalogue: Catalogue) -> str:

@@ -17,14 +17,16 @@ from typing import Any
 import pytest
 
 from backends.paths import PROJECT
+from tests.canaries import NOWHERE, PLANTED, files_with_canaries
 
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """A running app: its address, its data folder, the file of what it prints, its process."""
+    """A running app: its address, its data and temporary folders, what it prints, its process."""
 
     address: str
     home: Path
+    temp: Path
     log: Path
     process: "subprocess.Popen[bytes]"
 
@@ -42,28 +44,31 @@ class App:
 
 @contextmanager
 def serve(home: Path, *arguments: str, **environment: str) -> Generator[App, None, None]:
-    """Run `python app.py` with its data in `home`."""
+    """Run `python app.py` with its data in `home`, with canary keys that are found nowhere."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     address = f"http://127.0.0.1:{port}"
-    log = home.parent / f"{home.name}.log"
-    places = {"LINEUP_HOME": str(home), "GRADIO_TEMP_DIR": str(home / "uploads")}
+    log, temp = home.parent / f"{home.name}.log", home.parent / f"{home.name}.tmp"
+    temp.mkdir(exist_ok=True)
+    places = {"LINEUP_HOME": str(home), "TMPDIR": str(temp)}
+    places["GRADIO_TEMP_DIR"] = str(home / "uploads")
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "app.py", "--port", str(port), *arguments],
             cwd=PROJECT,
-            env={**os.environ, **places, **environment},
+            env={**os.environ, **PLANTED, **NOWHERE, **places, **environment},
             stdout=output,
             stderr=output,
         )
         try:
             _wait_for(address, process, log)
-            yield App(address, home, log, process)
+            yield App(address, home, temp, log, process)
         finally:
             process.kill()
             process.wait()
     assert "Traceback" not in log.read_text(), log.read_text()
+    assert files_with_canaries(home, log, temp) == []
 
 
 def _wait_for(address: str, process: "subprocess.Popen[bytes]", log: Path) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import httpx2
 
+from tests.canaries import found
+
 
 class Visitor:
     """A browser's session: its cookie, Gradio's session, and the handlers of the page by name.
@@ -16,7 +18,8 @@ class Visitor:
     """
 
     def __init__(self, address: str, **headers: str) -> None:
-        self.http = httpx2.Client(base_url=address, headers=headers, timeout=60)
+        hooks = {"response": [_read_without_canaries]}
+        self.http = httpx2.Client(base_url=address, headers=headers, timeout=60, event_hooks=hooks)
         self.page = self.http.get("/")
         self.session = secrets.token_hex(6)
         config = self.http.get("/config").json()
@@ -74,6 +77,10 @@ class Visitor:
         for id in self.handlers[handler]["inputs"]:
             values[_name(self._components[id], values)] = self._components[id]["props"].get("value")
         return values
+
+
+def _read_without_canaries(response: httpx2.Response) -> None:
+    assert not found(response.read()), f"a key is in the answer of {response.url}"
 
 
 def _name(component: Mapping[str, Any], taken: Mapping[str, Any]) -> str:

@@ -16,8 +16,17 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from backends.paths import PROJECT
 from tests.browser.chromium import ARGUMENTS, find
+from tests.canaries import NOWHERE, PLANTED, files_with_canaries, found
 
 Visit = Callable[..., Page]
+
+SHOWN_WITHOUT = ("DISCORD_", "GOOGLE_", "OPENAI_", "A1111_URL", "COMFYUI_URL")
+"""What tests type or set by themselves, or show the want of."""
+CANARIES = {
+    name: value
+    for name, value in {**PLANTED, **NOWHERE}.items()
+    if not name.startswith(SHOWN_WITHOUT)
+}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -42,15 +51,25 @@ def _start(
     home: Path, environment: dict[str, str], root: Path = PROJECT
 ) -> "tuple[str, subprocess.Popen[bytes]]":
     port = free_port()
-    process = subprocess.Popen(
-        [sys.executable, "app.py", "--port", str(port)],
-        cwd=root,
-        env={**os.environ, "LINEUP_HOME": str(home), **environment},
-        stdout=subprocess.DEVNULL,
-    )
+    temp, log = _places(home)
+    temp.mkdir(exist_ok=True)
+    places = {"LINEUP_HOME": str(home), "TMPDIR": str(temp)}
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "app.py", "--port", str(port)],
+            cwd=root,
+            env={**os.environ, **CANARIES, **places, **environment},
+            stdout=output,
+            stderr=output,
+        )
     address = f"http://127.0.0.1:{port}"
-    _wait_for(address, process)
+    _wait_for(address, process, log)
     return address, process
+
+
+def _places(home: Path) -> tuple[Path, Path]:
+    """Return the temporary folder of an app, and the file of what it prints."""
+    return home.parent / f"{home.name}.tmp", home.parent / f"{home.name}.log"
 
 
 @contextmanager
@@ -65,6 +84,7 @@ def app(home: Path, root: Path = PROJECT, /, **environment: str) -> Generator[st
             process.wait(20)
         except subprocess.TimeoutExpired:
             process.kill()
+    assert files_with_canaries(home, *_places(home)) == []
 
 
 @contextmanager
@@ -78,12 +98,13 @@ def killed(
     finally:
         process.kill()
         process.wait()
+    assert files_with_canaries(home, *_places(home)) == []
 
 
-def _wait_for(address: str, process: "subprocess.Popen[bytes]") -> None:
+def _wait_for(address: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
     deadline = time.monotonic() + 180
     while time.monotonic() < deadline:
-        assert process.poll() is None, "the app has stopped"
+        assert process.poll() is None, log.read_text()
         try:
             with urllib.request.urlopen(address, timeout=5):
                 return
@@ -115,8 +136,9 @@ def chromium() -> Generator[Browser, None, None]:
 
 @pytest.fixture
 def visit(chromium: Browser) -> Generator[Visit, None, None]:
-    """Open a page as a fresh visitor; fails on any error in the page's console."""
+    """Open a page as a fresh visitor; fails on any error in its console and any canary in it."""
     faults: list[str] = []
+    pages: list[Page] = []
 
     with ExitStack() as stack:
 
@@ -125,10 +147,12 @@ def visit(chromium: Browser) -> Generator[Visit, None, None]:
             context = chromium.new_context(reduced_motion="reduce", **options)
             stack.callback(context.close)
             page = context.new_page()
+            pages.append(page)
             page.on("pageerror", lambda error: faults.append(str(error)))
             page.goto(url)
             page.wait_for_selector(".lu-sum b, .lu-sum .lu-bad")
             return page
 
         yield opened
+        assert not any(found(page.content().encode()) for page in pages if not page.is_closed())
     assert not faults, faults

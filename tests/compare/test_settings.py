@@ -52,6 +52,40 @@ def test_no_key_shows(monkeypatch: pytest.MonkeyPatch):
     assert settings.hide(f"401 for {KEY}, hf_another_secret") == "401 for [hidden], [hidden]"
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "key"),
+    [
+        ("A1111_URL", "http://user:pass-word-1@host:7860", "pass-word-1"),
+        ("A1111_URL", "http://user:pass%2Fword%2F1@host", "pass/word/1"),
+        ("A1111_URL", "http://user:pass/word@1@host", "pass/word@1"),
+        ("COMFYUI_URL", "https://ghp_onlyatoken99@host/", "ghp_onlyatoken99"),
+        ("OPENAI_SERVERS", "a=http://h/v1 m, b=https://u:second-pass@h/v1", "second-pass"),
+        ("OPENAI_BASE_URL", "https://h/v1?api_key=in-the-query-7&x=1", "in-the-query-7"),
+        ("HTTPS_PROXY", "http://user:of-the-proxy-3@proxy:3128", "of-the-proxy-3"),
+        ("DATABASE_URL", "postgresql+psycopg://lineup:of-the-base@db/lineup", "of-the-base"),
+        ("SMTP_PASS", "of-another-program", "of-another-program"),
+    ],
+)
+def test_keys_within_addresses_and_of_other_programs_are_hidden(
+    name: str, value: str, key: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv(name, value)
+    assert key not in Settings.read().hide(f"no answer of {key}, {value}")
+
+
+def test_a_key_of_the_file_is_hidden_though_another_is_used(monkeypatch: pytest.MonkeyPatch):
+    Path(".env").write_text(f"OPENAI_API_KEY={KEY}\n")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-environment")
+    shown = Settings.read().hide(f"{KEY} sk-of-the-environment")
+    assert shown == "[hidden] [hidden]"
+
+
+def test_the_place_of_a_key_is_none(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HF_TOKEN_PATH", "/home/me/.cache/huggingface/token")
+    sentence = "Hugging Face has no huggingface token."
+    assert Settings.read().hide(sentence) == sentence
+
+
 @pytest.mark.parametrize("rate", ["much", "-1", "nan"])
 def test_nonsense_is_named_without_its_value(rate: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("LINEUP_HOURLY_RATE", rate)

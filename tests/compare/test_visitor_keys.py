@@ -45,6 +45,8 @@ def test_a_visitor_sets_no_address(settings: Settings, monkeypatch: pytest.Monke
     with visitor_keys({"OPENAI_BASE_URL": "http://evil.example", "OPENAI_API_KEY": "  "}):
         assert settings.value("OPENAI_BASE_URL") == "http://127.0.0.1:1/v1"
         assert settings.value("OPENAI_API_KEY") is None
+    with visitor_keys({"OPENAI_API_KEY": "k" * 501}):
+        assert settings.value("OPENAI_API_KEY") is None, "no key is that long"
 
 
 def test_a_typed_key_is_hidden(settings: Settings) -> None:

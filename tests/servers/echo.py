@@ -2,12 +2,14 @@
 
 import base64
 import json
+import re
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
 
+from tests.canaries import PLANTED
 from tests.servers.pictures import plain
 
 
@@ -23,11 +25,12 @@ class _Handler(BaseHTTPRequestHandler):
     """Answers with the keys of the request."""
 
     def _answer(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        keys = [value for name, value in self.headers.items() if name.lower() in KEY_HEADERS]
-        echo = " ".join(text for key in keys for text in texts(key))
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode("latin-1")
         assert isinstance(self.server, EchoServer)
-        self.server.asked += 1
+        given = _keys(f"{self.path} {self.headers} {body}")
+        self.server.given |= given
+        headers = [value for name, value in self.headers.items() if name.lower() in KEY_HEADERS]
+        echo = " ".join(text for key in (*headers, *given) for text in texts(key))
         status = self.server.status
         body = json.dumps(_body(echo, status)).encode()
         self.send_response(status)
@@ -47,10 +50,20 @@ KEY_HEADERS = frozenset({"authorization", "x-goog-api-key", "api-key", "x-api-ke
 
 
 class EchoServer(ThreadingHTTPServer):
-    """Answers with `status`, and counts in `asked` how often it was asked."""
+    """Answers with `status`; `given` has all canaries that were sent to it."""
 
     status = 400
-    asked = 0
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.given: set[str] = set()
+
+
+def _keys(request: str) -> set[str]:
+    """Return the canaries in a request, those of HTTP's basic authentication included."""
+    for encoded in re.findall(r"Basic ([\w+/]+)", request):
+        request += base64.b64decode(encoded + "==").decode("latin-1")
+    return {key for key in PLANTED.values() if key in request}
 
 
 def _body(echo: str, status: int) -> dict[str, Any]:
@@ -76,7 +89,7 @@ def _body(echo: str, status: int) -> dict[str, Any]:
 @contextmanager
 def echoing() -> Generator[EchoServer]:
     """Serve on this machine; `status` is the status of the next answers."""
-    server = EchoServer(("127.0.0.1", 0), _Handler)
+    server = EchoServer()
     Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield server

@@ -129,7 +129,7 @@ class Renderer:
             aspect_ratio=f"{width * columns} / {height * rows}",
             grid=(columns, rows),
             preview=_data_uri(job),
-            fraction=job.step / job.steps if job.step is not None and job.steps else None,
+            fraction=min(1, job.step / job.steps) if job.step is not None and job.steps else None,
             seed=first.seed if first else None,
             notes=notes,
             both_steps=_both_steps(parent, job),

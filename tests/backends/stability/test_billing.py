@@ -97,6 +97,24 @@ async def test_a_failed_job_leaves_the_balance_alone(server: StabilityServer) ->
     assert server.credits == 100.0
 
 
+@pytest.mark.parametrize(
+    "credits", ["1E-999999999", "1E+999999999", "-1E+999999", "NaN", "7" * 3000]
+)
+async def test_a_balance_that_makes_no_sense_is_left_out(credits: str) -> None:
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        if request.method == "GET":
+            return httpx2.Response(200, content=f'{{"credits": {credits}}}'.encode())
+        picture = base64.b64encode(pictures.plain()).decode()
+        return httpx2.Response(200, json={"image": picture, "finish_reason": SUCCESS, "seed": 7})
+
+    config = Config(value={"STABILITY_API_KEY": KEY}.get, home=Path("unused"))
+    drawer = Stability(config, transport=httpx2.MockTransport(answer))
+    assert len(await drawer.check()) < 100
+    events = [event async for event in drawer.generate(model("core"), ASK)]
+    await drawer.aclose()
+    assert pictures_of(events) and receipt_of(events).charged is None
+
+
 @pytest.mark.parametrize("failure", [httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ReadError])
 async def test_a_balance_that_cannot_be_read_afterwards_costs_no_picture(
     failure: type[httpx2.TransportError],

@@ -1,7 +1,9 @@
 """Prompts rewritten by a chat model: whose key pays, what is recorded, what never leaks."""
 
+import json
 from collections.abc import AsyncGenerator, Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -137,6 +139,28 @@ async def test_a_key_that_a_service_repeats_is_hidden(
     with visitor_keys({"GOOGLE_API_KEY": VISITORS}), pytest.raises(BackendError) as failed:
         await rewriter.rewrite("a star", MODEL)
     assert key not in f"{failed.value!r} {rewriter!r}"
+
+
+@pytest.mark.parametrize("tokens", ["many", None, -5, [], {}, float("nan")], ids=repr)
+async def test_strange_counts_of_tokens_leave_the_prompt(
+    rewriter: Rewriter, chat: ChatServer, tokens: Any
+) -> None:
+    usage = {"promptTokenCount": tokens, "candidatesTokenCount": tokens}
+    parts = [{"text": "a red star \ud83e\x00"}]
+    candidate = {"content": {"parts": parts}, "finishReason": "STOP"}
+    answer = json.dumps({"candidates": [candidate], "usageMetadata": usage})
+    chat.script = Script(raw=answer.encode())
+    rewritten = await rewriter.rewrite("a star", MODEL)
+    assert rewritten.prompt == "a red star ?" and "cost unknown" in rewritten.cost
+
+
+@pytest.mark.parametrize("raw", ['{"candidates": 7}', '{"candidates": [7]}', "7", "[]"])
+async def test_an_answer_of_any_shape_is_a_sentence(
+    rewriter: Rewriter, chat: ChatServer, raw: str
+) -> None:
+    chat.script = Script(raw=raw.encode())
+    with pytest.raises(BackendError, match=r"^[A-Z].{20,}\.$"):
+        await rewriter.rewrite("a star", MODEL)
 
 
 async def test_a_run_keeps_what_was_written_and_who_rewrote_it(build: Build) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from backends.base import Control, Request
 from compare.catalogue.catalogue import load
-from compare.records import RunSpec, SecondStep
+from compare.records import Provenance, RunSpec, SecondStep
 from compare.runs.validation import problems
 from tests.compare.helpers import changed
 
@@ -52,6 +52,9 @@ def test_every_writing_is_fine(prompt: str):
         ("image", b""),
         ("strength", 0.0),
         ("strength", 1.01),
+        ("options", {"local": {"loras": "half \ud83e"}}),
+        ("options", {"local": {"half \ud83e": 1}}),
+        ("options", {"half \ud83e": {}}),
     ],
 )
 def test_each_problem_stands_at_its_field(field: str, value: Any):
@@ -104,3 +107,17 @@ def test_models():
     assert problems(GOOD, [], CATALOGUE) == {"models": "Choose at least one model."}
     found = problems(GOOD, ["local/sdxl", "locl/sdxl"], CATALOGUE)
     assert "locl/sdxl" in found["models"] and "Did you mean" in found["models"]
+
+
+def test_no_text_of_any_field_is_half_a_character():
+    broken = "half \ud83e"
+    control = Control(image=b"x", preprocessor=broken)
+    parameters = Control(image=b"x", parameters={"low": broken})
+    second = SecondStep(model="local/sdxl", options={"local": {"scheduler": broken}})
+    specs = [changed(GOOD, controls=(each,)) for each in (control, parameters)]
+    specs += [replace(GOOD, second_step=second)]
+    specs += [replace(GOOD, provenance=Provenance(template=broken))]
+    specs += [replace(GOOD, provenance=Provenance(rewritten_by=broken))]
+    for spec in specs:
+        (sentence,) = problems(spec, MODELS, CATALOGUE).values()
+        assert "holds characters that are broken" in sentence
