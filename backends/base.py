@@ -257,6 +257,10 @@ class Backend(ABC):
     def ready(self, model: Model) -> Ready:
         """Return whether `model` could run, without a network call or a heavy import."""
 
+    def price(self, model: Model) -> Price:
+        """Return the price rule of `model`: the catalogue's, unless a setting replaces it."""
+        return model.price
+
     def warm(self) -> None:
         """Start slow preparations in the background, before the first picture needs them.
 

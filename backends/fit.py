@@ -100,6 +100,20 @@ def closest_size(sizes: Sizes, width: int, height: int) -> tuple[int, int]:
     return min(sizes.native, key=distance)
 
 
+def sizes_of_any_shape(sizes: Sizes) -> Sequence[tuple[int, int]]:
+    """Return sizes of which none of a start picture's shape has fewer or more pixels.
+
+    Such a size has about as many pixels as the native one (see `_default_size`), but the short side
+    of a long picture is widened to the least one, and each side is rounded to a multiple.
+    """
+    if sizes.only_native:
+        return sizes.native
+    width, height = sizes.native[0]
+    longest = -(-sizes.most // sizes.multiple) * sizes.multiple
+    shortest = max(sizes.least, -(-width * height // longest)) + sizes.multiple
+    return (*sizes.native, (longest, shortest))
+
+
 def closest_choice(listed: Value, order: Sequence[str], wanted: Value) -> str | None:
     """Return the value that a model has nearest to `wanted`: the next lower one if possible.
 

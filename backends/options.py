@@ -26,12 +26,14 @@ class Description:
 
     `choices` lists all its values, empty for any value of its type. `files` is True if the value
     may name files or folders on this machine, which visitors of a public address must not do.
+    `own_key` is True if it says which account pays: it is for those who use a key of their own.
     """
 
     label: str
     help: str = ""
     choices: tuple[Value, ...] = ()
     files: bool = False
+    own_key: bool = False
 
 
 def option(
@@ -41,12 +43,13 @@ def option(
     help: str = "",
     choices: tuple[Value, ...] = (),
     files: bool = False,
+    own_key: bool = False,
 ) -> Default:
     """Declare an option as a field of an `Options` dataclass.
 
     The declared return type is the field's own, as in `dataclasses.field`.
     """
-    described = Description(label=label, help=help, choices=choices, files=files)
+    described = Description(label=label, help=help, choices=choices, files=files, own_key=own_key)
     field: Any = dataclasses.field(default=default, metadata={_KEY: described})
     return field
 

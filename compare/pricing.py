@@ -10,7 +10,13 @@ from decimal import Decimal
 from typing import assert_never
 
 from backends.base import Basis, Model, Receipt, Request
-from backends.fit import IMAGE_SIZES, QUALITIES, closest_choice, closest_size
+from backends.fit import (
+    IMAGE_SIZES,
+    QUALITIES,
+    closest_choice,
+    closest_size,
+    sizes_of_any_shape,
+)
 from compare.records import Cost
 
 _ZERO = Decimal(0)
@@ -77,9 +83,13 @@ def estimate(
             else:
                 return cost
             (least, most), (given, given_at_most) = _prompt(model, request), _start(model, request)
-            most += _previews(model) if count == 1 else _ZERO
+            # A call for each picture is billed for the prompt and the start picture each time.
+            calls = count if model.options.get("one_picture_per_call") else 1
+            previews = _previews(model) if count == 1 else _ZERO
             return replace(
-                cost, low=low * count + least + given, high=high * count + most + given_at_most
+                cost,
+                low=low * count + calls * (least + given),
+                high=high * count + calls * (most + given_at_most) + previews,
             )
         case _:
             assert_never(price.basis)
@@ -161,9 +171,12 @@ def _by_the_hour(hourly_rate: Decimal | None, seconds: float | None) -> Decimal 
 def _by_tokens(model: Model, receipt: Receipt | None) -> Decimal | None:
     """Return the exact price of the counters, None if one of them has no price or makes no sense.
 
-    A picture costs something: counters that are all zero were not counted.
+    A picture costs something: without tokens of pictures, where those have a price, it was not
+    counted.
     """
     if receipt is None or min(receipt.usage.values(), default=0) < 0:
+        return None
+    if "image_output" in model.price.per_token and not receipt.usage.get("image_output"):
         return None
     amount = _ZERO
     for counter, number in receipt.usage.items():
@@ -186,7 +199,7 @@ def _sizes(model: Model, request: Request) -> Sequence[tuple[int, int]]:
     """Return the possible sizes of the picture; the shape of a start picture is unknown yet."""
     takes = request.image is not None and "image" in model.supports
     open_shape = takes and not (request.width or request.height)
-    return model.sizes.native if open_shape else (_size(model, request),)
+    return sizes_of_any_shape(model.sizes) if open_shape else (_size(model, request),)
 
 
 def _megapixels(width: int, height: int) -> Decimal:

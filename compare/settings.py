@@ -19,7 +19,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from backends.base import Config
 from backends.settings import host_of
 from compare.redaction import HIDDEN, redact
-from compare.visitor_keys import is_secret, typed_key, typed_keys
+from compare.visitor_keys import BELONGS_TO, is_secret, typed_key, typed_keys
 
 _SHARE = "LINEUP_SHARE_KEYS"
 _ADDRESSES = frozenset({"DISCORD_API_BASE", "HF_ENDPOINT", "HF_INFERENCE_BASE", "OPENAI_SERVERS"})
@@ -127,11 +127,18 @@ class Settings(BaseSettings):
     def value(self, name: str) -> str | None:
         """Return the setting called `name`, None if it is unset, empty, or not for visitors.
 
-        A key that the visitor has typed takes precedence.
+        A key that the visitor has typed takes precedence. At a public address a setting that
+        belongs to a key is of whoever the key is: else a visitor would choose what the owner's key
+        is used for.
         """
+        if self.public and (key := BELONGS_TO.get(name)):
+            return typed_key(name) if typed_key(key) else self._lent(name)
         if typed := typed_key(name):
             return typed
-        return None if self._for_visitors and is_secret(name) else self._read(name)
+        return self._lent(name) if is_secret(name) else self._read(name)
+
+    def _lent(self, name: str) -> str | None:
+        return None if self._for_visitors else self._read(name)
 
     def _read(self, name: str) -> str | None:
         if value := os.environ.get(name):
@@ -156,7 +163,10 @@ class Settings(BaseSettings):
         """
         if not text:
             return text
-        text = redact(text, self._secrets())
+        return self.hide_addresses(redact(text, self._secrets()))
+
+    def hide_addresses(self, text: str) -> str:
+        """Return `text` without the addresses of the owner's servers, at a public address."""
         if self.public:
             for address in self._addresses():
                 if len(address) > 3:  # a host of one letter is in every word

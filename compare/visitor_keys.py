@@ -46,6 +46,16 @@ def typed_keys() -> tuple[str, ...]:
     return tuple(key for name, key in _typed.get().items() if is_secret(name))
 
 
+BELONGS_TO: Mapping[str, str] = MappingProxyType(
+    {
+        "MIDJOURNEY_CHANNEL": "DISCORD_BOT_TOKEN",
+        "OPENAI_ORG_ID": "OPENAI_API_KEY",
+        "OPENAI_PROJECT_ID": "OPENAI_API_KEY",
+    }
+)
+"""Settings that say what a key is used for: they are of whoever the key is."""
+
+
 def visitor_may_set(name: str) -> bool:
     """Return whether a visitor may set `name`: a key, or a setting that belongs to one."""
     return is_secret(name) or name == "MIDJOURNEY_CHANNEL"

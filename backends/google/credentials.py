@@ -21,8 +21,14 @@ class Credentials:
 
     @classmethod
     def from_config(cls, config: Config) -> "Credentials":
-        """Read the settings; GOOGLE_BASE_URL may end with the API's version."""
-        address = (setting(config, "GOOGLE_BASE_URL") or HOME).rstrip("/")
+        """Read the settings; GOOGLE_BASE_URL may end with the API's version.
+
+        A server at GOOGLE_BASE_URL is not for visitors unless its owner has a key for it.
+        """
+        own = None
+        if not config.visitors or any(map(config.has_key, ("GOOGLE_API_KEY", "GEMINI_API_KEY"))):
+            own = setting(config, "GOOGLE_BASE_URL")
+        address = (own or HOME).rstrip("/")
         versioned = re.fullmatch(r"(.+)/(v\d+\w*)", address)
         return cls(
             base_url=versioned[1] if versioned else address,

@@ -54,6 +54,7 @@ class Options:
         "",
         label="Bill to",
         help="The organisation on Hugging Face that pays; empty: your own account.",
+        own_key=True,
     )
 
 

@@ -25,6 +25,7 @@ from backends.base import (
     Model,
     Picture,
     Preview,
+    Price,
     Progress,
     Queued,
     Readiness,
@@ -99,6 +100,10 @@ class Midjourney(Backend):
         except BackendError as error:
             return Ready(Readiness.UNAVAILABLE, str(error))
         return Ready(Readiness.READY, NO_BOT if credentials is None else "")
+
+    def price(self, model: Model) -> Price:
+        """Return the price of a grid: that of MIDJOURNEY_GRID_USD, if it is set."""
+        return replace(model.price, per_image=grid_price(model, self.config))
 
     async def check(self, server: str = "") -> str:
         """Log the bot in and read its channel, without listening."""

@@ -5,14 +5,25 @@ Holds one backend for each provider in use, created at its first use.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, date, datetime
 from functools import partial
 
-from backends.base import Backend, Basis, Config, Model, Readiness, Ready, Request, State
+from backends.base import (
+    Backend,
+    Basis,
+    Config,
+    Model,
+    Readiness,
+    Ready,
+    Request,
+    State,
+    Value,
+)
 from backends.errors import BackendError, ServiceFault, TimedOut, Unanswered
+from backends.options import description
 from compare import pricing
 from compare.catalogue.catalogue import Catalogue, status_on, status_sentence
 from compare.records import Cost, Payer, RunSpec
@@ -83,6 +94,8 @@ class Availability:
     def estimate(self, model: Model, request: Request) -> Cost:
         """Return the expected cost of `request` on one model."""
         rate, seconds = self._settings.hourly_rate, self._seconds.get(model.id)
+        with suppress(BackendError, LookupError, ImportError):
+            model = replace(model, price=self.backend(model).price(model))
         return pricing.estimate(model, request, hourly_rate=rate, seconds=seconds)
 
     def estimates(self, request: Request, model_ids: Sequence[str]) -> dict[str, Cost]:
@@ -106,13 +119,17 @@ class Availability:
         settings = self._settings
         if not settings.public:
             return Payer.OWNER
-        services = type(self.backend(model)).services(settings.config())
-        keys = [
-            each.keys[0].setting for each in services if each.server == model.server and each.keys
-        ]
-        typed = any(typed_key(key) for key in keys)
+        keys = self._keys(self.backend(model), model.server)
         own = model.price.basis is Basis.SUBSCRIPTION and not any(map(settings.value, keys))
-        return Payer.VISITOR if typed or own else Payer.OWNER
+        return Payer.VISITOR if own or any(map(typed_key, keys)) else Payer.OWNER
+
+    def own_key_options(
+        self, model: Model, options: Mapping[str, Mapping[str, Value]]
+    ) -> list[str]:
+        """Return the labels of those options of a request that are for an own key only."""
+        kind, given = type(self.backend(model)).Options, options.get(model.backend, {})
+        described = ((each, description(each)) for each in (fields(kind) if kind else ()))
+        return [about.label for each, about in described if about.own_key and given.get(each.name)]
 
     def _has_typed(self, backend: Backend, server: str) -> bool:
         """Return whether the visitor has typed the key of a backend's service."""

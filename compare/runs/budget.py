@@ -1,6 +1,6 @@
 """The daily budget, if the owner has set one, and the rules for keys that are lent."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
@@ -43,15 +43,26 @@ def over_budget(error: BudgetExceeded, limit: Decimal, *, public: bool) -> OverB
     )
 
 
-def check_lent(jobs: Iterable[tuple[Job, Model]]) -> None:
+def check_lent(
+    jobs: Iterable[tuple[Job, Model]], chosen: Callable[[Job], Collection[str]] = lambda _: ()
+) -> None:
     """Check jobs of visitors whom the owner lends keys.
 
+    `chosen` returns the labels of a job's options that say which account pays.
+
     Raises:
-        OverBudget: the owner would pay for one whose price has no upper bound.
+        OverBudget: the owner would pay for one whose price has no upper bound, or from an account
+            that the visitor has chosen.
     """
     for job, model in jobs:
         free = model.price.basis in (Basis.FREE, Basis.HARDWARE)
-        if job.payer is Payer.OWNER and not free and job.cost.high is None:
+        if job.payer is not Payer.OWNER or free:
+            continue
+        for label in chosen(job):
+            raise OverBudget(
+                f"“{label}” is for keys of your own: leave it empty, or type a key in the Keys tab."
+            )
+        if job.cost.high is None:
             raise OverBudget(
                 f"Nobody knows what {model.label} costs with these settings, and the keys lent "
                 "here have a daily budget. Choose another model or other settings, or type a key "

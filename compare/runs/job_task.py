@@ -16,6 +16,7 @@ from typing import Any, assert_never
 
 from backends.base import (
     Backend,
+    Basis,
     Event,
     Loading,
     Model,
@@ -29,11 +30,19 @@ from backends.base import (
     State,
 )
 from backends.concurrency import Throttle
-from backends.errors import BackendError, BadInput, RetiredModel, ServiceFault
+from backends.errors import (
+    BackendError,
+    BadInput,
+    Forbidden,
+    NoCredit,
+    RetiredModel,
+    ServiceFault,
+    WrongKey,
+)
 from backends.images.validation import check
 from compare.catalogue.catalogue import status_sentence
 from compare.pricing import BillableWork
-from compare.records import Job, Phase, Timing
+from compare.records import Job, Payer, Phase, Timing
 from compare.redaction import clean_text, traceback_text
 from compare.runs.cleaning import clean_event
 from compare.runs.lanes import Lanes
@@ -61,6 +70,14 @@ class JobContext:
     backend: Callable[[Model], Backend]
     hide: Callable[[str], str]
     hourly_rate: Decimal | None
+    public: bool = False
+
+
+LENT_FAILS = (
+    "{} does not accept the key that is lent here, or does not draw for it now. Tell whoever runs "
+    "this Lineup, or type a key of your own in the Keys tab."
+)
+"""What a visitor learns where the account behind a lent key is the reason."""
 
 
 class JobTask:
@@ -143,11 +160,23 @@ class JobTask:
                 return self._stopped()
             return self._internal_error(error)  # the backend has raised it by itself
         except BackendError as error:
-            return self._stopped() if self._is_stopping else self._facts().failed(error)
+            if self._is_stopping:
+                return self._stopped()
+            return self._facts().failed(self._presentable(error))
         except StoreError as error:
             return self._facts().store_failed(error)
         except Exception as error:
             return self._internal_error(error)
+
+    def _presentable(self, error: BackendError) -> BackendError:
+        """Return `error` without what it tells a visitor of the account behind a lent key."""
+        of_account = isinstance(error, WrongKey | Forbidden | NoCredit)
+        own = self.model.price.basis in (Basis.FREE, Basis.HARDWARE)
+        lent = self._context.public and self.job.payer is Payer.OWNER and not own
+        if not (of_account and lent):
+            return error
+        log.warning("Job %s (%s): %s", self.job.id, self.model.id, self._context.hide(str(error)))
+        return error.redacted(lambda _: LENT_FAILS.format(self.model.provider))
 
     async def _draw_within_limits(self) -> None:
         """Draw in a task of its own; where it is stopped and does not end, leave it behind.

@@ -5,15 +5,16 @@ are broadcast to any number of watchers, which may come and go.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine, Generator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable, Sequence
 from contextlib import ExitStack, aclosing, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
 from secrets import token_hex
 from typing import Any, TypeVar
 
-from backends.base import Model
+from backends.base import Applied, Model
 from backends.concurrency import Throttle
 from compare.catalogue.availability import Availability
 from compare.records import Job, Run, RunSpec
@@ -52,6 +53,7 @@ class Runner:
             backend=availability.backend,
             hide=settings.hide,
             hourly_rate=settings.hourly_rate,
+            public=settings.public,
         )
 
     async def start(self, spec: RunSpec, model_ids: Sequence[str], visitor: str = "") -> Run:
@@ -132,7 +134,7 @@ class Runner:
         news = live.updates.watch() if live else follow(self._store, run_id)
         async with aclosing(news) as jobs:
             async for job in jobs:
-                yield job
+                yield job if live else self._shown(job)
 
     async def stop(self, run_id: str, job_id: str | None = None) -> None:
         """Stop a run or one of its jobs, and return when it has ended.
@@ -174,7 +176,19 @@ class Runner:
         """Return a run in its present state, running or stored; None if there is none."""
         if live := self._active.get(run_id):
             return live.run
-        return await self._store.run(run_id)
+        run = await self._store.run(run_id)
+        return run and replace(run, jobs=tuple(map(self._shown, run.jobs)))
+
+    def _shown(self, job: Job) -> Job:
+        """Return a stored job as visitors may see it.
+
+        The owner may have run it on loopback, where texts name the addresses of servers.
+        """
+        if not self._settings.public:
+            return job
+        hide = self._settings.hide_addresses
+        honoured = {name: _hidden(each, hide) for name, each in job.honoured.items()}
+        return replace(job, message=hide(job.message), honoured=honoured)
 
     async def aclose(self) -> None:
         """Stop all runs, and wait until their jobs have ended."""
@@ -191,7 +205,8 @@ class Runner:
         ]
         begun = [ActiveRun(run) for run in runs]
         tasks = [[self._new_task(live, job) for job in live.run.jobs] for live in begun]
-        self._check_lent(job for run in runs for job in run.jobs)
+        for run in runs:
+            self._check_lent(run.jobs, run.spec)
         with self._budgeted() as today:
             await self._store.add_run(*runs, budget=today)
         for live, own in zip(begun, tasks, strict=True):
@@ -210,9 +225,16 @@ class Runner:
             public = self._settings.public
             raise budget.over_budget(error, limit or Decimal(0), public=public) from error
 
-    def _check_lent(self, jobs: Iterable[Job]) -> None:
-        if self._settings.lends_keys:
-            budget.check_lent((job, self._availability.model(job.model)) for job in jobs)
+    def _check_lent(self, jobs: Iterable[Job], spec: RunSpec) -> None:
+        if not self._settings.lends_keys:
+            return
+        second = spec.second_request().options if spec.second_step else {}
+
+        def chosen(job: Job) -> list[str]:
+            options = second if job.parent else spec.request.options
+            return self._availability.own_key_options(self._availability.model(job.model), options)
+
+        budget.check_lent(((job, self._availability.model(job.model)) for job in jobs), chosen)
 
     def _new_run(self, run_id: str, spec: RunSpec, models: Sequence[Model], visitor: str) -> Run:
         now = datetime.now(UTC)
@@ -246,7 +268,7 @@ class Runner:
                 )
                 for planned in plan
             ]
-            self._check_lent(jobs)
+            self._check_lent(jobs, live.spec)
             with self._budgeted() as today:
                 await self._store.add_jobs(jobs, position, budget=today)
             for job in jobs:
@@ -330,6 +352,14 @@ class Runner:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return await asyncio.shield(task)
+
+
+def _hidden(applied: Applied, hide: Callable[[str], str]) -> Applied:
+    requested, used = (
+        hide(value) if isinstance(value, str) else value
+        for value in (applied.requested, applied.used)
+    )
+    return Applied(requested, used, hide(applied.note))
 
 
 def new_run_ids(number: int) -> list[str]:

@@ -17,6 +17,7 @@ from compare.catalogue.catalogue import load
 from compare.formatting import format_cost
 from compare.pricing import BillableWork, estimate, settle, total, uncharged, unsettled
 from compare.records import Cost
+from tests.servers import pictures
 
 D = Decimal
 REQUEST = Request(prompt="a red cube")
@@ -131,8 +132,8 @@ def test_estimate_for_a_listed_size_and_for_one_between():
 @pytest.mark.parametrize(
     ("name", "image_size", "price"),
     [
-        ("gemini-3-pro-image", None, "0.134"),
-        ("gemini-3-pro-image", "2K", "0.134"),
+        ("gemini-3-pro-image", None, "0.1344"),
+        ("gemini-3-pro-image", "2K", "0.1344"),
         ("gemini-3-pro-image", "4K", "0.24"),
         ("gemini-3.1-flash-lite-image", "4K", "0.0336"),  # it has 1K only
         ("gemini-nano-banana-2.1", "4K", None),  # not published
@@ -244,6 +245,42 @@ def test_every_request_that_is_built_carries_what_was_priced() -> None:
         )
         if (sent := as_sent(model, asked)) is not None:
             assert estimate(model, asked) == estimate(model, sent), (model.id, asked, sent)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (300, 100), (100, 320), (2000, 20), (20, 2000)])
+def test_a_start_picture_of_any_shape_costs_no_more_than_was_priced(size: tuple[int, int]) -> None:
+    """A long picture has more pixels than the model's own size, as its short side is widened."""
+    image = pictures.plain(*size)
+    for model in load().models:
+        if model.backend == "openai" and "image" in model.supports and model.price.estimates:
+            sent = openai.build_request(model, replace(REQUEST, image=image)).parameters["size"]
+            width, height = map(int, sent.split("x"))
+            drawn = estimate(model, replace(REQUEST, image=b"", width=width, height=height))
+            for shape_of in (image, b""):  # a second step's picture is not known yet
+                before = estimate(model, replace(REQUEST, image=shape_of))
+                assert before.high is not None and drawn.high is not None
+                assert drawn.high <= before.high, (model.id, sent)
+
+
+def test_a_call_for_each_picture_is_priced_with_the_prompt_each_time() -> None:
+    """Google bills prompt and start picture with every call."""
+    model = load().find("google/gemini-3-pro-image")
+    asked = Request(prompt="\x01" * 40_000, image=b"", count=4)
+    calls = len(google.build_request(model, replace(asked, image=pictures.plain())).seeds)
+    usage = {
+        "text_input": calls * 40_000,
+        "image_input": calls * 1120,
+        "image_output": calls * 1120,
+    }
+    price = {**model.price.per_token, "image_input": model.price.per_token["text_input"]}
+    charged = sum(price[counter] * number for counter, number in usage.items())
+    high = estimate(model, asked).high
+    assert calls == 4 and high is not None and charged <= high
+
+
+def test_counters_without_those_of_the_pictures_leave_the_price_unknown() -> None:
+    receipt = Receipt(usage={"text_input": 9})
+    assert settle(work(FLARE, receipt=receipt), 1).amount is None
 
 
 def as_sent(model: Model, asked: Request) -> Request | None:

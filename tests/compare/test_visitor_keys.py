@@ -52,3 +52,30 @@ def test_a_visitor_sets_no_address(settings: Settings, monkeypatch: pytest.Monke
 def test_a_typed_key_is_hidden(settings: Settings) -> None:
     with visitor_keys({"STABILITY_API_KEY": KEY}):
         assert settings.hide(f"401 for {KEY} and {OWNERS}") == "401 for [hidden] and [hidden]"
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("MIDJOURNEY_CHANNEL", "DISCORD_BOT_TOKEN"),
+        ("OPENAI_ORG_ID", "OPENAI_API_KEY"),
+        ("OPENAI_PROJECT_ID", "OPENAI_API_KEY"),
+    ],
+)
+@pytest.mark.parametrize("lent", ["0", "1"])
+def test_what_a_key_is_used_for_is_said_by_whoever_has_the_key(
+    monkeypatch: pytest.MonkeyPatch, name: str, key: str, lent: str
+) -> None:
+    """Else a visitor would point the owner's bot at another channel."""
+    for setting, value in ((name, "111"), (key, OWNERS), ("LINEUP_SHARE_KEYS", lent)):
+        monkeypatch.setenv(setting, value)
+    monkeypatch.setenv("LINEUP_DAILY_BUDGET", "1")
+    public = Settings.read().for_visitors()
+    owners = "111" if lent == "1" else None
+    with visitor_keys({name: "222"}):
+        assert public.value(name) == owners
+    with visitor_keys({key: KEY}):
+        assert public.value(name) is None, "not the owner's beside a visitor's key"
+    with visitor_keys({"MIDJOURNEY_CHANNEL": "222", "DISCORD_BOT_TOKEN": KEY}):
+        assert public.value("MIDJOURNEY_CHANNEL") == "222"
+    assert Settings.read().value(name) == "111"

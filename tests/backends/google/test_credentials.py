@@ -5,11 +5,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import fields, replace
+from pathlib import Path
 
 import pytest
 
-from backends.base import Readiness, Request, State, Status
+from backends.base import Config, Readiness, Request, State, Status
 from backends.errors import BadInput, MissingKey, NotReady, RetiredModel, WrongKey
+from backends.google.credentials import Credentials
 from backends.google.request import Options
 from backends.options import description
 from tests.backends.google.case import KEY, MODEL, asked, backend, events
@@ -108,3 +110,13 @@ def test_the_package_is_imported_late() -> None:
     code = f"import sys, backends.google; print([m for m in {late} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("owners", ["", KEY])
+def test_a_server_without_a_key_is_not_for_visitors(owners: str) -> None:
+    """A key that a visitor makes up does not open it either."""
+    values = {"GOOGLE_API_KEY": "AIzaMadeUpByAVisitor0001", "GOOGLE_BASE_URL": "http://127.0.0.1:9"}
+    config = Config(
+        value=values.get, home=Path("unused"), visitors=True, has_key=lambda _: bool(owners)
+    )
+    assert Credentials.from_config(config).official == (not owners)
