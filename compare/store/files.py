@@ -9,12 +9,12 @@ lost, whenever Lineup is killed: at the next start either the database or the fi
 
 import hashlib
 import mimetypes
-import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from backends import atomic
 from backends.base import Picture
 from compare.records import SavedPicture
 
@@ -26,7 +26,8 @@ _EXTENSIONS = {
     "image/avif": "avif",
     "image/svg+xml": "svg",
 }
-_PART = ".part"
+MAPS = "maps"
+"""The folder in `home` of the control maps that were shown on the page; a cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,31 +57,34 @@ class PictureFiles:
         for folder in (self._incoming, self._pictures, self._inputs):
             folder.mkdir(parents=True, exist_ok=True)
 
+    def unfinished(self) -> list[Path]:
+        """Return the files that are being written, or whose writers have died."""
+        return atomic.leftovers([self._incoming, self._inputs, self.home / MAPS])
+
     def receive(self, job_id: str, position: int, picture: Picture) -> Incoming:
         """Write a finished picture to `incoming/`, synced to the disk."""
         seed = "" if picture.seed is None else str(picture.seed)
         extension = _extension(picture.media_type)
         size = f"{picture.width}x{picture.height}"
         file = self._incoming / f"{job_id}.{position}.{size}.{seed}.{extension}"
-        _write(file, picture.data)
+        atomic.write(file, picture.data)
         return Incoming(job_id, position, file, _saved(picture))
 
     def accept(self, incoming: Incoming) -> None:
         """Move a picture whose row is in the database from `incoming/` to `pictures/`."""
-        target = self.home / incoming.picture.path
-        target.parent.mkdir(exist_ok=True)
-        incoming.file.replace(target)
+        atomic.move(incoming.file, self.home / incoming.picture.path)
 
     def left_behind(self, job_ids: frozenset[str]) -> Iterator[Incoming]:
         """Yield the complete pictures in `incoming/` of jobs whose process ended.
 
         Incomplete files of these jobs are removed.
         """
-        for file in sorted(self._incoming.iterdir()):
+        # The folder may have been deleted; `glob` then finds nothing.
+        for file in sorted(self._incoming.glob("*")):
             job_id, _, rest = file.name.partition(".")
             if job_id not in job_ids:
                 continue
-            if file.suffix == _PART:
+            if atomic.is_temporary(file):
                 file.unlink(missing_ok=True)
                 continue
             position, size, seed, extension = rest.split(".")
@@ -110,7 +114,7 @@ class PictureFiles:
         """Store an input picture and return its SHA-256."""
         file = self.input_path(image)
         if not file.exists():
-            _write(file, image)
+            atomic.write(file, image)
         return file.name
 
     def input_path(self, image: bytes) -> Path:
@@ -131,24 +135,10 @@ def save_to_temp(picture: Picture) -> Path | None:
     name = f"lineup-{hashlib.sha256(picture.data).hexdigest()[:16]}"
     file = Path(tempfile.gettempdir()) / f"{name}.{_extension(picture.media_type)}"
     try:
-        _write(file, picture.data)
+        atomic.write(file, picture.data)
     except OSError:
         return None
     return file
-
-
-def _write(file: Path, data: bytes) -> None:
-    """Write a file atomically: under its name there is never a part of the data."""
-    part = file.with_name(file.name + _PART)
-    try:
-        with part.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(file)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
 
 
 def _saved(picture: Picture) -> SavedPicture:

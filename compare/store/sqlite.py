@@ -1,10 +1,13 @@
 """What is particular to SQLite: its connection, its functions, its locks and its errors."""
 
+import os
 import sqlite3
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal, Inexact
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import StaticPool
@@ -53,6 +56,52 @@ def explain(error: BaseException | None, home: Path) -> StoreError:
             )
         case _:
             return StoreError(f"The database in {home} could not be used: {error}.")
+
+
+@dataclass(slots=True)
+class OpenFiles:
+    """The files of the open database, to notice when others are at their place.
+
+    SQLite goes on with files that were deleted: it reads and commits without an error, and all of
+    it is gone with the process. Deleted or replaced is the database, its write-ahead log (which
+    holds what was committed last) or its index. The database file never shrinks by itself
+    (Lineup neither vacuums nor empties it), so a smaller one was copied over it.
+
+    Not noticed is another database of the same size or larger that was copied over the file in
+    place. The files are never opened here: closing one would release SQLite's locks on it.
+    """
+
+    _ids: Mapping[Path, tuple[int, int]]
+    _size: int
+
+    @classmethod
+    def of(cls, home: Path) -> Self:
+        """Return the files that are open now; call it after the first query, which opens them."""
+        found: dict[Path, tuple[int, int]] = {}
+        for name in (FILE, f"{FILE}-wal", f"{FILE}-shm"):
+            # Without shared memory, on some network file systems, there is no log.
+            if (status := _status(home / name)) is not None:
+                found[home / name] = (status.st_dev, status.st_ino)
+        return cls(found, 0)
+
+    def are_there(self) -> bool:
+        """Return whether all of them are still at their place."""
+        for path, known in self._ids.items():
+            status = _status(path)
+            if status is None or (status.st_dev, status.st_ino) != known:
+                return False
+            if path.name == FILE:
+                if status.st_size < self._size:
+                    return False
+                self._size = status.st_size
+        return True
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except OSError:
+        return None
 
 
 class DecimalSum:

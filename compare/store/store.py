@@ -4,6 +4,7 @@
     pictures/    finished pictures, unchanged, each named by its SHA-256
     incoming/    pictures that the database does not list yet (see compare/store/files.py)
     controls/    input pictures (control pictures, start pictures), named by their SHA-256
+    maps/        control maps shown on the page, a cache (see ui/compare_tab/control_maps.py)
     owners/      one lock file for each running process (see compare/store/process_lock.py)
 
 Two rules make it a ledger. The mark "sent" is on disk before `mark_sent` returns, and no request
@@ -24,7 +25,7 @@ from backends.base import Picture
 from compare.records import Job, Run, SavedPicture
 from compare.store.errors import from_os
 from compare.store.files import PictureFiles, save_to_temp
-from compare.store.process_lock import ProcessLock
+from compare.store.process_lock import ProcessLock, others_run
 from compare.store.recovery import recover
 from compare.store.serialization import input_hashes, spec_to_json
 from compare.store.writer import Writer
@@ -76,7 +77,10 @@ class Store:
 
     async def recover(self) -> int:
         """End the jobs of processes that no longer run; return how many there were."""
-        return await recover(self._writer, self._pictures, self._process)
+        try:
+            return await recover(self._writer, self._pictures, self._process)
+        except OSError as error:
+            raise from_os(error, self.home) from error
 
     async def add_run(self, *runs: Run) -> None:
         """Store new runs as one batch, with their jobs and input pictures: all of them or none."""
@@ -174,6 +178,11 @@ class Store:
     def _prepare(self) -> None:
         self._pictures.prepare()
         self._process.acquire()
+        # Listed before the others are looked at: whoever starts later cannot have a file in it.
+        unfinished = self._pictures.unfinished()
+        if unfinished and not others_run(self.home, self.owner_id):
+            for file in unfinished:
+                file.unlink(missing_ok=True)
 
     async def _off_loop(
         self, function: Callable[P, Result], *args: P.args, **kwargs: P.kwargs

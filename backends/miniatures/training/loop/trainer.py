@@ -19,6 +19,7 @@ from typing import Any, Final, cast
 import torch
 from torch import nn
 
+from backends import atomic
 from backends.miniatures.training.loop.muon import Muon
 from backends.miniatures.training.loop.precision import fastest_dtype
 
@@ -235,10 +236,8 @@ def retain_freed_memory() -> None:
 
 def save_atomically(path: Path, value: object) -> None:
     """Write a checkpoint completely or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    torch.save(value, partial)
-    partial.replace(path)
+    with atomic.writer(path) as stream:
+        torch.save(value, stream)
 
 
 def delete_checkpoints(*stages: str) -> None:
