@@ -32,6 +32,7 @@ def main() -> None:
     # among them would be a quarter of the start; `serve` enables it once the page is built.
     gc.disable()
     from compare.catalogue.user_models import load_all
+    from compare.redaction import redact_logs
     from compare.settings import Settings, SettingsError
     from ui.board.renderer import Renderer
     from ui.context import Context
@@ -46,6 +47,7 @@ def main() -> None:
         catalogue = load_all(settings)
     except SettingsError as error:
         sys.exit(str(error))
+    redact_logs(settings.hide)
     context = Context(settings, catalogue, public=public)
     address = Address(
         hosts=frozenset({*LOOPBACK, *settings.hosts}) if settings.hosts or not public else None,

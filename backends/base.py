@@ -193,11 +193,16 @@ class Config:
     `value` reads a setting by the name of its environment variable and returns None if it is
     unset; keys are read through it at each use and stored nowhere else. `home` is Lineup's data
     folder. `attended` is true if a person at the page can upload a picture (`Queued.take`).
+    `visitors` is true at a public address: the owner's servers are then used only if `has_key` says
+    that the owner has set a key for them. A server without one would do for every visitor, with
+    any key that they make up, what its owner keeps for themselves.
     """
 
     value: Callable[[str], str | None] = field(repr=False)
     home: Path
     attended: bool = False
+    visitors: bool = False
+    has_key: Callable[[str], bool] = field(default=bool, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,9 @@ CHATS: Mapping[str, str] = MappingProxyType(
 )
 
 
+MAX_REPLY_BYTES: Final = 1_000_000
+"""Bytes of an answer: a prompt has a hundredth of that, and the model's thoughts come with it."""
+
 API: Final = "chat service"
 """The kind of service as error sentences name it, in place of an image service."""
 
@@ -50,7 +53,7 @@ class Chat(ABC):
         self, config: Config, *, transport: "httpx2.AsyncBaseTransport | None" = None
     ) -> None:
         self.config = config
-        self._clients = ClientPool(config, transport)
+        self._clients = ClientPool(config, transport, max_bytes=MAX_REPLY_BYTES)
 
     @abstractmethod
     def credentials(self, server: str = "") -> object:

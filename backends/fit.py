@@ -19,6 +19,10 @@ STRENGTH: Final = 0.7
 MIN_STRENGTH: Final = 0.01
 
 
+QUALITIES: Final = ("low", "medium", "high", "xhigh", "max")
+IMAGE_SIZES: Final = ("1K", "2K", "4K")
+
+
 @dataclass(frozen=True, slots=True)
 class Fitted:
     """A request with a concrete value for every input the model supports.
@@ -94,6 +98,22 @@ def closest_size(sizes: Sizes, width: int, height: int) -> tuple[int, int]:
         return (max(ratio, 1 / ratio), abs(size[0] * size[1] - width * height))
 
     return min(sizes.native, key=distance)
+
+
+def closest_choice(listed: Value, order: Sequence[str], wanted: Value) -> str | None:
+    """Return the value that a model has nearest to `wanted`: the next lower one if possible.
+
+    `listed` are the model's values, separated by commas, as in the catalogue; `order` are all
+    values that exist, ascending. The price and the request both come from here, so that what is
+    priced is what is sent. None if the model has none, or if `wanted` is no such value.
+    """
+    names = str(listed or "").replace(" ", "").split(",")
+    available = [value for value in order if value in names]
+    if not available or wanted not in order:
+        return None
+    rank = order.index(str(wanted))
+    not_above = [value for value in available if order.index(value) <= rank]
+    return not_above[-1] if not_above else available[0]
 
 
 def closest_aspect_ratio(ratios: Iterable[str], width: int, height: int) -> str:

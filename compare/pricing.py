@@ -9,12 +9,14 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import assert_never
 
-from backends.base import Basis, Model, Receipt, Request, Value
-from backends.fit import closest_size
+from backends.base import Basis, Model, Receipt, Request
+from backends.fit import IMAGE_SIZES, QUALITIES, closest_choice, closest_size
 from compare.records import Cost
 
 _ZERO = Decimal(0)
 _HOUR = Decimal(3600)
+_PRICED_CHOICES = (("quality", "qualities", QUALITIES), ("image_size", "image_sizes", IMAGE_SIZES))
+"""The options that prices depend on: name, name of the model's list of values, all values."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -197,7 +199,7 @@ def _expected(model: Model, request: Request) -> tuple[Decimal, Decimal] | None:
     asked, any_shape = _quality(model, request), "image_sizes" in model.options
     found: list[Decimal] = []
     for quality, prices in _by_quality(model).items():
-        if asked not in (None, "auto", quality):
+        if asked not in (None, quality):
             continue
         if any_shape:
             found += prices.values()
@@ -211,14 +213,19 @@ def _expected(model: Model, request: Request) -> tuple[Decimal, Decimal] | None:
     return (min(found), max(found)) if found else None
 
 
-def _quality(model: Model, request: Request) -> Value:
-    """Return the requested quality or resolution; the highest if the model lacks that one."""
+def _quality(model: Model, request: Request) -> str | None:
+    """Return the quality or resolution that the request for this model has, by the same rule.
+
+    None if the service chooses it, "" for a value that no request can have.
+    """
     chosen = request.options.get(model.backend, {})
-    if "image_sizes" not in model.options:
-        return chosen.get("quality") or model.options.get("quality")
-    has = str(model.options["image_sizes"]).replace(" ", "").split(",")
-    wanted = chosen.get("image_size") or model.options.get("image_size")
-    return wanted if wanted in has else has[-1]
+    for name, listed, order in _PRICED_CHOICES:
+        if listed in model.options:
+            wanted = chosen.get(name) or model.options.get(name)
+            if wanted in (None, "auto"):
+                return None
+            return closest_choice(model.options[listed], order, wanted) or ""
+    return None
 
 
 def _by_quality(model: Model) -> dict[str, dict[tuple[int, int], Decimal]]:

@@ -5,18 +5,27 @@ A key is looked up by name whenever it is needed; it is never a field and never 
 """
 
 import os
+import re
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from dotenv import dotenv_values
 from pydantic import Field, PrivateAttr, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from backends.base import Config
+from backends.settings import host_of
+from compare.redaction import HIDDEN, redact
 from compare.visitor_keys import is_secret, typed_key, typed_keys
 
 _SHARE = "LINEUP_SHARE_KEYS"
+_ADDRESSES = frozenset({"OPENAI_SERVERS", "HF_ENDPOINT", "HF_INFERENCE_BASE"})
+_ADDRESS = re.compile(r"https?://[^\s,]+")
+_PASSWORD = re.compile(r"://[^/\s:@]*:([^/\s@]+)@")
+"""The password in an address like http://user:password@host."""
 
 
 class SettingsError(Exception):
@@ -102,6 +111,11 @@ class Settings(BaseSettings):
         """Whether visitors of a public address use these settings, with or without shared keys."""
         return self._for_visitors or self._keys_shared
 
+    @property
+    def lends_keys(self) -> bool:
+        """Whether visitors of a public address spend the owner's keys."""
+        return self._keys_shared and not self._for_visitors
+
     def without_lent_keys(self) -> "Settings":
         """Return these settings without the shared keys: visitors use only their own."""
         own = self.model_copy()
@@ -125,12 +139,41 @@ class Settings(BaseSettings):
 
     def config(self) -> Config:
         """Return the configuration of the backends."""
-        return Config(value=self.value, home=self.home, attended=self._attended)
+        return Config(
+            value=self.value,
+            home=self.home,
+            attended=self._attended,
+            visitors=self.public,
+            has_key=lambda name: bool((self._read(name) or "").strip()),
+        )
 
     def hide(self, text: str) -> str:
-        """Return `text` with every set or typed key replaced by "[hidden]"."""
-        names = (name for name in (*os.environ, *self._from_file) if is_secret(name))
-        for value in (*map(self._read, names), *typed_keys()):
-            if value and len(value) >= 8:
-                text = text.replace(value, "[hidden]")
+        """Return `text` without any key that is set or typed, in whatever form it occurs.
+
+        At a public address the addresses of the owner's servers are left out too.
+        """
+        if not text:
+            return text
+        text = redact(text, self._secrets())
+        if self.public:
+            for address in self._addresses():
+                text = text.replace(address, HIDDEN)
         return text
+
+    def _addresses(self) -> Iterator[str]:
+        """Yield the owner's server addresses, their hosts with and without a port."""
+        for name in {**os.environ, **self._from_file}:
+            if name.endswith("_URL") or name in _ADDRESSES:
+                for address in _ADDRESS.findall(self._read(name) or ""):
+                    yield from (address, host_of(address), urlsplit(address).hostname or address)
+
+    def _secrets(self) -> Iterator[str]:
+        """Yield every key, and the passwords within addresses."""
+        for name in {**os.environ, **self._from_file}:
+            value = self._read(name) or ""
+            if is_secret(name):
+                yield value
+            elif "@" in value and "://" in value:
+                for found in _PASSWORD.findall(value):
+                    yield from (found, unquote(found))
+        yield from typed_keys()

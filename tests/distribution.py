@@ -10,6 +10,7 @@ from xdist.scheduler import LoadScopeScheduling
 MAX_WORKERS = 4
 """Each worker imports PyTorch, 10 s of a core and 1.3 GB: more workers than these gain little."""
 BROWSER = "tests/browser/"
+APP = "tests/app/"
 HEAVY = ("tests/backends/local/", "tests/backends/miniatures/")
 
 
@@ -31,10 +32,10 @@ def unit(nodeid: str) -> str:
     """Return the unit of work of a test: tests of a unit run in one worker, one after another.
 
     That is a file, whose tests share module fixtures (loaded models). The browser tests are one
-    unit, because they share one app and one Chromium.
+    unit, because they share one app and one Chromium, and so are those that share two apps.
     """
     file = nodeid.partition("::")[0]
-    return BROWSER if file.startswith(BROWSER) else file
+    return next((shared for shared in (BROWSER, APP) if file.startswith(shared)), file)
 
 
 def longest_first(items: Sequence[pytest.Item]) -> list[pytest.Item]:
@@ -46,9 +47,9 @@ def longest_first(items: Sequence[pytest.Item]) -> list[pytest.Item]:
 
     def rank(item: pytest.Item) -> int:
         name = unit(item.nodeid)
-        if name == BROWSER:
-            return 0
-        return 1 if name in slow else 2 if name.startswith(HEAVY) else 3
+        if name in (BROWSER, APP):
+            return (BROWSER, APP).index(name)
+        return 2 if name in slow else 3 if name.startswith(HEAVY) else 4
 
     return sorted(items, key=rank)
 

@@ -8,9 +8,10 @@ import pytest
 from tests import distribution
 
 
-def test_a_file_is_a_unit_and_the_browser_tests_are_one() -> None:
+@pytest.mark.parametrize("folder", ["browser", "app"])
+def test_a_file_is_a_unit_and_the_tests_that_share_an_app_are_one(folder: str) -> None:
     assert distribution.unit("tests/ui/test_a.py::test_one[x::y]") == "tests/ui/test_a.py"
-    files = ("tests/browser/test_a.py::test_one", "tests/browser/test_b.py::test_two")
+    files = (f"tests/{folder}/test_a.py::test_one", f"tests/{folder}/test_b.py::test_two")
     assert len({distribution.unit(file) for file in files}) == 1
 
 

@@ -23,8 +23,8 @@ PROVIDERS = (
 
 LAYERS: Mapping[str, Sequence[str]] = {
     "backends": (
-        "errors model base paths json_values lazy_import concurrency settings wording "
-        "preprocessors threads atomic",
+        "errors model base paths files json_values lazy_import concurrency settings wording "
+        "preprocessors threads",
         "http images",
         "fit options readiness chat hosted",
         f"local miniatures.world miniatures.defaults {' '.join(PROVIDERS)}",
@@ -32,6 +32,7 @@ LAYERS: Mapping[str, Sequence[str]] = {
         "miniatures.__main__ registry",
     ),
     "compare": (
+        "redaction",
         "records settings visitor_keys",
         "pricing formatting prompts store",
         "catalogue",
@@ -41,7 +42,13 @@ LAYERS: Mapping[str, Sequence[str]] = {
         "cli",
         "__main__",
     ),
-    "ui": ("theme context events", "board", "compare_tab models_tab keys_tab", "server page"),
+    "ui": (
+        "theme events uploads visitors control_maps",
+        "context",
+        "board",
+        "compare_tab models_tab keys_tab",
+        "server page",
+    ),
 }
 """The packages and modules of each top package, the lowest layer first."""
 

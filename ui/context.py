@@ -12,7 +12,8 @@ from compare.catalogue.catalogue import Catalogue
 from compare.lineup import Lineup, open_lineup
 from compare.records import Run
 from compare.settings import Settings
-from ui.server.uploads import Uploads
+from ui.control_maps import ControlMaps
+from ui.uploads import Uploads
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
@@ -48,6 +49,7 @@ class Context:
         self.first = list(first)
         self.public = public
         self.uploads = Uploads(everyone=not public)
+        self.maps = ControlMaps(map_folder(self))
         self._create = create
         self._heavy = asyncio.Semaphore(HEAVY)
         self._opening: asyncio.Task[Lineup] | None = None

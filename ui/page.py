@@ -16,8 +16,8 @@ from ui.models_tab import ModelsTab
 from ui.server.boundary import Page
 from ui.server.guard import LOCAL, Address, Guard
 from ui.server.routes import routes
-from ui.server.uploads import MAX_FILE
 from ui.theme import STYLESHEET, theme
+from ui.uploads import MAX_FILE
 
 TITLE = "Lineup"
 MOTTO = "One prompt, every text-to-image model, side by side."

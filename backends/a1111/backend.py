@@ -159,7 +159,9 @@ async def _post_and_follow(
 
     Closing the generator earlier interrupts the job on the server.
     """
-    posting = asyncio.create_task(client.post(api_request.path, api_request.body))
+    posting = asyncio.create_task(
+        client.post(api_request.path, api_request.body, has_pictures=True)
+    )
     answered = False
     try:
         while not posting.done():

@@ -29,7 +29,9 @@ class Client(SelfHostedClient):
         """Return the JSON response to a small `body`; raises as `get` does."""
         return await self._json(await self.post(path, body))
 
-    async def post(self, path: str, body: Mapping[str, Any]) -> "httpx2.Response":
+    async def post(
+        self, path: str, body: Mapping[str, Any], *, has_pictures: bool = False
+    ) -> "httpx2.Response":
         """Return the complete response to `body`, whatever its status.
 
         Raises:
@@ -37,7 +39,7 @@ class Client(SelfHostedClient):
         """
         # Pictures make the body large: encode it in a thread.
         content = await asyncio.to_thread(lambda: json.dumps(body).encode())
-        return await self._send("POST", path, _JSON, content=content)
+        return await self._send("POST", path, _JSON, has_pictures=has_pictures, content=content)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from backends.errors import (
 )
 from backends.http import self_hosted
 from backends.http.self_hosted import SelfHostedServer
+from backends.json_values import loads
 from backends.wording import NO_REASON, service_message
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def _explain_status(response: "httpx2.Response", server: SelfHostedServer) -> Ba
 def _server_message(response: "httpx2.Response", server: SelfHostedServer) -> str:
     """Return the server's own message, redacted and ended as a sentence."""
     try:
-        body: Any = response.json()
+        body: Any = loads(response.content)
     except ValueError:  # an HTML page has no reason to show
         body = None
     match body:

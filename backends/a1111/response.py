@@ -4,7 +4,6 @@ Besides the requested pictures a response may hold a grid of them, in front, and
 ControlNet made, behind. Parsing takes a few milliseconds for each picture: call it in a thread.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from backends.base import Applied, Picture, Receipt
 from backends.errors import ServiceFault
 from backends.fit import record_actual
 from backends.images.validation import check
-from backends.json_values import items, mapping, text
+from backends.json_values import items, loads, mapping, text
 
 if TYPE_CHECKING:
     import httpx2
@@ -38,7 +37,7 @@ def parse_response(body: bytes, count: int) -> ApiResponse:
         ValueError: the body is not JSON.
         ServiceFault: it holds no picture, or a damaged one.
     """
-    answer = mapping(json.loads(body))
+    answer = mapping(loads(body))
     images = items(answer.get("images"))
     info = _parse_info(answer.get("info")) if images else {}
     first = info.get("index_of_first_image")
@@ -62,7 +61,7 @@ def parse_response(body: bytes, count: int) -> ApiResponse:
 def _parse_info(encoded: object) -> Mapping[str, Any]:
     """Return the details that are JSON within the JSON; some servers leave them out."""
     try:
-        return mapping(json.loads(text(encoded) or "{}"))
+        return mapping(loads(text(encoded) or "{}"))
     except ValueError:
         return {}
 

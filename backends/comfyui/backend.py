@@ -66,7 +66,12 @@ class ComfyUI(HostedBackend):
 
     @classmethod
     def user_models(cls, config: Config) -> UserModels:
-        """Return a model for each workflow in the data folder."""
+        """Return a model for each workflow in the data folder, none without a server to share."""
+        if config.visitors:
+            try:
+                server_from_config(config)
+            except BackendError:
+                return UserModels()
         return user_models(config.home)
 
     async def check(self, server: str = "") -> str:

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from backends.errors import BadInput, ServiceFault
-from backends.http.client import read_limited
 from backends.http.self_hosted import SelfHostedClient
 from backends.images.inputs import of_size
+from backends.images.validation import MAX_BYTES
 from backends.wording import nearest
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ class Client(SelfHostedClient):
         """
         import httpx2
 
+        from backends.http.limits import AnswerRefused
+
         failure = f"The picture was made, but could not be fetched from {self._host}"
         for attempt in range(1, MAX_DOWNLOAD_ATTEMPTS + 1):
             try:
@@ -56,10 +58,13 @@ class Client(SelfHostedClient):
                     f"{self.server.url}/view",
                     params={key: image.get(key, "") for key in ("filename", "subfolder", "type")},
                     headers=self.server.headers,
+                    extensions={"max_bytes": MAX_BYTES},
                 ) as response:
                     if response.status_code != 200:
                         raise ServiceFault(f"{failure}: it answers {response.status_code}.")
-                    return await read_limited(response, failure)
+                    return await response.aread()
+            except AnswerRefused as error:
+                raise ServiceFault(f"{failure}: it sent {error}.") from error
             except httpx2.RequestError as error:
                 if attempt == MAX_DOWNLOAD_ATTEMPTS or isinstance(error, httpx2.TimeoutException):
                     raise ServiceFault(

@@ -14,6 +14,7 @@ from backends.errors import (
 )
 from backends.http import self_hosted
 from backends.http.self_hosted import SelfHostedServer
+from backends.json_values import loads
 from backends.wording import service_message
 
 if TYPE_CHECKING:
@@ -181,6 +182,6 @@ def _explain_status(response: "httpx2.Response", server: SelfHostedServer) -> Ba
 
 def _json_or_none(response: "httpx2.Response") -> Any:
     try:
-        return response.json()
+        return loads(response.content)
     except ValueError:  # an HTML page has no reason to show
         return None

@@ -17,7 +17,7 @@ from backends.comfyui.placeholders import RESULT
 from backends.comfyui.progress import WEBSOCKET_OUTPUT_NODE, PromptProgress
 from backends.comfyui.workflow import Graph, Workflow
 from backends.errors import ServiceFault
-from backends.images.validation import check
+from backends.images.validation import check, check_count
 from backends.json_values import items
 
 SavedImages: TypeAlias = dict[str, list[dict[str, str]]]
@@ -72,6 +72,7 @@ async def execute(
         if not progress.is_done:
             await monitor.cancel(progress)
     images = await _wait_for_images(monitor, progress, workflow)
+    check_count(sum(map(len, images.values())))
     if not images and not progress.received_pictures:
         raise no_picture(workflow.name)
     async with aclosing(_fetch_pictures(client, progress, images, seed)) as pictures:

@@ -30,6 +30,11 @@ MAX_CHECKS = 3
 """How often a prompt is looked up that is not in the queue yet, or is missing from the history."""
 CHECK_PAUSE = 0.2
 """Seconds between two such checks."""
+MAX_ANSWER_TIMES = 24
+"""How many times the limit of an answer a prompt may take in all, its wait in the queue included:
+four hours. Each sign of life extends only the limit of an answer."""
+MAX_MESSAGES = 500_000
+"""Messages about one prompt: thirty a second for four hours."""
 
 
 class Monitor:
@@ -49,7 +54,7 @@ class Monitor:
         self._client_id = client_id
         self._timeouts = timeouts
         self._last_activity = self._last_contact = time.monotonic()
-        self._times_missing = 0
+        self._times_missing = self._messages = 0
 
     async def follow(self, progress: PromptProgress) -> AsyncGenerator[Event, None]:
         """Yield the prompt's events until it is done.
@@ -57,14 +62,19 @@ class Monitor:
         Raises:
             BackendError: it failed, or the server no longer tells its state.
         """
-        self._last_activity = self._last_contact = time.monotonic()
-        self._times_missing = 0
+        started = self._last_activity = self._last_contact = time.monotonic()
+        self._times_missing = self._messages = 0
         while not progress.is_done:
             event = await self._next_event(progress)
             if event is not None:
                 yield event
-            waited = time.monotonic() - self._last_activity
-            if not progress.is_done and waited > self._timeouts.answer:
+            now = time.monotonic()
+            is_late = (
+                now - self._last_activity > self._timeouts.answer
+                or now - started > self._timeouts.answer * MAX_ANSWER_TIMES
+                or self._messages > MAX_MESSAGES
+            )
+            if is_late and not progress.is_done:
                 raise unanswered(self._client.server, sent=True)
 
     @property
@@ -104,11 +114,12 @@ class Monitor:
 
     async def _next_event(self, progress: PromptProgress) -> Event | None:
         frame = await self._socket.receive(min(SILENCE_SECONDS, self._timeouts.answer))
+        self._messages += 1
         match frame:
             case None:
                 return await self._poll(progress)
             case Image(data) if progress.is_sending_pictures:
-                progress.received_pictures.append(data)
+                progress.add_picture(data)
             case Image(data):
                 self._last_activity = time.monotonic()
                 preview = await self._previews.make(_identity, data)

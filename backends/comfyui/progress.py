@@ -7,7 +7,10 @@ from typing import Any
 from backends.base import Event, Loading, Progress
 from backends.comfyui.errors import execution_failed, execution_interrupted
 from backends.comfyui.workflow import Graph, linked_node
-from backends.json_values import mapping, number
+from backends.errors import ServiceFault
+from backends.http.client import MAX_ANSWER_BYTES
+from backends.images.validation import check_count
+from backends.json_values import items, mapping, number
 
 WEBSOCKET_OUTPUT_NODE = "SaveImageWebsocket"
 """Class of the node that sends finished pictures over the websocket and saves none."""
@@ -91,7 +94,7 @@ class PromptProgress:
                 self._started_ms = number(data.get("timestamp"))
                 return self._start()
             case "execution_cached":
-                self._cached_nodes.update(str(node) for node in data.get("nodes") or ())
+                self._cached_nodes.update(map(str, items(data.get("nodes"))[: len(self.graph)]))
             case "executing":
                 return self._enter_node(data.get("node"))
             case "progress":
@@ -99,7 +102,7 @@ class PromptProgress:
             case "progress_state":
                 return self._running_step_event(data.get("nodes"))
             case "executed":
-                self.outputs[str(data.get("node"))] = data.get("output") or {}
+                self._add_output(str(data.get("node")), data.get("output"))
             case "execution_success":
                 self._finished_ms = number(data.get("timestamp"))
                 self._enter_node(None)
@@ -119,10 +122,30 @@ class PromptProgress:
         for message in status.get("messages") or ():
             kind, data = message
             self.handle_message(str(kind), data)
-        self.outputs.update(entry.get("outputs") or {})
+        for node, output in mapping(entry.get("outputs")).items():
+            self._add_output(node, output)
         self.is_done = True
         if status.get("status_str") == "error":
             raise execution_failed({}, self._server)
+
+    def add_picture(self, data: bytes) -> None:
+        """Keep a finished picture that came over the websocket.
+
+        Raises:
+            ServiceFault: there are too many, or together they are too large.
+        """
+        self.received_pictures.append(data)
+        check_count(len(self.received_pictures))
+        if sum(map(len, self.received_pictures)) > MAX_ANSWER_BYTES:
+            raise ServiceFault(
+                f"{self._server} sent pictures of more than {MAX_ANSWER_BYTES / 1e6:.0f} MB. "
+                "Ask for fewer or smaller ones."
+            )
+
+    def _add_output(self, node: str, output: object) -> None:
+        """Keep the pictures that a node of the graph has saved."""
+        if node in self.graph:
+            self.outputs[node] = {"images": items(mapping(output).get("images"))}
 
     def _start(self) -> Event | None:
         if self.is_running:

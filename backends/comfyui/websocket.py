@@ -6,7 +6,6 @@ and its state is polled instead.
 """
 
 import asyncio
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,8 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from urllib.parse import urlsplit
 
 from backends.http.client import Timeouts
-from backends.http.self_hosted import SelfHostedServer
-from backends.images.validation import MAX_BYTES
+from backends.http.self_hosted import LARGE_JSON, SelfHostedServer
+from backends.json_values import loads
 
 if TYPE_CHECKING:
     from websockets.asyncio.client import ClientConnection
@@ -25,8 +24,13 @@ RECONNECT_SECONDS = 0.5
 """Seconds between two attempts to open the websocket."""
 CLOSE_SECONDS = 1.0
 """Limit for the server's part of the closing handshake, in seconds."""
-MAX_QUEUED_FRAMES = 256
-"""Frames that may be queued while a picture is fetched or saved, before the server has to wait."""
+MAX_FRAME_BYTES = 64_000_000
+"""Bytes of a frame: a finished picture as PNG, of up to 40 megapixels even if it hardly shrinks."""
+MAX_QUEUED_FRAMES = 8
+"""Frames that may be queued while a picture is fetched or saved, before the server has to wait.
+
+The operating system queues some megabytes more, which is a hundred previews.
+"""
 PREVIEW, NAMED_PREVIEW = 1, 4
 """Types of binary frames that carry an image."""
 
@@ -65,8 +69,12 @@ class WebSocket:
 
     async def open(self) -> bool:
         """Open the connection; return False if that is impossible, or impossible for now."""
-        from websockets.asyncio.client import connect
+        from websockets.asyncio.client import connect as base
         from websockets.exceptions import WebSocketException
+
+        class connect(base):
+            def process_redirect(self, exc: Exception) -> Exception:
+                return exc  # a redirect would lead to any address that the server names
 
         log = logging.getLogger(__name__)
         log.setLevel(logging.INFO)  # its debug messages contain the headers
@@ -82,7 +90,7 @@ class WebSocket:
                 close_timeout=CLOSE_SECONDS,
                 # The server may not answer pings for minutes while it loads a model.
                 ping_timeout=None,
-                max_size=MAX_BYTES,
+                max_size=MAX_FRAME_BYTES,
                 max_queue=MAX_QUEUED_FRAMES,
                 logger=log,
             )
@@ -104,13 +112,16 @@ class WebSocket:
             return None
         try:
             async with asyncio.timeout(seconds):
-                return parse_frame(await self._connection.recv())
+                raw = await self._connection.recv()
         except TimeoutError:
             return None
         except ConnectionClosed:
             self._connection, self.was_disconnected = None, True
             await asyncio.sleep(RECONNECT_SECONDS)
             return None
+        if isinstance(raw, str) and len(raw) > LARGE_JSON:
+            return await asyncio.to_thread(parse_frame, raw)
+        return parse_frame(raw)
 
     async def aclose(self) -> None:
         """Close the connection."""
@@ -129,7 +140,7 @@ def parse_frame(raw: str | bytes) -> Frame | None:
             return Image(rest[4 + int.from_bytes(rest[:4]) :])
         return None
     try:
-        message: object = json.loads(raw)
+        message: object = loads(raw)
     except ValueError:
         return None
     match message:

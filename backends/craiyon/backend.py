@@ -30,6 +30,7 @@ from backends.craiyon.client import fetch, send
 from backends.craiyon.credentials import Credentials, check, find_credentials
 from backends.fit import fit
 from backends.hosted import ConcurrentCalls, HostedBackend, readiness
+from backends.http.pictures import PictureFetcher
 from backends.options import option, parse_options
 from backends.settings import positive_number
 
@@ -83,7 +84,8 @@ class Craiyon(HostedBackend):
             "model": options.kind,
         }
         urls = await send(client, credentials, body)
-        downloads = ConcurrentCalls((fetch(client, url) for url in urls), prepaid=True)
+        fetcher = PictureFetcher(self._clients, credentials.pictures)
+        downloads = ConcurrentCalls((fetch(fetcher, url) for url in urls), prepaid=True)
         async with aclosing(downloads.pictures()) as pictures:
             async for picture in pictures:
                 yield picture

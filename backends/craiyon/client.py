@@ -1,7 +1,6 @@
 """Call Craiyon: one request returns the addresses of pictures, which are then downloaded."""
 
 import asyncio
-import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urljoin
@@ -18,9 +17,11 @@ from backends.errors import (
     WrongKey,
 )
 from backends.hosted import Result
-from backends.http.client import download, retry_after
+from backends.http.client import retry_after
 from backends.http.errors import transport_failure, unanswered
-from backends.images.validation import check
+from backends.http.pictures import PictureFetcher
+from backends.images.validation import check, check_count
+from backends.json_values import loads
 from backends.wording import retry_phrase, service_message
 
 if TYPE_CHECKING:
@@ -75,25 +76,26 @@ def _picture_url(credentials: Credentials, path: str) -> str:
     return url
 
 
-async def fetch(client: "httpx2.AsyncClient", url: str) -> Result:
+async def fetch(fetcher: PictureFetcher, url: str) -> Result:
     """Download one picture.
 
     Raises:
         ServiceFault: it could not be downloaded, or is damaged.
     """
-    picture = await asyncio.to_thread(check, await download(client, url))
+    picture = await asyncio.to_thread(check, await fetcher.fetch(url))
     return Result(pictures=(picture,))
 
 
 def _paths(response: "httpx2.Response") -> list[str]:
     try:
-        answer = json.loads(response.content)
+        answer = loads(response.content)
     except ValueError as error:
         if response.content.lstrip().startswith(b"<"):  # a challenge for browsers
             raise Forbidden(TURNED_AWAY) from error
         raise ServiceFault("Craiyon sent an answer that is no JSON. Try again later.") from error
     match answer:
         case {"images": [str(), *_] as paths}:
+            check_count(len(paths))
             return [path for path in cast(list[object], paths) if isinstance(path, str)]
         case _:
             raise ServiceFault("Craiyon answered without a picture. Try again later.")

@@ -47,9 +47,10 @@ class Google(HostedBackend):
         """List one model, which costs nothing."""
         credentials = Credentials.from_config(self.config)
         credentials.check()
-        client = await self._sdk.get(await self._clients.get())
+        pool = await self._clients.get()
+        await self._sdk.get(pool)  # which says so if the SDK is missing
         try:
-            await check_key(client, credentials)
+            await check_key(pool, credentials)
         except Exception as error:
             raise explain(error, credentials, _ANY) from None
         return f"{credentials.service} accepts the key."

@@ -1,6 +1,5 @@
 """Google's chat models: the Gemini family, by the same API call as its image models."""
 
-import json
 from typing import TYPE_CHECKING, Any, cast
 
 from backends.base import Config
@@ -10,6 +9,7 @@ from backends.google.client import SdkClients, http_options
 from backends.google.credentials import Credentials
 from backends.google.errors import explain, safe_cause
 from backends.google.response import PICTURE_REASONS, PROMPT_REASONS
+from backends.json_values import loads
 
 if TYPE_CHECKING:
     import httpx2
@@ -71,7 +71,7 @@ async def _generate_content(
         ),
     )
     response = answer.sdk_http_response
-    return json.loads((response and response.body) or "")
+    return loads((response and response.body) or "")
 
 
 def _reply(response: dict[str, Any], service: str) -> Reply:

@@ -16,6 +16,7 @@ from backends.google.errors import explain, safe_cause
 from backends.google.request import ApiRequest
 from backends.google.response import parse_response
 from backends.hosted import Result
+from backends.json_values import loads
 from backends.lazy_import import import_once
 
 if TYPE_CHECKING:
@@ -113,18 +114,25 @@ async def _generate_content(
     return (response and response.body) or ""
 
 
-async def check_key(client: "genai.Client", credentials: Credentials) -> None:
+async def check_key(pool: "httpx2.AsyncClient", credentials: Credentials) -> None:
     """List one model, which costs nothing.
+
+    The SDK would build an object of each model that comes, on the event loop.
 
     Raises:
         genai.errors.APIError: the service does not accept the key.
         httpx2.RequestError: a failure below HTTP.
     """
-    from google.genai import types
+    from google.genai import errors
 
-    await client.aio.models.list(
-        config=types.ListModelsConfig(page_size=1, http_options=http_options(credentials))
+    options = http_options(credentials)
+    response = await pool.get(
+        f"{options.base_url}/{options.api_version}/models",
+        params={"pageSize": 1},
+        headers=options.headers,
     )
+    await errors.APIError.raise_for_async_response(response)
+    await asyncio.to_thread(loads, response.content)
 
 
 def http_options(credentials: Credentials) -> "types.HttpOptions":

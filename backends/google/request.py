@@ -6,12 +6,17 @@ from typing import Any
 
 from backends.base import Applied, Model, Request, Value
 from backends.errors import BadInput
-from backends.fit import closest_aspect_ratio, fit_folding_negative_prompt, size_note
+from backends.fit import (
+    IMAGE_SIZES,
+    closest_aspect_ratio,
+    closest_choice,
+    fit_folding_negative_prompt,
+    size_note,
+)
 from backends.images.inputs import as_upload
 from backends.options import description, option
 
 RATIOS = ("1:1", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9", "21:9")
-IMAGE_SIZES = ("1K", "2K", "4K")
 AUTO = "auto"
 
 # The API's seed is a signed 32-bit integer, Lineup's an unsigned one.
@@ -114,13 +119,9 @@ def _choice(model: Model, field: "Field[Any]", requested: Value) -> Applied | No
         return None
     if wanted not in choices:
         raise BadInput(f"{field.name} must be one of {', '.join(choices)}; not {wanted}.")
-    listed = str(model.options.get(f"{field.name}s") or "").replace(" ", "").split(",")
-    available = [choice for choice in choices if choice in listed]
-    if not available:
+    used = closest_choice(model.options.get(f"{field.name}s"), choices, wanted)
+    if used is None:
         return Applied(wanted, None, f"{label} ignored: {model.label} lets nobody choose it")
-    rank = choices.index(wanted)
-    not_above = [choice for choice in available if choices.index(choice) <= rank]
-    used = not_above[-1] if not_above else available[0]
     note = "" if used == wanted else f"{label} {used} instead of {wanted}"
     return Applied(requested, used, note)
 

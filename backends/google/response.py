@@ -4,15 +4,14 @@ A response to a refused prompt, and to a withheld picture, has the HTTP status o
 picture may have many megabytes: call `parse_response` in a thread.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from backends.errors import Refused, ServiceFault
 from backends.hosted import Result
 from backends.images.base64_json import decode_base64
-from backends.images.validation import check
-from backends.json_values import items, mapping, objects, text
+from backends.images.validation import check, check_count
+from backends.json_values import items, loads, mapping, objects, text
 from backends.wording import redact
 
 PROMPT_REASONS: Mapping[str, str] = {
@@ -53,10 +52,11 @@ def parse_response(body: str, seed: int | None, service: str) -> Result:
         Refused: the prompt was declined, or the picture withheld.
         ServiceFault: there is no picture, or it is damaged.
     """
-    response = mapping(json.loads(body))
+    response = mapping(loads(body))
     candidates = [mapping(each) for each in items(response.get("candidates"))]
     usage = _billed_tokens(response.get("usageMetadata"))
     encoded = [each for candidate in candidates for each in _pictures(candidate)]
+    check_count(len(encoded))
     if not encoded:
         raise _without_picture(response, candidates, usage, service)
     pictures = tuple(check(decode_base64(each), seed=seed) for each in encoded)

@@ -1,4 +1,4 @@
-"""The HTTP client that all backends share: timeouts, one client per event loop, downloads.
+"""The HTTP client that all backends share: timeouts, limits, one client per event loop.
 
 httpx2 takes a sixth of a second to import, so it is imported inside the functions that use it.
 """
@@ -11,12 +11,11 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from weakref import WeakKeyDictionary
 
 from backends.base import Config
-from backends.errors import MissingPackage, NotReady, ServiceFault
-from backends.images.validation import MAX_BYTES
+from backends.errors import MissingPackage, NotReady
 
 if TYPE_CHECKING:
     import httpx2
@@ -26,6 +25,10 @@ if TYPE_CHECKING:
 MAX_CONNECTIONS = 256
 MAX_IDLE_CONNECTIONS = 32
 """Connections that stay open while unused: httpx2 checks each of them when another one is freed."""
+
+MAX_ANSWER_BYTES = 256_000_000
+"""Bytes of the answer to one request for pictures: ten of 19 MB each in base64, more than any
+service draws at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +43,8 @@ class Timeouts:
         """Read LINEUP_CONNECT_SECONDS and LINEUP_ANSWER_SECONDS; invalid values are ignored."""
         default = cls()
         return cls(
-            _seconds(config.value("LINEUP_CONNECT_SECONDS"), default.connect),
-            _seconds(config.value("LINEUP_ANSWER_SECONDS"), default.answer),
+            _positive(config.value("LINEUP_CONNECT_SECONDS"), default.connect),
+            _positive(config.value("LINEUP_ANSWER_SECONDS"), default.answer),
         )
 
     def timeout(self) -> "httpx2.Timeout":
@@ -54,39 +57,56 @@ class Timeouts:
         return httpx2.Timeout(self.answer, connect=self.connect, pool=None)
 
 
-def _seconds(text: str | None, default: float) -> float:
+def max_answer_bytes(config: Config) -> int:
+    """Return LINEUP_ANSWER_MB in bytes, `MAX_ANSWER_BYTES` if it is unset or invalid."""
+    default = MAX_ANSWER_BYTES / 1e6
+    return round(_positive(config.value("LINEUP_ANSWER_MB"), default) * 1e6)
+
+
+def _positive(text: str | None, default: float) -> float:
     try:
-        seconds = float(text or "")
+        number = float(text or "")
     except ValueError:
         return default
-    return seconds if 0 < seconds < math.inf else default
+    return number if 0 < number < math.inf else default
 
 
 def new_client(
-    timeouts: Timeouts, transport: "httpx2.AsyncBaseTransport | None" = None
+    timeouts: Timeouts,
+    transport: "httpx2.AsyncBaseTransport | None" = None,
+    *,
+    max_bytes: int = MAX_ANSWER_BYTES,
+    public: bool = False,
 ) -> "Client":
-    """Return a client for image services.
+    """Return a client for image services, whose answers have at most `max_bytes`.
 
     The environment's proxy is used, but never for services on this machine. Redirects of a POST
-    are not followed: it would be sent, and perhaps billed, somewhere else.
+    are not followed: it would be sent, and perhaps billed, somewhere else. A `public` client
+    connects to public addresses only.
 
     Raises:
         BackendError: the environment's proxy cannot be used.
     """
     import httpx2
 
-    from backends.http.deadline import deadline_hooks
+    from backends.http.limits import LimitedClient
+    from backends.http.public import PublicClient
 
+    arguments: dict[str, Any] = {
+        "max_bytes": max_bytes,
+        "timeout": timeouts.timeout(),
+        "limits": httpx2.Limits(
+            max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_IDLE_CONNECTIONS
+        ),
+        "follow_redirects": False,
+    }
     try:
-        return httpx2.AsyncClient(
+        if public and transport is None:
+            return PublicClient(**arguments)
+        return LimitedClient(
             transport=transport,
-            event_hooks=deadline_hooks(timeouts.answer),
             mounts={f"all://{host}": transport for host in ("localhost", "127.0.0.1", "[::1]")},
-            timeout=timeouts.timeout(),
-            limits=httpx2.Limits(
-                max_connections=MAX_CONNECTIONS, max_keepalive_connections=MAX_IDLE_CONNECTIONS
-            ),
-            follow_redirects=False,
+            **arguments,
         )
     except ImportError as error:
         raise MissingPackage(
@@ -97,70 +117,55 @@ def new_client(
 
 
 class ClientPool:
-    """One client for each event loop, since connections cannot be shared between loops."""
+    """The clients of each event loop, since connections cannot be shared between loops.
+
+    An answer has at most `max_bytes`, or LINEUP_ANSWER_MB if that is less.
+    """
 
     def __init__(
-        self, config: Config, transport: "httpx2.AsyncBaseTransport | None" = None
+        self,
+        config: Config,
+        transport: "httpx2.AsyncBaseTransport | None" = None,
+        *,
+        max_bytes: int | None = None,
     ) -> None:
         self._config = config
         self._transport = transport
+        self._limit = max_bytes
         self._lock = threading.Lock()
-        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Client] = WeakKeyDictionary()
+        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[bool, Client]] = (
+            WeakKeyDictionary()
+        )
 
-    async def get(self) -> "Client":
-        """Return the running loop's client."""
+    @property
+    def max_bytes(self) -> int:
+        """The most bytes of an answer."""
+        limit = max_answer_bytes(self._config)
+        return min(limit, self._limit or limit)
+
+    async def get(self, *, public: bool = False) -> "Client":
+        """Return the running loop's client, or its `public` one, for public addresses only."""
         loop = asyncio.get_running_loop()
+        known = self._clients.get(loop, {}).get(public)
         # Creating a client reads the certificates, which takes 25 ms: not on the loop.
-        return self._clients.get(loop) or await asyncio.to_thread(self._create, loop)
+        return known or await asyncio.to_thread(self._create, loop, public)
 
     async def aclose(self) -> None:
-        """Close the running loop's client."""
-        client = self._clients.pop(asyncio.get_running_loop(), None)
-        if client is not None:
+        """Close the running loop's clients."""
+        for client in self._clients.pop(asyncio.get_running_loop(), {}).values():
             await client.aclose()
 
-    def _create(self, loop: asyncio.AbstractEventLoop) -> "Client":
+    def _create(self, loop: asyncio.AbstractEventLoop, public: bool) -> "Client":
         with self._lock:
-            if loop not in self._clients:
-                self._clients[loop] = new_client(
-                    Timeouts.from_config(self._config), self._transport
+            clients = self._clients.setdefault(loop, {})
+            if public not in clients:
+                clients[public] = new_client(
+                    Timeouts.from_config(self._config),
+                    self._transport,
+                    max_bytes=self.max_bytes,
+                    public=public,
                 )
-            return self._clients[loop]
-
-
-async def download(client: "Client", url: str) -> bytes:
-    """Download a finished picture; redirects are followed, keys are not sent.
-
-    Raises:
-        ServiceFault: it was made but could not be downloaded.
-    """
-    import httpx2
-
-    lost = "The picture was made, but could not be fetched"
-    try:
-        async with client.stream("GET", url, follow_redirects=True) as response:
-            if response.status_code != 200:
-                raise ServiceFault(f"{lost}: its address answers {response.status_code}.")
-            return await read_limited(response, lost)
-    except (httpx2.RequestError, httpx2.InvalidURL) as error:
-        raise ServiceFault(f"{lost}: the connection failed. Look into your account.") from error
-
-
-async def read_limited(response: "httpx2.Response", lost: str) -> bytes:
-    """Read the body of a streamed response that must not exceed `MAX_BYTES`.
-
-    `lost` is the beginning of the error sentence, up to its colon.
-
-    Raises:
-        ServiceFault: the body is larger.
-        httpx2.RequestError: a failure below HTTP.
-    """
-    data = bytearray()
-    async for chunk in response.aiter_bytes():
-        data += chunk
-        if len(data) > MAX_BYTES:
-            raise ServiceFault(f"{lost}: it has more than {MAX_BYTES / 1e6:.0f} MB.")
-    return bytes(data)
+            return clients[public]
 
 
 def retry_after(

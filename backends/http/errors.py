@@ -1,6 +1,5 @@
 """Map transport failures to errors that tell whether the request was sent and may be billed."""
 
-import json
 import socket
 import ssl
 from collections.abc import Iterator
@@ -11,6 +10,8 @@ from backends.settings import host_of
 
 if TYPE_CHECKING:
     import httpx2
+
+    from backends.http.limits import AnswerRefused
 
 ADVICE = "Check that the service runs and the address."
 
@@ -28,9 +29,10 @@ def failure(error: Exception, service: str, *, look: str, advice: str = ADVICE) 
             return error
         case httpx2.RequestError():
             return transport_failure(error, service, advice=advice)
-        case json.JSONDecodeError() | UnicodeDecodeError():
+        case ValueError():
             return ServiceFault(
-                f"{service} sent an answer that is cut short or is not JSON. {look}"
+                f"{service} sent an answer that is cut short or is not JSON, or exceeds Lineup's "
+                f"limits. {look}"
             )
         case _:
             return ServiceFault(
@@ -48,8 +50,12 @@ def transport_failure(
     """
     import httpx2
 
+    from backends.http.limits import AnswerRefused
+
     host = host_of(str(error.request.url))
     match error:
+        case AnswerRefused():
+            return answer_refused(error, service)
         case httpx2.ConnectTimeout() | httpx2.PoolTimeout():
             return TimedOut(
                 f"No connection to {host} within {_timeout(error, 'connect')}. Nothing was sent. "
@@ -67,6 +73,20 @@ def transport_failure(
             return unanswered(service, f"within {_timeout(error, 'read')}")
         case _:
             return unanswered(service, "before the connection was cut")
+
+
+def answer_refused(error: "AnswerRefused", service: str) -> ServiceFault:
+    """Return the error for an answer that exceeds a limit; a query by GET is never billed."""
+    free = error.request.method == "GET"
+    bill = (
+        "Nothing was billed for it."
+        if free
+        else "It may have been billed: look at your usage page before you try again."
+    )
+    return ServiceFault(
+        f"{service} sent {error}, which Lineup does not read. {bill}",
+        charged=False if free else None,
+    )
 
 
 def unanswered(service: str, limit: str) -> Unanswered:

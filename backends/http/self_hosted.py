@@ -6,7 +6,6 @@ proxy before the server requires them.
 
 import asyncio
 import base64
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -23,6 +22,7 @@ from backends.errors import (
 )
 from backends.http.client import retry_after
 from backends.http.errors import transport_failure
+from backends.json_values import loads
 from backends.settings import host_of, key, setting
 from backends.wording import retry_phrase
 
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     import httpx2
 
     StatusMapper: TypeAlias = Callable[[httpx2.Response, "SelfHostedServer"], BackendError]
+
+
+NOT_SHARED: Final = "Whoever runs this Lineup does not share this server with visitors."
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,7 +56,7 @@ class SelfHostedServer:
         """Read the settings with `prefix`; `unset` is the error sentence for a missing address.
 
         Raises:
-            NotReady: the address is missing or invalid.
+            NotReady: the address is missing or invalid, or the server is not for visitors.
             WrongKey: the token cannot be sent in a header.
         """
         url = setting(config, f"{prefix}_URL")
@@ -70,7 +73,7 @@ class SelfHostedServer:
         # A password in the address would end up in logs: it is sent in a header instead.
         address = parts._replace(netloc=host_of(url), query="", fragment="").geturl().rstrip("/")
         user, password = (unquote(part) for part in (parts.username or "", parts.password or ""))
-        return cls(
+        server = cls(
             prefix=prefix,
             url=address,
             example=example,
@@ -78,6 +81,12 @@ class SelfHostedServer:
             password=setting(config, f"{prefix}_PASSWORD") or password or None,
             token=key(config, f"{prefix}_TOKEN"),
         )
+        if config.visitors and not (
+            (server.password and config.has_key(f"{prefix}_PASSWORD"))
+            or (server.token and config.has_key(f"{prefix}_TOKEN"))
+        ):
+            raise NotReady(NOT_SHARED)
+        return server
 
     @property
     def name(self) -> str:
@@ -141,20 +150,30 @@ class SelfHostedClient:
         return None if response.status_code in MISSING_ROUTE else await self._json(response)
 
     async def _send(
-        self, method: str, path: str, headers: Mapping[str, str] | None = None, **more: Any
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        has_pictures: bool = False,
+        **more: Any,
     ) -> "httpx2.Response":
+        """Send a request; only an answer that `has_pictures` may be as large as several of them."""
+        from backends.http.limits import MAX_QUERY_BYTES
+
         return await self._client.request(
             method,
             f"{self.server.url}{path}",
             headers={**self.server.headers, **(headers or {})},
+            extensions={} if has_pictures else {"max_bytes": MAX_QUERY_BYTES},
             **more,
         )
 
     async def _json(self, response: "httpx2.Response") -> Any:
         response.raise_for_status()
         if len(response.content) < LARGE_JSON:
-            return json.loads(response.content)
-        return await asyncio.to_thread(json.loads, response.content)
+            return loads(response.content)
+        return await asyncio.to_thread(loads, response.content)
 
 
 def explain(
@@ -199,12 +218,19 @@ def _failure(
 ) -> BackendError:
     import httpx2
 
+    from backends.http.limits import AnswerRefused
+
     setting = f"{server.prefix}_URL"
     match error:
         case BackendError():
             return error
         case httpx2.HTTPStatusError(response=response):
             return _common_status_error(response, server) or status_error(response, server)
+        case AnswerRefused():
+            return ServiceFault(
+                f"{server.name} sent {error}, which Lineup does not read. Check {setting}, and "
+                "look at the server."
+            )
         case httpx2.RequestError():
             advice = f"{start}, and check {setting}."
             return transport_failure(error, server.name, advice=advice)

@@ -70,7 +70,9 @@ class HuggingFace(HostedBackend):
             raise explain(error, service) from error
         yield Sending()
         root = f"{credentials.router}/{provider}"
-        calls = ConcurrentCalls(send(client, each, provider, root, service) for each in prepared)
+        calls = ConcurrentCalls(
+            send(self._clients, each, provider, root, service) for each in prepared
+        )
         async with aclosing(calls.pictures()) as pictures:
             async for picture in pictures:
                 yield picture

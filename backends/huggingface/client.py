@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from backends.errors import BackendError, ServiceFault
 from backends.hosted import Result
-from backends.http.client import download
+from backends.http.client import ClientPool
 from backends.http.errors import unanswered
+from backends.http.pictures import PictureFetcher
 from backends.huggingface.credentials import ROUTER, Credentials
 from backends.huggingface.errors import Service, explain, rejected, without_picture
 from backends.huggingface.providers import IMAGE_TO_IMAGE, TEXT_TO_IMAGE
@@ -87,7 +88,7 @@ def _body(payload: Any, api_request: ApiRequest) -> bytes:
 
 
 async def send(
-    client: "httpx2.AsyncClient",
+    clients: ClientPool,
     prepared: PreparedRequest,
     provider: str,
     root: str,
@@ -99,7 +100,7 @@ async def send(
         BackendError: no picture was returned; the sentence says why.
     """
     try:
-        return await _exchange(client, prepared, provider, root, service)
+        return await _exchange(clients, prepared, provider, root, service)
     except BackendError:
         raise
     except Exception as error:
@@ -107,7 +108,7 @@ async def send(
 
 
 async def _exchange(
-    client: "httpx2.AsyncClient",
+    clients: ClientPool,
     prepared: PreparedRequest,
     provider: str,
     root: str,
@@ -120,6 +121,7 @@ async def _exchange(
         httpx2.RequestError: a failure below HTTP.
         ValueError: the response is not in this provider's format.
     """
+    client = await clients.get()
     started = time.perf_counter()
     limit = client.timeout.read
     async with client.stream(
@@ -144,7 +146,7 @@ async def _exchange(
             found = await asyncio.to_thread(parse_response, provider, body, service, path)
     picture = found.picture
     if isinstance(picture, str):
-        data = await download(client, picture)
+        data = await PictureFetcher(clients, root).fetch(picture)
         picture = await asyncio.to_thread(check, data)
     ended = time.perf_counter()
     seed = prepared.seed if found.seed is None else found.seed
@@ -161,9 +163,17 @@ async def _poll(
     """Query the state of a picture, which costs nothing; None where it is unknown for now."""
     import httpx2
 
+    from backends.http.limits import AnswerRefused
+
     headers = {name: value for name, value in prepared.headers.items() if name != "content-type"}
     try:
         response = await client.get(url, headers=headers)
+    except AnswerRefused as error:
+        raise ServiceFault(
+            f"{service.name} sent {error} about the picture that it makes, which Lineup does not "
+            "read. It may have been billed: look at huggingface.co/settings/billing before you try "
+            "again."
+        ) from error
     except httpx2.RequestError:
         return None
     if response.status_code == 200:

@@ -1,12 +1,12 @@
 """Addresses and token of Hugging Face, and a query that checks the token."""
 
-import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from backends.base import Config
 from backends.errors import BackendError, MissingKey, WrongKey
 from backends.huggingface.errors import Service, explain, rejected
+from backends.json_values import loads
 from backends.settings import address, setting
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ async def check_key(client: "httpx2.AsyncClient", credentials: Credentials) -> s
         )
         if response.status_code != 200:
             raise rejected(response, response.content, hub)
-        answer = json.loads(response.content)
+        answer = loads(response.content)
     except BackendError:
         raise
     except Exception as error:

@@ -1,10 +1,9 @@
 """Map the errors of Hugging Face and of its providers to `BackendError`s."""
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from backends.errors import (
     BackendError,
@@ -19,6 +18,7 @@ from backends.errors import (
 )
 from backends.http.client import retry_after
 from backends.http.errors import failure, unanswered
+from backends.json_values import loads
 from backends.wording import retry_phrase, service_message
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ _MODERATED = re.compile(
     r"nsfw|content[ _-]?(policy|checker|filter)|moderat|safety|flagged|unsafe|sensitive content",
     re.IGNORECASE,
 )
+MAX_MESSAGE_DEPTH: Final = 8
+"""How deep a message lies in an error at most."""
+
 # Fields that repeat the request's input are not searched: a prompt may contain any word.
 _MESSAGE_FIELDS = ("error", "errors", "message", "msg", "detail")
 _KIND_FIELDS = (*_MESSAGE_FIELDS, "type", "code")
@@ -143,23 +146,25 @@ def _message(headers: Mapping[str, str], body: bytes, names: tuple[str, ...]) ->
     """Return the service's message from a header or from the fields `names` of the body."""
     texts = [headers.get("x-error-message", "")]
     try:
-        texts += _texts(json.loads(body), names)
+        texts += _texts(loads(body), names)
     except ValueError:
         if headers.get("content-type", "").startswith("text/plain"):
             texts.append(body.decode(errors="replace"))
     return "; ".join(filter(None, texts))
 
 
-def _texts(answer: object, names: tuple[str, ...]) -> Iterator[str]:
-    """Yield the strings in the fields `names` of a JSON value, at any depth."""
+def _texts(answer: object, names: tuple[str, ...], depth: int = MAX_MESSAGE_DEPTH) -> Iterator[str]:
+    """Yield the strings in the fields `names` of a JSON value, down to `depth`."""
+    if not depth:
+        return
     match answer:
         case str():
             yield answer
         case [*entries]:
             for entry in entries:
-                yield from _texts(entry, names)
+                yield from _texts(entry, names, depth - 1)
         case {**fields}:
             for name in names:
-                yield from _texts(fields.get(name), names)
+                yield from _texts(fields.get(name), names, depth - 1)
         case _:
             return

@@ -7,7 +7,7 @@ queried here, and the result is passed to the package.
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from backends.base import Model
@@ -23,6 +23,7 @@ from backends.http.errors import transport_failure
 from backends.huggingface.credentials import Credentials
 from backends.huggingface.errors import Service, rejected
 from backends.huggingface.request import AUTO, NAMES, ApiRequest
+from backends.json_values import loads
 from backends.lazy_import import import_once
 
 if TYPE_CHECKING:
@@ -36,6 +37,9 @@ EDITORS = frozenset({"fal-ai", "hf-inference", "replicate", "together", "wavespe
 
 CACHE_SECONDS = 300.0
 """Seconds for which the Hub's response is cached."""
+
+MAX_PROVIDERS = 100
+"""Providers of one model that are considered."""
 
 MAX_LOOKUP_SECONDS = 30.0
 _HUB = "The Hugging Face Hub"
@@ -98,14 +102,18 @@ async def _query(
         service = Service(name=_HUB, model=model.source, token=credentials.token)
         raise _free(rejected(response, response.content, service))
     try:
-        info = hub.ModelInfo(**response.json())
+        info = await asyncio.to_thread(_parse_info, hub, response.content)
     except Exception as error:
         raise ServiceFault(
             f"{_HUB} sent an answer that cannot be read. Nothing was sent to a provider. "
             "Try again later.",
             charged=False,
         ) from error
-    return info.inference_provider_mapping or []
+    return (info.inference_provider_mapping or [])[:MAX_PROVIDERS]
+
+
+def _parse_info(hub: Any, body: bytes) -> Any:
+    return hub.ModelInfo(**loads(body))
 
 
 def _free(failure: BackendError) -> BackendError:

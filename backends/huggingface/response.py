@@ -7,7 +7,6 @@ The package can parse all of them too, but it polls and downloads in threads tha
 cancelled, has no timeout, and takes a "not found" page for a picture.
 """
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from backends.errors import BackendError
 from backends.huggingface.errors import Service, declined, failed, without_picture
 from backends.images.base64_json import parse_pictures
 from backends.images.validation import check
-from backends.json_values import mapping, text
+from backends.json_values import loads, mapping, text
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,10 +59,10 @@ def parse_response(
             _, pictures = parse_pictures(body)
             return Found(picture=pictures[0])
         case "fal-ai":
-            answer = mapping(json.loads(body))
+            answer = mapping(loads(body))
             return _queued(answer, polled) or _fal(answer, service)
         case _:
-            return _PARSERS[provider](mapping(json.loads(body)), service)
+            return _PARSERS[provider](mapping(loads(body)), service)
 
 
 def is_result(path: str) -> bool:
@@ -76,7 +75,7 @@ def _queued(answer: Mapping[str, object], polled: str | None) -> Waiting | None:
     match answer:
         case {"status": "IN_QUEUE" | "IN_PROGRESS"} if polled is not None:
             return Waiting(None, 0.5)
-        case {"status": "COMPLETED"} if polled is not None:
+        case {"status": "COMPLETED"} if polled is not None and "/status?" in polled:
             return Waiting(polled.replace("/status?", "?"), 0.0)
         case {"request_id": str(), "response_url": str(url)} if "images" not in answer:
             return Waiting(f"{urlsplit(url).path}/status?_subdomain=queue", 0.5)

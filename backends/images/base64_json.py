@@ -5,7 +5,6 @@ is decoded in place, and only the rest is parsed as JSON. A picture takes a few 
 these functions in a thread.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,8 +12,8 @@ import pybase64
 
 from backends.base import Picture
 from backends.errors import ServiceFault
-from backends.images.validation import check
-from backends.json_values import mapping
+from backends.images.validation import check, check_count
+from backends.json_values import loads, mapping
 
 _KEY = b'"b64_json"'
 
@@ -41,11 +40,13 @@ def parse_pictures(body: bytes) -> tuple[Mapping[str, Any], tuple[Picture | str,
 
     Raises:
         ValueError: `body` is not JSON.
-        ServiceFault: there is no picture in it, or a damaged one.
+        ServiceFault: there is no picture in it, a damaged one, or too many.
     """
     rest, encoded = _extract(body)
-    response = mapping(json.loads(rest))
-    pictures = tuple(_pictures(entries(response), encoded))
+    response = mapping(loads(rest))
+    found = entries(response)
+    check_count(len(found))
+    pictures = tuple(_pictures(found, encoded))
     if not pictures:
         raise _without_picture()
     return response, pictures
@@ -68,7 +69,12 @@ def first_picture(body: bytes) -> bytes | None:
 
 
 def _extract(body: bytes) -> tuple[bytes, list[memoryview]]:
-    """Return `body` with a number in place of each base64 string, and those strings."""
+    """Return `body` with a number in place of each base64 string, and those strings.
+
+    Raises:
+        ServiceFault: there are too many.
+    """
+    check_count(body.count(_KEY))
     rest: list[bytes] = []
     encoded: list[memoryview] = []
     view, done, at = memoryview(body), 0, body.find(_KEY)

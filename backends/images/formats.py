@@ -4,6 +4,12 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Final
+
+MAX_PARTS: Final = 100_000
+"""Chunks of a PNG, or segments of a JPEG before its pixels, that are walked through: a picture of
+100 MB has 12,000 chunks if its encoder wrote 8 KB at a time, as most do."""
+_MAX_FILL: Final = 1024
 
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD9)})
@@ -62,7 +68,9 @@ def _png_size(data: bytes) -> tuple[int, int]:
 
 def _png_is_complete(data: bytes) -> bool:
     view, at, pixels = memoryview(data), 8, False
-    while at + 12 <= len(data):
+    for _ in range(MAX_PARTS):
+        if at + 12 > len(data):
+            break
         length, kind = struct.unpack_from(">I4s", data, at)
         end = at + 8 + length
         (checksum,) = struct.unpack_from(">I", data, end)
@@ -78,12 +86,14 @@ def _png_is_complete(data: bytes) -> bool:
 def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
     """Yield each marker and the offset after it, up to the first scan."""
     at = 2
-    while True:
+    for _ in range(MAX_PARTS):
         if data[at] != 0xFF:
             raise MalformedImage
-        while data[at] == 0xFF:  # any number of fill bytes may lead a marker
-            at += 1
+        lead = data[at : at + _MAX_FILL]  # fill bytes may lead a marker
+        at += len(lead) - len(lead.lstrip(b"\xff"))
         marker, at = data[at], at + 1
+        if marker == 0xFF:
+            raise MalformedImage
         yield marker, at
         if marker not in _JPEG_BARE:
             at += struct.unpack_from(">H", data, at)[0]
@@ -101,8 +111,8 @@ def _jpeg_size(data: bytes) -> tuple[int, int]:
 
 def _jpeg_is_complete(data: bytes) -> bool:
     # After the start of the scan FF D9 can only be the end; an embedded thumbnail's lies before it.
-    scan = next(at for marker, at in _jpeg_segments(data) if marker == 0xDA)
-    return data.rfind(b"\xff\xd9", scan) > 0
+    scan = next((at for marker, at in _jpeg_segments(data) if marker == 0xDA), None)
+    return scan is not None and data.rfind(b"\xff\xd9", scan) > 0
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:

@@ -14,6 +14,8 @@ from backends.images.formats import Format, MalformedImage, format_of
 
 MAX_PIXELS = 64_000_000
 MAX_BYTES = 100_000_000
+MAX_PICTURES = 64
+"""Pictures of one answer: the catalogue's models draw ten at most, a batch of a workflow more."""
 
 
 def check(data: bytes, *, seed: int | None = None) -> Picture:
@@ -55,6 +57,19 @@ def dimensions(data: bytes) -> tuple[int, int, str]:
             f"{MAX_PIXELS / 1e6:.0f} megapixels are taken. Ask for a smaller one."
         )
     return width, height, form.media_type
+
+
+def check_count(number: int) -> None:
+    """Check the number of pictures, or of their addresses, in one answer.
+
+    Raises:
+        ServiceFault: there are more than `MAX_PICTURES`.
+    """
+    if number > MAX_PICTURES:
+        raise ServiceFault(
+            f"The service sent {number:,} pictures at once; at most {MAX_PICTURES} are taken. "
+            "Look at your usage page before you try again."
+        )
 
 
 def _format(data: bytes) -> Format:

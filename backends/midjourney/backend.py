@@ -34,17 +34,24 @@ from backends.base import (
     Sending,
 )
 from backends.errors import BackendError, MissingKey, ServiceFault
-from backends.http.client import ClientPool, download
+from backends.http.client import ClientPool, Timeouts
+from backends.http.pictures import PictureFetcher
 from backends.images.previews import Previews
 from backends.images.validation import check
-from backends.midjourney.credentials import Credentials, TimeLimits, grid_price
+from backends.midjourney.credentials import (
+    DEFAULT_API_BASE,
+    Credentials,
+    TimeLimits,
+    grid_price,
+)
 from backends.midjourney.discord_client import check_bot
 from backends.midjourney.errors import connection_lost, job_stopped, no_update, no_upload
-from backends.midjourney.listener import GridSource, Listeners, ManualSource
+from backends.midjourney.listener import MAX_CONNECT_SECONDS, GridSource, Listeners, ManualSource
 from backends.midjourney.matching import ConnectionLost, Job, JobEvent, UploadedGrid
 from backends.midjourney.messages import Update, UpdateKind
 from backends.midjourney.request import Command, Options, build_command
 from backends.midjourney.response import build_honoured, split_grid
+from backends.settings import address
 
 if TYPE_CHECKING:
     import httpx2
@@ -95,7 +102,8 @@ class Midjourney(Backend):
 
     async def check(self, server: str = "") -> str:
         """Log the bot in and read its channel, without listening."""
-        return await check_bot(Credentials.from_config(self.config))
+        seconds = min(Timeouts.from_config(self.config).answer, MAX_CONNECT_SECONDS)
+        return await check_bot(Credentials.from_config(self.config), seconds)
 
     def lane(self, model: Model) -> Lane:
         """Return one lane for all models: they draw on one subscription."""
@@ -166,7 +174,7 @@ class Midjourney(Backend):
             return None
         try:
             async with asyncio.timeout(MAX_PREVIEW_SECONDS):
-                data = await download(await self._clients.get(), update.message.attachment_url)
+                data = await self._download(update.message.attachment_url)
         except (BackendError, TimeoutError):  # the next update makes the address invalid
             return None
         return await self._previews.make(lambda body: body, data)
@@ -201,7 +209,11 @@ class Midjourney(Backend):
     async def _fetch_grid(self, grid: Update | UploadedGrid) -> bytes:
         if isinstance(grid, UploadedGrid):
             return grid.data
-        return await download(await self._clients.get(), grid.message.attachment_url or "")
+        return await self._download(grid.message.attachment_url or "")
+
+    async def _download(self, url: str) -> bytes:
+        discord = address(self.config, "DISCORD_API_BASE", DEFAULT_API_BASE)
+        return await PictureFetcher(self._clients, discord).fetch(url)
 
 
 def _split_if_possible(grid: Picture) -> list[Picture]:

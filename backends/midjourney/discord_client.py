@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from backends.errors import Forbidden
 from backends.lazy_import import import_once
 from backends.midjourney.credentials import Credentials
+from backends.midjourney.discord_limits import answer_limits, limit_gateway
 from backends.midjourney.errors import channel_not_visible, explain
 from backends.midjourney.messages import BOT_IDS, Message
 
@@ -49,7 +50,9 @@ def new_client(
         member_cache_flags=discord.MemberCacheFlags.none(),
         guild_ready_timeout=0.0,
         max_ratelimit_timeout=MAX_RATE_LIMIT_SECONDS,
+        http_trace=answer_limits(),
     )
+    limit_gateway(client, credentials.api_base)
 
     async def on_connect() -> None:
         await handle_connected()
@@ -152,8 +155,10 @@ def _button_ids(components: Iterable[object]) -> Iterator[str]:
         yield from _button_ids(getattr(component, "children", ()))
 
 
-async def check_bot(credentials: Credentials) -> str:
+async def check_bot(credentials: Credentials, seconds: float) -> str:
     """Log the bot in, look up its channel, and return a sentence with the bot's name.
+
+    `seconds` limit all of it.
 
     Raises:
         BackendError: the token is rejected, the channel not visible, or Discord does not answer.
@@ -167,8 +172,9 @@ async def check_bot(credentials: Credentials) -> str:
             handle_removed=lambda _: None,
         )
         try:
-            await client.login(credentials.token)
-            await newest_message_id(client, credentials)
+            async with asyncio.timeout(seconds):
+                await client.login(credentials.token)
+                await newest_message_id(client, credentials)
             name = client.user.name if client.user else "it"
         finally:
             await client.http.close()

@@ -11,6 +11,7 @@ differ.
 
 import asyncio
 import datetime
+from collections import deque
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,9 @@ from typing import TypeAlias
 
 from backends.midjourney.messages import Message, Update, UpdateKind, parse_message
 from backends.midjourney.request import Command, plain_words
+
+MAX_MESSAGES = 1000
+"""Messages of a job, and grids of the channel, whose ids are kept: those of some days."""
 
 _FINAL_STAGE = 1000
 _STAGES = {
@@ -79,7 +83,8 @@ class Job:
 
         Messages read from the history may repeat earlier ones.
         """
-        self.message_ids.add(update.message.id)
+        if len(self.message_ids) < MAX_MESSAGES:
+            self.message_ids.add(update.message.id)
         self.midjourney_id = self.midjourney_id or update.job_id
         self.started_at = self.started_at or update.message.created_at
         stage = _STAGES.get(update.kind, update.percent + 1)
@@ -94,7 +99,7 @@ class Job:
 
     def handle_removed(self, message_id: int) -> None:
         """Handle the deletion of a message, which may be one of the job's."""
-        if message_id in self.message_ids and self._stage < _FINAL_STAGE:
+        if message_id in self.message_ids and self._stage < _FINAL_STAGE and not self.was_removed:
             self.was_removed = True
             self.events.put_nowait(MessageRemoved())
 
@@ -105,7 +110,7 @@ class JobMatcher:
     def __init__(self) -> None:
         self.newest_message_id = 0
         self.jobs: list[Job] = []
-        self._grid_message_ids: set[int] = set()
+        self._grid_message_ids: deque[int] = deque(maxlen=MAX_MESSAGES)
 
     @contextmanager
     def register(self, command: Command) -> Generator[Job]:
@@ -122,7 +127,7 @@ class JobMatcher:
         update = parse_message(message)
         job = self._find_job(update) if update.kind is not UpdateKind.OTHER else None
         if update.kind is UpdateKind.GRID:
-            self._grid_message_ids.add(message.id)
+            self._grid_message_ids.append(message.id)
         if job is not None:
             job.add_update(update)
 

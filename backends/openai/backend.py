@@ -12,7 +12,6 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import TYPE_CHECKING
-from urllib.parse import urljoin
 
 from backends.base import (
     Applied,
@@ -33,16 +32,16 @@ from backends.base import (
 from backends.errors import NotReady, RateLimited
 from backends.fit import with_actual_size
 from backends.hosted import HostedBackend, require_available
-from backends.http.client import download
 from backends.http.errors import unanswered
+from backends.http.pictures import PictureFetcher
 from backends.images.previews import Previews
 from backends.images.validation import check
-from backends.openai.client import SdkClients, headers, send
+from backends.openai.client import SdkClients, authorization, list_models, send
 from backends.openai.credentials import Credentials, servers, user_models
 from backends.openai.errors import explain
 from backends.openai.request import ApiRequest, Options, build_request
 from backends.openai.response import ApiResponse
-from backends.wording import list_models
+from backends.wording import list_models as model_sentence
 
 if TYPE_CHECKING:
     import httpx2
@@ -101,13 +100,12 @@ class OpenAI(HostedBackend):
         credentials.check()
         try:
             client = await self._sdk.get(await self._clients.get(), credentials)
-            models = await client.models.list(extra_headers=headers(credentials))
-            names = [str(each.id) for each in models.data or ()]
+            names = await list_models(client, credentials)
         except Exception as error:
             raise explain(error, credentials, _ANY) from error
         if credentials.official:
             return f"{credentials.service} accepts the key."
-        return f"{credentials.service} answers. {list_models(names)}"
+        return f"{credentials.service} answers. {model_sentence(names)}"
 
     def lane(self, model: Model) -> Lane:
         """Return one lane for all models of a server, since they share one account."""
@@ -160,11 +158,10 @@ class OpenAI(HostedBackend):
         """Yield the response's pictures, downloading those that came as URLs, and the receipt."""
         started = time.perf_counter()
         pictures: list[Picture] = []
+        fetcher = PictureFetcher(self._clients, credentials.base_url, authorization(credentials))
         for picture in response.pictures:
             if isinstance(picture, str):
-                url = urljoin(f"{credentials.base_url}/", picture)
-                data = await download(await self._clients.get(), url)
-                picture = await asyncio.to_thread(check, data)
+                picture = await asyncio.to_thread(check, await fetcher.fetch(picture))
             pictures.append(picture)
             yield picture
         downloaded = any(isinstance(picture, str) for picture in response.pictures)

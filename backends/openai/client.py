@@ -1,7 +1,6 @@
 """Call OpenAI's image API: one request is sent, previews and a response come back."""
 
 import asyncio
-import json
 import re
 import time
 from collections.abc import AsyncGenerator, Mapping
@@ -14,7 +13,7 @@ from backends.base import Progress
 from backends.http.sse import ServerEvent, server_events
 from backends.images.base64_json import first_picture
 from backends.images.previews import Previews
-from backends.json_values import mapping
+from backends.json_values import loads, mapping, objects
 from backends.lazy_import import import_once
 from backends.openai.credentials import Credentials
 from backends.openai.errors import REFUSALS
@@ -57,10 +56,31 @@ def headers(credentials: Credentials) -> dict[str, Any]:
     from openai import Omit
 
     return {
-        "Authorization": f"Bearer {credentials.key or 'none'}",
+        **(authorization(credentials) or {"Authorization": "Bearer none"}),
         "OpenAI-Organization": credentials.organisation or Omit(),
         "OpenAI-Project": credentials.project or Omit(),
     }
+
+
+def authorization(credentials: Credentials) -> dict[str, str]:
+    """Return the header with the key, empty if there is none."""
+    return {"Authorization": f"Bearer {credentials.key}"} if credentials.key else {}
+
+
+async def list_models(client: "openai.AsyncOpenAI", credentials: Credentials) -> list[str]:
+    """Return the names of the server's models, which costs nothing.
+
+    Raises:
+        openai.APIError: the server rejected the request, or failed.
+        httpx2.RequestError: a failure below HTTP.
+        ValueError: the response is not JSON.
+    """
+    # The SDK would build an object of each model on the event loop.
+    models = client.models.with_streaming_response
+    async with models.list(extra_headers=headers(credentials)) as response:
+        body = await response.read()
+    listed = mapping(await asyncio.to_thread(loads, body)).get("data")
+    return [str(each["id"]) for each in objects(listed) if "id" in each]
 
 
 async def send(
@@ -132,14 +152,14 @@ async def _parse_event(
     """Return a preview or the response that completes the stream, None for any other event."""
     import openai
 
-    match event.name or _event_type(event.data):
+    match event.name or await asyncio.to_thread(_event_type, event.data):
         case "image_generation.partial_image" | "image_edit.partial_image":
             preview = await previews.make(first_picture, event.data)
             return Progress(preview=preview) if preview else None
         case "image_generation.completed" | "image_edit.completed":
             return await asyncio.to_thread(parse_response, event.data)
         case "error":
-            body = mapping(json.loads(event.data))
+            body = mapping(loads(event.data))
             body = mapping(body.get("error")) or body
             raise openai.APIError(str(body.get("message") or ""), request, body=body)
         case _:
@@ -147,7 +167,7 @@ async def _parse_event(
 
 
 def _event_type(data: bytes) -> str:
-    return str(mapping(json.loads(data)).get("type") or "") if data.startswith(b"{") else ""
+    return str(mapping(loads(data)).get("type") or "") if data.startswith(b"{") else ""
 
 
 def _rejects_streams(error: "openai.APIStatusError") -> bool:

@@ -45,8 +45,11 @@ class Credentials:
             entry = named(config, server)
             key = setting(config, entry.key)
             return cls(base_url=entry.base_url, key=key, server=server, key_setting=entry.key)
+        address = setting(config, "OPENAI_BASE_URL")
+        if config.visitors and not config.has_key("OPENAI_API_KEY"):
+            address = None
         return cls(
-            base_url=setting(config, "OPENAI_BASE_URL") or HOME,
+            base_url=address or HOME,
             key=setting(config, "OPENAI_API_KEY"),
             organisation=setting(config, "OPENAI_ORG_ID"),
             project=setting(config, "OPENAI_PROJECT_ID"),
@@ -117,7 +120,7 @@ class Server:
 
 
 def servers(config: Config) -> Mapping[str, Server]:
-    """Return the servers of OPENAI_SERVERS by name.
+    """Return the servers of OPENAI_SERVERS by name; visitors have only those with a key.
 
     Raises:
         NotReady: the setting is malformed.
@@ -134,6 +137,8 @@ def servers(config: Config) -> Mapping[str, Server]:
         if name in found:
             raise NotReady(f"{SETTING} names the server {name} twice. Give one another name.")
         found[name] = Server(name, match[2].rstrip("/"), tuple(match[3].split()))
+    if config.visitors:
+        return {name: entry for name, entry in found.items() if config.has_key(entry.key)}
     return found
 
 

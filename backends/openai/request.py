@@ -6,11 +6,9 @@ from typing import Any
 
 from backends.base import Applied, Model, Request, Value
 from backends.errors import BadInput
-from backends.fit import fit_folding_negative_prompt
+from backends.fit import QUALITIES, closest_choice, fit_folding_negative_prompt
 from backends.images.inputs import as_upload
 from backends.options import option, parse_options
-
-QUALITIES = ("low", "medium", "high", "xhigh", "max")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,13 +106,11 @@ def _without_empty(chosen: Mapping[str, Value]) -> dict[str, Value]:
 
 def _quality(model: Model, requested: str) -> Applied | None:
     """Return the model's nearest quality, the next lower one if possible; None if it has none."""
-    listed = str(model.options.get("qualities") or "").replace(" ", "").split(",")
-    available = [quality for quality in QUALITIES if quality in listed]
-    if not available:
+    listed = model.options.get("qualities")
+    if requested == "auto":
+        return Applied(requested, requested) if listed else None
+    used = closest_choice(listed, QUALITIES, requested)
+    if used is None:
         return None
-    if requested == "auto" or requested in available:
-        return Applied(requested, requested)
-    rank = QUALITIES.index(requested)
-    lower = [quality for quality in available if QUALITIES.index(quality) < rank]
-    used = lower[-1] if lower else available[0]
-    return Applied(requested, used, f"quality {used} instead of {requested}")
+    note = "" if used == requested else f"quality {used} instead of {requested}"
+    return Applied(requested, used, note)

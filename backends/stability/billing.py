@@ -1,6 +1,5 @@
 """Query the account's balance: it checks the key, and tells what a job cost."""
 
-import json
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from decimal import ROUND_HALF_EVEN, Decimal
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING
 from backends.base import Model
 from backends.errors import BackendError
 from backends.http.errors import transport_failure
+from backends.json_values import loads
 from backends.stability.credentials import Credentials
 from backends.stability.errors import explain, rejected
 
@@ -88,12 +88,15 @@ async def _get_balance(client: "httpx2.AsyncClient", credentials: Credentials) -
     return await client.get(
         f"{credentials.base_url}/v1/user/balance",
         headers={"Authorization": f"Bearer {credentials.key}"},
-        timeout=httpx2.Timeout(BALANCE_TIMEOUT, connect=client.timeout.connect),
+        timeout=httpx2.Timeout(
+            min(client.timeout.read or BALANCE_TIMEOUT, BALANCE_TIMEOUT),
+            connect=client.timeout.connect,
+        ),
     )
 
 
 def _parse_balance(response: "httpx2.Response") -> Decimal | None:
-    match json.loads(response.content, parse_float=Decimal):
+    match loads(response.content, parse_float=Decimal):
         case {"credits": Decimal() | int() as credits} if response.status_code == 200:
             return Decimal(credits)
         case _:

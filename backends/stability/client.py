@@ -1,7 +1,6 @@
 """Call Stability AI's image API: one request, one picture."""
 
 import asyncio
-import json
 import time
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -10,6 +9,7 @@ from backends.errors import BackendError
 from backends.hosted import Result
 from backends.images.base64_json import decode_base64
 from backends.images.validation import check
+from backends.json_values import loads
 from backends.stability.credentials import Credentials
 from backends.stability.errors import explain, filtered, rejected, without_picture
 from backends.stability.request import ApiRequest
@@ -79,7 +79,7 @@ def _form(api_request: ApiRequest, seed: int | None) -> dict[str, Part]:
 
 
 def _parse_response(body: bytes, seed: int | None, credentials: Credentials) -> Picture:
-    match json.loads(body):
+    match loads(body):
         case {"finish_reason": "CONTENT_FILTERED"}:
             raise filtered(credentials)
         case {"image": str(encoded), **rest}:

@@ -4,7 +4,6 @@ An error's body is {"id", "name", "errors": [...]}. The API's documentation says
 generations are not charged; after a failure inside the service or on the way it is unknown.
 """
 
-import json
 from typing import TYPE_CHECKING
 
 from backends.base import Model
@@ -21,6 +20,7 @@ from backends.errors import (
 )
 from backends.http.client import retry_after
 from backends.http.errors import failure, unanswered
+from backends.json_values import loads
 from backends.stability.credentials import Credentials
 from backends.wording import retry_phrase, service_message
 
@@ -103,7 +103,7 @@ def without_picture(credentials: Credentials) -> ServiceFault:
 def _parse_error(body: bytes) -> tuple[str, str]:
     """Return an error's name and message, both empty if the body is not the API's."""
     try:
-        answer = json.loads(body)
+        answer = loads(body)
     except ValueError:
         return "", ""
     match answer:

@@ -9,16 +9,20 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime
 
-from backends.base import Backend, Config, Model, Readiness, Ready, Request, State
+from backends.base import Backend, Basis, Config, Model, Readiness, Ready, Request, State
 from backends.errors import BackendError, TimedOut, Unanswered
 from compare import pricing
 from compare.catalogue.catalogue import Catalogue, status_on, status_sentence
-from compare.records import Cost, RunSpec
+from compare.records import Cost, Payer, RunSpec
+from compare.redaction import clean_text
 from compare.settings import Settings
 from compare.store.store import Store
+from compare.visitor_keys import typed_key
 
 MAX_CHECK_SECONDS = 20.0
 """Time limit for a service to say whether it accepts a key."""
+LENT = "Whoever runs this Lineup lends a key for it, as far as there is one."
+"""The answer to a visitor who asks about a key that is not their own."""
 
 
 class Availability:
@@ -67,9 +71,10 @@ class Availability:
         if model.status.state is State.NO_API:
             return Ready(Readiness.UNAVAILABLE, status_sentence(model, today))
         try:
-            return self.backend(model).ready(model)
+            ready = self.backend(model).ready(model)
+            return replace(ready, sentence=self._settings.hide(ready.sentence))
         except (BackendError, LookupError, ImportError) as error:
-            return Ready(Readiness.UNAVAILABLE, self._settings.hide(str(error)))
+            return Ready(Readiness.UNAVAILABLE, clean_text(error, self._settings.hide))
 
     def estimate(self, model: Model, request: Request) -> Cost:
         """Return the expected cost of `request` on one model."""
@@ -87,6 +92,34 @@ class Availability:
             costs += [self.estimate(self.model(second.model), spec.second_request())] * len(costs)
         return costs
 
+    def payer(self, model: Model) -> Payer:
+        """Return who pays for a job of `model` that is started now.
+
+        At a public address that is the visitor, if the key that the job uses was typed by them, or
+        if it is a subscription without a key, which they use by hand. On this machine alone typed
+        keys are the owner's too.
+        """
+        settings = self._settings
+        if not settings.public:
+            return Payer.OWNER
+        services = type(self.backend(model)).services(settings.config())
+        keys = [
+            each.keys[0].setting for each in services if each.server == model.server and each.keys
+        ]
+        typed = any(typed_key(key) for key in keys)
+        own = model.price.basis is Basis.SUBSCRIPTION and not any(map(settings.value, keys))
+        return Payer.VISITOR if typed or own else Payer.OWNER
+
+    def _has_typed(self, backend: Backend, server: str) -> bool:
+        """Return whether the visitor has typed the key of a backend's service."""
+        return any(map(typed_key, self._keys(backend, server)))
+
+    def _keys(self, backend: Backend, server: str) -> list[str]:
+        """Return the setting that holds the key of a backend's service, none if it needs none."""
+        services = type(backend).services(self._settings.config())
+        served = (each.keys for each in services if each.server == server)
+        return [keys[0].setting for keys in served if keys]
+
     def typical_seconds(self, model_id: str) -> float | None:
         """Return how long a picture of this model usually takes here, None if unknown."""
         return self._seconds.get(model_id)
@@ -98,14 +131,18 @@ class Availability:
     async def check_key(self, backend: str, server: str = "") -> str:
         """Return a service's answer to the key; "" where asking is not free.
 
+        Visitors learn nothing of the account behind a key that is lent to them.
+
         Raises:
             BackendError: the service does not accept the key, no key is set, or the service
                 does not answer.
         """
         service = self._backend(backend)
+        if self._settings.public and not self._has_typed(service, server):
+            return LENT
         try:
             async with asyncio.timeout(MAX_CHECK_SECONDS):
-                return self._settings.hide(await service.check(server))
+                return clean_text(await service.check(server), self._settings.hide)
         except (Unanswered, TimeoutError) as error:
             name = server or service.label
             raise TimedOut(f"{name} does not answer. Nothing was spent: try again.") from error

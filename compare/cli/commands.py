@@ -17,6 +17,7 @@ from compare.cli import arguments, output
 from compare.lineup import Lineup, build, open_lineup
 from compare.prompts.template import holds_variants
 from compare.records import Job, Run, RunSpec
+from compare.redaction import redact_logs
 from compare.runs.budget import OverBudget
 from compare.runs.second_step import parent_of
 from compare.runs.validation import problems
@@ -239,7 +240,9 @@ def _label(availability: Availability, run: Run, job: Job) -> str:
 
 
 def _settings() -> Settings:
-    return Settings.read()
+    settings = Settings.read()
+    redact_logs(settings.hide)
+    return settings
 
 
 def _run_async(work: Coroutine[Any, Any, Result]) -> Result:

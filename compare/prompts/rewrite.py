@@ -17,6 +17,7 @@ from backends.errors import BackendError, BadInput, MissingKey, ServiceFault
 from backends.registry import backend_class
 from compare.prompts import MAX_PROMPT
 from compare.records import RunSpec
+from compare.redaction import clean_text
 from compare.settings import Settings
 from compare.visitor_keys import typed_key
 
@@ -110,7 +111,8 @@ class Rewriter:
             if not self._may_ask(name, server):
                 raise MissingKey(NEEDS_OWN_KEY)
             reply = await chat_service.ask(model.strip(), INSTRUCTIONS, prompt, server=server)
-            text = await asyncio.to_thread(_tidy, reply.text)
+            reply_text = clean_text(reply.text, self._settings.hide, MAX_PROMPT + 1)
+            text = await asyncio.to_thread(_tidy, reply_text)
         except BackendError as error:
             raise error.redacted(self._settings.hide) from error.__cause__
         return Rewritten(

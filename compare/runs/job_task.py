@@ -35,6 +35,8 @@ from backends.images.validation import check
 from compare.catalogue.catalogue import status_sentence
 from compare.pricing import BillableWork
 from compare.records import Job, Phase, Timing
+from compare.redaction import clean_text
+from compare.runs.cleaning import clean_event
 from compare.runs.lanes import Lanes
 from compare.runs.outcome import Ending, JobResult
 from compare.runs.second_step import FirstStep
@@ -45,6 +47,8 @@ from compare.store.store import Store
 log = logging.getLogger(__name__)
 
 _MICRODOLLAR = Decimal("0.000001")
+CLEANUP_SECONDS = 60.0
+"""How long a job that was stopped may take to clean up before it ends without that."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,18 +126,46 @@ class JobTask:
 
     async def _run(self) -> None:
         try:
-            await self._draw()
-            end = self._finished()
-        except asyncio.CancelledError:
-            end = self._stopped()
-        except BackendError as error:
-            end = self._stopped() if self._is_stopping else self._facts().failed(error)
-        except StoreError as error:
-            end = self._facts().store_failed(error)
-        except Exception as error:
+            end = await self._result()
+        except BaseException as error:  # whatever it is, the job ends
             end = self._internal_error(error)
         self._is_ending, self._submit = True, None
         await self._finish(end)
+
+    async def _result(self) -> JobResult:
+        """Draw, and return how that ended."""
+        try:
+            await self._draw_within_limits()
+            return self._finished()
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                return self._stopped()
+            return self._internal_error(error)  # the backend has raised it by itself
+        except BackendError as error:
+            return self._stopped() if self._is_stopping else self._facts().failed(error)
+        except StoreError as error:
+            return self._facts().store_failed(error)
+        except Exception as error:
+            return self._internal_error(error)
+
+    async def _draw_within_limits(self) -> None:
+        """Draw in a task of its own; where it is stopped and does not end, leave it behind.
+
+        It keeps its place in the lane until it ends.
+        """
+        work = asyncio.create_task(self._draw(), name=f"draw {self.job.id}")
+        try:
+            await asyncio.shield(work)
+        except asyncio.CancelledError:
+            if not work.done():
+                work.cancel()
+                await asyncio.wait({work}, timeout=CLEANUP_SECONDS)
+            if not work.done():
+                log.error("Job %s (%s) does not stop.", self.job.id, self.model.id)
+            elif not work.cancelled():
+                work.exception()  # seen: the job was stopped, whatever it ended with
+            raise
 
     async def _draw(self) -> None:
         if self.model.status.state in (State.RETIRED, State.NO_API):
@@ -148,7 +180,8 @@ class JobTask:
             self._stopwatch.start_work()
             self._update(immediate=True, started_at=datetime.now(UTC))
             async with aclosing(backend.generate(self.model, self._request)) as events:
-                async for event in events:
+                async for reported in events:
+                    event = clean_event(reported, self._context.hide)
                     self._submit = event.take if isinstance(event, Queued) else None
                     await self._handle(event)
 
@@ -235,10 +268,11 @@ class JobTask:
             return self._finished()
         return self._facts().stopped()
 
-    def _internal_error(self, error: Exception) -> JobResult:
+    def _internal_error(self, error: BaseException) -> JobResult:
         # The traceback goes only to the log, with all keys hidden.
         text = "".join(traceback.format_exception(error))
         log.error("Job %s (%s):\n%s", self.job.id, self.model.id, self._context.hide(text))
+        self._receipt = None  # it may be what could not be computed with
         return self._facts().internal_error()
 
     def _facts(self) -> Ending:
@@ -258,6 +292,8 @@ class JobTask:
 
         Every change ends the `command` of the previous state.
         """
+        if self._is_ending:
+            return  # reported by work that did not stop
         before, timing = self.job, self._stopwatch.read(self._receipt)
         by_hand = self._submit is not None
         self.job = replace(before, timing=timing, command=command, by_hand=by_hand, **changes)
@@ -269,7 +305,7 @@ class JobTask:
             self.job,
             phase=Phase.ENDED,
             outcome=end.outcome,
-            message=self._context.hide(end.message),
+            message=clean_text(end.message, self._context.hide),
             cost=end.cost,
             # The wait for the first step is not part of the second.
             timing=self._stopwatch.read(self._receipt, ended=True) if begun else Timing(),
@@ -279,9 +315,23 @@ class JobTask:
             steps=None,
             preview=self.job.preview if self._losses else None,
         )
+        self.stored = await self._save_end()
+        self._publish(self.job, True)
+
+    async def _save_end(self) -> bool:
+        """Store the end of the job; return whether that was possible."""
         try:
             await self._context.store.save_job(self.job)
         except StoreError as error:
-            self.stored = False
             log.error("The end of job %s could not be written: %s", self.job.id, error)
-        self._publish(self.job, True)
+            return False
+        except Exception as error:
+            # Something of the job cannot be stored: keep its outcome, its cost and its pictures.
+            text = self._context.hide("".join(traceback.format_exception(error)))
+            log.error("The end of job %s could not be written whole:\n%s", self.job.id, text)
+            self.job = replace(self.job, honoured={}, timing=Timing())
+            try:
+                await self._context.store.save_job(self.job)
+            except Exception:
+                return False
+        return True

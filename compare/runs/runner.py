@@ -5,9 +5,10 @@ are broadcast to any number of watchers, which may come and go.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Coroutine, Generator, Iterable, Sequence
+from contextlib import aclosing, contextmanager
 from datetime import UTC, datetime
+from decimal import Decimal
 from functools import partial
 from secrets import token_hex
 from typing import Any, TypeVar
@@ -16,14 +17,14 @@ from backends.base import Model
 from backends.concurrency import Throttle
 from compare.catalogue.availability import Availability
 from compare.records import Job, Run, RunSpec
-from compare.runs import second_step
+from compare.runs import budget, limits, second_step
 from compare.runs.active_run import ActiveRun
 from compare.runs.broadcast import UnknownRun, follow
-from compare.runs.budget import check_budget
 from compare.runs.job_task import JobContext, JobTask
 from compare.runs.lanes import Lanes
 from compare.runs.second_step import FirstStep
 from compare.settings import Settings
+from compare.store.budget import Budget, BudgetExceeded
 from compare.store.store import Store
 
 Result = TypeVar("Result")
@@ -43,6 +44,7 @@ class Runner:
         self._settings = settings
         self._active: dict[str, ActiveRun] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._places = limits.Places(self._running_jobs)
         self._context = JobContext(
             store=store,
             lanes=Lanes(),
@@ -69,18 +71,17 @@ class Runner:
         Raises:
             ValueError: no model is given.
             OverBudget: together they might cost more than the rest of today's budget.
+            OverLimit: a visitor asks for more than one visitor may have.
             UnknownModel: there is no such model.
             StoreError: the runs could not be stored; nothing was started.
         """
         if not model_ids:
             raise ValueError("Choose at least one model.")
         models = [self._availability.model(id) for id in model_ids]
-        if (budget := self._settings.daily_budget) is not None:
-            costs = [
-                cost for spec in specs for cost in self._availability.expected(spec, model_ids)
-            ]
-            await check_budget(self._store, budget, costs)
-        return await self._run_shielded(self._start(specs, models, visitor))
+        limits.check_specs(self._settings, specs)
+        jobs = sum(len(models) * (2 if spec.second_step else 1) for spec in specs)
+        with self._places.reserve(self._settings, visitor, jobs):
+            return await self._run_shielded(self._start(specs, models, visitor))
 
     async def batch(self, run_id: str) -> tuple[Run, ...]:
         """Return the runs of this run's batch in their present state, itself included."""
@@ -100,6 +101,7 @@ class Runner:
             UnknownRun: there is no such run or job.
             ValueError: the job has not ended, or is a second step without a picture to start from.
             OverBudget: it might cost more than the rest of today's budget.
+            OverLimit: the visitor has too many jobs under way.
         """
         run = await self.get(run_id)
         old = next((job for job in run.jobs if job.id == job_id), None) if run else None
@@ -110,10 +112,9 @@ class Runner:
         before = second_step.parent_of(old, run.jobs)
         if before is not None and not before.pictures:
             raise ValueError("The first step made no picture. Try that one again.")
-        if (budget := self._settings.daily_budget) is not None:
-            costs = self._availability.expected(run.spec, [old.model])
-            await check_budget(self._store, budget, costs if old.parent is None else costs[1:])
-        return await self._run_shielded(self._retry(run_id, old))
+        limits.check_specs(self._settings, [run.spec])
+        with self._places.reserve(self._settings, run.visitor, 2 if run.spec.second_step else 1):
+            return await self._run_shielded(self._retry(run_id, old))
 
     async def watch(self, run_id: str) -> AsyncGenerator[Job, None]:
         """Yield the present state of every job, then each change, until all have ended.
@@ -187,19 +188,38 @@ class Runner:
         ]
         begun = [ActiveRun(run) for run in runs]
         tasks = [[self._new_task(live, job) for job in live.run.jobs] for live in begun]
-        await self._store.add_run(*runs)
+        self._check_lent(job for run in runs for job in run.jobs)
+        with self._budgeted() as today:
+            await self._store.add_run(*runs, budget=today)
         for live, own in zip(begun, tasks, strict=True):
             self._active[live.run.id] = live
             for work in own:
                 self._start_task(live, work)
         return tuple(live.run for live in begun)
 
+    @contextmanager
+    def _budgeted(self) -> Generator[Budget | None]:
+        """Yield today's budget for adding jobs to the store; explain where they exceed it."""
+        limit = self._settings.daily_budget
+        try:
+            yield budget.today(limit)
+        except BudgetExceeded as error:
+            public = self._settings.public
+            raise budget.over_budget(error, limit or Decimal(0), public=public) from error
+
+    def _check_lent(self, jobs: Iterable[Job]) -> None:
+        if self._settings.lends_keys:
+            budget.check_lent((job, self._availability.model(job.model)) for job in jobs)
+
     def _new_run(self, run_id: str, spec: RunSpec, models: Sequence[Model], visitor: str) -> Run:
         now = datetime.now(UTC)
         then = self._availability.model(spec.second_step.model) if spec.second_step else None
         plan = second_step.plan_jobs(run_id, models, then)
         jobs = tuple(
-            second_step.new_job(planned, spec, now, self._availability.estimate) for planned in plan
+            second_step.new_job(
+                planned, spec, now, self._availability.estimate, self._availability.payer
+            )
+            for planned in plan
         )
         return Run(id=run_id, created_at=now, spec=spec, jobs=jobs, visitor=visitor)
 
@@ -218,10 +238,14 @@ class Runner:
                 run_id, [model], follows, first=position, parent=old.parent
             )
             jobs = [
-                second_step.new_job(planned, live.spec, now, self._availability.estimate)
+                second_step.new_job(
+                    planned, live.spec, now, self._availability.estimate, self._availability.payer
+                )
                 for planned in plan
             ]
-            await self._store.add_jobs(jobs, position)
+            self._check_lent(jobs)
+            with self._budgeted() as today:
+                await self._store.add_jobs(jobs, position, budget=today)
             for job in jobs:
                 live.publish(job, True)
                 self._start_task(
@@ -287,6 +311,11 @@ class Runner:
         # A run with an outcome that could not be stored exists only here: it stays.
         if live.updates.closed and live.stored:
             self._active.pop(live.run.id, None)
+
+    def _running_jobs(self, visitor: str) -> int:
+        """Return how many jobs of a visitor have not ended."""
+        runs = (live.run for live in self._active.values() if live.run.visitor == visitor)
+        return sum(job.outcome is None for run in runs for job in run.jobs)
 
     async def _run_shielded(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Finish `work` even if the caller is cancelled, so that no run is half started."""

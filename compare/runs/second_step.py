@@ -11,7 +11,7 @@ from datetime import datetime
 from backends.base import Model, Request
 from backends.errors import BackendError, Outcome
 from compare.pricing import combine
-from compare.records import Cost, Job, Phase, RunSpec
+from compare.records import Cost, Job, Payer, Phase, RunSpec
 
 
 class FirstStepFailed(BackendError):
@@ -85,7 +85,11 @@ def plan_jobs(
 
 
 def new_job(
-    planned: PlannedJob, spec: RunSpec, now: datetime, estimate: Callable[[Model, Request], Cost]
+    planned: PlannedJob,
+    spec: RunSpec,
+    now: datetime,
+    estimate: Callable[[Model, Request], Cost],
+    payer: Callable[[Model], Payer],
 ) -> Job:
     """Return a planned job in its initial state."""
     request = spec.request if planned.parent is None else spec.second_request()
@@ -97,6 +101,7 @@ def new_job(
         parent=planned.parent,
         phase=Phase.QUEUED if planned.parent is None else Phase.WAITING,
         cost=estimate(planned.model, request),
+        payer=payer(planned.model),
     )
 
 

@@ -4,7 +4,6 @@ Only values that no model could take are invalid. The limits of a single model a
 backend, which fits the request to the model and reports the changes.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 
 from backends.base import Control
@@ -63,9 +62,7 @@ def _text(text: str, name: str) -> str:
 def _models(model_ids: Sequence[str], catalogue: Catalogue) -> str:
     if not model_ids:
         return "Choose at least one model."
-    for id, times in Counter(model_ids).items():
-        if times > 1:
-            return f"{id[:100]} is chosen twice; once is enough."
+    for id in dict.fromkeys(model_ids):
         try:
             catalogue.find(id)
         except UnknownModel as error:

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from backends.paths import PROJECT
 from compare.store import sqlite
-from compare.store.errors import StoreError, from_os, newer_database, replaced
+from compare.store.errors import from_os, newer_database, replaced
 
 REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
 MIGRATIONS = PROJECT / "compare" / "store" / "migrations"
@@ -36,7 +36,8 @@ class Database:
         try:
             with self._explained(), self._engine.connect() as connection:
                 self._update(connection)
-            self._files = sqlite.OpenFiles.of(home)
+                connection.rollback()
+                self._file = sqlite.OpenFile(connection, home)
         except BaseException:
             self._engine.dispose()
             raise
@@ -46,26 +47,21 @@ class Database:
         """Run a block in a transaction: commit at its end, roll back if it raises.
 
         Raises:
-            Replaced: the database was deleted, moved or replaced; what the block read or wrote
-                counts for nothing, even if it was committed to a deleted file.
+            Replaced: the database is no longer the file that was opened; nothing is kept.
             StoreError: instead of any error of the driver.
         """
-        self._check_files()
-        try:
-            with self._explained(), self._engine.begin() as connection:
+        with self._explained():
+            with self._engine.begin() as connection:
+                if not self._file.is_same(connection):
+                    raise replaced(self._home)
                 yield connection
-        except StoreError:
-            self._check_files()  # this may be why, which the driver's error does not tell
-            raise
-        self._check_files()
+            # What was committed is kept only if the file is still the one that will be opened.
+            if not self._file.is_there():
+                raise replaced(self._home)
 
     def close(self) -> None:
         """Close the connection."""
         self._engine.dispose()
-
-    def _check_files(self) -> None:
-        if not self._files.are_there():
-            raise replaced(self._home)
 
     @contextmanager
     def _explained(self) -> Generator[None]:

@@ -4,7 +4,7 @@
     ├── ReadOnly        the data folder cannot be written
     ├── DiskFull        the disk has no room left
     ├── NewerDatabase   a later version of Lineup wrote the database
-    ├── Replaced        the database was deleted, moved or replaced while it was open
+    ├── Replaced        the database was deleted or replaced while it was open
     └── Damaged         the file is not a database, or a broken one
 
 Every message is a sentence for users: what happened, then what to do.
@@ -30,12 +30,20 @@ class NewerDatabase(StoreError):
     """A later version of Lineup wrote the database."""
 
 
-class Replaced(StoreError):
-    """The database was deleted, moved or replaced while it was open."""
-
-
 class Damaged(StoreError):
     """The database file is not a database, or a broken one."""
+
+
+class Replaced(StoreError):
+    """The database was deleted or replaced while it was open: what is written is not kept."""
+
+
+def replaced(home: Path) -> Replaced:
+    """Return the error for a database that is no longer the file that was opened."""
+    return Replaced(
+        f"The database in {home} was deleted, moved or replaced while Lineup runs, so nothing is "
+        "kept any more. Put it back or leave it as it is, then start Lineup again."
+    )
 
 
 def read_only(home: Path) -> ReadOnly:
@@ -56,15 +64,6 @@ def newer_database(home: Path) -> NewerDatabase:
     return NewerDatabase(
         f"The database in {home} was written by a newer version of Lineup. Update Lineup, "
         "or name another folder in LINEUP_HOME. Nothing was changed."
-    )
-
-
-def replaced(home: Path) -> Replaced:
-    """Return the error for a database that is no longer at its place."""
-    return Replaced(
-        f"The database in {home} was deleted, moved or replaced while Lineup was running, so "
-        "nothing can be kept in it now. Put it back, or start Lineup again: it goes on with what "
-        "is there then."
     )
 
 

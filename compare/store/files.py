@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from backends import atomic
 from backends.base import Picture
+from backends.files import PART, remove_abandoned, write_atomically
 from compare.records import SavedPicture
 
 _EXTENSIONS = {
@@ -26,8 +26,6 @@ _EXTENSIONS = {
     "image/avif": "avif",
     "image/svg+xml": "svg",
 }
-MAPS = "maps"
-"""The folder in `home` of the control maps that were shown on the page; a cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +54,7 @@ class PictureFiles:
         """Create the folders."""
         for folder in (self._incoming, self._pictures, self._inputs):
             folder.mkdir(parents=True, exist_ok=True)
-
-    def unfinished(self) -> list[Path]:
-        """Return the files that are being written, or whose writers have died."""
-        return atomic.leftovers([self._incoming, self._inputs, self.home / MAPS])
+        remove_abandoned(self._inputs)
 
     def receive(self, job_id: str, position: int, picture: Picture) -> Incoming:
         """Write a finished picture to `incoming/`, synced to the disk."""
@@ -67,24 +62,25 @@ class PictureFiles:
         extension = _extension(picture.media_type)
         size = f"{picture.width}x{picture.height}"
         file = self._incoming / f"{job_id}.{position}.{size}.{seed}.{extension}"
-        atomic.write(file, picture.data)
+        write_atomically(file, picture.data)
         return Incoming(job_id, position, file, _saved(picture))
 
     def accept(self, incoming: Incoming) -> None:
         """Move a picture whose row is in the database from `incoming/` to `pictures/`."""
-        atomic.move(incoming.file, self.home / incoming.picture.path)
+        target = self.home / incoming.picture.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        incoming.file.replace(target)
 
     def left_behind(self, job_ids: frozenset[str]) -> Iterator[Incoming]:
         """Yield the complete pictures in `incoming/` of jobs whose process ended.
 
         Incomplete files of these jobs are removed.
         """
-        # The folder may have been deleted; `glob` then finds nothing.
-        for file in sorted(self._incoming.glob("*")):
+        for file in sorted(self._incoming.iterdir()):
             job_id, _, rest = file.name.partition(".")
             if job_id not in job_ids:
                 continue
-            if atomic.is_temporary(file):
+            if file.suffix == PART:
                 file.unlink(missing_ok=True)
                 continue
             position, size, seed, extension = rest.split(".")
@@ -114,7 +110,7 @@ class PictureFiles:
         """Store an input picture and return its SHA-256."""
         file = self.input_path(image)
         if not file.exists():
-            atomic.write(file, image)
+            write_atomically(file, image)
         return file.name
 
     def input_path(self, image: bytes) -> Path:
@@ -135,7 +131,7 @@ def save_to_temp(picture: Picture) -> Path | None:
     name = f"lineup-{hashlib.sha256(picture.data).hexdigest()[:16]}"
     file = Path(tempfile.gettempdir()) / f"{name}.{_extension(picture.media_type)}"
     try:
-        atomic.write(file, picture.data)
+        write_atomically(file, picture.data)
     except OSError:
         return None
     return file

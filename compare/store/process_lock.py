@@ -54,17 +54,5 @@ def take_over(home: Path, owner_id: str) -> Generator[bool]:
         file.unlink(missing_ok=True)
 
 
-def others_run(home: Path, own_id: str) -> bool:
-    """Return whether another process may be using the folder; dead processes' files are removed."""
-    ids = [file.stem for file in (home / "owners").glob("*.lock") if file.stem != own_id]
-    # Not a generator: each lock is tried, so that every dead process' file is removed.
-    return any([not _is_dead(home, owner_id) for owner_id in ids])
-
-
-def _is_dead(home: Path, owner_id: str) -> bool:
-    with take_over(home, owner_id) as taken:
-        return taken
-
-
 def _file(home: Path, owner_id: str) -> Path:
     return home / "owners" / f"{owner_id}.lock"

@@ -11,7 +11,8 @@ from typing import Any
 from sqlalchemy import Connection, case, func, or_, select, update
 
 from backends.errors import Outcome
-from compare.records import Job, Phase, Run, SavedPicture
+from compare.records import Job, Payer, Phase, Run, SavedPicture
+from compare.store.budget import Budget, BudgetExceeded
 from compare.store.column_types import sum_amounts
 from compare.store.serialization import (
     Row,
@@ -45,10 +46,18 @@ class StoredRun:
         )
 
 
-def add_runs(connection: Connection, new: Sequence[tuple[Run, str]], owner: str) -> None:
+def add_runs(
+    connection: Connection,
+    new: Sequence[tuple[Run, str]],
+    owner: str,
+    budget: Budget | None = None,
+) -> None:
     """Insert runs with all their jobs, as one batch in this order.
 
     Each comes with its request as JSON; `owner` is the process that runs their jobs.
+
+    Raises:
+        BudgetExceeded: with these jobs, more than `budget` might be spent.
     """
     connection.execute(
         runs.insert(),
@@ -67,15 +76,43 @@ def add_runs(connection: Connection, new: Sequence[tuple[Run, str]], owner: str)
     )
     for run, _ in new:
         add_jobs(connection, run.jobs, 0, owner)
+    _check_budget(connection, budget, [job for run, _ in new for job in run.jobs])
 
 
-def add_jobs(connection: Connection, new: Sequence[Job], first: int, owner: str) -> None:
-    """Insert jobs of a run that is stored, at the positions from `first` on."""
+def add_jobs(
+    connection: Connection,
+    new: Sequence[Job],
+    first: int,
+    owner: str,
+    budget: Budget | None = None,
+) -> None:
+    """Insert jobs of a run that is stored, at the positions from `first` on.
+
+    Raises:
+        BudgetExceeded: with these jobs, more than `budget` might be spent.
+    """
     rows = [
         {**job_row(job), "position": position, "owner": owner}
         for position, job in enumerate(new, first)
     ]
     connection.execute(jobs.insert(), rows)
+    _check_budget(connection, budget, new)
+
+
+def _check_budget(connection: Connection, budget: Budget | None, new: Sequence[Job]) -> None:
+    """Raise `BudgetExceeded` if the jobs that were just inserted might cost more than is left.
+
+    They are counted with their highest expected costs, as every job without an amount is. The
+    transaction holds the database's write lock since they were inserted, so that no other job can
+    be added between the sum and the commit; raising undoes the insertion.
+    """
+    costly = [job for job in new if job.payer is Payer.OWNER and (job.cost.high or 0) > 0]
+    if budget is None or not costly:
+        return
+    spent = spent_since(connection, budget.since)
+    if spent > budget.limit:
+        expected = sum((job.cost.high or Decimal(0) for job in costly), Decimal(0))
+        raise BudgetExceeded(spent=spent - expected, expected=expected)
 
 
 def save_job(connection: Connection, job: Job) -> None:
@@ -146,14 +183,15 @@ def medians(connection: Connection) -> dict[str, float]:
 
 
 def spent_since(connection: Connection, moment: datetime) -> Decimal:
-    """Return the cost in USD of the jobs created since `moment`.
+    """Return the cost in USD of the jobs created since `moment` that the owner pays for.
 
     A job without an amount counts with the upper estimate while it is under way, or if it was
     sent and its outcome does not say what it cost; else it counts nothing.
     """
     may_cost = or_(jobs.c.sent_at.is_not(None), jobs.c.outcome.is_(None))
     cost = func.coalesce(jobs.c.amount, case((may_cost, jobs.c.high)))
-    total = select(sum_amounts(cost)).where(jobs.c.created_at >= moment)
+    mine = jobs.c.payer == Payer.OWNER
+    total = select(sum_amounts(cost)).where(jobs.c.created_at >= moment, mine)
     return connection.execute(total).scalar_one() or Decimal(0)
 
 

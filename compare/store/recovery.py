@@ -4,7 +4,6 @@ No request is ever sent again here. A job that was sent may have been billed, so
 unknown; one that was not sent is cancelled and cost nothing.
 """
 
-import asyncio
 from dataclasses import replace
 from decimal import Decimal
 
@@ -59,7 +58,7 @@ async def _end_jobs(writer: Writer, files: PictureFiles, owner_id: str) -> int:
     queries = writer.queries
     # Read again under the lock: another process may have ended these jobs in the meantime.
     jobs = {job.id: job for job in (await writer.do(queries.unfinished)).get(owner_id, [])}
-    left_behind = await asyncio.to_thread(lambda: tuple(files.left_behind(frozenset(jobs))))
+    left_behind = tuple(files.left_behind(frozenset(jobs)))
     found: dict[tuple[str, int], SavedPicture] = {}
     for incoming in left_behind:
         job = jobs[incoming.job_id]
@@ -72,5 +71,5 @@ async def _end_jobs(writer: Writer, files: PictureFiles, owner_id: str) -> int:
     ended = [recovered(job, begun=job.parent in begun) for job in jobs.values()]
     await writer.do(queries.end_jobs, ended, found)
     for incoming in left_behind:
-        await asyncio.to_thread(files.accept, incoming)
+        files.accept(incoming)
     return len(jobs)

@@ -1,13 +1,11 @@
 """What is particular to SQLite: its connection, its functions, its locks and its errors."""
 
-import os
+import secrets
 import sqlite3
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import MAX_EMAX, MAX_PREC, MIN_EMIN, Context, Decimal, Inexact
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import StaticPool
@@ -58,50 +56,54 @@ def explain(error: BaseException | None, home: Path) -> StoreError:
             return StoreError(f"The database in {home} could not be used: {error}.")
 
 
-@dataclass(slots=True)
-class OpenFiles:
-    """The files of the open database, to notice when others are at their place.
+class OpenFile:
+    """The database file that was opened, to be told from another one under the same name.
 
-    SQLite goes on with files that were deleted: it reads and commits without an error, and all of
-    it is gone with the process. Deleted or replaced is the database, its write-ahead log (which
-    holds what was committed last) or its index. The database file never shrinks by itself
-    (Lineup neither vacuums nor empties it), so a smaller one was copied over it.
-
-    Not noticed is another database of the same size or larger that was copied over the file in
-    place. The files are never opened here: closing one would release SQLite's locks on it.
+    On Unix a file that is deleted or replaced stays open: SQLite would write to it without any
+    error, and everything would be gone with the process. The file and its write-ahead log are
+    known by their inodes, and what is in them by SQLite's `application_id`, a random number here.
+    A copy of this very database that is written over it in place is not noticed.
     """
 
-    _ids: Mapping[Path, tuple[int, int]]
-    _size: int
+    def __init__(self, connection: Connection, home: Path) -> None:
+        self._paths = home / FILE, home / f"{FILE}-wal"
+        self._number = _own_number(connection)
+        self._files = [_inode(path) for path in self._paths]
 
-    @classmethod
-    def of(cls, home: Path) -> Self:
-        """Return the files that are open now; call it after the first query, which opens them."""
-        found: dict[Path, tuple[int, int]] = {}
-        for name in (FILE, f"{FILE}-wal", f"{FILE}-shm"):
-            # Without shared memory, on some network file systems, there is no log.
-            if (status := _status(home / name)) is not None:
-                found[home / name] = (status.st_dev, status.st_ino)
-        return cls(found, 0)
+    def is_there(self) -> bool:
+        """Return whether the names still lead to the files that are open."""
+        now = [_inode(path) for path in self._paths]
+        if self._files[1] is None:  # the log is created by the first write
+            self._files[1] = now[1]
+        return now == self._files
 
-    def are_there(self) -> bool:
-        """Return whether all of them are still at their place."""
-        for path, known in self._ids.items():
-            status = _status(path)
-            if status is None or (status.st_dev, status.st_ino) != known:
-                return False
-            if path.name == FILE:
-                if status.st_size < self._size:
-                    return False
-                self._size = status.st_size
-        return True
+    def is_same(self, connection: Connection) -> bool:
+        """Return whether the content is still that of this database."""
+        return self.is_there() and _number(connection) == self._number
 
 
-def _status(path: Path) -> os.stat_result | None:
+def _inode(path: Path) -> tuple[int, int] | None:
     try:
-        return path.stat()
+        facts = path.stat()
     except OSError:
         return None
+    return facts.st_dev, facts.st_ino
+
+
+def _number(connection: Connection) -> int:
+    return connection.exec_driver_sql("PRAGMA application_id").scalar_one()
+
+
+def _own_number(connection: Connection) -> int:
+    """Return the database's number; a database without one gets a random one."""
+    if number := _number(connection):
+        return number
+    begin_migration(connection)
+    # Another process may have set it while this one waited for the lock.
+    if not _number(connection):
+        connection.exec_driver_sql(f"PRAGMA application_id = {secrets.randbelow(2**31 - 1) + 1}")
+    connection.commit()
+    return _number(connection)
 
 
 class DecimalSum:

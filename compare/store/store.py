@@ -4,7 +4,6 @@
     pictures/    finished pictures, unchanged, each named by its SHA-256
     incoming/    pictures that the database does not list yet (see compare/store/files.py)
     controls/    input pictures (control pictures, start pictures), named by their SHA-256
-    maps/        control maps shown on the page, a cache (see ui/compare_tab/control_maps.py)
     owners/      one lock file for each running process (see compare/store/process_lock.py)
 
 Two rules make it a ledger. The mark "sent" is on disk before `mark_sent` returns, and no request
@@ -23,9 +22,10 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from backends.base import Picture
 from compare.records import Job, Run, SavedPicture
+from compare.store.budget import Budget
 from compare.store.errors import from_os
 from compare.store.files import PictureFiles, save_to_temp
-from compare.store.process_lock import ProcessLock, others_run
+from compare.store.process_lock import ProcessLock
 from compare.store.recovery import recover
 from compare.store.serialization import input_hashes, spec_to_json
 from compare.store.writer import Writer
@@ -77,13 +77,14 @@ class Store:
 
     async def recover(self) -> int:
         """End the jobs of processes that no longer run; return how many there were."""
-        try:
-            return await recover(self._writer, self._pictures, self._process)
-        except OSError as error:
-            raise from_os(error, self.home) from error
+        return await recover(self._writer, self._pictures, self._process)
 
-    async def add_run(self, *runs: Run) -> None:
-        """Store new runs as one batch, with their jobs and input pictures: all of them or none."""
+    async def add_run(self, *runs: Run, budget: Budget | None = None) -> None:
+        """Store new runs as one batch, with their jobs and input pictures: all of them or none.
+
+        Raises:
+            BudgetExceeded: they might cost more than is left; nothing was stored.
+        """
         rows: list[tuple[Run, str]] = []
         for run in runs:
             request = run.request
@@ -93,11 +94,18 @@ class Store:
                 None if request.image is None else await self._save_input(request.image),
             )
             rows.append((run, text))
-        await self._writer.do(self._writer.queries.add_runs, rows, self.owner_id)
+        await self._writer.do(self._writer.queries.add_runs, rows, self.owner_id, budget)
 
-    async def add_jobs(self, jobs: Sequence[Job], position: int) -> None:
-        """Store more jobs of a stored run, from `position` on: all of them or none."""
-        await self._writer.do(self._writer.queries.add_jobs, jobs, position, self.owner_id)
+    async def add_jobs(
+        self, jobs: Sequence[Job], position: int, *, budget: Budget | None = None
+    ) -> None:
+        """Store more jobs of a stored run, from `position` on: all of them or none.
+
+        Raises:
+            BudgetExceeded: they might cost more than is left; nothing was stored.
+        """
+        query = self._writer.queries.add_jobs
+        await self._writer.do(query, jobs, position, self.owner_id, budget)
 
     async def save_job(self, job: Job) -> None:
         """Store the present state of a job, except its pictures."""
@@ -178,11 +186,6 @@ class Store:
     def _prepare(self) -> None:
         self._pictures.prepare()
         self._process.acquire()
-        # Listed before the others are looked at: whoever starts later cannot have a file in it.
-        unfinished = self._pictures.unfinished()
-        if unfinished and not others_run(self.home, self.owner_id):
-            for file in unfinished:
-                file.unlink(missing_ok=True)
 
     async def _off_loop(
         self, function: Callable[P, Result], *args: P.args, **kwargs: P.kwargs

@@ -21,11 +21,17 @@ from backends.paths import PROJECT
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """A running app: its address, its data folder, and the file of what it prints."""
+    """A running app: its address, its data folder, the file of what it prints, its process."""
 
     address: str
     home: Path
     log: Path
+    process: "subprocess.Popen[bytes]"
+
+    def kill(self) -> None:
+        """End it with -9."""
+        self.process.kill()
+        self.process.wait()
 
     def requests(self) -> list[dict[str, Any]]:
         """Return the stored request of every run, the newest first."""
@@ -53,7 +59,7 @@ def serve(home: Path, *arguments: str, **environment: str) -> Generator[App, Non
         )
         try:
             _wait_for(address, process, log)
-            yield App(address, home, log)
+            yield App(address, home, log, process)
         finally:
             process.kill()
             process.wait()

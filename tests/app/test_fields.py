@@ -8,23 +8,14 @@ from tests.app.visitor import Visitor
 
 STRANGE: tuple[Any, ...] = (
     None,
-    0,
     -1,
-    1.5,
     10**400,
     True,
-    "",
-    "x",
     "\ud800",
     "\0",
-    [],
-    [None],
-    [7],
-    [["miniature/diffusion"]],
-    {},
-    {"a": 1},
+    [7, None],
+    {"a": [1]},
     "nothing/there",
-    ["miniature/diffusion", 7],
 )
 
 

@@ -20,7 +20,7 @@ class Visitor:
         self.page = self.http.get("/")
         self.session = secrets.token_hex(6)
         config = self.http.get("/config").json()
-        self._handlers = {each["api_name"]: each for each in config["dependencies"]}
+        self.handlers = {each["api_name"]: each for each in config["dependencies"]}
         self._components = {each["id"]: each for each in config["components"]}
 
     def call(self, handler: str, **fields: Any) -> httpx2.Response:
@@ -39,7 +39,7 @@ class Visitor:
         body = {
             "data": data,
             "event_data": event,
-            "fn_index": self._handlers[handler]["id"],
+            "fn_index": self.handlers[handler]["id"],
             "session_hash": self.session,
         }
         # In ASCII, so that even half a surrogate pair can be sent.
@@ -59,10 +59,19 @@ class Visitor:
         _, _, board = answer.text.partition("data-run=")
         return board[2:].partition("\\")[0] if board else ""
 
+    def type_key(self, setting: str, key: str) -> None:
+        """Type a key into its box on the Keys tab."""
+        (box,) = [
+            id for id, each in self._components.items() if each["props"].get("label") == setting
+        ]
+        targets = {name: each["targets"] for name, each in self.handlers.items()}
+        (handler,) = [name for name, listened in targets.items() if [box, "change"] in listened]
+        self.post(handler, [None, key]).raise_for_status()
+
     def inputs(self, handler: str) -> dict[str, Any]:
         """Return the inputs of a handler by name, with their first values."""
         values: dict[str, Any] = {}
-        for id in self._handlers[handler]["inputs"]:
+        for id in self.handlers[handler]["inputs"]:
             values[_name(self._components[id], values)] = self._components[id]["props"].get("value")
         return values
 

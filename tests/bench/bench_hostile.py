@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import Any
 
 import httpx2
 
@@ -50,7 +51,7 @@ class MiniatureVisitor(LineupVisitor):
                         return time.monotonic() - began
         raise AssertionError("the stream ended without an event")
 
-    async def start(self, client: httpx2.AsyncClient, session: str, data: list[object]) -> str:
+    async def start(self, client: httpx2.AsyncClient, session: str, data: list[Any]) -> str:
         """Press Compare and return the id of the run."""
         answer = await self._call(client, self._event, data, session)
         run = re.search(r'data-run=\\?"(\w+)', answer)

@@ -6,6 +6,10 @@ from typing import Any
 import pytest
 
 from backends.base import Basis, Model, Price, Receipt, Request, Sizes
+from backends.errors import BadInput
+from backends.fit import IMAGE_SIZES, QUALITIES
+from backends.google import request as google
+from backends.openai import request as openai
 from compare.catalogue.catalogue import load
 from compare.formatting import format_cost
 from compare.pricing import BillableWork, estimate, settle, total, uncharged, unsettled
@@ -178,3 +182,22 @@ def test_total():
     assert (found.low, found.high) == (D("0.0183"), D("0.0253"))
     assert (found.unknown, found.free) == (1, 1)
     assert total([]).high == 0
+
+
+@pytest.mark.parametrize("wanted", [None, "", "auto", *QUALITIES, *IMAGE_SIZES])
+def test_what_is_priced_is_what_is_sent(wanted: str | None) -> None:
+    """The request's own quality costs what the chosen one was said to cost, for every model."""
+    for model in load().models:
+        if model.backend not in ("openai", "google") or not model.price.estimates:
+            continue
+        name = "quality" if model.backend == "openai" else "image_size"
+        asked = Request(prompt="a fox", options={model.backend: {name: wanted}})
+        try:
+            if model.backend == "openai":
+                sent = openai.build_request(model, asked).parameters.get("quality")
+            else:
+                sent = google.build_request(model, asked).image_size
+        except BadInput:
+            continue
+        same = Request(prompt="a fox", options={model.backend: {name: sent or "auto"}})
+        assert estimate(model, asked) == estimate(model, same), (model.id, wanted, sent)

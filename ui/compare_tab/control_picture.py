@@ -1,8 +1,6 @@
 """A control picture: upload or draw it, choose a preprocessor, see the map before the run."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -12,14 +10,12 @@ from gradio.events import Dependency
 
 from backends.base import Control, Value
 from backends.errors import BackendError
-from backends.local.control.maps import PREPROCESSORS, Parameter, control_map
+from backends.local.control.maps import PREPROCESSORS, Parameter
 from ui.compare_tab.pictures import PictureFile, receive, with_bytes
 from ui.compare_tab.sections import BadField, Fields, Updates, Widgets, parse_number
-from ui.context import Context, map_folder
+from ui.context import Context
 from ui.events import PLAIN, QUICK, SLOW
 
-MAP_SIDE = 512
-"""The width and height of the map shown on the page, in pixels."""
 MAP_HINT = "Models that take a control picture will follow this map."
 EMPTY_HINT = "Upload a picture or draw one, and the map that the models will follow shows here."
 DEFAULTS: Fields = MappingProxyType(
@@ -170,7 +166,7 @@ class ControlPicture:
             control = parse_control(await with_bytes(self._context, fields))
             if control is None:
                 return {self._map: None, self._message: EMPTY_HINT, self._remove: remove}
-            path = await _map_file(self._context, control)
+            path = await self._context.maps.file(control)
         except (BackendError, BadField) as error:
             return {self._map: None, self._message: str(error), self._remove: remove}
         return {self._map: str(path), self._message: MAP_HINT, self._remove: remove}
@@ -275,14 +271,3 @@ def _default_parameters() -> tuple[dict[str, Value], dict[str, Value]]:
 
 def _as_mapping(**values: Value) -> dict[str, Value]:
     return values
-
-
-async def _map_file(context: Context, control: Control) -> Path:
-    """Return the file of the map, computed once for each picture, preprocessor and parameters."""
-    settings = repr((control.preprocessor, sorted(control.parameters.items()))).encode()
-    path = map_folder(context) / f"{hashlib.sha256(settings + control.image).hexdigest()}.png"
-    if not path.exists():
-        data = await control_map(control, MAP_SIDE, MAP_SIDE)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-    return path

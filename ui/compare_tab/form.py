@@ -2,6 +2,7 @@
 
 import random
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -164,12 +165,15 @@ def parse_models(value: object) -> list[str]:
     """Return the ids of the chosen models; None stands for no model.
 
     Raises:
-        BadField: the value is no list of ids.
+        BadField: the value is no list of ids, or has one twice.
     """
     if value is None:
         return []
     if not isinstance(value, list) or not all(isinstance(id, str) for id in value):
         raise BadField("The choice of models cannot be read. Choose them again.")
+    for id, times in Counter(value).items():
+        if times > 1:
+            raise BadField(f"{id[:100]} is chosen twice; once is enough.")
     return value
 
 

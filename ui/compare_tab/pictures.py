@@ -13,8 +13,8 @@ import gradio as gr
 
 from ui.compare_tab.sections import BadField, Fields
 from ui.context import Context
-from ui.server.uploads import NotUploaded, read
-from ui.server.visitors import visitor_id
+from ui.uploads import NotUploaded, read
+from ui.visitors import visitor_id
 
 
 @dataclass(frozen=True, slots=True)

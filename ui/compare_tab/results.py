@@ -11,6 +11,7 @@ from compare.lineup import Lineup
 from compare.records import Run
 from compare.runs.broadcast import UnknownRun
 from compare.runs.budget import OverBudget
+from compare.runs.limits import OverLimit
 from compare.store.errors import StoreError
 from compare.visitor_keys import visitor_keys
 from ui.board import renderer as board
@@ -19,9 +20,9 @@ from ui.compare_tab import cost_line
 from ui.compare_tab.sections import Updates
 from ui.context import NOT_YOURS, Context
 from ui.events import QUICK
-from ui.server.visitors import visitor_id
+from ui.visitors import visitor_id
 
-START_ERRORS = (OverBudget, UnknownModel, StoreError)
+START_ERRORS = (OverBudget, OverLimit, UnknownModel, StoreError)
 """Errors of starting a run or a retry, whose message is shown to the user."""
 
 

@@ -28,7 +28,7 @@ from ui.compare_tab.start_picture import StartPicture
 from ui.compare_tab.variants_row import VariantsRow
 from ui.context import Context
 from ui.events import PLAIN, QUICK
-from ui.server.visitors import visitor_id
+from ui.visitors import visitor_id
 
 FORM_ERRORS = (BadField, BadVariants, *results.START_ERRORS)
 """Errors of reading the form and of starting its runs, whose message is shown to the user."""

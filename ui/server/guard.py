@@ -22,8 +22,8 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ui.server.boundary import UNREADABLE, place
-from ui.server.uploads import MAX_FILE, Uploads
-from ui.server.visitors import new_cookie, visitor_id
+from ui.uploads import MAX_FILE, Uploads
+from ui.visitors import new_cookie, visitor_id
 
 log = logging.getLogger(__name__)
 

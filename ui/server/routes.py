@@ -6,6 +6,7 @@ join the stream again after a reload, because it starts with the present state o
 """
 
 import json
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -26,8 +27,11 @@ from compare.runs.runner import Runner
 from ui.board.renderer import Renderer
 from ui.board.variants import state
 from ui.context import NOT_YOURS, Context
-from ui.server.uploads import MAX_FILE
-from ui.server.visitors import visitor_id
+from ui.server.boundary import place
+from ui.uploads import MAX_FILE
+from ui.visitors import visitor_id
+
+log = logging.getLogger(__name__)
 
 # A picture's name is the hash of its bytes, so its contents never change.
 IMMUTABLE = {"Cache-Control": "private, max-age=31536000, immutable"}
@@ -85,7 +89,11 @@ def routes(context: Context, renderer: Renderer) -> list[BaseRoute]:
             async for job in jobs:
                 # The card of a second step shows the first one too, so the whole run is read again.
                 current = await runner.get(run.id) or run
-                data = json.dumps(dict(renderer.update(current, job)))
+                try:
+                    data = json.dumps(dict(renderer.update(current, job)))
+                except Exception as error:  # the other jobs are shown, and the stream ends
+                    log.error("Job %s cannot be shown: %s", job.id, place(error))
+                    continue
                 yield f"event: job\ndata: {data}\n\n"
         yield "event: end\ndata: {}\n\n"
 

@@ -6,6 +6,7 @@ needs torch or controlnet_aux is in `detectors.py`, and is imported when a map i
 
 import asyncio
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 from PIL import Image, ImageOps
 
@@ -18,13 +19,20 @@ from backends.preprocessors import PREPROCESSORS, Parameter, Preprocessor
 __all__ = ["PREPROCESSORS", "Parameter", "Preprocessor", "control_map"]
 
 
+DETAIL = 2
+"""A picture is scaled down to so many times the side of its map before a detector has it."""
+_THREADS = ThreadPoolExecutor(2, thread_name_prefix="lineup-maps")
+"""A few at a time: a map of a large picture takes gigabytes."""
+
+
 async def control_map(control: Control, width: int, height: int) -> bytes:
     """Return the map of `control` as a PNG of width x height; equal input gives equal bytes.
 
     Raises:
         BackendError: the picture or a setting is invalid, or weights are not available.
     """
-    return await asyncio.to_thread(_draw_map, control, width, height)
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(_THREADS, _draw_map, control, width, height)
 
 
 def _draw_map(control: Control, width: int, height: int) -> bytes:
@@ -39,6 +47,9 @@ def _draw_map(control: Control, width: int, height: int) -> bytes:
     if not preprocessor.detector:
         scaled = picture.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=2.0)
         return encoding.encode(ImageOps.invert(scaled) if preprocessor.name == "invert" else scaled)
+    # A detector needs time and memory by the pixel, for details that a map cannot show.
+    side = DETAIL * max(width, height)
+    picture.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
     try:
         from backends.local.control.detectors import detect
 

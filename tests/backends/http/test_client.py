@@ -1,10 +1,9 @@
-"""What every HTTP backend shares: waits, clean reasons, downloads, failures below HTTP."""
+"""What every HTTP backend shares: waits, clean reasons, connections, limits."""
 
 import asyncio
 import datetime
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import pytest
@@ -14,13 +13,12 @@ from backends.errors import (
     BackendError,
     MissingPackage,
     NotReady,
-    ServiceFault,
 )
 from backends.http import client as http_client
+from backends.http.limits import AnswerRefused
 from backends.wording import redact
 
 NOON = datetime.datetime(2026, 11, 22, 12, 0, tzinfo=datetime.UTC)
-REQUEST = httpx2.Request("POST", "https://user:secret@pictures.example:8443/v1")
 
 
 @pytest.mark.parametrize(
@@ -73,41 +71,6 @@ def test_a_services_reason_is_cleaned(said: str, shown: str) -> None:
 
 def answering(answer: Callable[[httpx2.Request], httpx2.Response]) -> httpx2.AsyncClient:
     return http_client.new_client(http_client.Timeouts(), httpx2.MockTransport(answer))
-
-
-async def test_a_download_follows_redirects() -> None:
-    def answer(request: httpx2.Request) -> httpx2.Response:
-        if request.url.path == "/old":
-            return httpx2.Response(302, headers={"location": "/new"})
-        assert "authorization" not in request.headers
-        return httpx2.Response(200, content=b"bytes")
-
-    async with answering(answer) as client:
-        assert await http_client.download(client, "https://pictures.example/old") == b"bytes"
-
-
-@pytest.mark.parametrize(
-    ("answer", "sentence"),
-    [
-        (httpx2.Response(404), "answers 404"),
-        (httpx2.Response(200, content=b"x" * 2000), "more than 0 MB"),
-        (httpx2.ReadError("", request=REQUEST), "connection failed"),
-    ],
-    ids=["gone", "too large", "cut"],
-)
-async def test_a_download_that_fails(
-    answer: Any, sentence: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(http_client, "MAX_BYTES", 1000)
-
-    def handler(_: httpx2.Request) -> httpx2.Response:
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    async with answering(handler) as client:
-        with pytest.raises(ServiceFault, match=f"was made, but could not be fetched.*{sentence}"):
-            await http_client.download(client, "https://pictures.example/picture")
 
 
 async def test_a_post_is_never_redirected() -> None:
@@ -173,3 +136,36 @@ def test_a_proxy_that_cannot_be_used_is_said(
     monkeypatch.setenv("ALL_PROXY", proxy)
     with pytest.raises(kind, match="proxy"):
         http_client.new_client(http_client.Timeouts())
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"), [(None, 256e6), ("0.5", 5e5), ("-1", 256e6), ("inf", 256e6), ("many", 256e6)]
+)
+def test_how_much_an_answer_may_have_can_be_set(text: str | None, limit: float) -> None:
+    config = Config(value={"LINEUP_ANSWER_MB": text}.get, home=Path("unused"))
+    assert http_client.max_answer_bytes(config) == limit
+
+
+async def test_no_cookies_are_kept() -> None:
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        assert "cookie" not in request.headers
+        return httpx2.Response(200, headers={"set-cookie": "session=1; Path=/"})
+
+    async with answering(answer) as client:
+        for _ in range(2):
+            await client.get("https://pictures.example/")
+        assert not list(client.cookies.jar)
+
+
+async def test_redirects_of_a_query_stay_on_its_server() -> None:
+    seen: list[str] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        seen.append(str(request.url))
+        moved = {"location": "/new" if request.url.path == "/old" else "http://10.0.0.1/"}
+        return httpx2.Response(307, headers=moved)
+
+    async with answering(answer) as client:
+        with pytest.raises(AnswerRefused, match="another server"):
+            await client.get("https://hub.example/old", follow_redirects=True)
+    assert seen == ["https://hub.example/old", "https://hub.example/new"]

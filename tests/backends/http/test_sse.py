@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from backends.http.sse import ServerEvent, server_events
+from backends.errors import ServiceFault
+from backends.http.sse import MAX_EVENT_BYTES, ServerEvent, server_events
 
 BODY = (
     b": a comment\n\n"
@@ -31,3 +32,31 @@ async def test_events_however_cut(size: int) -> None:
         yield b""
 
     assert [event async for event in server_events(chunks())] == READ
+
+
+@pytest.mark.parametrize(
+    "chunk", [b": alive\n", b"\n", b"data: x\n\n", b"a" * 262_144, b"data: " + b"a" * 65_530]
+)
+async def test_a_stream_has_an_end(chunk: bytes) -> None:
+    read = 0
+
+    async def chunks() -> AsyncIterator[bytes]:
+        nonlocal read
+        while True:
+            read += len(chunk)
+            yield chunk
+
+    with pytest.raises(ServiceFault, match="longer"):
+        async for _ in server_events(chunks()):
+            pass
+    assert read <= MAX_EVENT_BYTES + 2 * len(chunk)
+
+
+async def test_the_lines_of_an_event_have_a_limit_together() -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        while True:
+            yield b"data: " + b"a" * 1_000_000 + b"\n"
+
+    with pytest.raises(ServiceFault, match="longer"):
+        async for _ in server_events(chunks()):
+            raise AssertionError

@@ -80,8 +80,13 @@ def test_a_flipped_bit_in_a_png_is_found() -> None:
         (pictures.png(0, 5, b"\0" * 5), "without pixels"),
         (pictures.plain()[:8] + pictures.png_chunk(b"IEND", b""), "damaged"),
         (b"\x89PNG\r\n\x1a\n" + b"\0" * 100_000_000, "100 MB; at most"),
+        (b"\xff\xd8" + b"\xff" * 90_000_000, "damaged"),
+        (b"\xff\xd8\xff" + b"\x01\xff" * 45_000_000, "damaged"),
     ],
-    ids=["empty", "html", "svg", "bomb", "no pixels", "no header", "too many bytes"],
+    ids=[
+        *("empty", "html", "svg", "bomb", "no pixels", "no header", "too many bytes"),
+        *("a JPEG of fill bytes", "a JPEG of markers"),
+    ],
 )
 def test_what_is_no_picture(data: bytes, sentence: str) -> None:
     for read in (check, dimensions, lambda data: thumbnail(data, 64)):  # pyright: ignore
@@ -94,3 +99,11 @@ def test_a_png_without_pixel_data_is_damaged() -> None:
     header = pictures.plain()[:33]
     with pytest.raises(ServiceFault, match="damaged"):
         check(header + pictures.png_chunk(b"IEND", b""))
+
+
+@pytest.mark.parametrize("kind", [b"tEXt", b"IDAT"])
+def test_a_picture_of_countless_parts_is_not_walked_through(kind: bytes) -> None:
+    data, part = pictures.plain(), pictures.png_chunk(kind, b"")
+    assert check(data[:33] + part * 50_000 + data[33:]).width == 64
+    with pytest.raises(ServiceFault, match="damaged"):
+        check(data[:33] + part * 100_000 + data[33:])

@@ -19,7 +19,6 @@ from typing import Any, Final, cast
 import torch
 from torch import nn
 
-from backends import atomic
 from backends.miniatures.training.loop.muon import Muon
 from backends.miniatures.training.loop.precision import fastest_dtype
 
@@ -236,8 +235,10 @@ def retain_freed_memory() -> None:
 
 def save_atomically(path: Path, value: object) -> None:
     """Write a checkpoint completely or not at all."""
-    with atomic.writer(path) as stream:
-        torch.save(value, stream)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    torch.save(value, partial)
+    partial.replace(path)
 
 
 def delete_checkpoints(*stages: str) -> None:

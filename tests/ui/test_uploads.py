@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ui.server import uploads
-from ui.server.uploads import NotUploaded, Uploads, read
+from ui import uploads
+from ui.uploads import NotUploaded, Uploads, read
 
 
 def upload(folder: Path, name: str, size: int = 10) -> str:

@@ -1,0 +1,103 @@
+"""Kill the app with -9 under eight paid jobs, start it again, and look at what it finds."""
+
+import contextlib
+import hashlib
+import json
+import random
+import sqlite3
+import time
+from collections import Counter
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Thread
+
+import httpx2
+
+from tests.app.conftest import serve
+from tests.app.visitor import Visitor
+from tests.servers.openai import OpenAIServer
+
+WORDS = "ant|bee|cat|dog|elk|fox|gnu|hen"
+MODEL = ["openai/gpt-image-2.6-flare"]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What one round left: its jobs by outcome, and how many had their request sent."""
+
+    outcomes: Counter[str]
+    sent: int
+
+
+def settings(server: OpenAIServer) -> dict[str, str]:
+    """Return the settings of an app that draws at `server`."""
+    return {"OPENAI_API_KEY": "none", "OPENAI_BASE_URL": server.base_url}
+
+
+def press(address: str, marker: str) -> None:
+    """Start eight runs of one job each; the app may be killed meanwhile."""
+    visitor = Visitor(address)
+    fields = {"Prompt": f"{{{WORDS}}} {marker}", "html": MODEL}
+    visitor.call("announce", **fields)
+    with contextlib.suppress(httpx2.HTTPError):
+        visitor.call("compare", **fields)
+
+
+def kill_once(home: Path, server: OpenAIServer, rng: random.Random, marker: str) -> Found:
+    """Run one round: press, kill at a random moment, start again, and check what is there."""
+    with serve(home, **settings(server)) as app:
+        presser = Thread(target=press, args=(app.address, marker))
+        presser.start()
+        deadline = time.monotonic() + 30
+        while count(home, marker) < 8 and time.monotonic() < deadline:
+            time.sleep(0.005)
+        time.sleep(rng.uniform(0, 1.0))
+        app.kill()
+        presser.join()
+    with serve(home, **settings(server)) as app:
+        Visitor(app.address)
+        time.sleep(0.5)
+        return check(home, server, marker)
+
+
+def count(home: Path, marker: str) -> int:
+    """Return how many jobs of a round are stored."""
+    if not (home / "lineup.db").exists():
+        return 0
+    with closing(sqlite3.connect(home / "lineup.db")) as database:
+        query = "select count(*) from jobs join runs on runs.id = run_id where prompt like ?"
+        try:
+            return database.execute(query, [f"%{marker}"]).fetchone()[0]
+        except sqlite3.OperationalError:
+            return 0
+
+
+def check(home: Path, server: OpenAIServer, marker: str) -> Found:
+    """Compare what the app found after its start with what the server saw.
+
+    Nothing was sent twice; every job has an end; what is done has its picture, whole; and every
+    whole picture on the disk belongs to a job.
+    """
+    prompts = [json.loads(request.body)["prompt"] for request in server.generations]
+    twice = [prompt for prompt, number in Counter(prompts).items() if number > 1]
+    assert not twice, twice
+    with closing(sqlite3.connect(home / "lineup.db")) as database:
+        rows = database.execute(
+            "select jobs.id, outcome, sent_at, prompt from jobs join runs on runs.id = run_id "
+            "where prompt like ?",
+            [f"%{marker}"],
+        ).fetchall()
+        kept = dict(database.execute("select path, sha256 from pictures").fetchall())
+        owners = Counter(row[0] for row in database.execute("select job_id from pictures"))
+    assert len(rows) == 8
+    for id, outcome, sent_at, prompt in rows:
+        assert outcome is not None, f"{id} has no end"
+        assert sent_at is not None or prompt not in prompts, f"{id} was sent without its mark"
+        assert outcome != "done" or owners[id] == 1
+    for path, sha256 in kept.items():
+        assert hashlib.sha256((home / path).read_bytes()).hexdigest() == sha256
+    on_disk = {f"pictures/{file.parent.name}/{file.name}" for file in home.glob("pictures/*/*")}
+    assert on_disk == set(kept)
+    assert not list((home / "incoming").iterdir())
+    return Found(Counter(row[1] for row in rows), sum(row[2] is not None for row in rows))

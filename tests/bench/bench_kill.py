@@ -1,0 +1,40 @@
+"""Thirty times `kill -9` of the app under eight paid jobs, at random moments.
+
+The ratio is that of rounds in which a check failed: a request that was sent twice, a job without an
+end after the restart, a picture that was whole and is lost.
+"""
+
+import random
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+from tests.app.killing import kill_once
+from tests.bench.report import Line, show
+from tests.servers.openai import OpenAIServer
+from tests.servers.openai_script import Script
+
+ROUNDS = 30
+
+
+def main() -> list[Line]:
+    """Measure and return the line for the report."""
+    rng = random.Random(1)
+    failed, outcomes, sent = 0, Counter[str](), 0
+    with tempfile.TemporaryDirectory() as folder, OpenAIServer(Script(delay=0.3)) as server:
+        for number in range(ROUNDS):
+            try:
+                found = kill_once(Path(folder) / "home", server, rng, f"round {number}")
+            except AssertionError as error:
+                failed += 1
+                print(f"round {number}: {error}", flush=True)
+                continue
+            outcomes += found.outcomes
+            sent += found.sent
+    listed = ", ".join(f"{number} {outcome}" for outcome, number in sorted(outcomes.items()))
+    detail = f"{outcomes.total()} jobs, {sent} marked as sent: {listed}"
+    return [Line(f"rounds with a loss ÷ {ROUNDS} kills", failed / ROUNDS, 0.0, detail)]
+
+
+if __name__ == "__main__":
+    show(main())
