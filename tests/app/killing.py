@@ -14,6 +14,7 @@ from threading import Thread
 
 import httpx2
 
+from backends.files import PART
 from tests.app.conftest import serve
 from tests.app.visitor import Visitor
 from tests.servers.openai import OpenAIServer
@@ -55,10 +56,19 @@ def kill_once(home: Path, server: OpenAIServer, rng: random.Random, marker: str)
         time.sleep(rng.uniform(0, 1.0))
         app.kill()
         presser.join()
+    whole = _whole_pictures(home)
     with serve(home, **settings(server)) as app:
         Visitor(app.address)
         time.sleep(0.5)
+        assert whole <= _whole_pictures(home), "a picture that was whole at the kill is lost"
         return check(home, server, marker)
+
+
+def _whole_pictures(home: Path) -> set[str]:
+    """Return the SHA-256 of every picture that was received and written completely."""
+    files = [*home.glob("pictures/*/*"), *home.glob("incoming/*")]
+    whole = [file for file in files if file.suffix != PART]
+    return {hashlib.sha256(file.read_bytes()).hexdigest() for file in whole}
 
 
 def count(home: Path, marker: str) -> int:
