@@ -82,9 +82,9 @@ async def test_a_large_picture_is_scaled_early_and_keeps_its_details(
     if turned:
         exif[0x0112] = 6
     size = (64, 512) if not turned else (512, 64)
-    drawn = await map_of(saved(lines, form, exif=exif), size)
-    across = drawn[:, 32, 0] if not turned else drawn[32, :, 0]
-    assert (across < 50).sum() >= 192 and (across > 205).sum() >= 192
+    drawn = await map_of(saved(lines, form, exif=exif), size, "canny")
+    across = drawn[32, :, 0] if turned else drawn[:, 32, 0]
+    assert (across > 0).sum() >= 32, "the lines have no edges"
 
 
 def test_a_large_jpeg_is_decoded_at_a_fraction_of_its_size() -> None:
