@@ -14,9 +14,12 @@ from threading import Thread
 
 import httpx2
 
+from backends.files import PART
 from tests.app.conftest import serve
 from tests.app.visitor import Visitor
 from tests.servers.openai import OpenAIServer
+from tests.servers.openai_script import Script
+from tests.servers.pictures import plain
 
 WORDS = "ant|bee|cat|dog|elk|fox|gnu|hen"
 MODEL = ["openai/gpt-image-2.6-flare"]
@@ -24,10 +27,11 @@ MODEL = ["openai/gpt-image-2.6-flare"]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What one round left: its jobs by outcome, and how many had their request sent."""
+    """What one round left: its jobs by outcome, how many requests arrived, and its pictures."""
 
     outcomes: Counter[str]
     sent: int
+    pictures: int
 
 
 def settings(server: OpenAIServer) -> dict[str, str]:
@@ -45,20 +49,47 @@ def press(address: str, marker: str) -> None:
 
 
 def kill_once(home: Path, server: OpenAIServer, rng: random.Random, marker: str) -> Found:
-    """Run one round: press, kill at a random moment, start again, and check what is there."""
+    """Run one round: press, kill at a random moment, start again, and check what is there.
+
+    Each job has a picture of its own. The moment lies, in one round of four, after the jobs were
+    stored: in the others after the first request has arrived. The first request of a process needs
+    some seconds for its imports, so that a moment counted from the start alone comes before it.
+    """
+    before = len(server.generations)
+    _prepare(server, rng)
     with serve(home, **settings(server)) as app:
         presser = Thread(target=press, args=(app.address, marker))
         presser.start()
-        deadline = time.monotonic() + 30
-        while count(home, marker) < 8 and time.monotonic() < deadline:
+        early = rng.random() < 0.25
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            if count(home, marker) == 8 and (early or len(server.generations) > before):
+                break
             time.sleep(0.005)
         time.sleep(rng.uniform(0, 1.0))
         app.kill()
         presser.join()
+    whole = _whole_pictures(home)
     with serve(home, **settings(server)) as app:
         Visitor(app.address)
         time.sleep(0.5)
+        assert whole <= _whole_pictures(home), "a picture that was whole at the kill is lost"
         return check(home, server, marker)
+
+
+def _prepare(server: OpenAIServer, rng: random.Random) -> None:
+    """Give each of the next eight requests a picture of its own, at a moment of its own."""
+    server.queue.clear()
+    for _ in range(8):
+        picture = plain(64, 64, rng.randbytes(3))
+        server.queue.append(Script(picture=picture, delay=rng.uniform(0, 1.0)))
+
+
+def _whole_pictures(home: Path) -> set[str]:
+    """Return the SHA-256 of every picture that was received and written completely."""
+    files = [*home.glob("pictures/*/*"), *home.glob("incoming/*")]
+    whole = [file for file in files if file.suffix != PART]
+    return {hashlib.sha256(file.read_bytes()).hexdigest() for file in whole}
 
 
 def count(home: Path, marker: str) -> int:
@@ -91,6 +122,7 @@ def check(home: Path, server: OpenAIServer, marker: str) -> Found:
         kept = dict(database.execute("select path, sha256 from pictures").fetchall())
         owners = Counter(row[0] for row in database.execute("select job_id from pictures"))
     assert len(rows) == 8
+    mine = [row[0] for row in rows]
     for id, outcome, sent_at, prompt in rows:
         assert outcome is not None, f"{id} has no end"
         assert sent_at is not None or prompt not in prompts, f"{id} was sent without its mark"
@@ -100,4 +132,5 @@ def check(home: Path, server: OpenAIServer, marker: str) -> Found:
     on_disk = {f"pictures/{file.parent.name}/{file.name}" for file in home.glob("pictures/*/*")}
     assert on_disk == set(kept)
     assert not list((home / "incoming").iterdir())
-    return Found(Counter(row[1] for row in rows), sum(row[2] is not None for row in rows))
+    arrived = sum(prompt.endswith(f" {marker}") for prompt in prompts)
+    return Found(Counter(row[1] for row in rows), arrived, sum(owners[id] for id in mine))

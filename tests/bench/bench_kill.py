@@ -12,7 +12,6 @@ from pathlib import Path
 from tests.app.killing import kill_once
 from tests.bench.report import Line, show
 from tests.servers.openai import OpenAIServer
-from tests.servers.openai_script import Script
 
 ROUNDS = 30
 
@@ -20,8 +19,8 @@ ROUNDS = 30
 def main() -> list[Line]:
     """Measure and return the line for the report."""
     rng = random.Random(1)
-    failed, outcomes, sent = 0, Counter[str](), 0
-    with tempfile.TemporaryDirectory() as folder, OpenAIServer(Script(delay=0.3)) as server:
+    failed, outcomes, sent, pictures = 0, Counter[str](), 0, 0
+    with tempfile.TemporaryDirectory() as folder, OpenAIServer() as server:
         for number in range(ROUNDS):
             try:
                 found = kill_once(Path(folder) / "home", server, rng, f"round {number}")
@@ -31,8 +30,9 @@ def main() -> list[Line]:
                 continue
             outcomes += found.outcomes
             sent += found.sent
+            pictures += found.pictures
     listed = ", ".join(f"{number} {outcome}" for outcome, number in sorted(outcomes.items()))
-    detail = f"{outcomes.total()} jobs, {sent} marked as sent: {listed}"
+    detail = f"{outcomes.total()} jobs, {sent} requests, {pictures} pictures: {listed}"
     return [Line(f"rounds with a loss ÷ {ROUNDS} kills", failed / ROUNDS, 0.0, detail)]
 
 
