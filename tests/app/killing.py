@@ -71,8 +71,9 @@ def kill_once(home: Path, server: OpenAIServer, rng: random.Random, marker: str)
         presser.join()
     whole = _whole_pictures(home)
     with serve(home, **settings(server)) as app:
-        Visitor(app.address)
-        time.sleep(0.5)
+        deadline = time.monotonic() + 30
+        while count(home, marker, ended=True) < 8 and time.monotonic() < deadline:
+            time.sleep(0.01)
         assert whole <= _whole_pictures(home), "a picture that was whole at the kill is lost"
         return check(home, server, marker)
 
@@ -92,12 +93,13 @@ def _whole_pictures(home: Path) -> set[str]:
     return {hashlib.sha256(file.read_bytes()).hexdigest() for file in whole}
 
 
-def count(home: Path, marker: str) -> int:
-    """Return how many jobs of a round are stored."""
+def count(home: Path, marker: str, *, ended: bool = False) -> int:
+    """Return how many jobs of a round are stored, or how many of them have ended."""
     if not (home / "lineup.db").exists():
         return 0
     with closing(sqlite3.connect(home / "lineup.db")) as database:
         query = "select count(*) from jobs join runs on runs.id = run_id where prompt like ?"
+        query += " and outcome is not null" if ended else ""
         try:
             return database.execute(query, [f"%{marker}"]).fetchone()[0]
         except sqlite3.OperationalError:

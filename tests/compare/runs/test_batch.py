@@ -47,11 +47,15 @@ async def test_each_of_them_leads_to_all_of_them_in_order(build: Build) -> None:
         await finish(world, run)
 
 
+def delete_database(home: Path) -> None:
+    for file in home.glob("lineup.db*"):
+        file.unlink()
+
+
 async def test_a_batch_is_stopped_without_the_database(build: Build, home: Path) -> None:
     world = await build(waits=forever)
     runs = await world.runner.start_all(SPECS, ["test/waits"])
-    for file in home.glob("lineup.db*"):
-        file.unlink()
+    delete_database(home)
     async with asyncio.timeout(60):
         await world.runner.stop_batch(runs[1].id)
     stopped = await world.runner.batch(runs[0].id)
