@@ -7,7 +7,8 @@ import random
 import sqlite3
 import time
 from collections import Counter
-from contextlib import closing
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
@@ -15,7 +16,7 @@ from threading import Thread
 import httpx2
 
 from backends.files import PART
-from tests.app.conftest import serve
+from tests.app.conftest import App, serve
 from tests.app.visitor import Visitor
 from tests.servers.openai import OpenAIServer
 from tests.servers.openai_script import Script
@@ -23,6 +24,13 @@ from tests.servers.pictures import plain
 
 WORDS = "ant|bee|cat|dog|elk|fox|gnu|hen"
 MODEL = ["openai/gpt-image-2.6-flare"]
+MOMENTS = ("stored", "sent", "arriving")
+"""Up to a second after the jobs were stored or after the first request has arrived, and as soon as
+a whole picture is on the disk that the database may not know yet.
+
+The first request of a process needs some seconds for its imports, so that a moment counted from the
+start alone comes before it; and the last moment lasts some milliseconds only.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,34 +56,51 @@ def press(address: str, marker: str) -> None:
         visitor.call("compare", **fields)
 
 
-def kill_once(home: Path, server: OpenAIServer, rng: random.Random, marker: str) -> Found:
-    """Run one round: press, kill at a random moment, start again, and check what is there.
+def rounds(
+    home: Path, server: OpenAIServer, rng: random.Random, moments: Iterable[str]
+) -> Iterator[Found | AssertionError]:
+    """Kill the app once for each of `moments` and start it again.
 
-    Each job has a picture of its own. The moment lies, in one round of four, after the jobs were
-    stored: in the others after the first request has arrived. The first request of a process needs
-    some seconds for its imports, so that a moment counted from the start alone comes before it.
+    Yield what it then found, or the check that failed. An app that was started again is the next
+    one to be killed.
+    """
+    with ExitStack() as running:
+        app = running.enter_context(serve(home, **settings(server)))
+        for number, moment in enumerate(moments):
+            marker = f"round {number}"
+            whole = kill(app, server, rng, marker, moment)
+            running.close()
+            app = running.enter_context(serve(home, **settings(server)))
+            try:
+                yield check(home, server, marker, whole)
+            except AssertionError as error:
+                yield error
+
+
+def kill(
+    app: App, server: OpenAIServer, rng: random.Random, marker: str, moment: str
+) -> frozenset[str]:
+    """Press, and kill the app at a moment; return the SHA-256 of the pictures that were whole then.
+
+    Each job has a picture of its own. The moment is one of `MOMENTS`.
     """
     before = len(server.generations)
     _prepare(server, rng)
-    with serve(home, **settings(server)) as app:
-        presser = Thread(target=press, args=(app.address, marker))
-        presser.start()
-        early = rng.random() < 0.25
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            if count(home, marker) == 8 and (early or len(server.generations) > before):
-                break
-            time.sleep(0.005)
+    presser = Thread(target=press, args=(app.address, marker))
+    presser.start()
+    reached = {
+        "stored": lambda: True,
+        "sent": lambda: len(server.generations) > before,
+        "arriving": lambda: bool(_whole(app.home.glob("incoming/*"))),
+    }[moment]
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (count(app.home, marker) == 8 and reached()):
+        time.sleep(0.001)
+    if moment != "arriving":
         time.sleep(rng.uniform(0, 1.0))
-        app.kill()
-        presser.join()
-    whole = _whole_pictures(home)
-    with serve(home, **settings(server)) as app:
-        deadline = time.monotonic() + 30
-        while count(home, marker, ended=True) < 8 and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert whole <= _whole_pictures(home), "a picture that was whole at the kill is lost"
-        return check(home, server, marker)
+    app.kill()
+    presser.join()
+    return frozenset(map(_sha256, _pictures(app.home)))
 
 
 def _prepare(server: OpenAIServer, rng: random.Random) -> None:
@@ -86,11 +111,17 @@ def _prepare(server: OpenAIServer, rng: random.Random) -> None:
         server.queue.append(Script(picture=picture, delay=rng.uniform(0, 1.0)))
 
 
-def _whole_pictures(home: Path) -> set[str]:
-    """Return the SHA-256 of every picture that was received and written completely."""
-    files = [*home.glob("pictures/*/*"), *home.glob("incoming/*")]
-    whole = [file for file in files if file.suffix != PART]
-    return {hashlib.sha256(file.read_bytes()).hexdigest() for file in whole}
+def _pictures(home: Path) -> list[Path]:
+    """Return the file of every picture that was received and written completely."""
+    return [*home.glob("pictures/*/*"), *_whole(home.glob("incoming/*"))]
+
+
+def _whole(files: Iterable[Path]) -> list[Path]:
+    return [file for file in files if file.suffix != PART]
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def count(home: Path, marker: str, *, ended: bool = False) -> int:
@@ -106,12 +137,15 @@ def count(home: Path, marker: str, *, ended: bool = False) -> int:
             return 0
 
 
-def check(home: Path, server: OpenAIServer, marker: str) -> Found:
+def check(home: Path, server: OpenAIServer, marker: str, whole: frozenset[str]) -> Found:
     """Compare what the app found after its start with what the server saw.
 
     Nothing was sent twice; every job has an end; what is done has its picture, whole; and every
-    whole picture on the disk belongs to a job.
+    picture that was whole at the kill, or is on the disk now, belongs to a job.
     """
+    deadline = time.monotonic() + 30
+    while count(home, marker, ended=True) < 8 and time.monotonic() < deadline:
+        time.sleep(0.01)
     prompts = [json.loads(request.body)["prompt"] for request in server.generations]
     twice = [prompt for prompt, number in Counter(prompts).items() if number > 1]
     assert not twice, twice
@@ -130,9 +164,10 @@ def check(home: Path, server: OpenAIServer, marker: str) -> Found:
         assert sent_at is not None or prompt not in prompts, f"{id} was sent without its mark"
         assert outcome != "done" or owners[id] == 1
     for path, sha256 in kept.items():
-        assert hashlib.sha256((home / path).read_bytes()).hexdigest() == sha256
+        assert _sha256(home / path) == sha256
     on_disk = {f"pictures/{file.parent.name}/{file.name}" for file in home.glob("pictures/*/*")}
     assert on_disk == set(kept)
+    assert whole <= set(kept.values()), "a picture that was whole at the kill is lost"
     assert not list((home / "incoming").iterdir())
     arrived = sum(prompt.endswith(f" {marker}") for prompt in prompts)
     return Found(Counter(row[1] for row in rows), arrived, sum(owners[id] for id in mine))
