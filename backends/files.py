@@ -26,10 +26,25 @@ def write_atomically(file: Path, data: bytes) -> None:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
-        part.replace(file)
+        move(part, file)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+def move(source: Path, target: Path) -> None:
+    """Rename a file, over another one if need be, and sync the folder to the disk.
+
+    Without that, a power cut may undo the renaming although the file's own data were synced.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    source.replace(target)
+    if os.name == "posix":  # Windows cannot open a folder
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def remove_abandoned(folder: Path) -> None:

@@ -40,6 +40,11 @@ class Preprocessor:
     weights: tuple[str, ...] = ()
     side: int = 0
 
+    def working_size(self, width: int, height: int) -> tuple[int, int]:
+        """Return the size at which the detector works for a map of width x height pixels."""
+        zoom = max(1.0, self.side / min(width, height))
+        return round(width * zoom), round(height * zoom)
+
 
 def _network(
     name: str,

@@ -100,5 +100,5 @@ class Context:
 
 
 def map_folder(context: Context) -> Path:
-    """Return the folder of the cached control maps, which Gradio must be allowed to serve."""
+    """Return the folder of the cached control maps, which Gradio serves as it is."""
     return context.settings.home.resolve() / "maps"

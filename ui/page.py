@@ -69,6 +69,8 @@ def serve(context: Context, renderer: Renderer, *, address: Address = LOCAL, **l
     objects built until now are excluded from garbage collection, which is then enabled.
     """
     page = build(context, renderer)
+    # Served from where they are: copies in Gradio's folder would have no limit in size.
+    gr.set_static_paths(map_folder(context))
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD)
     gc.enable()
@@ -90,6 +92,5 @@ def serve(context: Context, renderer: Renderer, *, address: Address = LOCAL, **l
         max_threads=100,
         max_file_size=MAX_FILE,
         state_session_capacity=SESSIONS,
-        allowed_paths=[str(map_folder(context))],
         **launch,
     )

@@ -17,6 +17,7 @@ MIN_SIDE: Final = 16
 CONTROL: Final = "control picture"
 START: Final = "start picture"
 _FORMATS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+_AVERAGED: Final = ("L", "LA", "RGB", "RGBA", "CMYK")
 _DAMAGED: Final = (OSError, ValueError, SyntaxError, EOFError, MemoryError)
 
 
@@ -34,18 +35,27 @@ def prepare_init_image(data: bytes, width: int, height: int) -> bytes:
     return encoding.encode(picture)
 
 
-def read_image(data: bytes, name: str = CONTROL) -> Image.Image:
+def read_image(
+    data: bytes, name: str = CONTROL, *, enough: tuple[int, int] | None = None
+) -> Image.Image:
     """Return the first frame of the picture in `data`, upright, on a white background, as RGB.
 
-    `name` is the picture's name in error sentences.
+    `name` is the picture's name in error sentences. `enough` is the width and height to which the
+    caller scales the picture: one that is several times larger is scaled down early, to at least
+    twice as much on both sides, which saves most of the memory.
 
     Raises:
         BadInput: it is not a picture, is damaged, too large or too small.
     """
     picture = _open(data, name)
     try:
+        if enough is not None:
+            # JPEG is decoded at a fraction of its size; other formats have no such way.
+            side = max(enough) if on_its_side(data) else 0
+            picture.draft(None, (2 * max(enough[0], side), 2 * max(enough[1], side)))
         picture.load()
-        return _flatten(ImageOps.exif_transpose(picture))
+        picture = ImageOps.exif_transpose(picture)
+        return _flatten(picture if enough is None else _reduced(picture, enough))
     except _DAMAGED as error:
         raise _damaged(name) from error
 
@@ -118,6 +128,14 @@ def _open(data: bytes, name: str) -> Image.Image:
             f"Both sides need at least {MIN_SIDE}."
         )
     return picture
+
+
+def _reduced(picture: Image.Image, enough: tuple[int, int]) -> Image.Image:
+    """Return the picture divided by a whole number, at least twice as large as `enough`."""
+    factor = min(side // (2 * least) for side, least in zip(picture.size, enough, strict=True))
+    # Neither palettes nor a transparent colour can be averaged; sixteen bits Pillow does not.
+    fits = picture.mode in _AVERAGED and "transparency" not in picture.info
+    return picture.reduce(factor) if factor > 1 and fits else picture
 
 
 def _flatten(picture: Image.Image) -> Image.Image:

@@ -1,6 +1,7 @@
 """A running run: the states of its jobs, their tasks, and the broadcast of changes."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 
 from compare.records import Job, Run
@@ -9,10 +10,15 @@ from compare.runs.job_task import JobTask
 
 
 class ActiveRun:
-    """A run with running jobs. Each job joins and leaves it; the last to leave closes it."""
+    """A run with running jobs. Each job joins and leaves it; the last to leave closes it.
 
-    def __init__(self, run: Run) -> None:
+    `batch` are the ids of the runs that were started together with it, itself included; it is empty
+    for a run that is active again because a job is repeated.
+    """
+
+    def __init__(self, run: Run, batch: Sequence[str] = ()) -> None:
         self._run = run
+        self.batch = tuple(batch)
         self._job_count = len(run.jobs)
         self._active_jobs = 0
         self.spec = run.spec

@@ -88,12 +88,12 @@ class Runner:
 
     async def batch(self, run_id: str) -> tuple[Run, ...]:
         """Return the runs of this run's batch in their present state, itself included."""
-        found = [await self.get(id) for id in await self._store.batch(run_id)]
+        found = [await self.get(id) for id in await self._batch_ids(run_id)]
         return tuple(run for run in found if run is not None)
 
     async def stop_batch(self, run_id: str) -> None:
         """Stop all runs of this run's batch."""
-        await asyncio.gather(*(self.stop(id) for id in await self._store.batch(run_id)))
+        await asyncio.gather(*(self.stop(id) for id in await self._batch_ids(run_id)))
 
     async def retry(self, run_id: str, job_id: str) -> Job:
         """Repeat an ended job as a new job of the same run.
@@ -203,7 +203,8 @@ class Runner:
             self._new_run(run_id, spec, models, visitor)
             for run_id, spec in zip(new_run_ids(len(specs)), specs, strict=True)
         ]
-        begun = [ActiveRun(run) for run in runs]
+        batch = [run.id for run in runs]
+        begun = [ActiveRun(run, batch) for run in runs]
         tasks = [[self._new_task(live, job) for job in live.run.jobs] for live in begun]
         for run in runs:
             self._check_lent(run.jobs, run.spec)
@@ -290,6 +291,17 @@ class Runner:
             if (live := self._find_active(run_id)) is None:
                 live = self._active[run_id] = ActiveRun(run)
         return live
+
+    async def _batch_ids(self, run_id: str) -> Sequence[str]:
+        """Return the ids of this run's batch, in order.
+
+        A batch that is running is known without the database: it can be stopped even if the
+        database cannot be read any more.
+        """
+        for live in self._active.values():
+            if run_id in live.batch:
+                return live.batch
+        return await self._store.batch(run_id)
 
     def _find_active(self, run_id: str) -> ActiveRun | None:
         live = self._active.get(run_id)

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from backends.paths import PROJECT
 from compare.store import sqlite
-from compare.store.errors import from_os, newer_database, replaced
+from compare.store.errors import StoreError, from_os, newer_database, replaced
 
 REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
 MIGRATIONS = PROJECT / "compare" / "store" / "migrations"
@@ -50,14 +50,19 @@ class Database:
             Replaced: the database is no longer the file that was opened; nothing is kept.
             StoreError: instead of any error of the driver.
         """
-        with self._explained():
-            with self._engine.begin() as connection:
+        try:
+            with self._explained(), self._engine.begin() as connection:
                 if not self._file.is_same(connection):
                     raise replaced(self._home)
                 yield connection
-            # What was committed is kept only if the file is still the one that will be opened.
+        except StoreError as error:
+            # An emptied file is an I/O error to SQLite; a sentence about the disk would mislead.
             if not self._file.is_there():
-                raise replaced(self._home)
+                raise replaced(self._home) from error
+            raise
+        # What was committed is kept only if the file is still the one that will be opened.
+        if not self._file.is_there():
+            raise replaced(self._home)
 
     def close(self) -> None:
         """Close the connection."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backends.base import Picture
-from backends.files import PART, remove_abandoned, write_atomically
+from backends.files import PART, move, remove_abandoned, write_atomically
 from compare.records import SavedPicture
 
 _EXTENSIONS = {
@@ -67,16 +67,14 @@ class PictureFiles:
 
     def accept(self, incoming: Incoming) -> None:
         """Move a picture whose row is in the database from `incoming/` to `pictures/`."""
-        target = self.home / incoming.picture.path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        incoming.file.replace(target)
+        move(incoming.file, self.home / incoming.picture.path)
 
     def left_behind(self, job_ids: frozenset[str]) -> Iterator[Incoming]:
         """Yield the complete pictures in `incoming/` of jobs whose process ended.
 
         Incomplete files of these jobs are removed.
         """
-        for file in sorted(self._incoming.iterdir()):
+        for file in sorted(self._incoming.glob("*")):  # nothing, if the folder was deleted
             job_id, _, rest = file.name.partition(".")
             if job_id not in job_ids:
                 continue

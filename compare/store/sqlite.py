@@ -60,22 +60,33 @@ class OpenFile:
     """The database file that was opened, to be told from another one under the same name.
 
     On Unix a file that is deleted or replaced stays open: SQLite would write to it without any
-    error, and everything would be gone with the process. The file and its write-ahead log are
-    known by their inodes, and what is in them by SQLite's `application_id`, a random number here.
-    A copy of this very database that is written over it in place is not noticed.
+    error, and everything would be gone with the process. The file, its write-ahead log and the
+    log's index are known by their inodes, and what is in them by SQLite's `application_id`, a
+    random number here. Lineup never makes the file smaller, so a smaller one was written over it.
+    A copy of this very database, as large as it or larger, that is written over it in place is not
+    noticed. Nothing here opens the file: closing it again would release SQLite's locks on it.
     """
 
     def __init__(self, connection: Connection, home: Path) -> None:
-        self._paths = home / FILE, home / f"{FILE}-wal"
+        self._paths = home / FILE, home / f"{FILE}-wal", home / f"{FILE}-shm"
         self._number = _own_number(connection)
         self._files = [_inode(path) for path in self._paths]
+        self._size = 0
 
     def is_there(self) -> bool:
         """Return whether the names still lead to the files that are open."""
         now = [_inode(path) for path in self._paths]
-        if self._files[1] is None:  # the log is created by the first write
-            self._files[1] = now[1]
-        return now == self._files
+        # The log and its index are created by the first query.
+        self._files = [old or new for old, new in zip(self._files, now, strict=True)]
+        return now == self._files and not self._has_shrunk()
+
+    def _has_shrunk(self) -> bool:
+        try:
+            size = self._paths[0].stat().st_size
+        except OSError:
+            return True
+        known, self._size = self._size, max(self._size, size)
+        return size < known
 
     def is_same(self, connection: Connection) -> bool:
         """Return whether the content is still that of this database."""

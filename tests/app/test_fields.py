@@ -54,3 +54,16 @@ def test_a_model_twice_is_refused(loopback: str) -> None:
     assert "twice" in answer.text and "data-run" not in answer.text
     many = Visitor(loopback).call("compare", Prompt="a star", html=models * 1000)
     assert "twice" in many.text and len(many.text) < 2_000
+
+
+@pytest.mark.parametrize("handler", ["restore", "show_variant", "stop"])
+def test_a_button_with_nothing_to_do_changes_nothing(address: str, handler: str) -> None:
+    visitor = Visitor(address)
+    answer = visitor.post(handler, [None] * len(visitor.inputs(handler)), {"run": "nothing"})
+    assert answer.status_code == 200
+    nothing = {"__type__": "update"}
+    # None for a state, which stays on the server; HTML with templates has its update in `props`.
+    assert all(
+        each in (None, nothing, {**nothing, "props": nothing}) for each in answer.json()["data"]
+    )
+    assert answer.json()["changed_state_ids"] == []

@@ -100,3 +100,21 @@ def test_an_upload_that_has_become_something_else_is_not_opened(
         answer = visitor.call("compare", Prompt="a star")
         assert answer.status_code == 200 and sentence in answer.text
         assert len(app.requests()) == before
+
+
+def test_a_control_map_is_served_from_its_folder_and_copied_nowhere(
+    app: App, picture: Path
+) -> None:
+    """The folder of maps has a limit in size, which copies in Gradio's folder would not have."""
+    visitor = Visitor(app.address)
+    (path,) = visitor.upload(picture)
+    give(visitor, "_receive", path, meta={"_type": "gradio.FileData"})
+    before = {file for file in (app.home / "uploads").rglob("*") if file.is_file()}
+    urls = set[str]()
+    for preprocessor in ("none", "invert"):
+        drawn = visitor.post("_preview", [None, preprocessor, None]).json()["data"][0]
+        answer = visitor.http.get(f"/gradio_api/file={drawn['path']}")
+        assert answer.content == (app.home / "maps" / Path(drawn["path"]).name).read_bytes()
+        urls.add(drawn["url"])
+    assert len(urls) == 2
+    assert {file for file in (app.home / "uploads").rglob("*") if file.is_file()} == before

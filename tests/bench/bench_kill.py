@@ -9,10 +9,9 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from tests.app.killing import kill_once
+from tests.app.killing import MOMENTS, rounds
 from tests.bench.report import Line, show
 from tests.servers.openai import OpenAIServer
-from tests.servers.openai_script import Script
 
 ROUNDS = 30
 
@@ -20,19 +19,19 @@ ROUNDS = 30
 def main() -> list[Line]:
     """Measure and return the line for the report."""
     rng = random.Random(1)
-    failed, outcomes, sent = 0, Counter[str](), 0
-    with tempfile.TemporaryDirectory() as folder, OpenAIServer(Script(delay=0.3)) as server:
-        for number in range(ROUNDS):
-            try:
-                found = kill_once(Path(folder) / "home", server, rng, f"round {number}")
-            except AssertionError as error:
+    moments = [MOMENTS[number % len(MOMENTS)] for number in range(ROUNDS)]
+    failed, outcomes, sent, pictures = 0, Counter[str](), 0, 0
+    with tempfile.TemporaryDirectory() as folder, OpenAIServer() as server:
+        for number, found in enumerate(rounds(Path(folder) / "home", server, rng, moments)):
+            if isinstance(found, AssertionError):
                 failed += 1
-                print(f"round {number}: {error}", flush=True)
+                print(f"round {number}: {found}", flush=True)
                 continue
             outcomes += found.outcomes
             sent += found.sent
+            pictures += found.pictures
     listed = ", ".join(f"{number} {outcome}" for outcome, number in sorted(outcomes.items()))
-    detail = f"{outcomes.total()} jobs, {sent} marked as sent: {listed}"
+    detail = f"{outcomes.total()} jobs, {sent} requests, {pictures} pictures: {listed}"
     return [Line(f"rounds with a loss ÷ {ROUNDS} kills", failed / ROUNDS, 0.0, detail)]
 
 

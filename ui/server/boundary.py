@@ -5,6 +5,8 @@ from typing import Any
 
 import gradio as gr
 
+from compare.store.errors import StoreError
+
 log = logging.getLogger(__name__)
 
 UNREADABLE = (
@@ -31,7 +33,22 @@ class Page(gr.Blocks):
             raise
         except Exception as error:
             log.error("A handler of the page failed: %s", place(error))
-            raise gr.Error(UNREADABLE, print_exception=False) from error
+            raise gr.Error(sentence(error), print_exception=False) from error
+
+    async def postprocess_data(self, block_fn: Any, predictions: Any, state: Any) -> list[Any]:
+        """Convert what a handler returned; no updates at all change nothing.
+
+        Gradio takes an empty mapping for a value of the outputs.
+        """
+        stateful = len(block_fn.outputs) == 1 and block_fn.outputs[0].stateful
+        if predictions == {} and not stateful:
+            predictions = gr.skip()
+        return await super().postprocess_data(block_fn, predictions, state)
+
+
+def sentence(error: BaseException) -> str:
+    """Return what the page shows for an error that no handler has caught."""
+    return str(error) if isinstance(error, StoreError) else UNREADABLE
 
 
 def place(error: BaseException) -> str:

@@ -21,7 +21,8 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ui.server.boundary import UNREADABLE, place
+from compare.store.errors import StoreError
+from ui.server.boundary import UNREADABLE, place, sentence
 from ui.uploads import MAX_FILE, Uploads
 from ui.visitors import new_cookie, visitor_id
 
@@ -153,8 +154,9 @@ class Guard:
         except Exception as error:
             log.error("A request to %s failed: %s", scope["path"][:100], place(error))
             if not started:
-                content = {"error": UNREADABLE, "detail": UNREADABLE}
-                await JSONResponse(content, 422)(scope, receive, send)
+                content = {"error": sentence(error), "detail": sentence(error)}
+                status = 503 if isinstance(error, StoreError) else 422
+                await JSONResponse(content, status)(scope, receive, send)
 
     def _check_session(self, session: str, visitor: str) -> None:
         """Raise `Refusal` for a session of Gradio that another visitor has begun.

@@ -34,8 +34,7 @@ def detect(
     height: int,
 ) -> Image.Image:
     """Return the map of `picture`, width x height pixels."""
-    zoom = max(1.0, preprocessor.side / min(width, height))
-    working_size = (round(width * zoom), round(height * zoom))
+    working_size = preprocessor.working_size(width, height)
     scaled = np.asarray(picture.resize(working_size, Image.Resampling.LANCZOS, reducing_gap=2.0))
     right, below = (-side % _MULTIPLE for side in working_size)
     padded = np.pad(scaled, ((0, below), (0, right), (0, 0)), mode="edge")

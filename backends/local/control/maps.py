@@ -19,10 +19,8 @@ from backends.preprocessors import PREPROCESSORS, Parameter, Preprocessor
 __all__ = ["PREPROCESSORS", "Parameter", "Preprocessor", "control_map"]
 
 
-DETAIL = 2
-"""A picture is scaled down to so many times the side of its map before a detector has it."""
 _THREADS = ThreadPoolExecutor(2, thread_name_prefix="lineup-maps")
-"""A few at a time: a map of a large picture takes gigabytes."""
+"""A few at a time: decoding a large picture takes hundreds of megabytes."""
 
 
 async def control_map(control: Control, width: int, height: int) -> bytes:
@@ -43,13 +41,11 @@ def _draw_map(control: Control, width: int, height: int) -> bytes:
             f"{', '.join(PREPROCESSORS)}."
         )
     settings = _settings(preprocessor, control.parameters)
-    picture = decoding.read_image(control.image)
+    enough = preprocessor.working_size(width, height)
+    picture = decoding.read_image(control.image, enough=enough)
     if not preprocessor.detector:
         scaled = picture.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=2.0)
         return encoding.encode(ImageOps.invert(scaled) if preprocessor.name == "invert" else scaled)
-    # A detector needs time and memory by the pixel, for details that a map cannot show.
-    side = DETAIL * max(width, height)
-    picture.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0)
     try:
         from backends.local.control.detectors import detect
 

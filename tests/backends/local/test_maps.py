@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw
 
 from backends.base import Config, Control, Model, Picture, Receipt, Request, Value
 from backends.errors import BadInput, MissingWeights
+from backends.images import decoding
 from backends.local import Local
 from backends.local.control.maps import PREPROCESSORS, control_map
 from tests.backends.local.tiny import models as tiny
@@ -66,6 +67,38 @@ async def test_edges_are_as_crisp_as_opencv_draws_them(size: tuple[int, int]) ->
     expected = cv2.Canny(np.asarray(drawing(*size)), 100, 200)
     assert set(np.unique(drawn)) == {0, 255}
     assert (drawn == expected[:, :, None]).all()
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG"])
+@pytest.mark.parametrize("turned", [False, True])
+async def test_a_large_picture_is_scaled_early_and_keeps_its_details(
+    form: str, turned: bool
+) -> None:
+    """Wide or high, with lines that vanish where its longer side alone decides the scale."""
+    lines = Image.fromarray(np.full((512, 8000), 255, np.uint8)).convert("RGB")
+    for y in range(0, 512, 16):
+        lines.paste("black", (0, y, 8000, y + 8))
+    exif = Image.Exif()
+    if turned:
+        exif[0x0112] = 6
+    size = (64, 512) if not turned else (512, 64)
+    drawn = await map_of(saved(lines, form, exif=exif), size, "canny")
+    across = drawn[32, :, 0] if turned else drawn[:, 32, 0]
+    assert (across > 0).sum() >= 32, "the lines have no edges"
+
+
+def test_a_large_jpeg_is_decoded_at_a_fraction_of_its_size() -> None:
+    large = saved(Image.new("RGB", (4000, 3000), "red"), "JPEG")
+    assert decoding.read_image(large, enough=(64, 64)).size == (250, 188)
+    assert decoding.read_image(large).size == (4000, 3000)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "P", "1"])
+def test_pictures_of_every_mode_are_scaled_early(mode: str) -> None:
+    large = saved(Image.new("RGB", (600, 400), "white").convert(mode))
+    picture = decoding.read_image(large, enough=(40, 40))
+    assert picture.mode == "RGB" and min(picture.size) >= 80
+    assert picture.getpixel((3, 3)) == (255, 255, 255)
 
 
 async def test_thresholds_reach_the_detector() -> None:

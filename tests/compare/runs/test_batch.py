@@ -14,7 +14,7 @@ from compare.runs.budget import OverBudget
 from compare.runs.runner import new_run_ids
 from compare.store.errors import StoreError
 from tests.compare.conftest import Build
-from tests.compare.helpers import Events, finish, good
+from tests.compare.helpers import Events, finish, forever, good
 
 SPECS = spread(RunSpec(Request(prompt="a {red|blue|green} fox", seed=7)), {})
 
@@ -45,6 +45,21 @@ async def test_each_of_them_leads_to_all_of_them_in_order(build: Build) -> None:
     assert await world.runner.batch("%v1") == ()
     for run in (*runs, alone):
         await finish(world, run)
+
+
+def delete_database(home: Path) -> None:
+    for file in home.glob("lineup.db*"):
+        file.unlink()
+
+
+async def test_a_batch_is_stopped_without_the_database(build: Build, home: Path) -> None:
+    world = await build(waits=forever)
+    runs = await world.runner.start_all(SPECS, ["test/waits"])
+    delete_database(home)
+    async with asyncio.timeout(60):
+        await world.runner.stop_batch(runs[1].id)
+    stopped = await world.runner.batch(runs[0].id)
+    assert [job.outcome for run in stopped for job in run.jobs] == [Outcome.CANCELLED] * 3
 
 
 async def test_stopping_a_batch_stops_every_run_of_it_and_no_other(build: Build) -> None:

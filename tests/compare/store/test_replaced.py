@@ -1,5 +1,7 @@
 """The database is deleted, moved or replaced while Lineup runs: the next write says so."""
 
+import asyncio
+import os
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator, Callable
@@ -53,6 +55,19 @@ def put_another(home: Path) -> None:
         other.execute("create table runs (id)")
 
 
+def delete_index(home: Path) -> None:
+    (home / "lineup.db-shm").unlink()
+
+
+def put_a_backup(home: Path) -> None:
+    shutil.copyfile(home / "lineup.db", home / "backup.db")
+    (home / "backup.db").replace(home / "lineup.db")
+
+
+def empty(home: Path) -> None:
+    os.truncate(home / "lineup.db", 0)
+
+
 def copy_another_in_place(home: Path) -> None:
     other = home / "other.db"
     with closing(sqlite3.connect(other)) as database:
@@ -63,7 +78,9 @@ def copy_another_in_place(home: Path) -> None:
     shutil.copyfile(other, home / "lineup.db")
 
 
-@pytest.mark.parametrize("change", [delete, delete_log, move, put_another])
+@pytest.mark.parametrize(
+    "change", [delete, delete_log, delete_index, move, put_another, put_a_backup, empty]
+)
 async def test_the_next_write_says_so(
     home: Path, store: Store, change: Callable[[Path], None]
 ) -> None:
@@ -84,6 +101,22 @@ async def test_another_database_that_is_copied_over_it_is_an_error(
         await store.add_run(run("b"))
 
 
+async def test_everybody_who_writes_at_once_is_told(home: Path, store: Store) -> None:
+    delete(home)
+    writes = [store.add_run(run(f"b{number}")) for number in range(16)]
+    results = await asyncio.gather(*writes, return_exceptions=True)
+    assert {type(result) for result in results} == {Replaced}
+
+
+async def test_a_database_that_is_put_back_goes_on(home: Path, store: Store) -> None:
+    (home / "lineup.db").rename(home / "away.db")
+    with pytest.raises(Replaced):
+        await store.add_run(run("b"))
+    (home / "away.db").rename(home / "lineup.db")
+    await store.add_run(run("c"))
+    assert {each.id for each in await store.recent()} == {"a", "c"}
+
+
 async def test_several_processes_are_no_replacement(home: Path, store: Store) -> None:
     other = Store(home)
     await other.open()
@@ -101,3 +134,15 @@ async def test_a_folder_of_pictures_that_was_deleted_is_made_again(
         shutil.rmtree(home / name)
     saved = await store.add_picture("a-0", check(plain(16, 16)), position=0)
     assert (home / saved.path).read_bytes() == plain(16, 16)
+
+
+async def test_jobs_of_a_dead_process_end_without_a_folder_of_pictures(
+    home: Path, store: Store
+) -> None:
+    other = Store(home)
+    await other.open()
+    await store.close()
+    shutil.rmtree(home / "incoming")
+    found = await other.run("a")
+    assert found is not None and found.jobs[0].outcome is not None
+    await other.close()
