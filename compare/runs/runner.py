@@ -339,9 +339,9 @@ class Runner:
 
     def _on_task_done(self, live: ActiveRun, work: JobTask, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        self._leave(live)  # first: whatever fails below, the run's stream ends
         if work.job.timing.generate is not None and work.job.parent is None:
             self._availability.record_seconds(work.model.id, work.job.timing.generate)
-        self._leave(live)
 
     def _leave(self, live: ActiveRun) -> None:
         live.leave()

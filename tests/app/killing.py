@@ -16,8 +16,8 @@ from threading import Thread
 import httpx2
 
 from backends.files import PART
-from tests.app.conftest import App, serve
 from tests.app.visitor import Visitor
+from tests.app_process import App, serve
 from tests.servers.openai import OpenAIServer
 from tests.servers.openai_script import Script
 from tests.servers.pictures import plain

@@ -4,8 +4,8 @@ from collections.abc import Generator
 
 import pytest
 
-from tests.app.conftest import App, serve
 from tests.app.visitor import Visitor
+from tests.app_process import App, serve
 from tests.canaries import PLANTED, files_with_canaries, found
 from tests.servers.echo import EchoServer, echoing
 

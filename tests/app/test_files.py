@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.app.conftest import App
 from tests.app.visitor import Visitor
+from tests.app_process import App
 
 HANDLERS = ("_receive", "_receive_1", "_use_drawing")
 """The handlers that take a file: a control picture, the start picture, a drawing."""

@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
-from tests.app.conftest import App, serve
 from tests.app.visitor import Visitor
+from tests.app_process import App, serve
 from tests.servers.openai import OpenAIServer
 
 OWNERS = "http://studio.internal.example:8188"

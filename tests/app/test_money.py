@@ -9,8 +9,8 @@ from decimal import Decimal
 
 import pytest
 
-from tests.app.conftest import App, serve
 from tests.app.visitor import Visitor
+from tests.app_process import App, serve
 from tests.servers.openai import OpenAIServer
 from tests.servers.openai_script import Script
 

@@ -3,9 +3,9 @@
 import time
 from pathlib import Path
 
-from tests.app.conftest import serve
 from tests.app.killing import settings
 from tests.app.visitor import Visitor
+from tests.app_process import serve
 from tests.servers.openai import OpenAIServer
 from tests.servers.openai_script import Script
 

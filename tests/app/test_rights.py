@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.app.conftest import App
 from tests.app.visitor import Visitor
+from tests.app_process import App
 
 NOT_YOURS = "started in another browser"
 BUTTONS = ("stop_job", "retry", "run_again")

@@ -1,11 +1,6 @@
 """The app as a person meets it: `python app.py` in a process of its own, and a real Chromium."""
 
 import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,8 +10,10 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from backends.paths import PROJECT
+from tests import app_process
+from tests.app_process import serve
 from tests.browser.chromium import ARGUMENTS, find
-from tests.canaries import NOWHERE, PLANTED, files_with_canaries, found
+from tests.canaries import found
 
 Visit = Callable[..., Page]
 
@@ -24,7 +21,7 @@ SHOWN_WITHOUT = ("DISCORD_", "GOOGLE_", "OPENAI_", "A1111_URL", "COMFYUI_URL")
 """What tests type or set by themselves, or show the want of."""
 CANARIES = {
     name: value
-    for name, value in {**PLANTED, **NOWHERE}.items()
+    for name, value in app_process.CANARIES.items()
     if not name.startswith(SHOWN_WITHOUT)
 }
 
@@ -40,51 +37,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def _start(
-    home: Path, environment: dict[str, str], root: Path = PROJECT
-) -> "tuple[str, subprocess.Popen[bytes]]":
-    port = free_port()
-    temp, log = _places(home)
-    temp.mkdir(exist_ok=True)
-    places = {"LINEUP_HOME": str(home), "TMPDIR": str(temp)}
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, "app.py", "--port", str(port)],
-            cwd=root,
-            env={**os.environ, **CANARIES, **places, **environment},
-            stdout=output,
-            stderr=output,
-        )
-    address = f"http://127.0.0.1:{port}"
-    _wait_for(address, process, log)
-    return address, process
-
-
-def _places(home: Path) -> tuple[Path, Path]:
-    """Return the temporary folder of an app, and the file of what it prints."""
-    return home.parent / f"{home.name}.tmp", home.parent / f"{home.name}.log"
-
-
 @contextmanager
 def app(home: Path, root: Path = PROJECT, /, **environment: str) -> Generator[str, None, None]:
     """Serve the app (the one in `root`) with its data in `home`; yield its address."""
-    address, process = _start(home, environment, root)
-    try:
-        yield address
-    finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-    assert files_with_canaries(home, *_places(home)) == []
+    with serve(home, root=root, canaries=CANARIES, **environment) as served:
+        yield served.address
 
 
 @contextmanager
@@ -92,25 +49,8 @@ def killed(
     home: Path, **environment: str
 ) -> Generator[tuple[str, Callable[[], object]], None, None]:
     """Serve the app; yield its address and what kills it on the spot."""
-    address, process = _start(home, environment)
-    try:
-        yield address, lambda: (process.kill(), process.wait())
-    finally:
-        process.kill()
-        process.wait()
-    assert files_with_canaries(home, *_places(home)) == []
-
-
-def _wait_for(address: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    deadline = time.monotonic() + 180
-    while time.monotonic() < deadline:
-        assert process.poll() is None, log.read_text()
-        try:
-            with urllib.request.urlopen(address, timeout=5):
-                return
-        except OSError:
-            time.sleep(0.2)
-    raise TimeoutError("the app did not answer")
+    with serve(home, canaries=CANARIES, **environment) as served:
+        yield served.address, served.kill
 
 
 @pytest.fixture(scope="package")

@@ -28,7 +28,6 @@ from ui.board.renderer import Renderer
 from ui.board.variants import state
 from ui.context import NOT_YOURS, Context
 from ui.server.boundary import place
-from ui.uploads import MAX_FILE
 from ui.visitors import visitor_id
 
 log = logging.getLogger(__name__)
@@ -36,10 +35,6 @@ log = logging.getLogger(__name__)
 # A picture's name is the hash of its bytes, so its contents never change.
 IMMUTABLE = {"Cache-Control": "private, max-age=31536000, immutable"}
 NO_STORE = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-
-
-class _TooLarge(ValueError):
-    """The body of a request is larger than `MAX_FILE`."""
 
 
 def routes(context: Context, renderer: Renderer) -> list[BaseRoute]:
@@ -62,12 +57,10 @@ def routes(context: Context, renderer: Renderer) -> list[BaseRoute]:
             return PlainTextResponse(NOT_YOURS, status_code=403)
         try:
             runner.active_task(run_id, job_id)  # before a body is read for nothing
-            data = await _body(request)
+            data = await request.body()  # the guard limits it
             await runner.submit_picture(run_id, job_id, data)
         except (BackendError, UnknownRun) as error:
             return PlainTextResponse(str(error), status_code=422)
-        except _TooLarge:
-            return PlainTextResponse("That file is larger than 50 MB.", status_code=413)
         return Response(status_code=204)
 
     async def events(request: Request) -> Response:
@@ -103,17 +96,3 @@ def routes(context: Context, renderer: Renderer) -> list[BaseRoute]:
         Route("/lineup/runs/{run_id}/batch", batch),
         Route("/lineup/runs/{run_id}/jobs/{job_id}/picture", submit_picture, methods=["POST"]),
     ]
-
-
-async def _body(request: Request) -> bytes:
-    """Return the body of a request.
-
-    Raises:
-        _TooLarge: it is larger than `MAX_FILE`.
-    """
-    data = bytearray()
-    async for part in request.stream():
-        data += part
-        if len(data) > MAX_FILE:
-            raise _TooLarge
-    return bytes(data)
