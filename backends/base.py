@@ -145,6 +145,8 @@ class Receipt:
     seconds measured by the backend, None if it cannot tell them apart. `cached` is true if the
     service returned an earlier picture, so that no time says anything about its speed. `monthly`
     is the price of a subscription in USD a month, of which the job bears its share.
+    `may_owe_more` says that a missing picture may have been billed too, which `usage` does not
+    count.
     """
 
     honoured: Mapping[str, Applied] = field(default_factory=dict[str, Applied])
@@ -155,6 +157,7 @@ class Receipt:
     download: float | None = None
     cached: bool = False
     monthly: Decimal | None = None
+    may_owe_more: bool = False
 
 
 Event: TypeAlias = Queued | Loading | Sending | Progress | Picture | Receipt

@@ -13,6 +13,7 @@
     ├── RateLimited (retry_after)     failed      nothing is charged
     ├── Unreachable                   failed      nothing was sent
     ├── ServiceFault                  failed      unknown
+    │   └── MaybeBilled               unknown     may have been billed
     ├── OutOfMemory                   failed      nothing is charged
     ├── Refused                       refused     as the service says
     ├── TimedOut                      timed out   nothing was sent
@@ -24,8 +25,9 @@ path.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
+from types import MappingProxyType
 from typing import ClassVar, Self
 
 
@@ -44,11 +46,13 @@ class BackendError(Exception):
     """A job could not be finished; `str(error)` is the sentence for the user.
 
     `charged` is False if nothing was charged, True if the service states that it charged the job,
-    None if that is unknown.
+    None if that is unknown. `usage` holds the tokens that the service counted for it, as in
+    `Receipt`: a refusal that used tokens costs them.
     """
 
     outcome: ClassVar[Outcome] = Outcome.FAILED
     charged: bool | None = False
+    usage: Mapping[str, int] = MappingProxyType({})
 
     def __init__(self, message: str, *, charged: bool | None = None) -> None:
         super().__init__(message)
@@ -114,6 +118,12 @@ class ServiceFault(BackendError):
     """The service failed, or sent an invalid response."""
 
     charged = None
+
+
+class MaybeBilled(ServiceFault):
+    """The service failed, and another one behind it may have drawn and billed."""
+
+    outcome = Outcome.UNKNOWN
 
 
 class OutOfMemory(BackendError):

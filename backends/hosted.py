@@ -67,13 +67,14 @@ class HostedBackend(Backend):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
-    """The pictures that one API call returned.
+    """The pictures that one API call returned, and why others are missing (`losses`).
 
     `usage` counts the billed tokens by kind, empty where the service does not count them.
     `generate` and `download` are seconds, None where they are unknown.
     """
 
     pictures: tuple[Picture, ...]
+    losses: tuple[BackendError, ...] = ()
     usage: Mapping[str, int] = field(default_factory=dict[str, int])
     generate: float | None = None
     download: float | None = None
@@ -91,8 +92,9 @@ class ConcurrentCalls:
                 yield picture
         yield calls.receipt(request.honoured)
 
-    `prepaid` says that the pictures were paid for before these calls, which only fetch them: the
-    job then succeeds with any picture at all.
+    The job succeeds with any picture at all: what was paid for is kept, and `honoured` says how
+    many are missing and why. `prepaid` says that the pictures were paid for before these calls,
+    which only fetch them.
     """
 
     def __init__(
@@ -109,7 +111,7 @@ class ConcurrentCalls:
         Closing the generator cancels the calls that are still running.
 
         Raises:
-            BackendError: no call returned a picture, or a failed call may have been billed.
+            BackendError: no call returned a picture; of several errors, one that may be billed.
         """
         async with aclosing(as_completed(self._calls)) as outcomes:
             async for outcome in outcomes:
@@ -117,9 +119,12 @@ class ConcurrentCalls:
                     self.failures.append(outcome)
                     continue
                 self.results.append(outcome)
+                self.failures += outcome.losses
                 for picture in outcome.pictures:
                     yield picture
-        self._raise_if_incomplete()
+        if self.failures and not any(result.pictures for result in self.results):
+            billed = [failure for failure in self.failures if failure.charged is not False]
+            raise (billed or self.failures)[0]
 
     def receipt(self, honoured: Mapping[str, Applied]) -> Receipt:
         """Return the job's receipt: actual size and count, total usage, the slowest call's times.
@@ -129,21 +134,15 @@ class ConcurrentCalls:
         pictures = [picture for result in self.results for picture in result.pictures]
         return Receipt(
             honoured=record_actual(honoured, pictures, self.failures),
-            usage=_total_usage(self.results),
+            usage=_total_usage((*self.results, *(each for each in self.failures if each.usage))),
+            may_owe_more=not self._prepaid
+            and any(each.charged is not False and not each.usage for each in self.failures),
             generate=_longest(result.generate for result in self.results),
             download=_longest(result.download for result in self.results),
         )
 
-    def _raise_if_incomplete(self) -> None:
-        """Accept missing pictures only if others came and the missing ones cost nothing."""
-        billed = [failure for failure in self.failures if failure.charged is not False]
-        if self._prepaid:
-            billed.clear()
-        if self.failures and (billed or not self.results):
-            raise (billed or self.failures)[0]
 
-
-def _total_usage(results: Iterable[Result]) -> dict[str, int]:
+def _total_usage(results: Iterable[Result | BackendError]) -> dict[str, int]:
     """Add up the tokens by kind; empty if any result does not count them."""
     total: Counter[str] = Counter()
     for result in results:

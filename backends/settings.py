@@ -1,5 +1,6 @@
 """Read a backend's settings: trimmed, and validated before any request uses them."""
 
+import re
 from decimal import Decimal, InvalidOperation
 from urllib.parse import urlsplit
 
@@ -9,7 +10,18 @@ from backends.errors import NotReady, WrongKey
 
 def setting(config: Config, name: str) -> str | None:
     """Return the setting `name`, None if it is unset or blank."""
-    return (config.value(name) or "").strip() or None
+    return unquoted(config.value(name) or "") or None
+
+
+def unquoted(text: str) -> str:
+    """Return `text` without spaces around it and without one pair of quotes.
+
+    `docker run --env-file` keeps the quotes of a line like KEY="...", which a shell takes off.
+    """
+    text = text.strip()
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
+        return text[1:-1].strip()
+    return text
 
 
 def address(config: Config, name: str, default: str) -> str:
@@ -27,12 +39,19 @@ def address(config: Config, name: str, default: str) -> str:
 def key(config: Config, name: str) -> str | None:
     """Return an API key, None if it is unset.
 
+    The word Bearer before it, from a copied header, is not part of it.
+
     Raises:
-        WrongKey: it has characters that cannot be sent in a header.
+        WrongKey: it has characters that cannot be sent in a header, or that no key has.
     """
-    value = setting(config, name)
-    if value is not None and not (value.isascii() and value.isprintable()):
-        raise WrongKey(f"{name} holds characters that no key has. Copy it again.")
+    value = re.sub(r"(?i)^(authorization:\s*)?bearer\s+", "", setting(config, name) or "")
+    value = unquoted(value)
+    if not value:
+        return None
+    if not (value.isascii() and value.isprintable()) or re.search("[\\s\"'“”‘’]", value):
+        raise WrongKey(
+            f"{name} holds characters that no key has, such as spaces or quotes. Copy it again."
+        )
     return value
 
 

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 _SECRETS = re.compile(
     r"\b(?:sk|hf|r8|key)[-_][\w*.-]{3,}|\bAIza[\w-]{10,}|\bBearer\s+\S+", re.IGNORECASE
 )
-_PATHS = re.compile(r"(?<![\w:/.])(?:/[\w.-]+){2,}|\b[A-Za-z]:\\\S+")
+_ROUTES = r"/(?:v\d\w*|api|openai|sdapi|internal|images/\w+s|chat/completions)(?![\w.-])"
+"""The beginning of an API's route, which is no file's path."""
+_PATHS = re.compile(rf"(?<![\w:/.])(?!{_ROUTES})(?:/[\w.-]+){{2,}}|\b[A-Za-z]:\\\S+")
 _MARKUP = re.compile(r"<[^<>]*>")
 _MAX_READ = 20_000
 """Characters of a service's message that are looked at; 300 of them are shown."""

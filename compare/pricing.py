@@ -4,7 +4,7 @@ An unknown amount is None and never 0; 0 means known to be free or not charged. 
 Decimal from the price list to the screen.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import assert_never
@@ -102,6 +102,8 @@ def settle(work: BillableWork, pictures: int) -> Cost:
     price = model.price
     if receipt is not None and receipt.charged is not None and receipt.charged >= 0:
         return replace(cost, amount=receipt.charged)
+    if receipt is not None and receipt.may_owe_more:
+        return unsettled(model, cost)
     if price.basis is Basis.FREE:
         return cost
     if price.basis is Basis.HARDWARE and rate is None:
@@ -109,7 +111,7 @@ def settle(work: BillableWork, pictures: int) -> Cost:
     if price.basis is Basis.HARDWARE:
         return replace(cost, amount=_by_the_hour(rate, work.seconds))
     if price.per_token:
-        return replace(cost, amount=_by_tokens(model, receipt))
+        return replace(cost, amount=_by_tokens(model, work.request, receipt))
     if price.per_image is not None:
         return replace(cost, amount=price.per_image * pictures)
     if price.per_megapixel is not None:
@@ -121,6 +123,11 @@ def settle(work: BillableWork, pictures: int) -> Cost:
 def uncharged(model: Model) -> Cost:
     """Return the cost of a job that is not charged."""
     return replace(_blank(model), amount=_ZERO)
+
+
+def refused(model: Model, before: Cost, usage: Mapping[str, int]) -> Cost:
+    """Return the cost of a job without a picture for which the service counted tokens."""
+    return replace(unsettled(model, before), amount=_price(model, usage))
 
 
 def unsettled(model: Model, before: Cost) -> Cost:
@@ -168,24 +175,32 @@ def _by_the_hour(hourly_rate: Decimal | None, seconds: float | None) -> Decimal 
     return hourly_rate * Decimal(str(round(seconds, 3))) / _HOUR
 
 
-def _by_tokens(model: Model, receipt: Receipt | None) -> Decimal | None:
+def _by_tokens(model: Model, request: Request, receipt: Receipt | None) -> Decimal | None:
     """Return the exact price of the counters, None if one of them has no price or makes no sense.
 
-    A picture costs something: without tokens of pictures, where those have a price, it was not
-    counted.
+    The prompt and what came back have tokens: where one of them has a price and none was counted,
+    the count is not whole. The same holds for a start picture with a price of its own.
     """
     if receipt is None or min(receipt.usage.values(), default=0) < 0:
         return None
-    if "image_output" in model.price.per_token and not receipt.usage.get("image_output"):
+    prices = model.price.per_token
+    required = {"text_input", "image_output" if "image_output" in prices else "text_output"}
+    if request.image is not None and "image" in model.supports:
+        required.add("image_input")
+    if any(counter in prices and not receipt.usage.get(counter) for counter in required):
         return None
-    amount = _ZERO
-    for counter, number in receipt.usage.items():
-        if number == 0:
-            continue
-        if counter not in model.price.per_token:
-            return None
-        amount += model.price.per_token[counter] * number
-    return amount or None
+    return _price(model, receipt.usage) or None
+
+
+def _price(model: Model, usage: Mapping[str, int]) -> Decimal | None:
+    """Return the price of tokens, None if some of them have no known price."""
+    amount, prices = _ZERO, model.price.per_token
+    for counter, number in usage.items():
+        if number:
+            if counter not in prices:
+                return None
+            amount += prices[counter] * number
+    return amount
 
 
 def _size(model: Model, request: Request) -> tuple[int, int]:

@@ -83,9 +83,11 @@ class Craiyon(HostedBackend):
             "negative_prompt": fitted.request.negative_prompt,
             "model": options.kind,
         }
-        urls = await send(client, credentials, body)
+        paths = await send(client, credentials, body)
         fetcher = PictureFetcher(self._clients, credentials.pictures)
-        downloads = ConcurrentCalls((fetch(fetcher, url) for url in urls), prepaid=True)
+        downloads = ConcurrentCalls(
+            (fetch(fetcher, credentials, path) for path in paths), prepaid=True
+        )
         async with aclosing(downloads.pictures()) as pictures:
             async for picture in pictures:
                 yield picture

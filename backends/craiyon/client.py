@@ -40,7 +40,7 @@ TURNED_AWAY = (
 async def send(
     client: "httpx2.AsyncClient", credentials: Credentials, body: Mapping[str, str]
 ) -> list[str]:
-    """Request the pictures, and return their addresses.
+    """Request the pictures, and return their paths.
 
     Raises:
         BackendError: there are none; the sentence says why.
@@ -57,8 +57,7 @@ async def send(
         raise transport_failure(error, NAME) from error
     if response.status_code != 200:
         raise _rejected(response, credentials)
-    paths = _paths(response)
-    return [_picture_url(credentials, path) for path in paths]
+    return _paths(response)
 
 
 def _picture_url(credentials: Credentials, path: str) -> str:
@@ -76,12 +75,13 @@ def _picture_url(credentials: Credentials, path: str) -> str:
     return url
 
 
-async def fetch(fetcher: PictureFetcher, url: str) -> Result:
+async def fetch(fetcher: PictureFetcher, credentials: Credentials, path: str) -> Result:
     """Download one picture.
 
     Raises:
-        ServiceFault: it could not be downloaded, or is damaged.
+        ServiceFault: its address is not the service's, it could not be downloaded, or is damaged.
     """
+    url = _picture_url(credentials, path)
     picture = await asyncio.to_thread(check, await fetcher.fetch(url))
     return Result(pictures=(picture,))
 

@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass, field
 
 from backends.base import Config
-from backends.errors import MissingKey, NotReady, WrongKey
-from backends.settings import host_of, setting
+from backends.errors import MissingKey, NotReady
+from backends.settings import host_of, key, setting
 
 HOME = "https://generativelanguage.googleapis.com"
 VERSION = "v1"
@@ -24,6 +24,9 @@ class Credentials:
         """Read the settings; GOOGLE_BASE_URL may end with the API's version.
 
         A server at GOOGLE_BASE_URL is not for visitors unless its owner has a key for it.
+
+        Raises:
+            WrongKey: the key cannot be sent in a header.
         """
         own = None
         if not config.visitors or any(map(config.has_key, ("GOOGLE_API_KEY", "GEMINI_API_KEY"))):
@@ -33,7 +36,7 @@ class Credentials:
         return cls(
             base_url=versioned[1] if versioned else address,
             version=versioned[2] if versioned else VERSION,
-            key=setting(config, "GOOGLE_API_KEY") or setting(config, "GEMINI_API_KEY"),
+            key=key(config, "GOOGLE_API_KEY") or key(config, "GEMINI_API_KEY"),
         )
 
     @property
@@ -51,11 +54,8 @@ class Credentials:
 
         Raises:
             NotReady: the address is invalid, or the key is missing.
-            WrongKey: the key cannot be sent in a header.
         """
         if not self.base_url.startswith(("http://", "https://")) or not host_of(self.base_url):
             raise NotReady("GOOGLE_BASE_URL must be an address like http://localhost:8080.")
         if self.key is None and self.official:
             raise MissingKey("Google needs a key: set GOOGLE_API_KEY or GEMINI_API_KEY.")
-        if self.key is not None and not (self.key.isascii() and self.key.isprintable()):
-            raise WrongKey("GOOGLE_API_KEY holds characters that no key has. Copy it again.")

@@ -7,11 +7,12 @@ picture may have many megabytes: call `parse_response` in a thread.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from backends.errors import Refused, ServiceFault
+from backends.base import Picture
+from backends.errors import BackendError, Refused, ServiceFault
 from backends.hosted import Result
 from backends.images.base64_json import decode_base64
 from backends.images.validation import check, check_count
-from backends.json_values import items, loads, mapping, objects, text
+from backends.json_values import count, items, loads, mapping, objects, text
 from backends.wording import redact
 
 PROMPT_REASONS: Mapping[str, str] = {
@@ -59,8 +60,16 @@ def parse_response(body: str, seed: int | None, service: str) -> Result:
     check_count(len(encoded))
     if not encoded:
         raise _without_picture(response, candidates, usage, service)
-    pictures = tuple(check(decode_base64(each), seed=seed) for each in encoded)
-    return Result(pictures=pictures, usage=usage)
+    pictures: list[Picture] = []
+    losses: list[BackendError] = []
+    for each in encoded:
+        try:
+            pictures.append(check(decode_base64(each), seed=seed))
+        except ServiceFault as loss:
+            losses.append(loss)
+    if not pictures:
+        raise losses[0]
+    return Result(pictures=tuple(pictures), losses=tuple(losses), usage=usage)
 
 
 def _billed_tokens(metadata: object) -> dict[str, int]:
@@ -84,6 +93,8 @@ def _billed_tokens(metadata: object) -> dict[str, int]:
         found |= {"image_output": image, "text_output": thoughts + max(0, output - image)}
     elif output:
         found["output"] = output
+    else:
+        return {}
     return found
 
 
@@ -103,7 +114,7 @@ def _pictures(candidate: Mapping[str, Any]) -> Iterator[str]:
     """Yield the base64 of each finished picture."""
     for part in _parts(candidate):
         match part:
-            case {"inlineData": {"data": str(data)}}:
+            case {"inlineData": {"data": str(data)}} | {"inline_data": {"data": str(data)}}:
                 yield data
             case _:
                 continue
@@ -115,15 +126,19 @@ def _without_picture(
     usage: Mapping[str, int],
     service: str,
 ) -> Refused | ServiceFault:
-    charged = None if any(usage.values()) else False
+    counts = mapping(response.get("usageMetadata"))
     blocked = text(mapping(response.get("promptFeedback")).get("blockReason"))
     if blocked:
         why = PROMPT_REASONS.get(blocked, "it gave no reason")
-        return _refused(f"{service} declined the prompt: {why}.", charged)
+        inputs = count(counts.get("promptTokenCount"))
+        return _refused(f"{service} declined the prompt: {why}.", {"text_input": inputs})
     candidate = candidates[0] if candidates else {}
     finish = str(candidate.get("finishReason") or "")
     if why := PICTURE_REASONS.get(finish):
-        return _refused(f"{service} withheld the picture: {why}.", charged)
+        refused = _refused(f"{service} withheld the picture: {why}.", usage)
+        if not usage and any(count(each) for each in counts.values()):
+            refused.charged = None  # what was counted is not all of it
+        return refused
     message = redact(" ".join(_texts(candidate)))
     if message:
         return ServiceFault(
@@ -133,9 +148,11 @@ def _without_picture(
     return ServiceFault(f"{service} answered without a picture{named}. {BILL}")
 
 
-def _refused(sentence: str, charged: bool | None) -> Refused:
+def _refused(sentence: str, usage: Mapping[str, int]) -> Refused:
+    """Return a refusal, which costs the tokens that were counted for it."""
     refused = Refused(f"{sentence} Change the prompt and try again.")
-    refused.charged = charged
+    if any(usage.values()):
+        refused.charged, refused.usage = None, usage
     return refused
 
 

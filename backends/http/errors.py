@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from backends.http.limits import AnswerRefused
 
 ADVICE = "Check that the service runs and the address."
+MAY_BE_BILLED = "It may have been billed: look at your usage page before you try again."
 
 
 def failure(error: Exception, service: str, *, look: str, advice: str = ADVICE) -> BackendError:
@@ -78,11 +79,7 @@ def transport_failure(
 def answer_refused(error: "AnswerRefused", service: str) -> ServiceFault:
     """Return the error for an answer that exceeds a limit; a query by GET is never billed."""
     free = error.request.method == "GET"
-    bill = (
-        "Nothing was billed for it."
-        if free
-        else "It may have been billed: look at your usage page before you try again."
-    )
+    bill = "Nothing was billed for it." if free else MAY_BE_BILLED
     return ServiceFault(
         f"{service} sent {error}, which Lineup does not read. {bill}",
         charged=False if free else None,
@@ -92,8 +89,7 @@ def answer_refused(error: "AnswerRefused", service: str) -> ServiceFault:
 def unanswered(service: str, limit: str) -> Unanswered:
     """Return the error for a request that was sent and whose outcome is unknown."""
     return Unanswered(
-        f"{service} took the request and did not finish its answer {limit}. It may have been "
-        "billed: look at your usage page before you try again."
+        f"{service} took the request and did not finish its answer {limit}. {MAY_BE_BILLED}"
     )
 
 

@@ -2,6 +2,10 @@
 
 A parser that compares each byte with the end of a line takes 20 ms for a picture; `bytes.find`
 takes one. Lines end in LF or CRLF; the format's third ending, a bare CR, is not supported.
+
+Servers send things that are no events under this media type: a plain JSON answer, or a last event
+without the blank line that ends it. Both may hold a picture that was paid for, so both are events
+here. The reader of the last event has to see by itself whether it is whole.
 """
 
 from collections.abc import AsyncGenerator, AsyncIterable
@@ -19,24 +23,32 @@ MAX_EVENT_BYTES: Final = MAX_BYTES * 4 // 3 + 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class ServerEvent:
-    """One event: its name, "" if the server gives none, and its data."""
+    """One event: its name, "" if the server gives none, and its data.
+
+    `ended` is False for data that the end of the body may have cut off.
+    """
 
     name: str
     data: bytes = field(repr=False)
+    ended: bool = True
 
 
 async def server_events(chunks: AsyncIterable[bytes]) -> AsyncGenerator[ServerEvent, None]:
-    """Yield the events of a response body, without one that the end of the body truncates.
+    """Yield the events of a response body; a body of plain JSON is one event.
 
     Raises:
         ServiceFault: there are more than `MAX_LINES` lines, or one of `MAX_EVENT_BYTES`.
     """
     name, data, lines, size = "", list[bytes](), 0, 0
+    is_json = False
     async for line in _lines(chunks):
-        lines, size = lines + 1, size + len(line) if line else 0
+        is_json = is_json or (not lines and line.lstrip().startswith((b"{", b"[")))
+        lines, size = lines + 1, size + len(line) if line or is_json else 0
         if lines > MAX_LINES or size > MAX_EVENT_BYTES:
             raise _too_long()
-        if not line:
+        if is_json:
+            data.append(line)
+        elif not line:
             if data:
                 yield ServerEvent(name, b"\n".join(data))
             name, data = "", []
@@ -44,6 +56,8 @@ async def server_events(chunks: AsyncIterable[bytes]) -> AsyncGenerator[ServerEv
             data.append(line[6:] if line.startswith(b"data: ") else line[5:])
         elif line.startswith(b"event:"):
             name = line[6:].decode("utf-8", "replace").strip()
+    if data:
+        yield ServerEvent(name, b"\n".join(data), ended=False)
 
 
 async def _lines(chunks: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
@@ -60,6 +74,8 @@ async def _lines(chunks: AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
         length += len(chunk) - start
         if length > MAX_EVENT_BYTES:
             raise _too_long()
+    if rest := b"".join(pieces):
+        yield rest.removesuffix(b"\r")
 
 
 def _too_long() -> ServiceFault:

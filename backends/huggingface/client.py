@@ -176,7 +176,7 @@ async def _poll(
         ) from error
     except httpx2.RequestError:
         return None
-    if response.status_code == 200:
+    if response.status_code in (200, 201, 202):  # Fal answers 202 while a job waits or is drawn
         return response.content
     if response.status_code in (400, 403, 422, 500) and is_result(response.url.path):
         raise rejected(response, response.content, service)

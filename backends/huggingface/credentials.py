@@ -7,7 +7,7 @@ from backends.base import Config
 from backends.errors import BackendError, MissingKey, WrongKey
 from backends.huggingface.errors import Service, explain, rejected
 from backends.json_values import loads
-from backends.settings import address, setting
+from backends.settings import address, key
 
 if TYPE_CHECKING:
     import httpx2
@@ -32,13 +32,13 @@ class Credentials:
             NotReady: the token is missing, or an address is invalid.
             WrongKey: the token is not one of Hugging Face.
         """
-        token = setting(config, "HF_TOKEN")
+        token = key(config, "HF_TOKEN")
         if token is None:
             raise MissingKey(
                 "Hugging Face needs a token that may call Inference Providers: set HF_TOKEN."
             )
         # The package takes any other key for the provider's own, and sends it directly there.
-        if not (token.startswith("hf_") and token.isascii() and token.isprintable()):
+        if not token.startswith("hf_"):
             raise WrongKey("HF_TOKEN is no token of Hugging Face: those begin with hf_.")
         return cls(
             hub=address(config, "HF_ENDPOINT", HUB),

@@ -2,6 +2,7 @@
 
 A picture is sent as bytes, as base64 or as a URL; some providers respond at once with an address to
 poll. For image-to-image, Fal reports only the state there, and has the result at a third address.
+Only a state that the provider's documentation calls an end is one; any other is waited for.
 
 The package can parse all of them too, but it polls and downloads in threads that cannot be
 cancelled, has no timeout, and takes a "not found" page for a picture.
@@ -17,7 +18,6 @@ from backends.base import Picture
 from backends.errors import BackendError
 from backends.huggingface.errors import Service, declined, failed, without_picture
 from backends.images.base64_json import parse_pictures
-from backends.images.validation import check
 from backends.json_values import loads, mapping, text
 
 
@@ -52,17 +52,28 @@ def parse_response(
         BackendError: there is no picture in it; the sentence gives the provider's reason, if any.
         ValueError: it is not JSON where it should be.
     """
-    match provider:
-        case "hf-inference":
-            return Found(picture=check(body))
-        case "nscale" | "together":
-            _, pictures = parse_pictures(body)
-            return Found(picture=pictures[0])
-        case "fal-ai":
-            answer = mapping(loads(body))
-            return _queued(answer, polled) or _fal(answer, service)
-        case _:
-            return _PARSERS[provider](mapping(loads(body)), service)
+    if provider in ("hf-inference", "nscale", "together"):
+        return _in_the_answer(body, service)
+    answer = mapping(loads(body))
+    found = _queued(answer, polled) if provider == "fal-ai" else None
+    found = found or _PARSERS[provider](answer, service)
+    return found or _in_the_answer(body, service)
+
+
+def _in_the_answer(body: bytes, service: Service) -> Found:
+    """Return the picture that an answer holds, in whatever form and field."""
+    answer = parse_pictures(body)
+    if not answer.pictures and (message := _said(answer.body)):
+        raise failed(message, service)
+    if not (answer.pictures or answer.losses):
+        raise without_picture(service)
+    answer.require()
+    return Found(picture=answer.pictures[0])
+
+
+def _said(answer: Mapping[str, object]) -> str | None:
+    error = answer.get("error")
+    return text(error) or text(mapping(error).get("message")) or text(answer.get("detail"))
 
 
 def is_result(path: str) -> bool:
@@ -73,17 +84,17 @@ def is_result(path: str) -> bool:
 def _queued(answer: Mapping[str, object], polled: str | None) -> Waiting | None:
     """Return what to poll next in Fal's queue, None if the response is not about the queue."""
     match answer:
-        case {"status": "IN_QUEUE" | "IN_PROGRESS"} if polled is not None:
-            return Waiting(None, 0.5)
         case {"status": "COMPLETED"} if polled is not None and "/status?" in polled:
             return Waiting(polled.replace("/status?", "?"), 0.0)
+        case {"status": str()} if polled is not None and "images" not in answer:
+            return Waiting(None, 0.5)  # IN_QUEUE, IN_PROGRESS
         case {"request_id": str(), "response_url": str(url)} if "images" not in answer:
             return Waiting(f"{urlsplit(url).path}/status?_subdomain=queue", 0.5)
         case _:
             return None
 
 
-def _fal(answer: Mapping[str, object], service: Service) -> Parsed:
+def _fal(answer: Mapping[str, object], service: Service) -> Parsed | None:
     if answer.get("has_nsfw_concepts") == [True]:
         refused = declined(service)  # the response has a black picture instead
         refused.charged = None
@@ -98,57 +109,64 @@ def _fal(answer: Mapping[str, object], service: Service) -> Parsed:
                 seconds=seconds if isinstance(seconds, float) else None,
             )
         case _:
-            raise without_picture(service)
+            return None
 
 
-def _replicate(answer: Mapping[str, object], service: Service) -> Parsed:
+def _replicate(answer: Mapping[str, object], service: Service) -> Parsed | None:
     match answer:
-        case {"status": "failed" | "canceled"}:
+        case {"status": "failed" | "canceled" | "aborted"}:
             raise _failed(answer, service)
         case {"output": [str(url), *_] | str(url)} if url:
             return Found(picture=url)
-        case {"status": "starting" | "processing"}:
+        case {"status": "succeeded"}:
+            return None
+        case {"status": str()}:  # starting, processing
             path = urlsplit(str(mapping(answer.get("urls")).get("get") or "")).path
             if path:
                 return Waiting(path, 1.0)
             raise without_picture(service)
         case _:
-            raise without_picture(service)
+            return None
 
 
-def _wavespeed(answer: Mapping[str, object], service: Service) -> Parsed:
+def _wavespeed(answer: Mapping[str, object], service: Service) -> Parsed | None:
     task = mapping(answer.get("data"))
     match task:
-        case {"status": "failed"}:
+        case {"status": "failed" | "timeout" | "cancelled" | "canceled"}:
             raise _failed(task, service)
         case {"status": "completed", "outputs": [str(url), *_]} if url:
             return Found(picture=url)
-        case {"status": "created" | "processing"}:
+        case {"status": "completed"}:
+            return None
+        case {"status": str()}:  # created, pending, processing
             path = urlsplit(str(mapping(task.get("urls")).get("get") or "")).path
             return Waiting(path or None, 0.5)
         case _:
-            raise without_picture(service)
+            return None
 
 
-def _zai(answer: Mapping[str, object], service: Service) -> Parsed:
+def _zai(answer: Mapping[str, object], service: Service) -> Parsed | None:
     match answer:
         case {"task_status": "FAIL"}:
             raise _failed(answer, service)
         case {"image_result": [{"url": str(url)}, *_]} if url:
             return Found(picture=url)
-        case {"task_status": "PROCESSING"}:
+        case {"task_status": "SUCCESS"}:
+            return None
+        case {"task_status": str()}:  # PROCESSING
             task = answer.get("id")
             path = f"/api/paas/v4/async-result/{task}" if isinstance(task, str) else None
             return Waiting(path, 2.0)
         case _:
-            raise without_picture(service)
+            return None
 
 
 def _failed(answer: Mapping[str, object], service: Service) -> BackendError:
-    return failed(text(answer.get("error")) or "", service)
+    return failed(_said(answer) or "", service)
 
 
-_PARSERS: Mapping[str, Callable[[Mapping[str, object], Service], Parsed]] = {
+_PARSERS: Mapping[str, Callable[[Mapping[str, object], Service], Parsed | None]] = {
+    "fal-ai": _fal,
     "replicate": _replicate,
     "wavespeed": _wavespeed,
     "zai-org": _zai,

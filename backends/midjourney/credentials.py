@@ -6,8 +6,8 @@ from decimal import Decimal
 from typing import Self
 
 from backends.base import Config, Model
-from backends.errors import MissingKey, NotReady, WrongKey
-from backends.settings import address, positive_number, setting
+from backends.errors import MissingKey, NotReady
+from backends.settings import address, key, positive_number, setting
 
 DEFAULT_API_BASE = "https://discord.com/api/v10"
 
@@ -38,15 +38,13 @@ class Credentials:
         Raises:
             BackendError: a setting is missing or invalid.
         """
-        token = setting(config, "DISCORD_BOT_TOKEN")
+        token = key(config, "DISCORD_BOT_TOKEN")
         channel = setting(config, "MIDJOURNEY_CHANNEL")
         if not token or not channel:
             raise MissingKey(
                 "Midjourney has no API: a Discord bot of your own reads its answers. Set "
                 "DISCORD_BOT_TOKEN and MIDJOURNEY_CHANNEL."
             )
-        if re.fullmatch(r"[!-~]+", token) is None:
-            raise WrongKey("DISCORD_BOT_TOKEN holds characters that no token has. Copy it again.")
         if re.fullmatch(r"[0-9]{1,20}", channel) is None:
             raise NotReady(
                 "MIDJOURNEY_CHANNEL must be the number of a channel. In Discord, turn on the "

@@ -1,15 +1,15 @@
 """OpenAI's image API, and every server that implements it.
 
-One picture is requested as a stream, with partial pictures on the way; several pictures, or any
-number where the server does not support streams, as one plain response. No call is retried, because
-an image call may be billed each time, with two exceptions that the service rejects before it draws:
-a call without `stream` follows one whose `stream` the server does not know, and a rate limit with a
-short `Retry-After` is waited for once.
+One picture is requested as a stream, with partial pictures on the way, where the server is known to
+support that; several pictures, or any number elsewhere, as one plain response. No call is retried,
+because an image call may be billed each time, with two exceptions that the service rejects before
+it draws: a call without `stream` follows one whose `stream` the server does not know, and a rate
+limit with a short `Retry-After` is waited for once.
 """
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
@@ -29,8 +29,8 @@ from backends.base import (
     Service,
     UserModels,
 )
-from backends.errors import NotReady, RateLimited
-from backends.fit import with_actual_size
+from backends.errors import BackendError, NotReady, RateLimited
+from backends.fit import record_actual
 from backends.hosted import HostedBackend, require_available
 from backends.http.errors import unanswered
 from backends.http.pictures import PictureFetcher
@@ -69,6 +69,7 @@ class OpenAI(HostedBackend):
         super().__init__(config, transport=transport)
         self._previews = Previews()
         self._sdk = SdkClients()
+        self._stream_refusers: set[str] = set()
 
     def credentials(self, model: Model) -> Credentials:
         """Return the checked address and key of the model's server."""
@@ -114,7 +115,9 @@ class OpenAI(HostedBackend):
     async def generate(self, model: Model, request: Request) -> AsyncGenerator[Event, None]:
         """Draw `request`, with previews where the server supports streams."""
         credentials = self.credentials(model)
-        api_request = await asyncio.to_thread(build_request, model, request)
+        api_request = await asyncio.to_thread(
+            build_request, model, request, streams=credentials.streams
+        )
         for last in (False, True):
             try:
                 async with aclosing(self._attempt(credentials, api_request)) as events:
@@ -141,7 +144,8 @@ class OpenAI(HostedBackend):
     ) -> AsyncGenerator[Event, None]:
         client = await self._sdk.get(await self._clients.get(), credentials)
         yield Sending()
-        async with aclosing(send(client, credentials, api_request, self._previews)) as parts:
+        parts = send(client, credentials, api_request, self._previews, self._stream_refusers)
+        async with aclosing(parts):
             async for part in parts:
                 match part:
                     case Progress():
@@ -155,20 +159,31 @@ class OpenAI(HostedBackend):
     async def _deliver(
         self, response: ApiResponse, credentials: Credentials, api_request: ApiRequest
     ) -> AsyncGenerator[Picture | Receipt, None]:
-        """Yield the response's pictures, downloading those that came as URLs, and the receipt."""
+        """Yield the response's pictures, downloading those that came as URLs, and the receipt.
+
+        Raises:
+            BackendError: none of the pictures could be fetched.
+        """
         started = time.perf_counter()
         pictures: list[Picture] = []
+        losses = list(response.losses)
         fetcher = PictureFetcher(self._clients, credentials.base_url, authorization(credentials))
         for picture in response.pictures:
             if isinstance(picture, str):
-                picture = await asyncio.to_thread(check, await fetcher.fetch(picture))
+                try:
+                    picture = await asyncio.to_thread(check, await fetcher.fetch(picture))
+                except BackendError as loss:
+                    losses.append(loss)
+                    continue
             pictures.append(picture)
             yield picture
+        if not pictures:
+            raise losses[0]
         downloaded = any(isinstance(picture, str) for picture in response.pictures)
         downloading = time.perf_counter() - started if downloaded else None
         times = [seconds for seconds in (response.download, downloading) if seconds is not None]
         yield Receipt(
-            honoured=_honoured(api_request, response, pictures),
+            honoured=_honoured(api_request, response, pictures, losses),
             usage=response.usage,
             generate=response.generate,
             download=sum(times) if times else None,
@@ -176,7 +191,10 @@ class OpenAI(HostedBackend):
 
 
 def _honoured(
-    api_request: ApiRequest, response: ApiResponse, pictures: list[Picture]
+    api_request: ApiRequest,
+    response: ApiResponse,
+    pictures: Sequence[Picture],
+    losses: Sequence[BackendError],
 ) -> dict[str, Applied]:
     """Return the request's `honoured`, corrected by what the response states and contains."""
     honoured = dict(api_request.honoured)
@@ -189,5 +207,4 @@ def _honoured(
         honoured["quality"] = Applied(
             quality.requested, response.quality, "" if quality.requested == "auto" else note
         )
-    honoured["size"] = with_actual_size(honoured["size"], pictures[0])
-    return honoured
+    return record_actual(honoured, pictures, losses)

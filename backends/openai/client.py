@@ -3,10 +3,10 @@
 import asyncio
 import re
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
 from backends.base import Progress
@@ -16,9 +16,9 @@ from backends.images.previews import Previews
 from backends.json_values import loads, mapping, objects
 from backends.lazy_import import import_once
 from backends.openai.credentials import Credentials
-from backends.openai.errors import REFUSALS
+from backends.openai.errors import is_refusal, is_unspecific
 from backends.openai.request import ApiRequest
-from backends.openai.response import ApiResponse, parse_response
+from backends.openai.response import ApiResponse, merge, parse_event, parse_response
 
 if TYPE_CHECKING:
     import httpx2
@@ -88,13 +88,17 @@ async def send(
     credentials: Credentials,
     api_request: ApiRequest,
     previews: Previews,
+    refusers: set[str],
 ) -> AsyncGenerator[Progress | ApiResponse, None]:
     """Send a request, as a stream if it requests partial pictures; yield previews and the response.
 
-    If the server rejects a stream as unknown, the request is sent once more without.
+    `refusers` are the addresses of servers that take no streams. A server that rejects a stream
+    before it draws is added, and the request is sent once more without, which costs nothing. One
+    that fails with it is added too, but may have drawn: it is not asked again for the same picture.
 
     Raises:
         openai.APIError: the service rejected the request, or failed.
+        ErrorAnswer: the response holds an error instead of a picture.
         httpx2.RequestError: a failure below HTTP.
         ValueError: the response is not JSON.
         ServiceFault: there is no picture in it, or a damaged one.
@@ -104,16 +108,23 @@ async def send(
     parameters = {**api_request.parameters, "extra_headers": headers(credentials)}
     if api_request.image is not None:
         parameters["image"] = api_request.image
-    if api_request.partials:
+    if api_request.partials and credentials.base_url not in refusers:
         streaming = {"stream": True, "partial_images": api_request.partials}
         try:
             async with aclosing(_exchange(client, {**parameters, **streaming}, previews)) as parts:
                 async for part in parts:
                     yield part
             return
-        except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-            if not _rejects_streams(error):
+        except openai.APIStatusError as error:
+            if error.status_code >= 500 and not credentials.official:
+                refusers.add(credentials.base_url)
+            if not _may_be_about_streams(error, official=credentials.official):
                 raise
+        async with aclosing(_exchange(client, parameters, previews)) as parts:
+            async for part in parts:
+                yield part
+        refusers.add(credentials.base_url)
+        return
     async with aclosing(_exchange(client, parameters, previews)) as parts:
         async for part in parts:
             yield part
@@ -130,15 +141,11 @@ async def _exchange(
     async with method(**parameters) as response:
         answered = time.perf_counter()
         if response.headers.get("content-type", "").startswith("text/event-stream"):
-            request = response.http_request
-            async with aclosing(server_events(response.iter_bytes())) as events:
-                async for event in events:
-                    part = await _parse_event(event, request, previews)
+            async with aclosing(_read_stream(response.iter_bytes(), previews)) as parts:
+                async for part in parts:
                     if isinstance(part, ApiResponse):
-                        yield replace(part, generate=time.perf_counter() - started)
-                        return  # without waiting for the end of the stream
-                    if part is not None:
-                        yield part
+                        part = replace(part, generate=time.perf_counter() - started)
+                    yield part
             return
         chunks = [chunk async for chunk in response.iter_bytes()]
     download = time.perf_counter() - answered
@@ -146,33 +153,68 @@ async def _exchange(
     yield replace(parsed, generate=answered - started, download=download)
 
 
-async def _parse_event(
-    event: ServerEvent, request: "httpx2.Request", previews: Previews
-) -> Progress | ApiResponse | None:
-    """Return a preview or the response that completes the stream, None for any other event."""
-    import openai
+async def _read_stream(
+    chunks: AsyncIterator[bytes], previews: Previews
+) -> AsyncGenerator[Progress | ApiResponse, None]:
+    """Yield previews, and the response if there is one.
 
-    match event.name or await asyncio.to_thread(_event_type, event.data):
-        case "image_generation.partial_image" | "image_edit.partial_image":
-            preview = await previews.make(first_picture, event.data)
-            return Progress(preview=preview) if preview else None
-        case "image_generation.completed" | "image_edit.completed":
-            return await asyncio.to_thread(parse_response, event.data)
-        case "error":
-            body = mapping(loads(event.data))
-            body = mapping(body.get("error")) or body
-            raise openai.APIError(str(body.get("message") or ""), request, body=body)
-        case _:
-            return None
+    The API's own last event ends the stream. Other servers name theirs as they like, or send one
+    for each picture: their streams are read to the end, and what came before a failure is kept.
+    """
+    import httpx2
+
+    found: list[ApiResponse] = []
+    try:
+        async with aclosing(server_events(chunks)) as events:
+            async for event in events:
+                part = await _parse_event(event, previews)
+                if isinstance(part, ApiResponse):
+                    found.append(part)
+                    if event.name in _LAST_EVENTS and part.pictures:
+                        break  # without waiting for the end of the stream
+                elif part is not None:
+                    yield part
+    except httpx2.RequestError:
+        if not any(each.pictures for each in found):
+            raise
+    response = merge(found)
+    if response.pictures:
+        yield response
+    elif response.losses:
+        raise response.losses[0]
 
 
-def _event_type(data: bytes) -> str:
-    return str(mapping(loads(data)).get("type") or "") if data.startswith(b"{") else ""
+async def _parse_event(event: ServerEvent, previews: Previews) -> Progress | ApiResponse | None:
+    """Return a preview, or a response with the pictures of the event; None if it has neither."""
+    if not event.data.lstrip().startswith((b"{", b"[")):
+        return None  # a comment, or the "[DONE]" of chat completions
+    try:
+        response = await asyncio.to_thread(parse_event, event.name, event.data)
+    except ValueError:
+        if event.ended:
+            raise
+        return None  # cut off
+    if response is not None:
+        return response
+    preview = await previews.make(first_picture, event.data)
+    return Progress(preview=preview) if preview else None
 
 
-def _rejects_streams(error: "openai.APIStatusError") -> bool:
-    """Return whether the server does not know the parameters of a stream."""
-    if error.code in REFUSALS:  # a refusal quotes the prompt, which may hold the word "stream"
+_LAST_EVENTS: Final = frozenset({"image_generation.completed", "image_edit.completed"})
+
+
+def _may_be_about_streams(error: "openai.APIStatusError", *, official: bool) -> bool:
+    """Return whether a request was rejected because of the parameters of a stream.
+
+    Servers that are nearly like OpenAI say so in any form, or not at all: with them every 4xx that
+    names no other reason counts, as nothing is drawn then.
+    """
+    status, code = error.status_code, str(error.code or "")
+    if not 400 <= status < 500 and status != 501:
         return False
-    text = f"{error.param} {error.message}"
-    return re.search(r"\b(stream|streaming|partial_images)\b", text) is not None
+    if is_refusal(code, error.message):  # it quotes the prompt, which may hold the word "stream"
+        return False
+    text = f"{error.param} {error.message} {error.body}"
+    if re.search(r"\b(stream|streaming|partial_images|event-stream)\b", text):
+        return True
+    return not official and status in (400, 405, 406, 415, 422, 501) and is_unspecific(error)

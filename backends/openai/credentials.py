@@ -6,7 +6,12 @@ Those servers are listed by name in a setting:
 
 The key of a server is the setting NAME_API_KEY, here TOGETHER_API_KEY; local servers rarely need
 one. Model names may follow an address: they are added to the catalogue. A model that is not listed
-can be requested as well.
+can be requested as well. `stream=on` before them says that the server can send pictures on the way:
+
+    OPENAI_SERVERS="vllm=http://127.0.0.1:8000/v1 stream=on qwen-image"
+
+Only OpenAI's own API is asked for a stream without being told to, because a proxy that passes
+`stream` on and cannot read the answer loses a picture that was paid for.
 """
 
 import re
@@ -14,8 +19,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from backends.base import Config, FindModel, Model, UserModels
-from backends.errors import MissingKey, NotReady, WrongKey
-from backends.settings import host_of, setting
+from backends.errors import MissingKey, NotReady
+from backends.settings import host_of, key, setting
 
 HOME = "https://api.openai.com/v1"
 
@@ -32,6 +37,7 @@ class Credentials:
     organisation: str | None = None
     project: str | None = None
     server: str = ""
+    stream: bool | None = None
     key_setting: str = "OPENAI_API_KEY"
 
     @classmethod
@@ -40,19 +46,26 @@ class Credentials:
 
         Raises:
             NotReady: there is no such server, or OPENAI_SERVERS is malformed.
+            WrongKey: the key cannot be sent in a header.
         """
         if server:
             entry = named(config, server)
-            key = setting(config, entry.key)
-            return cls(base_url=entry.base_url, key=key, server=server, key_setting=entry.key)
+            return cls(
+                base_url=entry.base_url,
+                key=key(config, entry.key),
+                server=server,
+                key_setting=entry.key,
+                stream=entry.stream,
+            )
         address = setting(config, "OPENAI_BASE_URL")
         if config.visitors and not config.has_key("OPENAI_API_KEY"):
             address = None
         return cls(
             base_url=address or HOME,
-            key=setting(config, "OPENAI_API_KEY"),
+            key=key(config, "OPENAI_API_KEY"),
             organisation=setting(config, "OPENAI_ORG_ID"),
             project=setting(config, "OPENAI_PROJECT_ID"),
+            stream=_switch(config, "OPENAI_STREAM"),
         )
 
     @property
@@ -60,6 +73,16 @@ class Credentials:
         """Whether this is OpenAI's own API, including those of its regions."""
         host = host_of(self.base_url).partition(":")[0]
         return host == "api.openai.com" or host.endswith(".api.openai.com")
+
+    @property
+    def streams(self) -> bool:
+        """Whether the server is known to send pictures on the way."""
+        return self.official if self.stream is None else self.stream
+
+    @property
+    def is_paid_proxy(self) -> bool:
+        """Whether another service, which bills, may stand behind the server."""
+        return not self.official and self.key is not None
 
     @property
     def service(self) -> str:
@@ -83,7 +106,6 @@ class Credentials:
 
         Raises:
             NotReady: the address is invalid, or the key is missing.
-            WrongKey: the key cannot be sent in a header.
         """
         if not self.base_url.startswith(("http://", "https://")) or not host_of(self.base_url):
             raise NotReady(
@@ -91,8 +113,6 @@ class Credentials:
             )
         if self.key is None and self.official:
             raise MissingKey(f"OpenAI needs a key: set {self.key_setting}.")
-        if self.key is not None and not (self.key.isascii() and self.key.isprintable()):
-            raise WrongKey(f"{self.key_setting} holds characters that no key has. Copy it again.")
 
     @property
     def _location(self) -> str:
@@ -107,11 +127,12 @@ _ENTRY = re.compile(r"([A-Za-z][\w-]*)\s*=\s*(https?://\S+)((?:\s+\S+)*)", re.AS
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """An entry of OPENAI_SERVERS: name, address, and the models that it lists."""
+    """An entry of OPENAI_SERVERS: name, address, the models that it lists, whether it streams."""
 
     name: str
     base_url: str
     models: tuple[str, ...]
+    stream: bool | None = None
 
     @property
     def key(self) -> str:
@@ -136,10 +157,27 @@ def servers(config: Config) -> Mapping[str, Server]:
         name = match[1]
         if name in found:
             raise NotReady(f"{SETTING} names the server {name} twice. Give one another name.")
-        found[name] = Server(name, match[2].rstrip("/"), tuple(match[3].split()))
+        words = match[3].split()
+        streams = [_SWITCHES.get(word[7:].lower()) for word in words if _is_switch(word)]
+        if None in streams:
+            raise NotReady(f"{SETTING}: {name} has a stream that is neither on nor off.")
+        models = tuple(word for word in words if not _is_switch(word))
+        found[name] = Server(name, match[2].rstrip("/"), models, streams[-1] if streams else None)
     if config.visitors:
         return {name: entry for name, entry in found.items() if config.has_key(entry.key)}
     return found
+
+
+_SWITCHES = {"on": True, "1": True, "off": False, "0": False}
+
+
+def _is_switch(word: str) -> bool:
+    return word.lower().startswith("stream=")
+
+
+def _switch(config: Config, name: str) -> bool | None:
+    """Return the setting `name` as on or off, None if it is neither."""
+    return _SWITCHES.get((setting(config, name) or "").lower())
 
 
 def user_models(config: Config) -> UserModels:

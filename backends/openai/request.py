@@ -39,6 +39,13 @@ class Options:
         help="How strictly OpenAI filters; low is less restrictive.",
         choices=("auto", "low"),
     )
+    stream: str = option(
+        "auto",
+        label="Previews",
+        help="Asks for a stream with unfinished pictures. Auto: where it is known to work, at "
+        "OpenAI itself and at servers with stream=on.",
+        choices=("auto", "on", "off"),
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,8 +61,10 @@ class ApiRequest:
     honoured: dict[str, Applied]
 
 
-def build_request(model: Model, request: Request) -> ApiRequest:
+def build_request(model: Model, request: Request, *, streams: bool = True) -> ApiRequest:
     """Translate `request` into parameters of the API; slow if there is an init image.
+
+    `streams` says whether the server is known to send partial pictures; the option decides first.
 
     Raises:
         BadInput: the service would reject it.
@@ -70,8 +79,12 @@ def build_request(model: Model, request: Request) -> ApiRequest:
     parameters: dict[str, Any] = {
         "model": model.source,
         "prompt": fitted.request.prompt,
-        "size": f"{fitted.request.width}x{fitted.request.height}",
     }
+    if model.family == "unknown" and request.width is None and request.height is None:
+        # Some servers refuse any size: one that nobody chose is left to the model.
+        honoured["size"] = Applied(None, None)
+    else:
+        parameters["size"] = f"{fitted.request.width}x{fitted.request.height}"
     if quality := _quality(model, options.quality):
         parameters["quality"] = quality.used
         honoured["quality"] = quality
@@ -81,7 +94,7 @@ def build_request(model: Model, request: Request) -> ApiRequest:
     # A compatible server may know none of these parameters: defaults are not sent.
     for each in fields(Options):
         value = getattr(options, each.name)
-        if each.name != "quality" and value != each.default:
+        if each.name not in ("quality", "stream") and value != each.default:
             parameters[each.name] = value
             honoured[each.name] = Applied(value, value)
     image = fitted.request.image
@@ -90,11 +103,12 @@ def build_request(model: Model, request: Request) -> ApiRequest:
         honoured["moderation"] = Applied(parameters.pop("moderation"), None, note)
     if fitted.request.count > 1:
         parameters["n"] = fitted.request.count
+    streams = {"on": True, "off": False}.get(options.stream, streams)
     partials = int(model.options.get("partials", 2) or 0)
     return ApiRequest(
         parameters=parameters,
         image=None if image is None else as_upload(image),
-        partials=partials if fitted.request.count == 1 else 0,
+        partials=partials if fitted.request.count == 1 and streams else 0,
         honoured=honoured,
     )
 

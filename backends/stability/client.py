@@ -2,12 +2,14 @@
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from backends.base import Model, Picture
 from backends.errors import BackendError
 from backends.hosted import Result
-from backends.images.base64_json import decode_base64
+from backends.images.base64_json import decode_base64, parse_pictures
+from backends.images.formats import format_of
 from backends.images.validation import check
 from backends.json_values import loads
 from backends.stability.credentials import Credentials
@@ -79,6 +81,8 @@ def _form(api_request: ApiRequest, seed: int | None) -> dict[str, Part]:
 
 
 def _parse_response(body: bytes, seed: int | None, credentials: Credentials) -> Picture:
+    if format_of(body[:32]) is not None:  # bytes, although JSON was asked for
+        return check(body, seed=seed)
     match loads(body):
         case {"finish_reason": "CONTENT_FILTERED"}:
             raise filtered(credentials)
@@ -87,4 +91,7 @@ def _parse_response(body: bytes, seed: int | None, credentials: Credentials) -> 
             seed = used if isinstance(used, int) and used else seed
             return check(decode_base64(encoded), seed=seed)
         case _:
-            raise without_picture(credentials)
+            pictures = [each for each in parse_pictures(body).pictures if isinstance(each, Picture)]
+            if not pictures:
+                raise without_picture(credentials)
+            return replace(pictures[0], seed=seed)

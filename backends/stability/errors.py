@@ -50,7 +50,7 @@ def rejected(
                 f"The account behind the key has too few credits left. Add some at {BILLING}, "
                 "then try again."
             )
-        case 403 if name == "content_moderation":
+        case 400 | 403 | 422 if _is_moderation(name, message):
             return Refused(
                 f"{service} declined the request in moderation; it was not charged. "
                 "Change the prompt or the control picture and try again."
@@ -100,6 +100,22 @@ def without_picture(credentials: Credentials) -> ServiceFault:
     )
 
 
+def _is_moderation(name: str, message: str) -> bool:
+    said = f"{name} {message}".lower()
+    return any(word in said for word in _MODERATION)
+
+
+_MODERATION = (
+    "content_moderation",
+    "content moderation",
+    "invalid_prompts",
+    "filtered words",
+    "moderation system",
+    "safety system",
+    "content policy",
+)
+
+
 def _parse_error(body: bytes) -> tuple[str, str]:
     """Return an error's name and message, both empty if the body is not the API's."""
     try:
@@ -109,7 +125,7 @@ def _parse_error(body: bytes) -> tuple[str, str]:
     match answer:
         case {"errors": [*errors], **rest}:
             return str(rest.get("name") or ""), "; ".join(map(str, errors))
-        case {"message": str(message)}:
-            return "", message
+        case {"message": str(message), **rest}:
+            return str(rest.get("name") or ""), message
         case _:
             return "", ""

@@ -60,9 +60,11 @@ class Ending:
         """Return the result where the backend has failed with `error`."""
         if error.charged is False and not self.job.pictures:
             cost = pricing.uncharged(self.work.model)
+        elif error.usage and not self.job.pictures:
+            cost = pricing.refused(self.work.model, self.job.cost, error.usage)
         else:
             cost = self._cost_unless_sent()
-        return JobResult(error.outcome, str(error), cost)
+        return JobResult(error.outcome, self._with_count(str(error)), cost)
 
     def store_failed(self, error: StoreError) -> JobResult:
         """Return the result where the store could not write what the job depends on."""
@@ -76,6 +78,11 @@ class Ending:
             f"{billed} The log says more."
         )
         return JobResult(Outcome.FAILED, message, self._cost_unless_sent())
+
+    def _with_count(self, why: str) -> str:
+        """Return why a job ended, with the number of its pictures if it has some of several."""
+        came, asked = len(self.job.pictures), self.work.request.count
+        return f"{came} instead of {asked} pictures: {why}" if 0 < came < asked else why
 
     def _settled(self, pictures: int) -> Cost:
         return pricing.settle(self.work, pictures)

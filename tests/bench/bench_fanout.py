@@ -80,7 +80,7 @@ async def bare_streams(base_url: str, count: int, folder: Path) -> None:
 async def backend(base_url: str, count: int, folder: Path, partials: int = 0) -> None:
     """Our backend; bytes on disk under their SHA-256."""
     model = entry(0, partials)
-    settings = {"OPENAI_BASE_URL": base_url}
+    settings = {"OPENAI_BASE_URL": base_url, "OPENAI_STREAM": "on"}
     drawer = OpenAI(Config(value=settings.get, home=folder))
 
     async def one(number: int) -> int:
@@ -104,7 +104,7 @@ async def backend_streams(base_url: str, count: int, folder: Path) -> None:
 async def runner(base_url: str, count: int, folder: Path, partials: int = 0) -> float:
     """The whole of Lineup below the screen; returns how long its slowest job took."""
     models = Catalogue(tuple(entry(number, partials) for number in range(count)))
-    os.environ.update(LINEUP_HOME=str(folder), OPENAI_BASE_URL=base_url)
+    os.environ.update(LINEUP_HOME=str(folder), OPENAI_BASE_URL=base_url, OPENAI_STREAM="on")
     async with open_lineup(Settings.read(), catalogue=models) as lineup:
         began = time.perf_counter()
         run = await lineup.runner.start(

@@ -21,6 +21,7 @@ READ = [
     ServerEvent("lines", b"two\nthree"),
     ServerEvent("", b" four"),
     ServerEvent("last", b"x" * 5000),
+    ServerEvent("cut", b"never ended", ended=False),
 ]
 
 

@@ -28,7 +28,7 @@ def backend(base_url: str | None = None, **settings: str) -> OpenAI:
     """A backend with a key, on a server where `base_url` names one."""
     values = {"OPENAI_API_KEY": KEY, **settings}
     if base_url is not None:
-        values["OPENAI_BASE_URL"] = base_url
+        values = {"OPENAI_BASE_URL": base_url, "OPENAI_STREAM": "on", **values}
     return OpenAI(Config(value=values.get, home=Path("unused")))
 
 

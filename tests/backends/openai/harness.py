@@ -58,7 +58,8 @@ class OpenAIHarness(Harness):
 
     def settings(self, origin: str) -> dict[str, str]:
         """The server's address and a key."""
-        return {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": f"{origin}/v1"}
+        address = f"{origin}/v1"
+        return {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": address, "OPENAI_STREAM": "on"}
 
     def meet(self, fault: Fault) -> None:
         """Answer every request with the fault."""

@@ -52,7 +52,8 @@ async def test_the_table(
         assert innard not in str(error)
     assert KEY not in caplog.text
     assert KEY[3:] not in repr(error) + repr(backend())
-    assert len(server.generations) == 1, "nothing is sent twice"
+    unspecific = case.name in ("422", "no reason")  # it may be the stream, and nothing was drawn
+    assert len(server.generations) == 1 + unspecific, "nothing is sent twice"
 
 
 def test_every_rule_of_the_table_has_a_case() -> None:

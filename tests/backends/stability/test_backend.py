@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from backends.base import Applied, Config, Readiness, Request
-from backends.errors import BadInput, RateLimited, Refused, Unanswered
+from backends.errors import BadInput, RateLimited, Refused
 from backends.stability import Stability
 from tests.backends.stability.case import (
     ASK,
@@ -132,8 +132,11 @@ async def test_a_picture_that_costs_nothing_may_be_missing(server: StabilityServ
 async def test_a_missing_picture_that_may_have_been_billed_is_said(server: StabilityServer) -> None:
     server.queue.append(Script(cut=20))
     events, error = await attempt(server, "core", replace(ASK, count=2))
-    assert len(pictures_of(events)) == 1
-    assert isinstance(error, Unanswered)
+    assert len(pictures_of(events)) == 1 and error is None
+    receipt = receipt_of(events)
+    note = receipt.honoured["count"].note
+    assert note.startswith("1 instead of 2 pictures: ") and "may have been billed" in note
+    assert receipt.may_owe_more
 
 
 async def test_a_blurred_picture_is_a_refusal_and_may_be_billed(server: StabilityServer) -> None:
