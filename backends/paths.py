@@ -3,6 +3,6 @@
 from pathlib import Path
 from typing import Final
 
-PROJECT: Final = Path(__file__).resolve().parents[1]
+PROJECT: Final = Path(__file__).absolute().parents[1]
 ASSETS: Final = PROJECT / "assets"
 MINIATURES: Final = ASSETS / "miniatures"

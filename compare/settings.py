@@ -1,4 +1,7 @@
-"""Settings from environment variables, then from `.env`.
+"""Settings from environment variables, then from the file `.env` beside `app.py`.
+
+LINEUP_ENV_FILE names another file. The folder from which a command is typed does not matter: it may
+hold the `.env` of another project.
 
 A key is looked up by name whenever it is needed; it is never a field and never in a repr, and
 `hide` removes it from any text that is about to be shown or logged.
@@ -13,11 +16,12 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from dotenv import dotenv_values
-from pydantic import Field, PrivateAttr, SecretStr, ValidationError
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from backends.base import Config
-from backends.settings import host_of
+from backends.paths import PROJECT
+from backends.settings import host_of, unquoted
 from compare.redaction import HIDDEN, redact
 from compare.visitor_keys import BELONGS_TO, is_secret, typed_key, typed_keys
 
@@ -38,7 +42,6 @@ class Settings(BaseSettings):
     """Lineup's own settings as fields, and every other setting by its name."""
 
     model_config = SettingsConfigDict(
-        env_file=".env",
         env_ignore_empty=True,
         extra="ignore",
         frozen=True,
@@ -59,9 +62,14 @@ class Settings(BaseSettings):
     _attended: bool = PrivateAttr(default=False)
     _from_file: dict[str, SecretStr] = PrivateAttr(default_factory=dict[str, SecretStr])
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _unquoted(cls, value: object) -> object:
+        return unquoted(value) if isinstance(value, str) else value
+
     def model_post_init(self, context: Any, /) -> None:
         """Read `.env` once, so that keys do not change during a run."""
-        for name, value in dotenv_values(".env").items():
+        for name, value in dotenv_values(_env_file()).items():
             if value:
                 self._from_file[name] = SecretStr(value)
 
@@ -73,7 +81,7 @@ class Settings(BaseSettings):
             SettingsError: a setting has an invalid value.
         """
         try:
-            return cls()
+            return cls(_env_file=_env_file())  # pyright: ignore[reportCallIssue]
         except ValidationError as error:
             names = ", ".join(str(detail["loc"][0]) for detail in error.errors())
             raise SettingsError(f"The setting {names} has a value that makes no sense.") from None
@@ -193,6 +201,10 @@ class Settings(BaseSettings):
                 for address in _ANY_ADDRESS.findall(value):
                     yield from _keys_of_address(address)
         yield from typed_keys()
+
+
+def _env_file() -> Path:
+    return Path(os.environ.get("LINEUP_ENV_FILE") or PROJECT / ".env")
 
 
 def _holds_key(name: str) -> bool:

@@ -22,6 +22,7 @@ OFFLINE = {
     "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "GRADIO_ANALYTICS_ENABLED": "False",
+    "LINEUP_ENV_FILE": os.devnull,
 }
 THREADS = {
     # The tests' models are so small that several threads only wait for each other, and a waiting

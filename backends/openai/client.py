@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
 from backends.base import Progress
+from backends.errors import ServiceFault
 from backends.http.sse import ServerEvent, server_events
 from backends.images.base64_json import first_picture
 from backends.images.previews import Previews
@@ -18,7 +19,7 @@ from backends.lazy_import import import_once
 from backends.openai.credentials import Credentials
 from backends.openai.errors import is_refusal, is_unspecific
 from backends.openai.request import ApiRequest
-from backends.openai.response import ApiResponse, merge, parse_event, parse_response
+from backends.openai.response import ApiResponse, ErrorAnswer, merge, parse_event, parse_response
 
 if TYPE_CHECKING:
     import httpx2
@@ -122,8 +123,8 @@ async def send(
                 raise
         async with aclosing(_exchange(client, parameters, previews)) as parts:
             async for part in parts:
+                refusers.add(credentials.base_url)  # it was because of the stream
                 yield part
-        refusers.add(credentials.base_url)
         return
     async with aclosing(_exchange(client, parameters, previews)) as parts:
         async for part in parts:
@@ -174,7 +175,7 @@ async def _read_stream(
                         break  # without waiting for the end of the stream
                 elif part is not None:
                     yield part
-    except httpx2.RequestError:
+    except (httpx2.RequestError, ErrorAnswer, ServiceFault, ValueError):
         if not any(each.pictures for each in found):
             raise
     response = merge(found)
@@ -186,8 +187,8 @@ async def _read_stream(
 
 async def _parse_event(event: ServerEvent, previews: Previews) -> Progress | ApiResponse | None:
     """Return a preview, or a response with the pictures of the event; None if it has neither."""
-    if not event.data.lstrip().startswith((b"{", b"[")):
-        return None  # a comment, or the "[DONE]" of chat completions
+    if not event.data.lstrip().startswith((b"{", b"[")) or event.data.strip() == b"[DONE]":
+        return None  # a word, or what ends a stream of chat completions
     try:
         response = await asyncio.to_thread(parse_event, event.name, event.data)
     except ValueError:

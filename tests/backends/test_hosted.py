@@ -7,7 +7,7 @@ from contextlib import aclosing
 import pytest
 
 from backends.base import Applied, Model, Picture, Readiness, State, Status
-from backends.errors import BackendError, BadInput, MissingKey, RateLimited, ServiceFault
+from backends.errors import BackendError, BadInput, MissingKey, RateLimited, Refused, ServiceFault
 from backends.hosted import ConcurrentCalls, Result, readiness, require_available
 
 PICTURE = Picture(data=b"", width=64, height=64, media_type="image/png")
@@ -51,14 +51,39 @@ async def test_free_failures_are_noted_where_pictures_came() -> None:
     assert calls.receipt(HONOURED).honoured["count"].note == "2 instead of 3 pictures: Wait."
 
 
-async def test_a_failure_that_may_be_billed_fails_the_job_after_the_pictures() -> None:
+async def test_a_failure_that_may_be_billed_is_noted_and_leaves_the_cost_open() -> None:
     fault = ServiceFault("It failed.")
-    calls = ConcurrentCalls([fails(RateLimited("Wait.")), fails(fault), returns(0.05)])
-    async with aclosing(calls.pictures()) as pictures:
-        assert await anext(pictures) == PICTURE
-        with pytest.raises(ServiceFault) as caught:
-            await anext(pictures)
+    calls = ConcurrentCalls([fails(fault), fails(RateLimited("Wait.")), returns(0.05)])
+    assert await drawn(calls) == [PICTURE]
+    receipt = calls.receipt(HONOURED)
+    assert receipt.honoured["count"].note == "1 instead of 3 pictures: It failed."
+    assert receipt.may_owe_more
+
+
+async def test_of_several_failures_the_one_that_may_be_billed_is_raised() -> None:
+    fault = ServiceFault("It failed.")
+    with pytest.raises(ServiceFault) as caught:
+        await drawn(ConcurrentCalls([fails(RateLimited("Wait.")), fails(fault)]))
     assert caught.value is fault
+
+
+async def test_a_refusal_that_used_tokens_costs_them() -> None:
+    refused = Refused("It was withheld.")
+    refused.charged, refused.usage = None, {"image_output": 7}
+    calls = ConcurrentCalls([fails(refused), returns(0.05)])
+    await drawn(calls)
+    receipt = calls.receipt(HONOURED)
+    assert receipt.usage == {"image_output": 12} and not receipt.may_owe_more
+
+
+async def test_a_result_may_hold_some_of_its_pictures() -> None:
+    async def half() -> Result:
+        return Result(pictures=(PICTURE,), losses=(ServiceFault("It is damaged."),))
+
+    calls = ConcurrentCalls([half()])
+    await drawn(calls)
+    note = calls.receipt({**HONOURED, "count": Applied(2, 2)}).honoured["count"].note
+    assert note == "1 instead of 2 pictures: It is damaged."
 
 
 async def test_prepaid_pictures_do_with_any_that_came() -> None:

@@ -11,6 +11,7 @@ KEY = "sk-very-secret-0123456789"
 @pytest.fixture(autouse=True)
 def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LINEUP_ENV_FILE", ".env")
     for name in ("LINEUP_HOME", "LINEUP_HOURLY_RATE", "LINEUP_DAILY_BUDGET", "OPENAI_API_KEY"):
         monkeypatch.delenv(name, raising=False)
 
