@@ -47,6 +47,7 @@ OURS = (
 COUNTED = {
     "backends/test_contract.py": ("The contract", "backends"),
     "backends/test_faults.py": ("The fault matrix", "backends"),
+    "backends/test_situations.py": ("The matrix of situations", "backends"),
     "backends/local/test_faults.py": ("The local fault matrix", "families"),
     "backends/local/test_stops.py": ("The matrix of stops", "families"),
 }

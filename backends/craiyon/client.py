@@ -97,6 +97,8 @@ def _paths(response: "httpx2.Response") -> list[str]:
         case {"images": [str(), *_] as paths}:
             check_count(len(paths))
             return [path for path in cast(list[object], paths) if isinstance(path, str)]
+        case {"error": str(said)} | {"message": str(said)} if said:
+            raise ServiceFault(f"Craiyon answered without a picture: {service_message(said)}")
         case _:
             raise ServiceFault("Craiyon answered without a picture. Try again later.")
 

@@ -13,7 +13,7 @@ from backends.hosted import Result
 from backends.images.base64_json import decode_base64
 from backends.images.validation import check, check_count
 from backends.json_values import count, items, loads, mapping, objects, text
-from backends.wording import redact
+from backends.wording import redact, service_message
 
 PROMPT_REASONS: Mapping[str, str] = {
     "SAFETY": "it was found unsafe",
@@ -126,6 +126,8 @@ def _without_picture(
     usage: Mapping[str, int],
     service: str,
 ) -> Refused | ServiceFault:
+    if said := text(mapping(response.get("error")).get("message")):
+        return ServiceFault(f"{service} failed: {service_message(said)} {BILL}")
     counts = mapping(response.get("usageMetadata"))
     blocked = text(mapping(response.get("promptFeedback")).get("blockReason"))
     if blocked:

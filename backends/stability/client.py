@@ -93,5 +93,5 @@ def _parse_response(body: bytes, seed: int | None, credentials: Credentials) -> 
         case _:
             pictures = [each for each in parse_pictures(body).pictures if isinstance(each, Picture)]
             if not pictures:
-                raise without_picture(credentials)
+                raise without_picture(body, credentials)
             return replace(pictures[0], seed=seed)

@@ -93,10 +93,15 @@ def filtered(credentials: Credentials) -> Refused:
     return refused
 
 
-def without_picture(credentials: Credentials) -> ServiceFault:
-    """Return the error for a response without a picture."""
+def without_picture(body: bytes, credentials: Credentials) -> BackendError:
+    """Return the error for a response without a picture, which may hold an error object."""
+    name, message = _parse_error(body)
+    if _is_moderation(name, message):
+        return filtered(credentials)
+    why = f": {service_message(message, credentials.key)}" if message else "."
     return ServiceFault(
-        f"{credentials.service} answered without a picture. Look at {BILLING} before you try again."
+        f"{credentials.service} answered without a picture{why} Look at {BILLING} before you try "
+        "again."
     )
 
 

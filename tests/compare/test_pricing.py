@@ -15,7 +15,7 @@ from backends.openai import request as openai
 from backends.stability import request as stability
 from compare.catalogue.catalogue import load
 from compare.formatting import format_cost
-from compare.pricing import BillableWork, estimate, settle, total, uncharged, unsettled
+from compare.pricing import BillableWork, estimate, refused, settle, total, uncharged, unsettled
 from compare.records import Cost
 from tests.servers import pictures
 
@@ -63,6 +63,43 @@ def test_counters_that_make_no_sense_leave_the_price_unknown(usage: dict[str, in
     """Else a server that sends them would give the owner's daily budget back."""
     assert settle(work(FLARE, receipt=Receipt(usage=usage), seconds=1.0), 1).amount is None
     assert settle(work(FLARE, receipt=Receipt(charged=D("-1"))), 1).amount is None
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"text_input": 0, "image_output": 0},
+        {"image_output": 196},
+        {"text_input": 12},
+        {"text_input": 12, "image_input": 0},
+        {"text_input": 12, "text_output": 9},
+    ],
+)
+def test_a_count_that_is_not_whole_is_no_count(usage: dict[str, int]):
+    cost = settle(work(FLARE, receipt=Receipt(usage=usage)), 1)
+    assert cost.amount is None and cost.low and cost.high
+
+
+def test_a_start_picture_without_a_count_leaves_the_price_unknown():
+    asked = replace(REQUEST, image=pictures.plain())
+    whole = {"text_input": 12, "image_input": 300, "image_output": 196}
+    assert settle(work(FLARE, asked, receipt=Receipt(usage=whole)), 1).amount is not None
+    missing = {"text_input": 312, "image_output": 196}
+    assert settle(work(FLARE, asked, receipt=Receipt(usage=missing)), 1).amount is None
+
+
+def test_a_missing_picture_that_may_be_billed_leaves_the_price_open():
+    usage = {"text_input": 12, "image_output": 196}
+    cost = settle(work(FLARE, receipt=Receipt(usage=usage, may_owe_more=True)), 1)
+    assert cost.amount is None and cost.high
+    told = settle(work(FLARE, receipt=Receipt(charged=D("0.1"), may_owe_more=True)), 1)
+    assert told.amount == D("0.1")
+
+
+def test_a_refusal_costs_the_tokens_that_were_counted():
+    before = estimate(FLARE, REQUEST)
+    assert refused(FLARE, before, {"text_input": 12}).amount == D("0.00006")
+    assert refused(FLARE, before, {"video": 12}).amount is None
 
 
 @pytest.mark.parametrize("text", ["fox", "\U0001f98a" * 30, "\x01" * 50])

@@ -37,6 +37,23 @@ def test_dotenv_is_read_and_the_environment_goes_first(monkeypatch: pytest.Monke
     assert settings.value("OPENAI_API_KEY") == "other"
 
 
+def test_dotenv_is_that_beside_the_app_and_no_other(monkeypatch: pytest.MonkeyPatch):
+    """The working directory may hold the `.env` of another project."""
+    monkeypatch.delenv("LINEUP_ENV_FILE")
+    Path(".env").write_text(f"LINEUP_HOME=there\nANOTHERS_API_KEY={KEY}\n")
+    settings = Settings.read()
+    assert settings.home != Path("there")
+    assert settings.value("ANOTHERS_API_KEY") is None
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_quotes_around_a_setting_are_taken_off(monkeypatch: pytest.MonkeyPatch, quote: str):
+    monkeypatch.setenv("LINEUP_HOME", f"{quote}there{quote}")
+    monkeypatch.setenv("LINEUP_DAILY_BUDGET", f"{quote}2.50{quote} ")
+    settings = Settings.read()
+    assert (settings.home, settings.daily_budget) == (Path("there"), Decimal("2.50"))
+
+
 def test_an_empty_setting_is_unset(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("LINEUP_HOME", "")
     monkeypatch.setenv("LINEUP_HOURLY_RATE", "")

@@ -30,7 +30,7 @@ class Script:
     number for that status. `result` is the status with which Fal's queue returns the result of a
     job; other than 200 it comes with `error`. `withheld` marks the picture as unfit (Fal),
     `given_up` is the reason for which a started job ends without a picture (Replicate, WaveSpeed,
-    Z.ai).
+    Z.ai). `waiting` is what a provider calls the state of a job that is not finished.
     """
 
     delay: float = 0.0
@@ -48,6 +48,7 @@ class Script:
     result: int = 200
     withheld: bool = False
     given_up: str | None = None
+    waiting: str | None = None
 
 
 class HuggingFaceServer(Server):
@@ -119,7 +120,9 @@ class HuggingFaceServer(Server):
         looked = self._poll_counts[number] = self._poll_counts.get(number, 0) + 1
         meets = looks[looked - 1] if looked <= len(looks) else False
         if isinstance(meets, bool):
-            await reply.send(self._response_body(provider, number, waiting=meets))
+            # https://fal.ai/docs/model-apis/model-endpoints/queue: 202 until it is completed
+            status = 202 if provider == "queue" and meets else 200
+            await reply.send(self._response_body(provider, number, waiting=meets), status=status)
         else:
             await reply.send(b'{"error": "not now"}', status=meets)
 
@@ -138,12 +141,13 @@ class HuggingFaceServer(Server):
                 }
             case "queue":
                 answer = {
-                    "status": "IN_QUEUE" if waiting else "COMPLETED",
+                    "status": (job.waiting or "IN_QUEUE") if waiting else "COMPLETED",
                     "request_id": str(number),
                     "response_url": f"https://queue.fal.run/maker/model/requests/{number}",
                 }
             case "replicate":
-                state = "failed" if given_up else "processing" if waiting else "succeeded"
+                state = "failed" if given_up else "succeeded"
+                state = (job.waiting or "processing") if waiting else state
                 answer = {
                     "status": state,
                     "output": [url] if state == "succeeded" else None,
@@ -151,12 +155,14 @@ class HuggingFaceServer(Server):
                     "urls": {"get": f"https://api.replicate.com/v1/predictions/job/{number}"},
                 }
             case "wavespeed":
-                state = "failed" if given_up else "created" if waiting else "completed"
+                state = "failed" if given_up else "completed"
+                state = (job.waiting or "created") if waiting else state
                 task = {"status": state, "outputs": [url] if state == "completed" else []}
                 get = f"https://api.wavespeed.ai/api/v3/predictions/job/{number}"
                 answer = {"data": {**task, "error": job.given_up, "urls": {"get": get}}}
             case "zai-org":
-                state = "FAIL" if given_up else "PROCESSING" if waiting else "SUCCESS"
+                state = "FAIL" if given_up else "SUCCESS"
+                state = (job.waiting or "PROCESSING") if waiting else state
                 answer = {"id": f"job/{number}", "task_status": state}
                 if state == "SUCCESS":
                     answer["image_result"] = [{"url": url}]

@@ -239,6 +239,24 @@ async def test_a_free_failure_among_several_costs_the_others_nothing(server: Hug
     assert count.note.startswith("2 instead of 3 pictures: Together takes no more requests")
 
 
+@pytest.mark.parametrize(
+    ("provider", "state"),
+    [
+        ("replicate", "starting"),
+        ("replicate", "queued"),
+        ("wavespeed", "pending"),
+        ("wavespeed", "processing"),
+        ("zai-org", "QUEUED"),
+    ],
+)
+async def test_a_job_is_waited_for_in_any_state_but_its_end(
+    server: HuggingFaceServer, provider: str, state: str
+):
+    server.usual = Script(looks=(True,), waiting=state)
+    events, error = await attempt(server, by(provider))
+    assert len(pictures_of(events)) == 1 and error is None
+
+
 async def test_pictures_that_came_are_kept_where_another_may_be_billed(server: HuggingFaceServer):
     server.queue.append(Script(cut=10))
     events, error = await attempt(server, by("together", replace(ASK, count=3)))

@@ -256,6 +256,14 @@ async def test_fals_queue_is_asked_until_the_picture_is_there(server: HuggingFac
     assert asked == [f"{QUEUE}/status?_subdomain=queue"] * 4 + [f"{QUEUE}?_subdomain=queue"]
 
 
+@pytest.mark.parametrize("state", ["IN_PROGRESS", "IN_QUEUE", "RETRYING"])
+async def test_fals_queue_waits_in_any_state_but_its_end(
+    server: HuggingFaceServer, state: str
+) -> None:
+    server.usual = Script(looks=(True, True), waiting=state)
+    assert len(pictures_of(await edit(server, "fal-ai"))) == 1
+
+
 async def test_fal_refuses_the_picture_or_the_prompt(server: HuggingFaceServer) -> None:
     error = await fails(server, Script(result=422, error={"detail": [FLAGGED]}))
     assert isinstance(error, Refused)
