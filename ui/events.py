@@ -12,6 +12,13 @@ Their inputs and outputs are plain JSON already. Gradio's own conversion of each
 trip to another thread, fifty for a click.
 """
 
+STATE: dict[str, Any] = {**PLAIN, "queue": True, "concurrency_limit": None}
+"""For handlers that change a `gr.State` to whose change others listen.
+
+The page learns only from the queue's answers that a state has changed; after a plain HTTP request
+the listeners of `change` are never called.
+"""
+
 SLOW: dict[str, Any] = {
     **QUICK,
     "queue": True,

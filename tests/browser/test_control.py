@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image, ImageDraw
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Request, expect
 
 from tests.browser.conftest import Visit
 from tests.browser.test_compare import PHONE, WIDE, finished, pictures, press_compare
@@ -38,6 +38,24 @@ def test_the_map_shows_before_the_run_and_the_card_says_who_followed_it(
     expect(masked).to_contain_text("control picture ignored")
     diffusion = page.locator(".lu-card", has_text="Miniature diffusion")
     expect(diffusion).not_to_contain_text("ignored")
+
+
+def test_the_estimate_is_made_anew_for_a_control_picture_and_without_it(
+    visit: Visit, address: str, tmp_path: Path
+) -> None:
+    page = visit(address, **WIDE)
+    handlers = page.evaluate("window.gradio_config.dependencies.map(it => [it.api_name, it.id])")
+    estimate = f'"fn_index":{dict(handlers)["estimate"]},'
+
+    def is_estimate(request: Request) -> bool:
+        return estimate in (request.post_data or "").replace(" ", "")
+
+    page.get_by_text("Control picture", exact=True).first.click()
+    with page.expect_request(is_estimate):
+        page.set_input_files('input[type="file"]', drawing(tmp_path / "circle.png"))
+    expect(page.get_by_text("will follow this map")).to_be_visible(timeout=60_000)
+    with page.expect_request(is_estimate):
+        page.get_by_role("button", name="Remove the control picture").click()
 
 
 def square(file: Path, side: int = 256) -> Path:

@@ -24,7 +24,7 @@ from ui.compare_tab.control_picture import DEFAULTS, ControlPicture, parse_contr
 from ui.compare_tab.pictures import PictureFile
 from ui.compare_tab.sections import Fields, Section, Updates
 from ui.context import Context
-from ui.events import QUICK
+from ui.events import QUICK, STATE
 
 MAX_CONTROLS = 3
 RENDER = "() => document.querySelector('button.lu-lay-out')?.click()"
@@ -44,7 +44,7 @@ class ControlList(Section):
         self._render = gr.Button("Lay out", visible="hidden", elem_classes="lu-lay-out")
         gr.render(inputs=self.additional, triggers=[self._render.click])(self._render_additional)
         self._add = gr.Button("Add a control", size="sm", elem_classes="lu-add")
-        added = self._add.click(_with_another, self.additional, self.list_outputs, **QUICK)
+        added = self._add.click(_with_another, self.additional, self.list_outputs, **STATE)
         self.render_after(added)
         self.widgets = {**self._first.widgets, "more_controls": self.additional}
 
@@ -116,7 +116,7 @@ class AdditionalControl(ControlPicture):
         additional = self._controls.additional
         inputs: dict[str, Component | BlockContext] = {**self.widgets, "additional": additional}
         update = partial(_with_fields, self._key)
-        return listen(update, inputs_kwargs=inputs, outputs=additional, **options, **QUICK)
+        return listen(update, inputs_kwargs=inputs, outputs=additional, **options, **STATE)
 
     def _after_preprocessor(self, event: Dependency) -> None:
         self._controls.render_after(self._store(event.then))
@@ -127,7 +127,7 @@ class AdditionalControl(ControlPicture):
     def _wire_removal(self) -> None:
         controls = self._controls
         without = partial(_without, self._key)
-        removed = self._remove.click(without, controls.additional, controls.list_outputs, **QUICK)
+        removed = self._remove.click(without, controls.additional, controls.list_outputs, **STATE)
         controls.render_after(removed)
 
 

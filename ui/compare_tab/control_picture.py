@@ -14,7 +14,7 @@ from backends.local.control.maps import PREPROCESSORS, Parameter
 from ui.compare_tab.pictures import PictureFile, receive, with_bytes
 from ui.compare_tab.sections import BadField, Fields, Updates, Widgets, parse_number
 from ui.context import Context
-from ui.events import PLAIN, QUICK, SLOW
+from ui.events import QUICK, SLOW, STATE
 
 MAP_HINT = "Models that take a control picture will follow this map."
 EMPTY_HINT = "Upload a picture or draw one, and the map that the models will follow shows here."
@@ -138,12 +138,12 @@ class ControlPicture:
         picture, parameters = self._picture, [self._parameters, self._initial_parameters]
         with self._parameter_area:
             self._layout_parameters()
-        # PLAIN, because Gradio's preprocessing opens whatever path the page names.
-        self.preview_after(self._upload.upload(self._receive, self._upload, picture, **PLAIN))
-        self.preview_after(self._upload.clear(_no_file, None, picture, **QUICK))
+        # STATE takes values as they are: Gradio's preprocessing opens whatever path the page names.
+        self.preview_after(self._upload.upload(self._receive, self._upload, picture, **STATE))
+        self.preview_after(self._upload.clear(_no_file, None, picture, **STATE))
         inputs_of_map = [picture, self._preprocessor, *parameters]
         self._after_preprocessor(
-            self._use.click(self._use_drawing, self._pad, inputs_of_map, **PLAIN)
+            self._use.click(self._use_drawing, self._pad, inputs_of_map, **STATE)
         )
         self._preprocessor.change(_download_note, self._preprocessor, self._download, **QUICK)
         # `input` fires for a user's choice only: a restored run brings its parameters with it.
@@ -153,7 +153,7 @@ class ControlPicture:
 
     def _wire_removal(self) -> None:
         emptied = [self._picture, self._upload]
-        self.preview_after(self._remove.click(_no_files, None, emptied, **QUICK))
+        self.preview_after(self._remove.click(_no_files, None, emptied, **STATE))
 
     def _after_preprocessor(self, event: Dependency) -> None:
         """Update what depends on the preprocessor after `event`, which chose another."""

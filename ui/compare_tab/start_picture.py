@@ -12,7 +12,7 @@ from compare.records import RunSpec
 from ui.compare_tab.pictures import PictureFile, receive
 from ui.compare_tab.sections import MODEL_DEFAULT, Fields, Section, Updates, parse_number
 from ui.context import Context
-from ui.events import PLAIN, QUICK
+from ui.events import STATE
 
 HINT = (
     "Models that take one draw this picture anew after the prompt: the more strength, the less is "
@@ -41,9 +41,9 @@ class StartPicture(Section):
                     "", label="Strength, from 0.01 to 1", placeholder=MODEL_DEFAULT, max_lines=1
                 )
                 gr.HTML(HINT, elem_classes="lu-sum", apply_default_css=False)
-        # PLAIN leaves the uploaded file as it is, where Gradio's preprocessing would re-encode it.
-        self._picture.upload(self._receive, self._picture, self._file, **PLAIN)
-        self._picture.clear(_no_file, None, self._file, **QUICK)
+        # STATE leaves the uploaded file as it is, where Gradio's preprocessing would re-encode it.
+        self._picture.upload(self._receive, self._picture, self._file, **STATE)
+        self._picture.clear(_no_file, None, self._file, **STATE)
         self.widgets = {"start_picture": self._file, "start_strength": self._strength}
 
     @property
