@@ -341,8 +341,29 @@ class JobTask:
         self._publish(self.job, immediate or self.job.phase is not before.phase)
 
     async def _finish(self, end: JobResult) -> None:
+        """End the job, whatever else fails: a run waits for the end of each of its jobs."""
+        try:
+            self.job = self._ended(end)
+        except Exception as error:
+            self._log("could not be summed up", error)
+            self.job = replace(
+                self.job,
+                phase=Phase.ENDED,
+                outcome=end.outcome,
+                message=f"{self.model.label} ended, and something in Lineup itself went wrong then.",
+                cost=end.cost,
+                command="",
+                by_hand=False,
+            )
+        self.stored = await self._save_end()
+        try:
+            self._publish(self.job, True)
+        except Exception as error:
+            self._log("could not be shown", error)
+
+    def _ended(self, end: JobResult) -> Job:
         begun = self._first_step is None
-        self.job = replace(
+        return replace(
             self.job,
             phase=Phase.ENDED,
             outcome=end.outcome,
@@ -356,8 +377,6 @@ class JobTask:
             steps=None,
             preview=self.job.preview if self._losses else None,
         )
-        self.stored = await self._save_end()
-        self._publish(self.job, True)
 
     async def _save_end(self) -> bool:
         """Store the end of the job; return whether that was possible."""
