@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING
 from backends.base import Config
 from backends.chat import API, Chat, Reply, as_model, without_text
 from backends.errors import BackendError
+from backends.json_values import mapping
 from backends.openai.client import SdkClients, headers
 from backends.openai.credentials import Credentials
 from backends.openai.errors import explain
+from backends.openai.response import ErrorAnswer
 
 if TYPE_CHECKING:
     import httpx2
@@ -53,6 +55,9 @@ class OpenAIChat(Chat):
 
 
 def _reply(completion: "ChatCompletion", service: str) -> Reply:
+    error = mapping((completion.model_extra or {}).get("error"))
+    if error and not completion.choices:
+        raise ErrorAnswer(error)
     choice = completion.choices[0]
     text, finish = choice.message.content, choice.finish_reason
     if choice.message.refusal:

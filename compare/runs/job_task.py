@@ -350,7 +350,7 @@ class JobTask:
                 self.job,
                 phase=Phase.ENDED,
                 outcome=end.outcome,
-                message=f"{self.model.label} ended, and something in Lineup itself went wrong then.",
+                message=f"{self.model.label} ended, and Lineup itself failed then.",
                 cost=end.cost,
                 command="",
                 by_hand=False,

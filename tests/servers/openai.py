@@ -23,7 +23,7 @@ from typing import Any
 from tests.servers import pictures
 from tests.servers.exchange import Cut, Received, Reply
 from tests.servers.http import Server
-from tests.servers.openai_script import Script, failing
+from tests.servers.openai_script import USAGE, Script, failing
 
 MODELS = ("gpt-image-2", "gpt-image-2.6-flare", "gpt-image-2.6-sunburst")
 
@@ -99,7 +99,12 @@ class OpenAIServer(Server):
             else b'{"b64_json":"' + _base64(picture) + b'"}'
         )
         data = b",".join([one] * int(body.get("n") or 1))
-        rest = {"created": 1, "size": body.get("size"), "usage": script.usage, **script.extra}
+        rest = {
+            "created": 1,
+            "size": body.get("size"),
+            "usage": _usage(script, body),
+            **script.extra,
+        }
         return b'{"data":[' + data + b"]," + json.dumps(rest).encode()[1:]
 
     async def _stream(self, script: Script, body: dict[str, Any], reply: Reply) -> None:
@@ -119,7 +124,8 @@ class OpenAIServer(Server):
             data = json.dumps({"type": "error", "error": script.stream_error}).encode()
             await reply.chunk(b"event: error\ndata: " + data + b"\n\n")
         elif not script.unfinished:
-            last = _event(f"{kind}.completed", picture, {"usage": script.usage, **script.extra})
+            more = {"usage": _usage(script, body), **script.extra}
+            last = _event(f"{kind}.completed", picture, more)
             last = last if script.names else last.partition(b"\n")[2]
             if script.cut is not None:
                 await reply.write(b"%x\r\n" % len(last) + last[: script.cut])
@@ -128,6 +134,23 @@ class OpenAIServer(Server):
         if script.linger:
             await asyncio.sleep(3600)
         await reply.chunk(b"")
+
+
+def _usage(script: Script, body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the usage of all pictures of a request, with the tokens of a picture to edit.
+
+    https://platform.openai.com/docs/api-reference/images/object: `usage` is that of the request.
+    """
+    if script.usage is not USAGE:
+        return script.usage
+    images = 323 if "edits" in body else 0
+    texts, drawn = USAGE["input_tokens"], USAGE["output_tokens"] * int(body.get("n") or 1)
+    return {
+        "input_tokens": texts + images,
+        "input_tokens_details": {"text_tokens": texts, "image_tokens": images},
+        "output_tokens": drawn,
+        "total_tokens": texts + images + drawn,
+    }
 
 
 async def _send_scripted(answer: bytes, script: Script, reply: Reply) -> None:

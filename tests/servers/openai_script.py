@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-USAGE = {
+USAGE: Mapping[str, Any] = {
     "input_tokens": 12,
     "input_tokens_details": {"text_tokens": 12, "image_tokens": 0},
     "output_tokens": 196,
