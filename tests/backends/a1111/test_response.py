@@ -12,10 +12,11 @@ from tests.servers.a1111_script import Script
 
 
 async def test_a_server_that_draws_with_another_checkpoint_is_told_on() -> None:
-    with A1111Server(Script(info={"sd_model_name": "v1-5-pruned-emaonly"})) as server:
+    other = {"sd_model_name": "v1-5-pruned-emaonly", "sd_model_hash": "6ce0161689"}
+    with A1111Server(Script(info=other)) as server:
         honoured = receipt_of(await events(server, model=named("dreamy_v2"))).honoured
     assert honoured["checkpoint"].note == (
-        "checkpoint v1-5-pruned-emaonly instead of anime/dreamy_v2.safetensors [6ce0161689]"
+        "checkpoint v1-5-pruned-emaonly instead of anime/dreamy_v2.safetensors [879db523c3]"
     )
 
 
