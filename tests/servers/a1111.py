@@ -116,7 +116,6 @@ class A1111Server(Server):
         self.state = State()
         self._running: Job | None = None
         self._execution_lock = asyncio.Lock()
-        self.forgotten = 0
 
     @property
     def generations(self) -> list[Received]:
@@ -303,9 +302,7 @@ class A1111Server(Server):
 
     async def _phase(self, name: str, seconds: float) -> None:
         self.state.begin(name, 1)
-        await asyncio.sleep(min(seconds, 1))
-        if self.state.interrupted:
-            self.forgotten += 1
+        await asyncio.sleep(min(seconds, 0.2))
         self.state.end()
         await asyncio.sleep(PAUSE)
 
