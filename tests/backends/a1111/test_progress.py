@@ -27,7 +27,6 @@ from tests.servers.a1111_script import SDNEXT, Kind, Script, json_script
 KINDS = [
     pytest.param(Kind(), id="AUTOMATIC1111"),
     pytest.param(SDNEXT, id="SD.Next"),
-    pytest.param(replace(SDNEXT, route=False), id="SD.Next with the API alone"),
     pytest.param(Kind(tasks=False, route=False), id="old"),
 ]
 NAMELESS = KINDS[1:]
@@ -143,7 +142,7 @@ async def test_nothing_is_interrupted_after_the_picture_came() -> None:
 
 async def test_progress_counts_the_steps_of_all_pictures_though_the_server_counts_anew() -> None:
     asked = replace(ASK, count=2, num_inference_steps=6)
-    with A1111Server(Script(delay=0.8), SDNEXT) as server:
+    with A1111Server(Script(delay=0.8), replace(SDNEXT, route=False)) as server:
         got = await events(server, asked)
     steps = [event.step for event in of(Progress, got)]
     assert steps == sorted(steps)
