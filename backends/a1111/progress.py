@@ -57,7 +57,7 @@ class Monitor:
         self._api_request = api_request
         self._started_at = time.monotonic()
         self._has_task_route = True
-        self._was_idle = False
+        self._was_idle: bool | None = None
         self._is_over = False
         self._steps_before = 0
         self._last_step = 0
@@ -74,13 +74,19 @@ class Monitor:
         A server that does not report its progress draws all the same, if anything else shows that
         it is one of this kind; raises as `Client.get` does if nothing does.
         """
+        import httpx2
+
         try:
             async with asyncio.timeout(COURTESY_SECONDS):
                 state = await self._get_state()
-                self._was_idle = not _is_busy(state)
-                if self._was_idle and _KEEPS_INTERRUPTION not in state:
+                idle = not _is_busy(state)
+                if idle and _KEEPS_INTERRUPTION not in state:
                     await asyncio.sleep(GAP_SECONDS)
-                    self._was_idle = not _is_busy(await self._get_state())
+                    idle = not _is_busy(await self._get_state())
+                self._was_idle = idle
+        except TimeoutError as error:
+            if not await self._client.has_api():
+                raise httpx2.ReadTimeout("no progress") from error
         except Exception:
             if not await self._client.has_api():
                 raise
@@ -101,6 +107,8 @@ class Monitor:
             if task.get("queued"):
                 self.queue_seconds = time.monotonic() - self._started_at
                 return self._queued()
+            if task.get("active") and isinstance(self._last_event, Queued):
+                return self._unless_repeated(Progress())  # the turn begins, a look comes later
             if task.get("active"):
                 self._preview_id = count(task.get("id_live_preview")) or self._preview_id
                 done = min(max(number(task.get("progress")) or 0.0, 0.0), 1.0)
@@ -169,7 +177,7 @@ class Monitor:
     async def _poll_global_state(self) -> Progress | Queued | None:
         answer = mapping(await self._client.get(f"{_GLOBAL_PROGRESS}false"))
         state = mapping(answer.get("state"))
-        if not self._was_idle and _is_busy(state):
+        if self._was_idle is False and _is_busy(state):
             self.queue_seconds = None  # nothing tells when the turn of this job comes
             return self._queued()
         if not self._is_own(state):
@@ -199,7 +207,7 @@ class Monitor:
 
     def _is_own(self, state: Mapping[str, Any]) -> bool:
         """Return whether a global state is this job's."""
-        return self._was_idle and not self._is_over and _is_busy(state)
+        return self._was_idle is True and not self._is_over and _is_busy(state)
 
     async def _make_preview(self, encoded: object) -> Preview | None:
         if not isinstance(encoded, str) or not encoded or encoded == self._last_preview:

@@ -55,10 +55,13 @@ async def test_progress_and_previews_come_while_it_is_drawn(kind: Kind) -> None:
 
 
 async def test_a_wait_behind_another_job_is_shown_and_not_counted() -> None:
-    with A1111Server(Script(delay=0.2, time="600")) as server:
+    with A1111Server(Script(delay=0.6, time="600")) as server:
         await asyncio.to_thread(server.in_loop, "another", 1)
         got = await events(server)
-    assert isinstance(of(Queued, got)[0], Queued)
+    (waiting,) = of(Queued, got)
+    turn = got[got.index(waiting) + 1]
+    assert isinstance(turn, Progress) and turn.preview is None, "its turn, then a look"
+    assert any(event.preview for event in of(Progress, got))
     generate = receipt_of(got).generate
     assert generate is not None and 0 < generate < 600
 
