@@ -23,6 +23,7 @@ import pybase64
 from backends.a1111.client import COURTESY_SECONDS, Client
 from backends.a1111.request import ApiRequest
 from backends.base import Preview, Progress, Queued
+from backends.http.self_hosted import unanswered
 from backends.images.previews import Previews
 from backends.json_values import count, mapping, number
 
@@ -74,8 +75,6 @@ class Monitor:
         A server that does not report its progress draws all the same, if anything else shows that
         it is one of this kind; raises as `Client.get` does if nothing does.
         """
-        import httpx2
-
         try:
             async with asyncio.timeout(COURTESY_SECONDS):
                 state = await self._get_state()
@@ -86,7 +85,7 @@ class Monitor:
                 self._was_idle = idle
         except TimeoutError as error:
             if not await self._client.has_api():
-                raise httpx2.ReadTimeout("no progress") from error
+                raise unanswered(self._client.server, sent=False) from error
         except Exception:
             if not await self._client.has_api():
                 raise
