@@ -23,7 +23,7 @@ import pybase64
 from backends.a1111.client import COURTESY_SECONDS, Client
 from backends.a1111.request import ApiRequest
 from backends.base import Preview, Progress, Queued
-from backends.http.self_hosted import unanswered
+from backends.http.self_hosted import MISSING_ROUTE, unanswered
 from backends.images.previews import Previews
 from backends.json_values import count, mapping, number
 
@@ -35,11 +35,12 @@ SD.Next seems to be."""
 INTERRUPT_SECONDS = 20.0
 """Limit for interrupting a job, in seconds: SD.Next forgets an interruption when the job's next
 phase begins, so it is repeated until the job has ended."""
-FINISH_SECONDS = 2.0
-"""Limit for the look after the answer, in seconds: the pictures wait for it."""
+LOOK_SECONDS = 2.0
+"""Limit for one look at a job, in seconds: Stop and the pictures wait for it."""
 MAX_CHECKS = 3
 """How often a job to be interrupted is looked up, in case it is about to start."""
 
+_NO_ROUTE: Final = MISSING_ROUTE | {401, 403, 422}
 _GLOBAL_PROGRESS: Final = "/sdapi/v1/progress?skip_current_image="
 # Only AUTOMATIC1111 and its forks have this field, and they keep an interruption for a whole job.
 _KEEPS_INTERRUPTION: Final = "stopping_generation"
@@ -125,7 +126,7 @@ class Monitor:
         The last job's state is kept until the next one begins.
         """
         with contextlib.suppress(Exception):
-            async with asyncio.timeout(FINISH_SECONDS):
+            async with asyncio.timeout(LOOK_SECONDS):
                 state = await self._get_state()
                 self.interrupted |= _is_interrupted(state) and not _is_busy(state)
 
@@ -133,45 +134,50 @@ class Monitor:
         """Interrupt the job while it is the one that the server runs; never raises."""
         with contextlib.suppress(Exception):
             async with asyncio.timeout(INTERRUPT_SECONDS):
-                checks = 0
+                checks, phase = 0, None
                 while checks < MAX_CHECKS and not self._is_over:
                     state = await self._running_state()
                     if state is None:
                         checks += 1
                     else:
                         checks = 0
-                        if not state.get("interrupted"):
+                        now = (state.get("job"), state.get("job_timestamp"))
+                        if state.get("interrupted") is False or now != phase:
                             await self._client.post("/sdapi/v1/interrupt", {})
+                        phase = now
                         if _KEEPS_INTERRUPTION in state:
                             return
                     await asyncio.sleep(POLL_SECONDS / 2)
 
     async def _running_state(self) -> Mapping[str, Any] | None:
-        """Return the server's state if it runs this job, None if not."""
+        """Return the server's state if it runs this job, None if not or if it does not tell."""
         task = await self._get_task()
         if task.get("queued") or task.get("completed"):
             return None
         if task.get("active"):
             return {_KEEPS_INTERRUPTION: False}
-        state = await self._get_state()
-        return state if self._is_own(state) else None
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(LOOK_SECONDS):
+                state = await self._get_state()
+                return state if self._is_own(state) else None
+        return None
 
     async def _get_state(self) -> Mapping[str, Any]:
         answer = mapping(await self._client.get(f"{_GLOBAL_PROGRESS}true"))
         return mapping(answer.get("state"))
 
     async def _get_task(self) -> Mapping[str, Any]:
-        """Return the server's state of this job's task; empty where it knows no tasks."""
+        """Return the server's state of this job's task; empty where it tells none."""
         if not self._has_task_route:
             return {}
         body = {"id_task": self._api_request.task_id, "id_live_preview": self._preview_id}
-        response = await self._client.post("/internal/progress", body)
-        if response.is_client_error:  # no such route, or none for API clients
-            self._has_task_route = False
-            return {}
-        if response.is_error:
-            return {}
-        return mapping(await self._client.parse(response))
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(LOOK_SECONDS):
+                response = await self._client.post("/internal/progress", body)
+                # No such route, or none for clients of the API.
+                self._has_task_route = response.status_code not in _NO_ROUTE
+                return mapping(await self._client.parse(response))
+        return {}
 
     async def _poll_global_state(self) -> Progress | Queued | None:
         answer = mapping(await self._client.get(f"{_GLOBAL_PROGRESS}false"))

@@ -7,7 +7,7 @@ ControlNet made, behind. Parsing takes a few milliseconds for each picture: call
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from backends.a1111.client import Checkpoint
 from backends.a1111.progress import decode_base64
@@ -25,14 +25,18 @@ if TYPE_CHECKING:
 # A value with a comma or a colon is quoted.
 _PARAMETER: Final = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
 
+# Units are described as "ControlNet 0" by the extension and by Forge, formerly as "ControlNet-0
+# Enabled" and so on, or without a number if there is only one.
+_UNIT: Final = re.compile(r"ControlNet[ -]?(\d*)")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ApiResponse:
     """A parsed response.
 
     `checkpoint`, `checkpoint_hash`, `sampler` and `schedule` are those that the server reports as
-    used, None where it does not. `controls` is how many ControlNet units it reports, None where it
-    describes its pictures not at all. `failures` are the pictures that are damaged.
+    used, None where it does not; `controls` is the number of ControlNet units that it reports.
+    `failures` are the pictures that are damaged.
     """
 
     pictures: tuple[Picture, ...]
@@ -41,7 +45,7 @@ class ApiResponse:
     checkpoint_hash: str | None
     sampler: str | None
     schedule: str | None
-    controls: int | None
+    controls: int
 
 
 def parse_response(body: bytes, count: int, *, has_maps: bool = False) -> ApiResponse:
@@ -80,7 +84,7 @@ def parse_response(body: bytes, count: int, *, has_maps: bool = False) -> ApiRes
         checkpoint_hash=text(info.get("sd_model_hash")) or reported.get("Model hash"),
         sampler=text(info.get("sampler_name")),
         schedule=schedule or text(mapping(answer.get("parameters")).get("scheduler")),
-        controls=sum(name.startswith("ControlNet ") for name in reported) if reported else None,
+        controls=len({unit[1] for name in reported if (unit := _UNIT.match(name))}),
     )
 
 
@@ -136,7 +140,9 @@ def _parse_infotext(infotexts: list[Any]) -> dict[str, str]:
 
 
 def _parse_info(encoded: object) -> Mapping[str, Any]:
-    """Return the details that are JSON within the JSON; some servers leave them out."""
+    """Return the details: JSON within the JSON, or an object; some servers leave them out."""
+    if isinstance(encoded, dict):
+        return mapping(cast(object, encoded))
     try:
         return mapping(loads(text(encoded) or "{}"))
     except ValueError:
@@ -200,7 +206,7 @@ def _actual_values(
     if schedule is not None:
         honoured["scheduler"] = _actual_schedule(schedule, parsed.schedule)
     for number, name in enumerate(api_request.controls, start=1):
-        if (parsed.controls or 0) < number:
+        if parsed.controls < number:
             note = "control picture not confirmed by the server: it may have been ignored"
             honoured[name] = replace(honoured[name], used=None, note=note)
     return honoured

@@ -107,11 +107,13 @@ async def test_never_more_controls_than_the_server_has_units_for(kind: Kind, max
 async def test_a_control_that_the_server_does_not_confirm_is_not_called_used() -> None:
     quiet = Kind(infotexts=False)
     text = 'x\nSteps: 20, Sampler: Euler a, ControlNet 0: "Module: canny, Weight: 1"'
+    older = "x\nSteps: 20, ControlNet-0 Enabled: True, ControlNet-1 Enabled: True"
     asked = replace(ASK, controls=(CONTROL, DEPTH))
     for server_, missing in (
         (A1111Server(kind=quiet), ("control", "control_2")),
         (A1111Server(Script(info={"infotexts": [text]})), ("control_2",)),
         (A1111Server(Script(info={"infotexts": ["x\nSteps: 20"]})), ("control", "control_2")),
+        (A1111Server(Script(info={"infotexts": [older]})), ()),
     ):
         with server_ as server:
             honoured = receipt_of(await events(server, asked)).honoured

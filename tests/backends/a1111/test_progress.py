@@ -216,7 +216,7 @@ COURTESIES = (
 async def test_courtesies_cost_no_picture(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "COURTESY_SECONDS", 0.1)
     monkeypatch.setattr(progress, "COURTESY_SECONDS", 0.1)
-    monkeypatch.setattr(progress, "FINISH_SECONDS", 0.1)
+    monkeypatch.setattr(progress, "LOOK_SECONDS", 0.1)
     asked = replace(
         ASK,
         prompt="a lighthouse <lora:glow:0.8>",
@@ -232,6 +232,18 @@ async def test_courtesies_cost_no_picture(script: Script, monkeypatch: pytest.Mo
     assert honoured["checkpoint"].used == "dreamy_v2" and honoured["checkpoint"].note == ""
     assert honoured["sampler_name"].note == "" and honoured["scheduler"].used == "Karras"
     assert "not checked" in honoured["loras"].note
+
+
+@pytest.mark.parametrize("script", BROKEN)
+@pytest.mark.parametrize("path", ["/internal/progress", "/sdapi/v1/progress"])
+async def test_stop_works_with_either_route_broken(
+    script: Script, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(progress, "COURTESY_SECONDS", 0.1)
+    with A1111Server(Script(delay=20), Kind(broken={path: script})) as server:
+        await cancel_when(backend(server.origin), lambda: bool(server.jobs))
+    assert server.interrupts == 1 and server.jobs[0].interrupted
 
 
 async def test_the_time_behind_a_job_whose_end_is_not_seen_is_not_drawing() -> None:

@@ -1,5 +1,7 @@
 """Responses of an A1111 server: pictures, seeds, and what the server changed."""
 
+import base64
+import json
 from dataclasses import replace
 
 import pytest
@@ -94,6 +96,27 @@ async def test_a_damaged_picture_among_others_costs_only_itself() -> None:
         got = await events(server, replace(ASK, count=3))
     assert len(pictures_of(got)) == 2
     assert receipt_of(got).honoured["count"].note.startswith("2 instead of 3 pictures: ")
+
+
+ENCODED = base64.b64encode(DRAWN).decode()
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        ENCODED,
+        f"data:image/png;base64,{ENCODED}",
+        "\n".join(ENCODED[start : start + 76] for start in range(0, len(ENCODED), 76)),
+        ENCODED.rstrip("=") + "=" * (-len(ENCODED.rstrip("=")) % 4),
+    ],
+    ids=["plain", "data:", "line breaks", "padded"],
+)
+@pytest.mark.parametrize("info", ['{"all_seeds": [7]}', {"all_seeds": [7]}], ids=["text", "object"])
+async def test_every_form_of_a_picture_and_of_its_details(image: str, info: object) -> None:
+    body = json.dumps({"images": [image], "parameters": {}, "info": info}).encode()
+    with A1111Server(Script(raw=body)) as server:
+        (picture,) = pictures_of(await events(server))
+    assert (picture.data, picture.seed) == (DRAWN, 7)
 
 
 NAME = "Steps: 20, Sampler: Euler a, Model hash: {}, Model: {}, Version: 1"
