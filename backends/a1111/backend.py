@@ -21,7 +21,7 @@ from backends.a1111.client import (
 )
 from backends.a1111.control import add_controls
 from backends.a1111.errors import explain
-from backends.a1111.loras import resolve_tags
+from backends.a1111.lora import resolve_tags
 from backends.a1111.progress import Monitor
 from backends.a1111.request import (
     CURRENT_CHECKPOINT,
