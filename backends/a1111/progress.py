@@ -183,8 +183,8 @@ class Monitor:
         answer = mapping(await self._client.get(f"{_GLOBAL_PROGRESS}false"))
         state = mapping(answer.get("state"))
         if self._was_idle is False and _is_busy(state):
-            self.queue_seconds = None  # nothing tells when the turn of this job comes
-            return self._queued()
+            self.queue_seconds = None
+            return self._queued(", which does not tell when its turn comes")
         if not self._is_own(state):
             return None
         self.interrupted |= _is_interrupted(state)
@@ -220,8 +220,8 @@ class Monitor:
         self._last_preview = encoded
         return await self._previews.make(decode_base64, encoded.encode())
 
-    def _queued(self) -> Progress | Queued | None:
-        return self._unless_repeated(Queued(message="behind another job on the server"))
+    def _queued(self, more: str = "") -> Progress | Queued | None:
+        return self._unless_repeated(Queued(message=f"behind another job on the server{more}"))
 
     def _unless_repeated(self, event: Progress | Queued) -> Progress | Queued | None:
         if isinstance(event, Progress) and event.preview is not None:
