@@ -81,7 +81,7 @@ class Model:
     shown as not honoured. `defaults` holds the model's own values for those fields. `controls`
     maps a preprocessor to its ControlNet weights for this model ("*" for any preprocessor);
     `most_controls` is the largest number of controls at once. `options` are settings for the
-    backend.
+    backend. `sources` maps fields to the pages that their facts are from, if not `links["docs"]`.
     """
 
     id: str
@@ -96,6 +96,7 @@ class Model:
     parameters: str | None = None
     download_gb: float | None = None
     links: Mapping[str, str] = field(default_factory=dict[str, str])
+    sources: Mapping[str, str] = field(default_factory=dict[str, str])
     status: Status = field(default_factory=Status)
     supports: frozenset[str] = frozenset()
     sizes: Sizes = field(default_factory=Sizes)

@@ -8,6 +8,7 @@ the one that runs. A checkpoint is selected for one request, never for the whole
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from backends.a1111.client import (
@@ -20,6 +21,7 @@ from backends.a1111.client import (
 )
 from backends.a1111.control import add_controls
 from backends.a1111.errors import explain
+from backends.a1111.lora import resolve_tags
 from backends.a1111.progress import Monitor
 from backends.a1111.request import (
     CURRENT_CHECKPOINT,
@@ -28,7 +30,12 @@ from backends.a1111.request import (
     build_request,
     server_from_config,
 )
-from backends.a1111.response import build_receipt, generation_seconds, parse_response
+from backends.a1111.response import (
+    build_receipt,
+    generation_seconds,
+    parse_response,
+    raise_if_unfinished,
+)
 from backends.base import (
     Applied,
     Config,
@@ -44,6 +51,7 @@ from backends.base import (
 from backends.errors import BackendError, NotReady
 from backends.hosted import HostedBackend
 from backends.http.self_hosted import SelfHostedServer
+from backends.images.black import black_picture_note
 from backends.images.previews import Previews
 from backends.settings import host_of
 from backends.wording import list_models
@@ -104,15 +112,26 @@ class A1111(HostedBackend):
                         yield event
                         continue
                     content = event.raise_for_status().content
-                    parsed = await asyncio.to_thread(parse_response, content, api_request.count)
+                    parsed, _ = await asyncio.gather(
+                        asyncio.to_thread(
+                            parse_response,
+                            content,
+                            api_request.count,
+                            has_maps=bool(api_request.controls),
+                        ),
+                        monitor.finish(),
+                    )
                     for picture in parsed.pictures:
                         yield picture
-                    yield build_receipt(
+                    raise_if_unfinished(parsed, server.name, interrupted=monitor.interrupted)
+                    receipt = build_receipt(
                         api_request,
                         parsed,
                         checkpoint,
                         generation_seconds(event, monitor.queue_seconds),
                     )
+                    black = await black_picture_note(parsed.pictures)
+                    yield replace(receipt, honoured={**receipt.honoured, **black})
         except BackendError:
             raise
         except Exception as error:
@@ -143,10 +162,9 @@ async def _resolve_names(
         api_request.honoured["sampler_name"] = Applied(options.sampler_name, used)
     if options.scheduler:
         used = await find_schedule(client, options.scheduler)
-        note = "" if used else "schedule type ignored: the server is too old to know of any"
-        api_request.honoured["scheduler"] = Applied(options.scheduler, used, note)
-        if used:
-            api_request.body["scheduler"] = used
+        api_request.honoured["scheduler"] = Applied(options.scheduler, used)
+        api_request.body["scheduler"] = used
+    await resolve_tags(client, api_request)
     if api_request.controls:
         await add_controls(client, model, api_request)
     return checkpoint
@@ -160,7 +178,7 @@ async def _post_and_follow(
     Closing the generator earlier interrupts the job on the server.
     """
     posting = asyncio.create_task(
-        client.post(api_request.path, api_request.body, has_pictures=True)
+        client.generate(api_request.path, api_request.body, monitor.answer_begins)
     )
     answered = False
     try:
@@ -177,9 +195,8 @@ async def _post_and_follow(
         answered = True
     finally:
         if not answered:
-            await (
-                monitor.interrupt()
-            )  # before the connection closes: some servers draw on without it
+            # Before the connection closes: some servers draw on without it.
+            await monitor.interrupt()
         await _cancel(posting)
     yield response
 

@@ -16,7 +16,7 @@ from backends.a1111.request import CURRENT_CHECKPOINT, ApiRequest
 from backends.base import Applied, Control, Model, Value
 from backends.errors import BadInput
 from backends.images.inputs import network_for, of_size, span, upright_png
-from backends.json_values import mapping
+from backends.json_values import count, mapping
 from backends.wording import nearest
 
 
@@ -37,6 +37,7 @@ class Module:
     flags: frozenset[str] = frozenset()
 
 
+DEFAULT_UNITS: Final = 3
 _INVERT: Final = "invert (from white bg & black line)"
 _STANDARD: Final = "lineart_standard (from white bg & black line)"
 _SOFT_EDGE: Final = "softedge|hed"
@@ -124,9 +125,9 @@ async def add_controls(client: Client, model: Model, api_request: ApiRequest) ->
     server = client.server.name
     models = _name_list(await client.optional("/controlnet/model_list"), "model_list")
     modules = _name_list(
-        await client.optional("/controlnet/module_list?alias_names=true"), "module_list"
+        await client.courtesy("/controlnet/module_list?alias_names=true"), "module_list"
     )
-    if models is None or modules is None:
+    if models is None:
         raise BadInput(
             f"{server} has no ControlNet extension. Install it there, or take the control "
             "picture away."
@@ -155,22 +156,28 @@ async def add_controls(client: Client, model: Model, api_request: ApiRequest) ->
 async def _check_unit_count(client: Client, number: int) -> None:
     """Refuse more units than the server is configured for: it would silently ignore the others.
 
-    The extension reports its limit (sd-webui-controlnet, scripts/api.py); a server that does not is
-    assumed to accept any number.
+    The extension reports its limit (sd-webui-controlnet, scripts/api.py). Forge has no such route,
+    and the limit among its settings only where that was changed (sd_forge_controlnet,
+    scripts/controlnet.py); both have three units by default.
     """
-    settings = await client.optional("/controlnet/settings")
-    match settings:
-        case {"control_net_unit_count": int(maximum)} if number > maximum:
-            raise BadInput(
-                f"{client.server.name} is set up for {maximum} control pictures at once, and there "
-                f"are {number}. Raise the number of ControlNet units in its settings, or take some "
-                "away."
-            )
-        case _:
-            return
+    maximum = DEFAULT_UNITS
+    for path in ("/controlnet/settings", "/sdapi/v1/options"):
+        reported = mapping(await client.courtesy(path)).get("control_net_unit_count")
+        if count(reported):
+            maximum = count(reported)
+            break
+    if number > maximum:
+        raise BadInput(
+            f"{client.server.name} is set up for {maximum} control pictures at once, and there "
+            f"are {number}. Raise the number of ControlNet units in its settings, or take some "
+            "away."
+        )
 
 
-def _resolve_module(client: Client, module: Module, modules: list[str]) -> str:
+def _resolve_module(client: Client, module: Module, modules: list[str] | None) -> str:
+    """Return the server's name of a module, the usual one if the server lists none."""
+    if modules is None:
+        return module.names[0]
     name = _first_known(module.names, modules)
     if name is None:
         raise BadInput(
@@ -247,7 +254,8 @@ async def _matching_network(
         return next(iter(fit), None)
     checkpoint = model.source
     if checkpoint == CURRENT_CHECKPOINT:
-        checkpoint = str((await client.get("/sdapi/v1/options")).get("sd_model_checkpoint") or "")
+        settings = mapping(await client.courtesy("/sdapi/v1/options"))
+        checkpoint = str(settings.get("sd_model_checkpoint") or "")
     return of_size(fit, checkpoint)
 
 

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING
 
-from backends.base import Event, Loading
+from backends.base import Event, Loading, Progress, Queued
 from backends.local import zerogpu
 from backends.local.job import LocalJob
 from backends.local.memory import devices
@@ -80,6 +80,8 @@ class DeviceWorker:
             finally:
                 emit(None)
 
+        if zerogpu.is_installed():
+            yield Queued(message="waiting for a GPU of the Space")
         future = self._thread.submit(run_and_finish)
         finished = asyncio.wrap_future(future)
         try:
@@ -101,6 +103,8 @@ class DeviceWorker:
     def _run_in_thread(self, job: LocalJob, emit: Emit[Event]) -> None:
         if not self._ready:
             emit(Loading(message="starting PyTorch"))
+        elif zerogpu.is_installed():
+            emit(Progress())  # the wait for the GPU is over
         import_seconds = self._import_libraries()
         from backends.local.inference import run_job
 

@@ -22,9 +22,14 @@ class Stopped(Exception):
     """Raised by `emit` once the run has been stopped; ends the job."""
 
 
+def is_installed() -> bool:
+    """Return whether jobs wait in the Space's queue for a GPU."""
+    return importlib.util.find_spec("spaces") is not None
+
+
 def mark_for_gpu(run_job: Callable[[W, Emit[E]], None]) -> Callable[[W, Emit[E]], None]:
     """Wrap `run_job` in a function marked for ZeroGPU if the `spaces` package is installed."""
-    if importlib.util.find_spec("spaces") is None:
+    if not is_installed():
         return run_job
     spaces: Any = importlib.import_module("spaces")
 

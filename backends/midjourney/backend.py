@@ -127,15 +127,21 @@ class Midjourney(Backend):
         with source.register(command) as job:
             message = PASTE_AND_UPLOAD if credentials is None else PASTE
             yield Queued(message=message, command=command.text, take=job.submit_grid)
+            is_waiting = True
             while True:
                 match await self._next_event(source, job, credentials, limits):
                     case UploadedGrid() | Update(kind=UpdateKind.GRID) as grid:
                         break
                     case Update(kind=UpdateKind.PROGRESS) as event:
+                        progress = Progress(step=event.percent, steps=100)
+                        if is_waiting:  # the job's turn begins before its preview is fetched
+                            yield progress
+                        is_waiting = False
                         preview = await self._make_preview(job, event)
-                        yield Progress(step=event.percent, steps=100, preview=preview)
+                        yield replace(progress, preview=preview)
                     case Update():
                         yield Queued(message="In Midjourney's queue")
+                        is_waiting = True
                     case _:
                         continue
             started_at = job.started_at

@@ -1,7 +1,12 @@
 """A fake AUTOMATIC1111 server, as its documentation and source describe the API.
 
 Jobs run one after the other in the server's queue, even if their client has disconnected. `POST
-/internal/progress` reports one task, `GET /sdapi/v1/progress` whichever is running.
+/internal/progress` reports one task, `GET /sdapi/v1/progress` whichever is running. On SD.Next
+every phase of a job is one of its own there, and an interruption is forgotten when the next begins.
+
+https://github.com/AUTOMATIC1111/stable-diffusion-webui (modules/api/api.py, progress.py,
+shared_state.py), https://github.com/lllyasviel/stable-diffusion-webui-forge (the same),
+https://github.com/vladmandic/sdnext (modules/api/server.py, shared_state.py, processing.py)
 
     python -m tests.servers.a1111 --port 7861 --delay 3
 """
@@ -23,26 +28,69 @@ from tests.servers.exchange import Cut, Received, Reply
 from tests.servers.http import Server
 
 STEPS = 20
+PAUSE = 0.02
+"""Seconds between two phases on SD.Next, where it names no job."""
+PHASES = ("API-TXT", "Load", "Process", "VAE")
+"""Phases in which SD.Next only notes an interruption, to forget it when the next one begins."""
+HASHES = {"sd_xl_base_1.0": "31e35c80fc", "anime/dreamy_v2": "879db523c3"}
+HASH = "6ce0161689"
 GENERATE = ("/sdapi/v1/txt2img", "/sdapi/v1/img2img")
+POST_ONLY = (*GENERATE, "/sdapi/v1/interrupt", "/sdapi/v1/png-info")
+
+
+@dataclass(kw_only=True)
+class State:
+    """The global state, `modules/shared_state.py`."""
+
+    job: str = ""
+    job_count: int = 0
+    job_no: int = 0
+    begun: int = 0
+    sampling_step: int = 0
+    sampling_steps: int = 0
+    interrupted: bool = False
+    skipped: bool = False
+
+    def begin(self, job: str, job_count: int, sampling_steps: int = 0) -> None:
+        """Begin a job or a phase, which forgets an interruption."""
+        self.job, self.job_count, self.job_no = job, job_count, 0
+        self.sampling_step, self.sampling_steps = 0, sampling_steps
+        self.interrupted = self.skipped = False
+        self.begun += 1
+
+    def end(self) -> None:
+        """End it; an interruption is kept until the next one begins."""
+        self.job, self.job_count = "", 0
 
 
 @dataclass(kw_only=True)
 class Job:
-    """One generation on the server."""
+    """One generation on the server; `step` counts all its steps, `drawn` its pictures."""
 
     task: str
     body: Mapping[str, Any] = field(repr=False)
     step: int = 0
+    drawn: int = 0
     interrupted: bool = False
     done: bool = False
 
     @property
-    def steps(self) -> int:
-        """The steps of all its pictures; with an initial image a share of them, and one more."""
+    def count(self) -> int:
+        """The number of its pictures."""
+        return int(self.body.get("n_iter", 1))
+
+    @property
+    def steps_per_picture(self) -> int:
+        """The steps of a picture; with an initial image a share of them, and one more."""
         steps = int(self.body.get("steps", STEPS))
         if self.body.get("init_images"):
             steps = int(min(float(self.body["denoising_strength"]), 0.999) * steps) + 1
-        return steps * int(self.body.get("n_iter", 1))
+        return steps
+
+    @property
+    def steps(self) -> int:
+        """The steps of all its pictures."""
+        return self.steps_per_picture * self.count
 
 
 class A1111Server(Server):
@@ -64,14 +112,19 @@ class A1111Server(Server):
         self.checkpoint = self.kind.checkpoints[0]
         self.everything: Script | None = None
         self.jobs: list[Job] = []
+        self.listed_loras = self.kind.loras
+        self.state = State()
         self._running: Job | None = None
-        self._job_count = 0
         self._execution_lock = asyncio.Lock()
 
     @property
     def generations(self) -> list[Received]:
         """The requests that start a generation."""
-        return [received for received in self.requests if received.path in GENERATE]
+        return [
+            received
+            for received in self.requests
+            if received.method == "POST" and received.path in GENERATE
+        ]
 
     @property
     def interrupts(self) -> int:
@@ -81,6 +134,15 @@ class A1111Server(Server):
     async def occupy(self, task: str, seconds: float) -> None:
         """Run a job of another client; call it in the server's loop (`in_loop`)."""
         await self._draw(Job(task=task, body={}), Script(delay=seconds))
+
+    def interrupt_from_elsewhere(self) -> None:
+        """Interrupt the running job, as another client does."""
+        self._loop.call_soon_threadsafe(self._interrupt)
+
+    def _interrupt(self) -> None:
+        self.state.interrupted = True
+        if self._running is not None and self.state.job not in PHASES:
+            self._running.interrupted = True
 
     def in_loop(self, task: str, seconds: float) -> None:
         """Start a job of another client from another thread, and wait until it runs."""
@@ -96,14 +158,20 @@ class A1111Server(Server):
             await _send_json(reply, {"detail": "Incorrect username or password"}, status=401)
         elif self.everything is not None:
             await self._respond(self.everything, reply)
+        elif path in self.kind.broken:
+            await self._respond(self.kind.broken[path], reply)
         elif received.method == "POST" and path in GENERATE:
             await self._generate(received.json, reply)
         elif (received.method, path) == ("POST", "/internal/progress") and self.kind.route:
             await _send_json(reply, self._task_state(received.json))
         elif (received.method, path) == ("POST", "/sdapi/v1/interrupt"):
-            if self._running is not None:
-                self._running.interrupted = True
+            self._interrupt()
             await _send_json(reply, {})
+        elif (received.method, path) == ("POST", "/sdapi/v1/refresh-loras"):
+            self.listed_loras = self.kind.loras
+            await _send_json(reply, None)
+        elif received.method == "GET" and path in POST_ONLY:
+            await _send_json(reply, {"detail": "Method Not Allowed"}, 405)
         else:
             answer = self._lookup(path) if received.method == "GET" else None
             found = answer is not None
@@ -129,7 +197,13 @@ class A1111Server(Server):
                     {"name": "sgm_uniform", "label": "SGM Uniform", "aliases": ["SGMUniform"]},
                 ]
             case "/sdapi/v1/options":
-                return {"sd_model_checkpoint": _checkpoint(self.checkpoint)["title"]}
+                units = {"control_net_unit_count": kind.settings_units}
+                title = _checkpoint(self.checkpoint)["title"]
+                return {"sd_model_checkpoint": title} | (units if kind.settings_units else {})
+            case "/sdapi/v1/loras" if self.listed_loras is not None:
+                return [_lora(name) for name in self.listed_loras]
+            case "/sdapi/v1/hypernetworks" if kind.hypernetworks is not None:
+                return [{"name": name, "path": f"/srv/{name}.pt"} for name in kind.hypernetworks]
             case "/sdapi/v1/progress":
                 return self._global_state()
             case "/controlnet/model_list" if kind.modules is not None:
@@ -161,18 +235,24 @@ class A1111Server(Server):
         return answer
 
     def _global_state(self) -> dict[str, Any]:
-        job = self._running
-        state: dict[str, Any] = {
-            "job": "scripts_txt2img" if job else "",
-            "job_count": int(job.body.get("n_iter", 1)) if job else 0,
-            "job_no": 0,
-            "job_timestamp": f"2026112500{self._job_count:04}" if self._job_count else "0",
-            "sampling_step": job.step if job else 0,
-            "sampling_steps": int(job.body.get("steps", STEPS)) if job else 0,
+        job, state = self._running, self.state
+        reported: dict[str, Any] = {
+            "skipped": state.skipped,
+            "interrupted": state.interrupted,
+            "job": state.job,
+            "job_count": state.job_count,
+            "job_timestamp": f"2026112500{state.begun:04}" if state.begun else "0",
+            "job_no": state.job_no,
+            "sampling_step": state.sampling_step,
+            "sampling_steps": state.sampling_steps,
         }
-        look = _encoded_preview(job) if job is not None and job.step else None
-        progress = job.step / job.steps if job else 0
-        return {"progress": progress, "state": state, "current_image": look}
+        if not self.kind.phases:
+            reported["stopping_generation"] = False
+        idle: dict[str, Any] = {"progress": 0, "eta_relative": 0, "state": reported}
+        if job is None or not state.job_count:
+            return idle
+        look = _encoded_preview(job) if job.step else None
+        return idle | {"progress": job.step / job.steps, "current_image": look}
 
     async def _generate(self, body: Mapping[str, Any], reply: Reply) -> None:
         script = self.usual
@@ -181,7 +261,7 @@ class A1111Server(Server):
             return
         started = time.monotonic()
         if body.get("sampler_name", self.kind.samplers[0]) not in self.kind.samplers:
-            await _send_json(reply, {"error": "HTTPException", "detail": "Sampler not found"}, 404)
+            await _send_json(reply, {"error": "HTTPException", "detail": "Sampler not found"}, 400)
             return
         job = Job(task=body.get("force_task_id", ""), body=body)
         # The caller may go away; the job does not.
@@ -195,12 +275,44 @@ class A1111Server(Server):
         self.jobs.append(job)
         async with self._execution_lock:
             self._running = job
-            self._job_count += 1
-            while job.step < job.steps and not job.interrupted:
-                await asyncio.sleep(3600 if script.hang else script.delay / job.steps)
-                job.step += 1
+            await (self._draw_in_phases if self.kind.phases else self._draw_as_one)(job, script)
             self._running = None
             job.done = True
+
+    async def _draw_as_one(self, job: Job, script: Script) -> None:
+        self.state.begin("scripts_txt2img", job.count, job.steps_per_picture)
+        while job.drawn < job.count and not self.state.interrupted:
+            await self._sample(job, script)
+            self.state.job_no, self.state.sampling_step = self.state.job_no + 1, 0
+            job.drawn += 1
+        self.state.end()
+
+    async def _draw_in_phases(self, job: Job, script: Script) -> None:
+        for phase in PHASES[:3]:
+            await self._phase(phase, script.delay / 8)
+        while job.drawn < job.count and not self.state.interrupted:
+            self.state.begin("Inference", 2, job.steps_per_picture)
+            await self._sample(job, script)
+            self.state.end()
+            await asyncio.sleep(PAUSE)
+            if not self.state.interrupted:
+                await self._phase(PHASES[3], script.delay / 8)
+                job.drawn += 1
+        self.state.end()
+
+    async def _phase(self, name: str, seconds: float) -> None:
+        self.state.begin(name, 1)
+        await asyncio.sleep(min(seconds, 0.2))
+        self.state.end()
+        await asyncio.sleep(PAUSE)
+
+    async def _sample(self, job: Job, script: Script) -> None:
+        for _ in range(job.steps_per_picture):
+            if self.state.interrupted:
+                break
+            await asyncio.sleep(3600 if script.hang else script.delay / job.steps)
+            job.step += 1
+            self.state.sampling_step += 1
 
     def _response_body(self, job: Job, script: Script) -> dict[str, Any]:
         body = job.body
@@ -210,9 +322,13 @@ class A1111Server(Server):
         if script.pictures is not None:
             drawn = list(script.pictures)
         sent = drawn[: len(drawn) - script.fewer]
-        sent = [*([pictures.plain(size[0] * 2, size[1])] if script.grid else []), *sent]
+        if job.interrupted:
+            sent = sent[: job.drawn]
+        described = [self._infotext(body, seed + number) for number in range(len(sent))]
+        if script.grid:
+            sent, described = [pictures.plain(size[0] * 2, size[1]), *sent], [*described, "grid"]
+            described = [described[-1], *described[:-1]]
         sent += [pictures.plain(32, 32)] * script.maps
-        override = body.get("override_settings", {}).get("sd_model_checkpoint")
         info: dict[str, Any] = {
             "seed": seed,
             "all_seeds": [seed + i for i in range(count)],
@@ -222,11 +338,42 @@ class A1111Server(Server):
             "height": size[1],
         }
         if self.kind.names_model:
-            file = override.partition(" ")[0] if override else self.checkpoint
-            info["sd_model_name"] = file.rpartition("/")[2].removesuffix(".safetensors")
+            info["sd_model_name"] = self._used_checkpoint(body).rpartition("/")[2]
+        if self.kind.infotexts:
+            info["infotexts"] = described
         text = "" if script.info is None else json.dumps({**info, **script.info})
         encoded = [base64.b64encode(each).decode() for each in sent]
-        return {"images": encoded, "parameters": dict(body), "info": text}
+        # The request as the server has read it, without the fields that it does not know.
+        unknown = set() if self.kind.schedules else {"scheduler", "force_task_id"}
+        parameters = {name: body[name] for name in body.keys() - unknown}
+        return {"images": encoded, "parameters": parameters, "info": text}
+
+    def _used_checkpoint(self, body: Mapping[str, Any]) -> str:
+        """The checkpoint that draws: the loaded one if the requested one is not known."""
+        wanted = body.get("override_settings", {}).get("sd_model_checkpoint")
+        known = {_checkpoint(name)["title"]: name for name in self.kind.checkpoints}
+        return known.get(wanted, self.checkpoint)
+
+    def _infotext(self, body: Mapping[str, Any], seed: int) -> str:
+        """The description of a picture: create_infotext in modules/processing.py."""
+        parts = {
+            "Steps": body.get("steps", STEPS),
+            "Sampler": body.get("sampler_name", self.kind.samplers[0]),
+            "Schedule type": body.get("scheduler", "Automatic"),
+            "CFG scale": body.get("cfg_scale", 7),
+            "Seed": seed,
+            "Size": f"{body['width']}x{body['height']}",
+            "Model hash": HASHES.get(self._used_checkpoint(body), HASH),
+            "Model": self._used_checkpoint(body).rpartition("/")[2],
+        }
+        if not self.kind.schedules:
+            del parts["Schedule type"]
+        units = body.get("alwayson_scripts", {}).get("controlnet", {}).get("args", [])
+        for number, unit in enumerate(units[: self.kind.units or self.kind.settings_units or 3]):
+            described = f"Module: {unit['module']}, Model: {unit['model']}"
+            parts[f"ControlNet {number}"] = f'"{described}, Weight: {unit["weight"]}"'
+        line = ", ".join(f"{name}: {value}" for name, value in parts.items())
+        return f"{body['prompt']}\nNegative prompt: {body['negative_prompt']}\n{line}"
 
     async def _respond(self, script: Script, reply: Reply) -> None:
         if script.hang:
@@ -261,13 +408,19 @@ async def _send_json(reply: Reply, answer: Any, status: int = 200) -> None:
 def _checkpoint(name: str) -> dict[str, Any]:
     file = f"{name}.safetensors"
     return {
-        "title": f"{file} [6ce0161689]",
+        "title": f"{file} [{HASHES.get(name, HASH)}]",
         "model_name": name.replace("/", "_"),
-        "hash": "6ce0161689",
+        "hash": HASHES.get(name, HASH),
         "sha256": None,
         "filename": f"/srv/webui/models/Stable-diffusion/{file}",
         "config": None,
     }
+
+
+def _lora(name: str) -> dict[str, Any]:
+    """A row of the list of LoRAs; its name is the file's without folder and extension."""
+    bare = name.rpartition("/")[2]
+    return {"name": bare, "alias": bare, "path": f"/srv/{name}.safetensors", "metadata": {}}
 
 
 def _encoded_preview(job: Job) -> str:

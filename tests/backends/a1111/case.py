@@ -55,10 +55,10 @@ def receipt_of(events: list[Event]) -> Receipt:
     return receipt
 
 
-async def cancel_when(drawer: A1111, met: Callable[[], bool], model: Model = MODEL) -> None:
+async def cancel_when(drawer: A1111, met: Callable[[], bool], *, request: Request = ASK) -> None:
     """Start a job and cancel it as soon as `met` returns True."""
-    reading = asyncio.create_task(_drain(drawer.generate(model, ASK)))
-    assert await asyncio.to_thread(_until, met)
+    reading = asyncio.create_task(_drain(drawer.generate(MODEL, request)))
+    assert await asyncio.to_thread(until, met)
     reading.cancel()
     await asyncio.gather(reading, return_exceptions=True)
     await drawer.aclose()
@@ -72,7 +72,8 @@ async def _drain(events: AsyncGenerator[Event, None]) -> None:
         await events.aclose()
 
 
-def _until(met: Callable[[], bool]) -> bool:
+def until(met: Callable[[], bool]) -> bool:
+    """Wait until `met` returns True; return False if it does not in time."""
     end = time.monotonic() + 30
     while not met() and time.monotonic() < end:
         time.sleep(0.01)

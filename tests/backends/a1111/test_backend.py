@@ -55,7 +55,7 @@ async def test_the_request_in_the_apis_words() -> None:
         "save_images": False,
         "sampler_name": "Euler a",
         "scheduler": "SGM Uniform",
-        "override_settings": {"sd_model_checkpoint": "anime/dreamy_v2.safetensors [6ce0161689]"},
+        "override_settings": {"sd_model_checkpoint": "anime/dreamy_v2.safetensors [879db523c3]"},
         "override_settings_restore_afterwards": True,
     }
     honoured = receipt_of(got).honoured

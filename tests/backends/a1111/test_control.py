@@ -13,7 +13,7 @@ from backends.errors import BadInput
 from backends.preprocessors import PREPROCESSORS
 from tests.backends.a1111.case import ASK, CONTROL, MODEL, events, named, pictures_of, receipt_of
 from tests.servers.a1111 import A1111Server
-from tests.servers.a1111_script import Kind, Script
+from tests.servers.a1111_script import FORGE, Kind, Script, json_script
 
 
 async def test_the_unit_in_the_extensions_words() -> None:
@@ -79,16 +79,54 @@ async def test_each_control_may_have_a_model_by_name() -> None:
     assert [unit["model"].partition(" ")[0] for unit in units] == names.split(", ")
 
 
-@pytest.mark.parametrize("units", [1, None])
-async def test_more_controls_than_the_server_has_units_for(units: int | None) -> None:
+UNITS = [
+    pytest.param(Kind(units=1), 1, id="its route says 1"),
+    pytest.param(Kind(units=4), 4, id="its route says 4"),
+    pytest.param(FORGE, 3, id="Forge, which says nothing"),
+    pytest.param(replace(FORGE, settings_units=1), 1, id="Forge's settings say 1"),
+    pytest.param(replace(FORGE, settings_units=5), 5, id="Forge's settings say 5"),
+    pytest.param(
+        Kind(units=None, broken={"/sdapi/v1/options": json_script({"error": "x"}, 500)}),
+        3,
+        id="settings that cannot be read",
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "maximum"), UNITS)
+async def test_never_more_controls_than_the_server_has_units_for(kind: Kind, maximum: int) -> None:
+    with A1111Server(kind=kind) as server:
+        with pytest.raises(BadInput, match=f"set up for {maximum} control pictures at once"):
+            await events(server, replace(ASK, controls=(CONTROL,) * (maximum + 1)))
+        assert server.generations == []
+        got = await events(server, replace(ASK, controls=(CONTROL,) * maximum))
+    notes = [each.note for each in receipt_of(got).honoured.values()]
+    assert notes == [""] * len(notes)
+
+
+async def test_a_control_that_the_server_does_not_confirm_is_not_called_used() -> None:
+    quiet = Kind(infotexts=False)
+    text = 'x\nSteps: 20, Sampler: Euler a, ControlNet 0: "Module: canny, Weight: 1"'
+    older = "x\nSteps: 20, ControlNet-0 Enabled: True, ControlNet-1 Enabled: True"
     asked = replace(ASK, controls=(CONTROL, DEPTH))
-    with A1111Server(kind=Kind(units=units)) as server:
-        if units is None:  # it does not tell: it is believed to take them
-            await events(server, asked)
-            return
-        with pytest.raises(BadInput, match="set up for 1 control pictures at once"):
-            await events(server, asked)
-    assert server.generations == []
+    for server_, missing in (
+        (A1111Server(kind=quiet), ("control", "control_2")),
+        (A1111Server(Script(info={"infotexts": [text]})), ("control_2",)),
+        (A1111Server(Script(info={"infotexts": ["x\nSteps: 20"]})), ("control", "control_2")),
+        (A1111Server(Script(info={"infotexts": [older]})), ()),
+    ):
+        with server_ as server:
+            honoured = receipt_of(await events(server, asked)).honoured
+        unconfirmed = [name for name in ("control", "control_2") if honoured[name].used is None]
+        assert tuple(unconfirmed) == missing
+        assert all("not confirmed by the server" in honoured[name].note for name in missing)
+
+
+async def test_a_map_is_not_taken_for_a_missing_picture() -> None:
+    with A1111Server(Script(maps=2, fewer=1)) as server:
+        got = await events(server, replace(ASK, count=2, controls=(CONTROL, DEPTH)))
+    assert len(pictures_of(got)) == 1
+    assert receipt_of(got).honoured["count"].note == "1 instead of 2 pictures"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import pytest
 
+from backends.a1111 import client, progress
 from backends.base import Sending
 from backends.errors import BackendError, BadInput, NotReady, OutOfMemory, ServiceFault, TimedOut
 from tests.backends.a1111.case import ASK, MODEL, backend, events
@@ -37,12 +38,19 @@ async def test_what_the_server_says_becomes_a_sentence(
         (Script(raw=b'{"state": 1}', cut=4), TimedOut, "Nothing was sent"),
     ],
 )
+@pytest.mark.parametrize("seconds", ["0.2", "600"], ids=["Lineup's limit", "a look's limit"])
 async def test_an_address_of_something_else_is_found_out_before_anything_is_sent(
-    everything: Script, kind: type[BackendError], words: str
+    everything: Script,
+    kind: type[BackendError],
+    words: str,
+    seconds: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    for module in (client, progress):
+        monkeypatch.setattr(module, "COURTESY_SECONDS", 0.3)
     with A1111Server() as server:
         server.everything = everything
-        drawer = backend(server.origin, LINEUP_ANSWER_SECONDS="0.5")
+        drawer = backend(server.origin, LINEUP_ANSWER_SECONDS=seconds)
         with pytest.raises(kind) as caught:
             async for event in drawer.generate(MODEL, ASK):
                 assert not isinstance(event, Sending)

@@ -9,7 +9,7 @@ from textwrap import dedent
 
 import pytest
 
-from backends.base import Config, Loading, Picture, Progress, Readiness, Request
+from backends.base import Config, Event, Loading, Picture, Progress, Queued, Readiness, Request
 from backends.errors import MissingPackage, MissingWeights
 from backends.local import Local
 from backends.local.job import LocalJob, ModelSpec
@@ -101,16 +101,20 @@ async def test_on_zerogpu_the_work_runs_inside_a_marked_function(
     try:
         events = [event async for event in machine.run(work(folder))]
         assert calls == ["begun", "left"]
-        assert [type(event) for event in events] == [type(event) for event in plain]
+        assert [type(event) for event in events] == [Queued, *(type(event) for event in plain)]
         assert [e.data for e in events if isinstance(e, Picture)] == [
             e.data for e in plain if isinstance(e, Picture)
         ]
 
         stopping = machine.run(work(folder, steps=900))
+        turn: list[Event] = []
         async for event in stopping:
-            if isinstance(event, Progress):
+            turn.append(event)
+            if isinstance(event, Progress) and event.step:
                 break
         await stopping.aclose()
+        # The model is loaded: the end of the wait is an event of its own, before the first look.
+        assert isinstance(turn[0], Queued) and turn[1] == Progress()
         assert calls == ["begun", "left"] * 2
 
         with pytest.raises(MissingWeights):

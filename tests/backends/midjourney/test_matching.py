@@ -51,7 +51,9 @@ async def test_both_forms_of_messages(server: Midjourney, old: bool, edited: boo
         await card.until(Progress)
         drawing.finish(OTHERS, edited=edited)
         assert (await card.pictures())[0] == OTHERS
-    assert [event.step for event in card.events if isinstance(event, Progress)] == [31]
+    shown = [event for event in card.events if isinstance(event, Progress)]
+    assert {event.step for event in shown} == {31}
+    assert [event.preview is None for event in shown] == [True, False], "its turn, then a look"
     receipt = card.receipt
     assert receipt.honoured["seed"].used == 7 and receipt.honoured["speed"].used == "fast"
     assert "prompt" not in receipt.honoured, "parameters that are repeated are no change"

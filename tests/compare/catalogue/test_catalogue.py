@@ -47,6 +47,27 @@ def test_every_row_makes_sense(model: Model):
         assert model.status.successor in {each.id for each in CATALOGUE.models}
 
 
+@pytest.mark.parametrize("model", CATALOGUE.models, ids=lambda model: model.id)
+def test_every_fact_has_a_source_or_is_left_out(model: Model):
+    facts = {
+        "released": model.released,
+        "licence": model.licence,
+        "training_data": model.training_data,
+        "compute": model.compute,
+        "parameters": model.parameters,
+        "defaults": model.defaults,
+    }
+    stated = {name for name, fact in facts.items() if fact}
+    assert model.sources.keys() <= stated
+    assert all(
+        page.startswith("https://") or (name == "defaults" and page.startswith("diffusers."))
+        for name, page in model.sources.items()
+    )
+    # The page of a model seldom says when it came out: a date names where it stands.
+    assert (model.released is None) is ("released" not in model.sources)
+    assert stated <= model.sources.keys() or "docs" in model.links or model.backend == "miniature"
+
+
 def test_the_promised_models_are_there():
     ids = {model.id for model in CATALOGUE.models}
     assert {"miniature/diffusion", "miniature/masked", "local/sd-1.4", "local/sd-1.5"} <= ids
