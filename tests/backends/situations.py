@@ -14,7 +14,17 @@ from enum import StrEnum
 from typing import Any
 
 from tests.backends.harness import Harness
-from tests.servers import craiyon, google, huggingface, openai, pictures, scripted, stability
+from tests.servers import (
+    a1111,
+    a1111_script,
+    craiyon,
+    google,
+    huggingface,
+    openai,
+    pictures,
+    scripted,
+    stability,
+)
 
 REASON = "The lamp went out."
 B64 = base64.b64encode(pictures.plain()).decode()
@@ -50,6 +60,11 @@ _NO_TOKENS = "It counts no tokens."
 _NO_BASE64 = "It sends addresses, no base64."
 _NO_ADDRESSES = "It sends base64, no addresses."
 IMPOSSIBLE: Mapping[str, Mapping[Situation, str]] = {
+    "a1111": {
+        Situation.ZERO_USAGE: _NO_TOKENS,
+        Situation.PARTIAL_USAGE: _NO_TOKENS,
+        Situation.DATA_URL: _NO_ADDRESSES,
+    },
     "openai": dict.fromkeys(COURTESIES, _NO_COURTESIES),
     "google": {**dict.fromkeys(COURTESIES, _NO_COURTESIES), Situation.DATA_URL: _NO_ADDRESSES},
     "huggingface": {
@@ -156,7 +171,35 @@ def _craiyon(server: craiyon.CraiyonServer, situation: Situation) -> None:
         server.usual = craiyon.Script(raw=json.dumps({"error": REASON}).encode())
 
 
+_A1111_COURTESIES = (
+    "/sdapi/v1/progress",
+    "/internal/progress",
+    "/sdapi/v1/options",
+    "/sdapi/v1/samplers",
+    "/sdapi/v1/schedulers",
+    "/sdapi/v1/loras",
+)
+
+
+def _a1111(server: a1111.A1111Server, situation: Situation) -> None:
+    images: Mapping[Situation, str] = {
+        Situation.PREFIX: f"data:image/png;base64,{B64}",
+        Situation.LINE_BREAKS: LINES,
+    }
+    if situation in COURTESIES:
+        broken = a1111_script.Script(**COURTESIES[situation])
+        server.kind = replace(server.kind, broken=dict.fromkeys(_A1111_COURTESIES, broken))
+    elif situation is Situation.ONE_OF_TWO:
+        server.usual = a1111_script.Script(fewer=1)
+    elif situation is Situation.ERROR_IN_A_SUCCESS:
+        server.usual = a1111_script.json_script({"detail": REASON}, 200)
+    else:
+        answer = {"images": [images[situation]], "parameters": {}, "info": "{}"}
+        server.usual = a1111_script.json_script(answer, 200)
+
+
 _ARRANGE: Mapping[str, Callable[[Any, Situation], None]] = {
+    "a1111": _a1111,
     "craiyon": _craiyon,
     "google": _google,
     "huggingface": _huggingface,
