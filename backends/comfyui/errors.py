@@ -10,11 +10,13 @@ from backends.errors import (
     NotReady,
     OutOfMemory,
     ServiceFault,
+    Unanswered,
     WrongKey,
 )
 from backends.http import self_hosted
 from backends.http.self_hosted import SelfHostedServer
 from backends.json_values import loads
+from backends.settings import host_of
 from backends.wording import service_message
 
 if TYPE_CHECKING:
@@ -24,6 +26,19 @@ MAX_ERRORS_NAMED = 3
 """How many errors of a workflow one sentence names."""
 MAX_CHOICES_NAMED = 6
 """How many of an input's choices a sentence names."""
+
+
+def rejected_nodes(answer: object) -> str:
+    """Return the errors of nodes that an accepted prompt is executed without, "" if none.
+
+    A prompt is accepted if any of its outputs is valid; the others are ignored (ComfyUI's
+    execution.py, `validate_prompt`).
+    """
+    match answer:
+        case {"node_errors": dict() as nodes} if nodes:
+            return service_message(rejection_reason({"node_errors": nodes}))
+        case _:
+            return ""
 
 
 def rejection_reason(answer: object) -> str:
@@ -74,8 +89,36 @@ def prompt_lost(server: str) -> BackendError:
     )
 
 
-def no_picture(workflow: str) -> BackendError:
-    """Return the error for a workflow that finished without a picture."""
+def connection_lost(server: SelfHostedServer, error: Exception, seconds: float) -> BackendError:
+    """Return the error for a server that has a job and has not answered for so many `seconds`."""
+    import httpx2
+
+    if isinstance(error, httpx2.ConnectError):
+        return Unanswered(
+            f"Nothing answers at {host_of(server.url)} any more, for {seconds:.0f} s now: ComfyUI "
+            "has ended or crashed there, or the way to it is broken. Look at it before you try "
+            "again. It may be drawing still, and puts what it finishes into its output folder."
+        )
+    return Unanswered(
+        f"{server.name} took the job and cannot be reached any more, for {seconds:.0f} s now. It "
+        "may be drawing still, and puts what it finishes into its output folder: look at it "
+        "before you try again."
+    )
+
+
+def no_picture(workflow: str, left_out: str = "", *, lost: bool = False) -> BackendError:
+    """Return the error for a workflow that finished without a picture.
+
+    `left_out` are the errors of nodes that the server has left out, `lost` says that pictures were
+    sent over a websocket while it was closed.
+    """
+    if lost:
+        return ServiceFault(
+            f"The workflow {workflow} sent its picture over a connection that was broken at that "
+            "moment, and keeps none. Run it again, or let it end in a SaveImage node."
+        )
+    if left_out:
+        return ServiceFault(f"The workflow {workflow} ended without a picture: {left_out}")
     return ServiceFault(
         f"The workflow {workflow} ended without a picture. It needs a SaveImage node, or a node "
         'with the title "lineup: picture"; a PreviewImage node alone does not count.'

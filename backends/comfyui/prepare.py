@@ -9,7 +9,9 @@ import hashlib
 
 from backends.base import Applied, Control, Value
 from backends.comfyui.client import (
+    NOT_LISTED,
     Client,
+    as_file,
     find_name,
     list_checkpoints,
     list_controlnets,
@@ -45,14 +47,14 @@ async def resolve_names(client: Client, api_request: ApiRequest) -> None:
         httpx2.HTTPError, ValueError: the server does not answer, or not with valid JSON.
     """
     model, workflow = api_request.model, api_request.workflow
-    checkpoint = str(workflow.current(CHECKPOINT) or "")
+    checkpoint, note = str(workflow.current(CHECKPOINT) or ""), ""
     if not api_request.is_user_workflow:
-        checkpoint = await _resolve_checkpoint(client, model.source)
+        checkpoint, note = await _resolve_checkpoint(client, model.source)
         api_request.values[CHECKPOINT] = checkpoint
     if checkpoint:
         unnamed = api_request.is_user_workflow or model.source == FIRST_CHECKPOINT
         requested = None if unnamed else model.source
-        api_request.honoured["checkpoint"] = Applied(requested, checkpoint)
+        api_request.honoured["checkpoint"] = Applied(requested, checkpoint, note)
     for index, name in enumerate(api_request.controls, start=1):
         await _prepare_control(client, api_request, name, index, checkpoint)
     for index in range(len(api_request.controls) + 1, count_controls(workflow) + 1):
@@ -82,14 +84,22 @@ async def upload(client: Client, api_request: ApiRequest) -> None:
         values[INIT_IMAGE] = await client.upload(_upload_name(data), data)
 
 
-async def _resolve_checkpoint(client: Client, name: str) -> str:
+async def _resolve_checkpoint(client: Client, name: str) -> tuple[str, str]:
+    """Return the checkpoint's file on the server, and a note where it could not be looked up."""
     known = await list_checkpoints(client)
+    if known is None and name == FIRST_CHECKPOINT:
+        raise BadInput(
+            f"{client.server.name} does not tell which checkpoints it has. Name one: take the "
+            "model comfyui/ with the name of its file."
+        )
+    if known is None:
+        return as_file(name), NOT_LISTED
     if not known:
         raise BadInput(f"{client.server.name} has no checkpoint at all. Put one there first.")
     if name == FIRST_CHECKPOINT:
-        return known[0]
+        return known[0], ""
     try:
-        return find_name(name, known, "checkpoint", client.server.name)
+        return find_name(name, known, "checkpoint", client.server.name), ""
     except BadInput as error:
         raise BadInput(f"{error} There is no workflow of that name here either.") from error
 
@@ -162,6 +172,12 @@ async def _resolve_controlnet(
     if api_request.is_user_workflow and not requested:
         return None
     server, known = client.server.name, await list_controlnets(client)
+    if known is None and (requested or listed):
+        return as_file(requested or listed)
+    if known is None:
+        raise BadInput(
+            f"{server} does not tell which ControlNet models it has. Name one in the options."
+        )
     if requested or listed:
         return find_name(requested or listed, known, "ControlNet model", server)
     return matching_controlnet(control.preprocessor, checkpoint, known, server)

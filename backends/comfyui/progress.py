@@ -19,7 +19,8 @@ WEBSOCKET_OUTPUT_NODE = "SaveImageWebsocket"
 class PromptProgress:
     """The progress of one prompt; `id` is the server's once the prompt `is_accepted`.
 
-    `outputs` are the outputs of its nodes by node id, `received_pictures` the finished pictures
+    `is_abandoned` says that the server cannot be reached and may go on with it. `outputs` are the
+    outputs of its nodes by node id, `received_pictures` the finished pictures
     that came over the websocket, `download_seconds` the time that fetching its pictures took.
     """
 
@@ -31,6 +32,7 @@ class PromptProgress:
         self.is_accepted = False
         self.is_running = False
         self.is_done = False
+        self.is_abandoned = False
         self.outputs: dict[str, Mapping[str, Any]] = {}
         self.received_pictures: list[bytes] = []
         self.download_seconds = 0.0

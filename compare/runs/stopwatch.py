@@ -22,7 +22,7 @@ class Stopwatch:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._began = self._since = clock()
-        self._work_began: float | None = None
+        self._turn_began: float | None = None
         self._activity = Activity.QUEUED
         self._spent: dict[Activity, float] = {}
         self._first_preview: float | None = None
@@ -31,19 +31,24 @@ class Stopwatch:
 
     def start_work(self) -> None:
         """Record that the job has got its slot in the lane."""
-        self._work_began = self._clock()
         self.switch_to(Activity.GENERATE)
 
     def switch_to(self, activity: Activity) -> None:
-        """Attribute the time from now on to `activity`."""
+        """Attribute the time from now on to `activity`.
+
+        The job's turn begins where it ceases to wait: for its lane, in a server's queue, for a
+        person. The first preview is counted from there.
+        """
         now = self._clock()
+        if self._activity is Activity.QUEUED and activity is not Activity.QUEUED:
+            self._turn_began = now
         self._spent[self._activity] = self._spent.get(self._activity, 0.0) + now - self._since
         self._activity, self._since = activity, now
 
     def record_preview(self) -> None:
         """Record a preview; only the first one counts."""
-        if self._first_preview is None and self._work_began is not None:
-            self._first_preview = self._clock() - self._work_began
+        if self._first_preview is None and self._turn_began is not None:
+            self._first_preview = self._clock() - self._turn_began
 
     def record_picture(self) -> None:
         """Record that a picture has arrived, before it is stored."""

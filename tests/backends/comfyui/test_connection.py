@@ -1,0 +1,117 @@
+"""A connection to a ComfyUI server that is lost in mid-work, for a moment or for good.
+
+The times are a tenth to a hundredth of the usual ones: the drops of 3 s and of 40 s that homes see
+are here 0.3 s and 1.3 grace periods.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from dataclasses import replace
+
+import pytest
+
+from backends.base import Event, Picture, Progress, Receipt, Sending
+from backends.errors import Unanswered
+from tests.backends.comfyui.case import ASK, MODEL, backend, pictures_of, receipt_of, until
+from tests.servers.comfyui import ComfyUIServer
+from tests.servers.comfyui_script import Kind, Script
+from tests.servers.relay import Relay, Way
+
+GRACE = 0.6
+OLD = Kind(targeted=False, ids=False, lists=False)
+SETTINGS = {"LINEUP_RECONNECT_SECONDS": str(GRACE), "LINEUP_CONNECT_SECONDS": "0.5"}
+WAYS = [Way.REFUSED, Way.RESET]
+
+
+async def drawn(relay: Relay, cut_at: type[Event], seconds: float | None, way: Way) -> list[Event]:
+    """Draw, and lose the connection at the first event of a kind."""
+    drawer, got, is_cut = backend(relay.origin, **SETTINGS), list[Event](), False
+    async for event in drawer.generate(MODEL, replace(ASK, count=2)):
+        got.append(event)
+        if isinstance(event, cut_at) and not is_cut:
+            is_cut = True
+            await asyncio.to_thread(relay.cut, way, seconds)
+    await drawer.aclose()
+    return got
+
+
+@pytest.mark.parametrize(
+    ("way", "drop", "kind"),
+    [
+        pytest.param(Way.REFUSED, 0.3, Kind(), id="refused for a moment"),
+        pytest.param(Way.RESET, 0.3, OLD, id="reset for a moment"),
+        pytest.param(Way.REFUSED, 1.3 * GRACE, OLD, id="refused for longer than the grace"),
+        pytest.param(Way.RESET, 1.3 * GRACE, Kind(), id="reset for longer than the grace"),
+    ],
+)
+async def test_a_drop_in_mid_work_loses_no_picture(way: Way, drop: float, kind: Kind) -> None:
+    with ComfyUIServer(Script(delay=0.4), kind) as server, Relay(server.origin) as relay:
+        got = await drawn(relay, Progress, drop, way)
+        assert server.asked("/interrupt") == []
+        assert len(server.asked("/prompt")) == 2, "no prompt is posted twice"
+    assert [picture.seed for picture in pictures_of(got)] == [7, 8]
+    assert receipt_of(got).honoured["count"].note == ""
+
+
+async def test_a_drop_between_two_pictures_loses_neither() -> None:
+    with ComfyUIServer() as server, Relay(server.origin) as relay:
+        got = await drawn(relay, Picture, 0.3, Way.REFUSED)
+        assert len(server.asked("/prompt")) == 2
+    assert [picture.seed for picture in pictures_of(got)] == [7, 8]
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_finished_picture_is_fetched_when_the_connection_is_back(way: Way) -> None:
+    with ComfyUIServer() as server, Relay(server.origin) as relay:
+        server.views = [Script(hang=True)]
+        drawer = backend(relay.origin, **SETTINGS)
+        reading = asyncio.create_task(_all(drawer.generate(MODEL, ASK)))
+        assert await asyncio.to_thread(until, lambda: bool(server.asked("/view")))
+        await asyncio.to_thread(relay.cut, way, 0.3)
+        assert len(pictures_of(await reading)) == 1
+        await drawer.aclose()
+        assert len(server.asked("/prompt")) == 1
+
+
+async def test_a_talkative_websocket_is_a_sign_of_life() -> None:
+    """The grace counts from the last message, not from the last poll."""
+    with ComfyUIServer(Script(delay=1.5 * GRACE)) as server, Relay(server.origin) as relay:
+        drawer, got, cut_at = backend(relay.origin, **SETTINGS), list[Event](), 0.0
+        async for event in drawer.generate(MODEL, ASK):
+            got.append(event)
+            if isinstance(event, Progress) and event.step == 18 and not cut_at:
+                cut_at = time.monotonic()
+                await asyncio.to_thread(relay.cut, Way.REFUSED, 0.4)
+        await drawer.aclose()
+    assert cut_at and len(pictures_of(got)) == 1
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_server_that_stays_away_is_given_up_and_nothing_is_interrupted(way: Way) -> None:
+    words = "Nothing answers at 127.0.0.1" if way is Way.REFUSED else "cannot be reached any more"
+    with ComfyUIServer(Script(delay=30)) as server, Relay(server.origin) as relay:
+        started = time.monotonic()
+        with pytest.raises(Unanswered, match="It may be drawing still") as caught:
+            await drawn(relay, Progress, None, way)
+        assert time.monotonic() - started < 10 * GRACE
+        assert words in str(caught.value).replace("\n", " ")
+        assert server.asked("/interrupt") == []
+        assert not server.jobs[0].interrupted
+
+
+async def test_what_waits_for_the_connection_is_said_on_the_card() -> None:
+    with ComfyUIServer(Script(delay=1)) as server, Relay(server.origin) as relay:
+        got = await drawn(relay, Progress, 0.4, Way.REFUSED)
+    messages = [event.message for event in got if isinstance(event, Progress)]
+    assert "no connection to the server: waiting for it" in messages
+
+
+async def test_packets_that_vanish_are_waited_for() -> None:
+    with ComfyUIServer(Script(delay=0.3)) as server, Relay(server.origin) as relay:
+        got = await drawn(relay, Sending, 0.5, Way.SILENT)
+    assert len(pictures_of(got)) == 2 and isinstance(got[-1], Receipt)
+
+
+async def _all(events: AsyncGenerator[Event, None]) -> list[Event]:
+    return [event async for event in events]
