@@ -102,7 +102,7 @@ async def test_a_server_that_stays_away_is_given_up_and_nothing_is_interrupted(w
 
 async def test_what_waits_for_the_connection_is_said_on_the_card() -> None:
     with ComfyUIServer(Script(delay=1)) as server, Relay(server.origin) as relay:
-        got = await drawn(relay, Progress, 0.4, Way.REFUSED)
+        got = await drawn(relay, Progress, 0.7, Way.REFUSED)
     messages = [event.message for event in got if isinstance(event, Progress)]
     assert "no connection to the server: waiting for it" in messages
 
