@@ -28,7 +28,8 @@ class ComfyUIServer(Engine):
     """Serves the API; `usual` is the script of every prompt. Use it as a context manager.
 
     `authorization` is the required header, None without one. `deaf` refuses every websocket.
-    `views` are the scripts of the next requests for a saved picture.
+    `views` are the scripts of the next requests for a saved picture, `odd` those of every GET whose
+    path begins so.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class ComfyUIServer(Engine):
         self.port = port
         self.deaf = False
         self.views: list[Script] = []
+        self.odd: dict[str, Script] = {}
         self.requests: list[Received] = []
         self.uploads: dict[str, bytes] = {}
         self.opened = 0
@@ -119,6 +121,9 @@ class ComfyUIServer(Engine):
             return web.Response(status=401, text="Unauthorized")
         if self.everything is not None:
             return await _respond(self.everything, request, b"")
+        for prefix, script in self.odd.items():
+            if request.method == "GET" and request.path.startswith(prefix):
+                return await _respond(script, request, b"")
         match request.method, request.path.strip("/").split("/"):
             case "GET", ["ws"] if self.kind.sockets and not self.deaf:
                 return await self._websocket(request)
@@ -141,6 +146,8 @@ class ComfyUIServer(Engine):
             case "GET", ["models", folder] if self.kind.lists:
                 known = {"checkpoints": self.kind.checkpoints, "controlnet": self.kind.networks}
                 return web.json_response(list(known.get(folder, ())))
+            case "GET", ["system_stats"]:
+                return web.json_response({"system": {"comfyui_version": "0.3.64"}, "devices": []})
             case "GET", ["object_info", node]:
                 return web.json_response(info(self.kind, node))
             case "GET", ["view"] if self.views:
