@@ -20,17 +20,19 @@ from backends.base import (
     Model,
     Picture,
     Progress,
+    Readiness,
+    Ready,
     Receipt,
     Request,
     Sending,
     UserModels,
 )
+from backends.comfyui import library
 from backends.comfyui.client import Client, list_checkpoints, require_comfyui
 from backends.comfyui.errors import explain
 from backends.comfyui.execution import Result, execute
-from backends.comfyui.library import user_models
 from backends.comfyui.monitor import Monitor
-from backends.comfyui.prepare import resolve_names, upload
+from backends.comfyui.prepare import require_output, resolve_names, upload
 from backends.comfyui.request import ApiRequest, Options, build_request, server_from_config
 from backends.comfyui.websocket import WebSocket
 from backends.errors import BackendError, NotReady
@@ -65,6 +67,15 @@ class ComfyUI(HostedBackend):
         """Return the server's address and login; only a job finds out whether it runs."""
         return server_from_config(self.config)
 
+    def ready(self, model: Model) -> Ready:
+        """Return whether the settings are complete, and the workflow of `model` can be used."""
+        ready = super().ready(model)
+        if ready.state is Readiness.READY and (
+            fault := library.fault(self.config.home, model.source)
+        ):
+            return Ready(Readiness.UNAVAILABLE, fault)
+        return ready
+
     @classmethod
     def user_models(cls, config: Config) -> UserModels:
         """Return a model for each workflow in the data folder, none without a server to share."""
@@ -73,7 +84,7 @@ class ComfyUI(HostedBackend):
                 server_from_config(config)
             except BackendError:
                 return UserModels()
-        return user_models(config.home)
+        return library.user_models(config.home)
 
     async def check(self, server: str = "") -> str:
         """Ask the server for its list of checkpoints."""
@@ -106,7 +117,8 @@ class ComfyUI(HostedBackend):
             await resolve_names(client, api_request)
             async with aclosing(WebSocket(target, api_request.client_id, timeouts)) as socket:
                 monitor = Monitor(client, socket, self._previews, api_request.client_id, timeouts)
-                await socket.open()  # before the first message can arrive
+                has_socket = await socket.open()  # before the first message can arrive
+                await require_output(client, api_request.workflow, has_socket=has_socket)
                 sent = True
                 yield Sending()
                 async with aclosing(_execute_all(client, monitor, api_request)) as events:

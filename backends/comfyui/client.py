@@ -195,6 +195,11 @@ async def list_controlnets(client: Client) -> list[str] | None:
     return await _list_models(client, "controlnet", "ControlNetLoader", "control_net_name")
 
 
+async def list_loras(client: Client) -> list[str] | None:
+    """Return the server's LoRAs as `list_checkpoints` does the checkpoints."""
+    return await _list_models(client, "loras", "LoraLoader", "lora_name")
+
+
 NOT_LISTED: Final = "not looked up: the server does not tell what it has"
 
 

@@ -1,7 +1,9 @@
 """Errors of a ComfyUI server as sentences for the card: rejections, failures, HTTP statuses."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
 
 from backends.errors import (
     BackendError,
@@ -15,7 +17,7 @@ from backends.errors import (
 )
 from backends.http import self_hosted
 from backends.http.self_hosted import SelfHostedServer
-from backends.json_values import loads
+from backends.json_values import loads, mapping, text
 from backends.settings import host_of
 from backends.wording import service_message
 
@@ -26,6 +28,11 @@ MAX_ERRORS_NAMED = 3
 """How many errors of a workflow one sentence names."""
 MAX_CHOICES_NAMED = 6
 """How many of an input's choices a sentence names."""
+MAX_ERROR = 130
+MAX_VALUE = 40
+MAX_CHOICES = 90
+"""Characters of one error, of a value and of the choices: together they end before a sentence is
+cut, which would take the number of what is not named."""
 
 
 def rejected_nodes(answer: object) -> str:
@@ -49,18 +56,62 @@ def rejection_reason(answer: object) -> str:
         case _:
             errors = []
     if errors:
-        more = len(errors) - MAX_ERRORS_NAMED
-        listed = "; ".join(errors[:MAX_ERRORS_NAMED])
-        return f"{listed}{f'; and {more} more' if more > 0 else ''}."
+        # Nothing shortens what follows: the second and the third error only where there is room.
+        named = errors[:1]
+        for error in errors[1:MAX_ERRORS_NAMED]:
+            if sum(map(len, named)) + len(error) <= 2 * MAX_ERROR:
+                named.append(error)
+        more = len(errors) - len(named)
+        return f"{'; '.join(named)}{f'; and {more} more' if more > 0 else ''}."
     match answer:
-        case {"error": {"type": "missing_node_type", "extra_info": {"class_type": str(kind)}}}:
-            return f"it has no node {kind}. Install the extension that brings it there."
+        case {"error": dict() as error} if missing := _missing_node(cast(dict[str, Any], error)):
+            return missing
         case {"error": {"message": str(message), "details": str(more)}} if message or more:
             return ": ".join(filter(None, (message.rstrip("."), more)))
         case {"error": {"message": str(message)}} | {"error": str(message)} if message:
             return message
         case _:
             return ""
+
+
+_MISSING_NODE = re.compile(
+    r"\bnode (?:type )?['\"“]?(?P<name>[^'\"”]+?)['\"”]? (?:does not exist|(?:was )?not found)",
+    re.IGNORECASE,
+)
+_SUBGRAPH = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|workflow[>/].+", re.IGNORECASE)
+"""Classes of the boxes of subgraphs (an id) and of group nodes, which no server knows."""
+
+
+def _missing_node(error: Mapping[str, Any]) -> str:
+    """Return the reason for a node that the server does not have, "" for another error.
+
+    Servers word it as "Cannot execute because node X does not exist." (until 2025), "Node 'X' not
+    found.", "Node 'TITLE' not found. The custom node may not be installed.", and "has no
+    class_type" where they know only its id. The newer ones add a type, the class and the title.
+    """
+    about = mapping(error.get("extra_info"))
+    message = text(error.get("message")) or ""
+    found = _MISSING_NODE.search(message)
+    if error.get("type") != "missing_node_type" and not found and "class_type" not in message:
+        return ""
+    title, where = text(about.get("node_title")), text(error.get("details"))
+    kind = text(about.get("class_type")) or (found["name"] if found else None)
+    if kind is None:
+        name = f"the node “{_clip(title)}”" if title else f"a node ({where or 'without a name'})"
+        return f"{name} has no class. Export the workflow from ComfyUI again."
+    if _SUBGRAPH.fullmatch(kind):
+        name = f" “{_clip(title)}”" if title and title != kind else ""
+        return (
+            f"a group of nodes{name} was exported as one node. Unpack it in ComfyUI, or bring that "
+            "up to date, and export the workflow again."
+        )
+    name = f" (titled “{_clip(title)}”)" if title and title != kind else ""
+    return f"it has no node {kind}{name}. Install the extension that brings it there."
+
+
+def _clip(text: object, most: int = MAX_VALUE) -> str:
+    line = " ".join(str(text).split())
+    return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
 def execution_failed(data: Mapping[str, Any], server: str) -> BackendError:
@@ -130,7 +181,8 @@ def _node_errors(nodes: Mapping[str, Any]) -> Iterator[str]:
         match about:
             case {"errors": list() as errors, **rest}:
                 where = f"{rest.get('class_type') or 'a node'} (node {id})"
-                yield from (_describe_error(where, error) for error in cast(list[object], errors))
+                found = (_describe_error(where, error) for error in cast(list[object], errors))
+                yield from (_clip(error, MAX_ERROR + MAX_CHOICES) for error in found)
             case _:
                 yield f"node {id} has a fault"
 
@@ -139,9 +191,9 @@ def _describe_error(where: str, error: object) -> str:
     match error:
         case {
             "type": "value_not_in_list",
-            "extra_info": {"input_name": str(input), "received_value": value, **rest},
+            "extra_info": {"input_name": str(input), "received_value": value},
         }:
-            return f"{where} does not take “{value}” for {input}{_describe_choices(rest)}"
+            return f"{where} does not take “{_clip(value)}” for {input}{_describe_choices(error)}"
         case {
             "type": "value_smaller_than_min" | "value_bigger_than_max" as which,
             "extra_info": {"input_name": str(input), "received_value": value, **rest},
@@ -160,17 +212,26 @@ def _describe_error(where: str, error: object) -> str:
             return f"{where} has a fault"
 
 
-def _describe_choices(rest: Mapping[str, Any]) -> str:
-    match rest.get("input_config"):
+_LENGTH = re.compile(r"list of length (\d+)")
+
+
+def _describe_choices(error: object) -> str:
+    about = mapping(mapping(error).get("extra_info"))
+    match about.get("input_config"):
         case [list() as choices, *_] | [_, {"options": list() as choices}, *_]:
-            known = [str(choice) for choice in cast(list[object], choices)]
-        case _:
-            return ""
+            known = [_clip(choice) for choice in cast(list[object], choices)]
+        case _:  # of a long list newer servers tell only the length
+            length = _LENGTH.search(str(mapping(error).get("details")))
+            return f"; it takes one of {length[1]} others" if length else ""
     if not known:
         return ", and has none to choose from"
-    more = len(known) - MAX_CHOICES_NAMED
-    listed = ", ".join(known[:MAX_CHOICES_NAMED])
-    return f"; it takes {listed}{f' and {more} more' if more > 0 else ''}"
+    named: list[str] = []
+    for choice in known[:MAX_CHOICES_NAMED]:
+        if sum(map(len, named)) + len(choice) > MAX_CHOICES:
+            break
+        named.append(choice)
+    more = len(known) - len(named)
+    return f"; it takes {', '.join(named)}{f' and {more} more' if more > 0 else ''}"
 
 
 def _limit(rest: Mapping[str, Any], which: str) -> object | None:
@@ -215,7 +276,11 @@ def _explain_status(response: "httpx2.Response", server: SelfHostedServer) -> Ba
                 "Look at its settings."
             )
         case 404 | 405:
-            return NotReady(f"{name} is no ComfyUI server. Check COMFYUI_URL.")
+            if path := urlsplit(server.url).path:
+                name, advice = f"{name}{path}", "Check COMFYUI_URL, its path as well"
+            else:
+                advice = "Check COMFYUI_URL"
+            return NotReady(f"{name} is no ComfyUI server. {advice}.")
         case _ if status < 500:
             message = service_message(rejection_reason(_json_or_none(response)), *server.secrets)
             return BadInput(f"{name} does not take the workflow: {message}")

@@ -14,8 +14,8 @@ from backends.comfyui.client import Client
 from backends.comfyui.errors import no_picture, rejected_nodes
 from backends.comfyui.monitor import Monitor
 from backends.comfyui.placeholders import RESULT
-from backends.comfyui.progress import WEBSOCKET_OUTPUT_NODE, PromptProgress
-from backends.comfyui.workflow import Graph, Workflow
+from backends.comfyui.progress import PromptProgress
+from backends.comfyui.workflow import WEBSOCKET_OUTPUT_NODE, Graph, Workflow
 from backends.errors import BackendError, ServiceFault
 from backends.images.validation import check, check_count
 from backends.json_values import items

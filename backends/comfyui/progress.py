@@ -6,14 +6,11 @@ from typing import Any
 
 from backends.base import Event, Loading, Progress
 from backends.comfyui.errors import execution_failed, execution_interrupted
-from backends.comfyui.workflow import Graph, linked_node
+from backends.comfyui.workflow import WEBSOCKET_OUTPUT_NODE, Graph, linked_node
 from backends.errors import ServiceFault
 from backends.http.client import MAX_ANSWER_BYTES
 from backends.images.validation import check_count
 from backends.json_values import items, mapping, number
-
-WEBSOCKET_OUTPUT_NODE = "SaveImageWebsocket"
-"""Class of the node that sends finished pictures over the websocket and saves none."""
 
 
 class PromptProgress:
