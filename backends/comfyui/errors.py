@@ -105,8 +105,8 @@ def _missing_node(error: Mapping[str, Any]) -> str:
             f"a group of nodes{name} was exported as one node. Unpack it in ComfyUI, or bring that "
             "up to date, and export the workflow again."
         )
-    name = f" (titled “{_clip(title)}”)" if title and title != kind else ""
-    return f"it has no node {kind}{name}. Install the extension that brings it there."
+    which = f" The node is titled “{_clip(title)}”." if title and title != kind else ""
+    return f"it has no node {kind}. Install the extension that brings it there.{which}"
 
 
 def _clip(text: object, most: int = MAX_VALUE) -> str:

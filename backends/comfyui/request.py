@@ -161,7 +161,7 @@ def _explain_missing_places(workflow: Workflow, honoured: dict[str, Applied]) ->
     if ignored:
         names = ", ".join(name.replace("num_inference_", "").replace("_", " ") for name in ignored)
         note = f"no mark for {names}. {NOT_EXPORTED}"
-        honoured["workflow"] = Applied(None, workflow.name, note)
+        honoured["marks"] = Applied(None, None, note)
 
 
 def _plan_seeds(workflow: Workflow, fitted: Request) -> tuple[tuple[int | None, ...], int]:
