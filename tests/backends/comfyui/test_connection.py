@@ -13,7 +13,7 @@ import pytest
 
 from backends.base import Event, Picture, Progress, Receipt, Sending
 from backends.errors import Unanswered
-from tests.backends.comfyui.case import ASK, MODEL, backend, pictures_of, receipt_of, until
+from tests.backends.comfyui.case import ASK, MODEL, NOWHERE, backend, pictures_of, receipt_of, until
 from tests.servers.comfyui import ComfyUIServer
 from tests.servers.comfyui_script import Kind, Script
 from tests.servers.relay import Relay, Way
@@ -26,7 +26,7 @@ WAYS = [Way.REFUSED, Way.RESET]
 
 async def drawn(relay: Relay, cut_at: type[Event], seconds: float | None, way: Way) -> list[Event]:
     """Draw, and lose the connection at the first event of a kind."""
-    drawer, got, is_cut = backend(relay.origin, **SETTINGS), list[Event](), False
+    drawer, got, is_cut = backend(relay.origin, NOWHERE, **SETTINGS), list[Event](), False
     async for event in drawer.generate(MODEL, replace(ASK, count=2)):
         got.append(event)
         if isinstance(event, cut_at) and not is_cut:
@@ -65,7 +65,7 @@ async def test_a_drop_between_two_pictures_loses_neither() -> None:
 async def test_a_finished_picture_is_fetched_when_the_connection_is_back(way: Way) -> None:
     with ComfyUIServer() as server, Relay(server.origin) as relay:
         server.views = [Script(hang=True)]
-        drawer = backend(relay.origin, **SETTINGS)
+        drawer = backend(relay.origin, NOWHERE, **SETTINGS)
         reading = asyncio.create_task(_all(drawer.generate(MODEL, ASK)))
         assert await asyncio.to_thread(until, lambda: bool(server.asked("/view")))
         await asyncio.to_thread(relay.cut, way, 0.3)
@@ -77,7 +77,7 @@ async def test_a_finished_picture_is_fetched_when_the_connection_is_back(way: Wa
 async def test_a_talkative_websocket_is_a_sign_of_life() -> None:
     """The grace counts from the last message, not from the last poll."""
     with ComfyUIServer(Script(delay=1.5 * GRACE)) as server, Relay(server.origin) as relay:
-        drawer, got, cut_at = backend(relay.origin, **SETTINGS), list[Event](), 0.0
+        drawer, got, cut_at = backend(relay.origin, NOWHERE, **SETTINGS), list[Event](), 0.0
         async for event in drawer.generate(MODEL, ASK):
             got.append(event)
             if isinstance(event, Progress) and event.step == 18 and not cut_at:

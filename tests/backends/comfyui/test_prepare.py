@@ -311,7 +311,7 @@ async def test_the_workflows_own_preprocessor(
 @pytest.mark.parametrize(
     ("kind", "inputs", "preprocessor", "note"),
     [
-        ("DepthAnything", {"ckpt_name": "depth_anything_v2.pth"}, "depth", ""),
+        ("DepthAnything", {"depth_model": "depth_anything_v2.pth"}, "depth", ""),
         ("WildcardEncode", {"preprocessor": "DepthAnythingV2Preprocessor"}, "depth", ""),
         ("WildcardEncode", {"model": ["loader", 0]}, "depth", ""),
         ("WildcardEncode", {"preprocessor": "AnimeLineArtPreprocessor"}, "lineart_anime", ""),
