@@ -22,16 +22,13 @@ from backends.comfyui.placeholders import (
     WIDTH,
     Placeholder,
 )
-from backends.comfyui.workflow import NOT_EXPORTED, Graph, Workflow, bypass
+from backends.comfyui.workflow import NOT_EXPORTED, SEEDS, Graph, Workflow, bypass
 from backends.fit import fit
 from backends.http.self_hosted import SelfHostedServer
 from backends.options import option, parse_options
 
 FIRST_CHECKPOINT = "first"
 """The source of the model that stands for the first checkpoint in the server's list."""
-
-SEEDS = 2**64
-"""The number of seeds that ComfyUI's samplers take, from 0 on."""
 
 EXAMPLE_URL = "http://127.0.0.1:8188"
 NO_URL = (

@@ -33,6 +33,9 @@ WEBSOCKET_OUTPUT_NODE: Final = "SaveImageWebsocket"
 """Class of the node that sends finished pictures over the websocket and saves none."""
 
 
+SEEDS: Final = 2**64
+"""The number of seeds that ComfyUI's samplers take, from 0 on."""
+SEED_INPUTS: Final = frozenset({"seed", "noise_seed"})
 NOT_EXPORTED: Final = (
     "ComfyUI does not export primitive nodes, the boxes of subgraphs, and nodes that are muted or "
     "bypassed: a mark on one of these is lost. Mark the node that it leads to, or one inside the "
@@ -211,7 +214,21 @@ def _parse_graph(text: str, name: str) -> Graph:
             f"The workflow {name} is not in API format. Open it in ComfyUI, choose "
             "Workflow > Export (API), and keep that file instead."
         )
+    for node in table.values():
+        inputs: dict[str, object] = node["inputs"]
+        inputs |= {name: _whole_seed(inputs[name]) for name in SEED_INPUTS & inputs.keys()}
     return table
+
+
+def _whole_seed(value: object) -> object:
+    """Return a seed as a whole number of 64 bits; a link stays.
+
+    Browsers write whole numbers beyond 2**53 rounded, some as 1.8446744073709552e+19: the largest
+    seed becomes one that the server refuses.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+        return value
+    return int(min(max(value, -SEEDS), SEEDS - 1))
 
 
 def _is_node(node: object) -> bool:

@@ -203,6 +203,28 @@ async def test_seeds_have_64_bits(home: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("written", "posted"),
+    [
+        ("18446744073709552000", 2**64 - 1),
+        ("1.8446744073709552e+19", 2**64 - 1),
+        ("9007199254740993", 9007199254740993),
+        ("1125899906842624.0", 2**50),
+        ("-1", -1),
+        ('["other", 0]', ["other", 0]),
+    ],
+)
+@pytest.mark.parametrize("name", ["seed", "noise_seed"])
+def test_a_seed_that_a_browser_rounded_is_one_that_the_server_takes(
+    name: str, written: str, posted: object
+) -> None:
+    graph = workflow()
+    graph["sampler"]["inputs"][name] = "HERE"
+    read = parse(json.dumps(graph).replace('"HERE"', written), "mine").fill({})
+    assert read["sampler"]["inputs"][name] == posted
+    assert not isinstance(read["sampler"]["inputs"][name], float)
+
+
+@pytest.mark.parametrize(
     ("text", "words"),
     [
         ("{", "is not JSON"),
