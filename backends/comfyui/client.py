@@ -6,7 +6,7 @@ All names are looked up before anything is sent, so that a wrong name costs no w
 import asyncio
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from backends.errors import BadInput, ServiceFault
@@ -48,6 +48,13 @@ def is_connection_lost(error: Exception) -> bool:
             return isinstance(error, httpx2.RequestError)
 
 
+def _is_not_sent(error: Exception) -> bool:
+    """Return whether a request did not leave this machine."""
+    import httpx2
+
+    return isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout)
+
+
 class Client(SelfHostedClient):
     """Client of one server for one job."""
 
@@ -66,14 +73,18 @@ class Client(SelfHostedClient):
 
         A request that may have reached the server is not repeated.
         """
-        import httpx2
+        return await self._once_connected(lambda: self.post_json(path, body), _is_not_sent)
 
+    async def _once_connected(
+        self, send: Callable[[], Awaitable[Any]], may_repeat: Callable[[Exception], bool]
+    ) -> Any:
+        """Return what `send` returns; repeat it for a time after an error that allows it."""
         deadline = time.monotonic() + self.timeouts.reconnect
         while True:
             try:
-                return await self.post_json(path, body)
-            except (httpx2.ConnectError, httpx2.ConnectTimeout):
-                if time.monotonic() > deadline:
+                return await send()
+            except Exception as error:
+                if not may_repeat(error) or time.monotonic() > deadline:
                     raise
             await asyncio.sleep(RECONNECT_PAUSE)
 
@@ -98,15 +109,16 @@ class Client(SelfHostedClient):
             return None
 
     async def upload(self, name: str, data: bytes) -> str:
-        """Upload a picture to the server's input folder; return its name for a LoadImage node."""
-        answer = await self._json(
-            await self._send(
-                "POST",
-                "/upload/image",
-                files={"image": (name, data, "image/png")},
-                data={"overwrite": "true"},
-            )
-        )
+        """Upload a picture to the server's input folder; return its name for a LoadImage node.
+
+        It replaces a file of that name, so it is repeated where the connection is lost.
+        """
+
+        async def send() -> Any:
+            form = {"files": {"image": (name, data, "image/png")}, "data": {"overwrite": "true"}}
+            return await self._json(await self._send("POST", "/upload/image", **form))
+
+        answer = await self._once_connected(send, is_connection_lost)
         folder, stored_name = str(answer.get("subfolder") or ""), str(answer["name"])
         return f"{folder}/{stored_name}" if folder else stored_name
 

@@ -13,7 +13,16 @@ import pytest
 
 from backends.base import Event, Picture, Progress, Receipt, Sending
 from backends.errors import Unanswered
-from tests.backends.comfyui.case import ASK, MODEL, NOWHERE, backend, pictures_of, receipt_of, until
+from tests.backends.comfyui.case import (
+    ASK,
+    CONTROL,
+    MODEL,
+    NOWHERE,
+    backend,
+    pictures_of,
+    receipt_of,
+    until,
+)
 from tests.servers.comfyui import ComfyUIServer
 from tests.servers.comfyui_script import Kind, Script
 from tests.servers.relay import Relay, Way
@@ -72,6 +81,19 @@ async def test_a_finished_picture_is_fetched_when_the_connection_is_back(way: Wa
         assert len(pictures_of(await reading)) == 1
         await drawer.aclose()
         assert len(server.asked("/prompt")) == 1
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_control_picture_is_uploaded_when_the_connection_is_back(way: Way) -> None:
+    with ComfyUIServer() as server, Relay(server.origin) as relay:
+        drawer, got = backend(relay.origin, NOWHERE, **SETTINGS), list[Event]()
+        async for event in drawer.generate(MODEL, replace(ASK, controls=(CONTROL,))):
+            got.append(event)
+            if isinstance(event, Sending):  # what comes next is the upload
+                await asyncio.to_thread(relay.cut, way, 0.3)
+        await drawer.aclose()
+        assert len(server.uploads) == 1
+    assert len(pictures_of(got)) == 1
 
 
 async def test_a_talkative_websocket_is_a_sign_of_life() -> None:
