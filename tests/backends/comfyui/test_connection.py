@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from backends.base import Event, Picture, Progress, Receipt, Sending
+from backends.base import Event, Picture, Progress, Queued, Receipt, Sending
 from backends.errors import Unanswered
 from tests.backends.comfyui.case import (
     ASK,
@@ -61,6 +61,8 @@ async def test_a_drop_in_mid_work_loses_no_picture(way: Way, drop: float, kind: 
         assert len(server.asked("/prompt")) == 2, "no prompt is posted twice"
     assert [picture.seed for picture in pictures_of(got)] == [7, 8]
     assert receipt_of(got).honoured["count"].note == ""
+    told = [event.message for event in got if isinstance(event, Progress | Queued)]
+    assert drop < GRACE or "no connection to the server: waiting for it" in told
 
 
 async def test_a_drop_between_two_pictures_loses_neither() -> None:
@@ -120,13 +122,6 @@ async def test_a_server_that_stays_away_is_given_up_and_nothing_is_interrupted(w
         assert words in str(caught.value).replace("\n", " ")
         assert server.asked("/interrupt") == []
         assert not server.jobs[0].interrupted
-
-
-async def test_what_waits_for_the_connection_is_said_on_the_card() -> None:
-    with ComfyUIServer(Script(delay=1)) as server, Relay(server.origin) as relay:
-        got = await drawn(relay, Progress, 0.7, Way.REFUSED)
-    messages = [event.message for event in got if isinstance(event, Progress)]
-    assert "no connection to the server: waiting for it" in messages
 
 
 async def test_packets_that_vanish_are_waited_for() -> None:

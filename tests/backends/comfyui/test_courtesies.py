@@ -14,11 +14,11 @@ ANSWERS = {
     "nothing": Script(raw=b""),
     "another JSON": Script(raw=b'{"detail": "Not Found"}'),
 }
-PATHS = ["/queue", "/system_stats", "/models", "/object_info", "/history", "/ws"]
+PATHS = ["/queue", "/system_stats", "/models", "/object_info", "/history"]
+CASES = [(path, answer) for path in PATHS for answer in ANSWERS] + [("/ws", "500")]
 
 
-@pytest.mark.parametrize("answer", ANSWERS)
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(("path", "answer"), CASES)
 async def test_one_route_that_does_not_answer_as_it_should(path: str, answer: str) -> None:
     with ComfyUIServer() as server:
         server.odd = {path: ANSWERS[answer]}
@@ -28,8 +28,15 @@ async def test_one_route_that_does_not_answer_as_it_should(path: str, answer: st
     assert nodes(server)["CheckpointLoaderSimple"]["ckpt_name"] == "v1-5-pruned-emaonly.safetensors"
 
 
-@pytest.mark.parametrize("answer", ["404", "HTML", "nothing"])
-@pytest.mark.parametrize("missing", [("/models", "/object_info"), ("/queue", "/ws")])
+@pytest.mark.parametrize(
+    ("missing", "answer"),
+    [
+        (("/models", "/object_info"), "404"),
+        (("/models", "/object_info"), "HTML"),
+        (("/models", "/object_info"), "nothing"),
+        (("/queue", "/ws"), "500"),
+    ],
+)
 async def test_routes_that_stand_in_for_each_other(missing: tuple[str, ...], answer: str) -> None:
     with ComfyUIServer() as server:
         server.odd = dict.fromkeys(missing, ANSWERS[answer])
