@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from backends.errors import BadInput, ServiceFault
 from backends.http.client import Timeouts
-from backends.http.self_hosted import SelfHostedClient, SelfHostedServer
+from backends.http.self_hosted import MISSING_ROUTE, SelfHostedClient, SelfHostedServer
 from backends.images.inputs import of_size
 from backends.images.validation import MAX_BYTES
 from backends.json_values import mapping
@@ -180,10 +180,10 @@ _FILE_EXTENSION = re.compile(r"\.(safetensors|ckpt|pth|pt|bin|gguf|sft)$", re.IG
 async def require_comfyui(client: Client) -> None:
     """Check that a ComfyUI server answers and lets this machine in.
 
-    One usable answer will do: a proxy may hide some of its routes.
+    One usable answer will do: a proxy may hide some of its routes, or a route may be broken.
 
     Raises:
-        httpx2.HTTPError, ValueError: there is none.
+        httpx2.HTTPError, ValueError: there is none, or the server redirects or refuses.
     """
     import httpx2
 
@@ -192,7 +192,12 @@ async def require_comfyui(client: Client) -> None:
         try:
             if isinstance(await client.get(path), dict):
                 return
-        except (httpx2.HTTPStatusError, ValueError) as error:
+        except httpx2.HTTPStatusError as error:
+            status = error.response.status_code
+            if status not in MISSING_ROUTE and status < 500:
+                raise
+            first = first or error
+        except ValueError as error:
             first = first or error
     raise first or ValueError("no JSON object")
 
