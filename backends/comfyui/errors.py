@@ -28,11 +28,23 @@ MAX_ERRORS_NAMED = 3
 """How many errors of a workflow one sentence names."""
 MAX_CHOICES_NAMED = 6
 """How many of an input's choices a sentence names."""
-MAX_ERROR = 130
+MAX_ERRORS = 260
+MAX_ERROR = 280
 MAX_VALUE = 40
 MAX_CHOICES = 90
-"""Characters of one error, of a value and of the choices: together they end before a sentence is
-cut, which would take the number of what is not named."""
+"""Characters of several errors, of a single one, of a value or a name in it, and of the choices:
+together they end before a sentence is cut, which would take the number of what is not named."""
+
+
+def rejection(answer: object, server: SelfHostedServer) -> BackendError | None:
+    """Return the error for an answer that rejects a workflow, None for one that accepts it.
+
+    A proxy may turn the status of a rejection into 200.
+    """
+    if text(mapping(answer).get("prompt_id")) or not (reason := rejection_reason(answer)):
+        return None
+    message = service_message(reason, *server.secrets)
+    return BadInput(f"{server.name} does not take the workflow: {message}")
 
 
 def rejected_nodes(answer: object) -> str:
@@ -59,7 +71,7 @@ def rejection_reason(answer: object) -> str:
         # Nothing shortens what follows: the second and the third error only where there is room.
         named = errors[:1]
         for error in errors[1:MAX_ERRORS_NAMED]:
-            if sum(map(len, named)) + len(error) <= 2 * MAX_ERROR:
+            if sum(map(len, named)) + len(error) <= MAX_ERRORS:
                 named.append(error)
         more = len(errors) - len(named)
         return f"{'; '.join(named)}{f'; and {more} more' if more > 0 else ''}."
@@ -180,9 +192,9 @@ def _node_errors(nodes: Mapping[str, Any]) -> Iterator[str]:
     for id, about in nodes.items():
         match about:
             case {"errors": list() as errors, **rest}:
-                where = f"{rest.get('class_type') or 'a node'} (node {id})"
+                where = f"{_clip(rest.get('class_type') or 'a node')} (node {_clip(id, 20)})"
                 found = (_describe_error(where, error) for error in cast(list[object], errors))
-                yield from (_clip(error, MAX_ERROR + MAX_CHOICES) for error in found)
+                yield from (_clip(error, MAX_ERROR) for error in found)
             case _:
                 yield f"node {id} has a fault"
 
@@ -193,7 +205,8 @@ def _describe_error(where: str, error: object) -> str:
             "type": "value_not_in_list",
             "extra_info": {"input_name": str(input), "received_value": value},
         }:
-            return f"{where} does not take “{_clip(value)}” for {input}{_describe_choices(error)}"
+            refused = f"{where} does not take “{_clip(value)}” for {_clip(input, 30)}"
+            return refused + _describe_choices(error)
         case {
             "type": "value_smaller_than_min" | "value_bigger_than_max" as which,
             "extra_info": {"input_name": str(input), "received_value": value, **rest},

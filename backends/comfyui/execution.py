@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from backends.base import Event, Picture
 from backends.comfyui.client import Client
-from backends.comfyui.errors import no_picture, rejected_nodes
+from backends.comfyui.errors import no_picture, rejected_nodes, rejection
 from backends.comfyui.monitor import Monitor
 from backends.comfyui.placeholders import RESULT
 from backends.comfyui.progress import PromptProgress
@@ -20,8 +20,10 @@ from backends.errors import BackendError, ServiceFault
 from backends.images.validation import check, check_count
 from backends.json_values import items
 
-SavedImages: TypeAlias = dict[str, list[dict[str, str]]]
-"""Where the server saved its pictures (filename, subfolder, type), by the id of the node."""
+SavedImages: TypeAlias = dict[str, list[dict[str, str] | None]]
+"""Where the server saved its pictures (filename, subfolder, type), by the id of the node.
+
+None stands for one of which it does not say where."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,6 +67,9 @@ async def execute(
     try:
         body = _prompt_body(graph, progress, client_id)
         answer = await client.post_once_reached("/prompt", body)
+        if (refused := rejection(answer, client.server)) is not None:
+            progress.is_done = True
+            raise refused
         progress.id, progress.is_accepted = str(answer["prompt_id"]), True
         left_out = rejected_nodes(answer)
         async with aclosing(monitor.follow(progress)) as events:
@@ -136,6 +141,10 @@ async def _fetch_pictures(
         for index, image in enumerate(batch):
             started_at = time.monotonic()
             try:
+                if image is None:
+                    raise ServiceFault(
+                        "The server saved a picture and does not say where. Look at it."
+                    )
                 data = await client.download_picture(image)
                 picture = await asyncio.to_thread(check, data, seed=None if index else seed)
             except BackendError as error:
@@ -199,10 +208,10 @@ def _is_saved(image: object) -> bool:
             return True
 
 
-def _image_location(image: object) -> dict[str, str]:
+def _image_location(image: object) -> dict[str, str] | None:
     match image:
         case {"filename": str(name), **rest} if name:
             where = {key: str(rest.get(key) or "") for key in ("subfolder", "type")}
             return {"filename": name, **where}
         case _:
-            raise ServiceFault("The server saved a picture and does not say where. Look at it.")
+            return None

@@ -25,6 +25,10 @@ Link: TypeAlias = list[str | int]
 _TAG: Final = re.compile(r"\s*<(?:lora|lyco):([^:<>]+)((?::[^:<>]*)*)>", re.IGNORECASE)
 _PLAIN_TEXT: Final = re.compile(r"(CLIPTextEncode|TextEncode|Primitive|String)\w*")
 """Classes that take a prompt as it is. Others may read tags in it by themselves."""
+IN_NEGATIVE: Final = (
+    "LoRA tags in the negative prompt ignored: a LoRA acts on the whole picture. Name it in the "
+    "prompt, with a weight below 0 to turn away from it"
+)
 _FIRST_ID: Final = "lineup-lora"
 
 

@@ -22,7 +22,7 @@ from backends.comfyui.websocket import Image, Message, WebSocket
 from backends.http.client import Timeouts
 from backends.http.self_hosted import unanswered
 from backends.images.previews import Previews
-from backends.json_values import items, mapping
+from backends.json_values import items, mapping, number
 
 SILENCE_SECONDS = 5.0
 """Seconds without a message after which the server is polled."""
@@ -242,7 +242,7 @@ class Monitor:
         for item in waiting:
             if self._is_own(item, progress):
                 self._last_activity = time.monotonic()
-                ahead = len(running) + sum(other[0] < item[0] for other in waiting)
+                ahead = len(running) + sum(_position(other) < _position(item) for other in waiting)
                 return progress.unless_repeated(Queued(message=_queue_message(ahead)))
         if listening:
             return None
@@ -291,6 +291,10 @@ def _queue_message(ahead: int) -> str:
     if ahead < 1:
         return "next on the server"
     return f"behind {ahead} other job{'s' if ahead > 1 else ''} on the server"
+
+
+def _position(item: list[Any]) -> float:
+    return number(item[0]) or 0.0
 
 
 def _identity(body: bytes) -> bytes:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 from backends.base import Event, Loading, Progress
 from backends.comfyui.errors import execution_failed, execution_interrupted
@@ -117,10 +117,13 @@ class PromptProgress:
 
     def handle_history(self, entry: Mapping[str, Any]) -> None:
         """Update the state from a finished prompt's history; raises as `handle_message` does."""
-        status = entry.get("status") or {}
-        for message in status.get("messages") or ():
-            kind, data = message
-            self.handle_message(str(kind), data)
+        status = mapping(entry.get("status"))
+        for message in items(status.get("messages")):
+            match message:
+                case [str(kind), dict() as data]:
+                    self.handle_message(kind, cast(dict[str, Any], data))
+                case _:
+                    continue
         for node, output in mapping(entry.get("outputs")).items():
             self._add_output(node, output)
         self.is_done = True
@@ -167,11 +170,10 @@ class PromptProgress:
         return Loading(message=kind) if is_loader else Progress(message=kind)
 
     def _step_event(self, value: object, maximum: object) -> Event | None:
-        match value, maximum:
-            case int() | float(), int() | float() if maximum > 1:
-                return self.unless_repeated(Progress(step=int(value), steps=int(maximum)))
-            case _:
-                return None  # the node has no steps
+        step, steps = number(value), number(maximum)
+        if step is None or steps is None or steps <= 1:
+            return None  # the node has no steps
+        return self.unless_repeated(Progress(step=int(step), steps=int(steps)))
 
     def _running_step_event(self, nodes: object) -> Event | None:
         for state in mapping(nodes).values():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from backends.base import Applied, Config, Control, Model, Request, Value
 from backends.comfyui import library
-from backends.comfyui.lora import Lora, parse_loras, reads_tags, with_loras
+from backends.comfyui.lora import IN_NEGATIVE, Lora, parse_loras, reads_tags, with_loras
 from backends.comfyui.placeholders import (
     COUNT,
     GUIDANCE,
@@ -120,6 +120,9 @@ def build_request(model: Model, request: Request, home: Path) -> ApiRequest:
     prompt, loras = parse_loras(fitted.prompt)
     if loras and reads_tags(workflow):
         prompt = fitted.prompt
+    negative_prompt, unwanted = parse_loras(fitted.negative_prompt)
+    if unwanted:
+        honoured["negative_loras"] = Applied(", ".join(map(str, unwanted)), None, IN_NEGATIVE)
     if user_workflow is not None:
         _explain_missing_places(workflow, honoured)
     seeds, batch = _plan_seeds(workflow, fitted)
@@ -134,7 +137,7 @@ def build_request(model: Model, request: Request, home: Path) -> ApiRequest:
         options=options,
         values={
             PROMPT: prompt,
-            NEGATIVE_PROMPT: fitted.negative_prompt,
+            NEGATIVE_PROMPT: negative_prompt,
             WIDTH: fitted.width,
             HEIGHT: fitted.height,
             COUNT: batch,

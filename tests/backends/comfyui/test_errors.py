@@ -1,5 +1,6 @@
 """Errors of a ComfyUI server: rejected workflows, failed prompts, addresses of something else."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -102,8 +103,9 @@ def error_of(input: str, value: object, choices: list[str] | int) -> dict[str, o
     ("errors", "named", "words"),
     [
         ([error_of("lora", "a" * 400, ["b" * 400] * 9)], 1, " more."),
-        ([error_of("ckpt_name", f"m{n}.ckpt", 300) for n in range(12)], 3, "; and 9 more."),
+        ([error_of("ckpt_name", f"m{n}.ckpt", 300) for n in range(12)], 2, "; and 10 more."),
         ([error_of("model", "x" * 60, ["y" * 30] * 20) for _ in range(5)], 1, "; and 4 more."),
+        ([error_of("i" * 99, "x" * 99, ["y" * 39] * 9)] * 200, 1, "; and 199 more."),
         ([error_of("image", "x.png", 1234)], 1, "; it takes one of 1234 others."),
     ],
 )
@@ -111,12 +113,28 @@ def test_what_is_not_named_is_counted(
     errors: list[dict[str, object]], named: int, words: str
 ) -> None:
     nodes = {
-        str(number): {"class_type": "Loader", "errors": [error], "dependent_outputs": []}
+        str(number): {"class_type": "Loader" * 20, "errors": [error], "dependent_outputs": []}
         for number, error in enumerate(errors)
     }
     message = service_message(rejection_reason({"error": {}, "node_errors": nodes}))
     assert message.endswith(words)
     assert len(message) < 300 and message.count("does not take") == named
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ({"error": {"message": "Prompt has no outputs", "details": ""}}, "Prompt has no outputs."),
+        ({"error": "out of credits"}, "out of credits."),
+        ({"error": {}, "node_errors": {"5": {}}}, "node 5 has a fault."),
+    ],
+)
+async def test_a_rejection_with_the_status_200(answer: dict[str, object], words: str) -> None:
+    with ComfyUIServer(Script(raw=json.dumps(answer).encode())) as server:
+        with pytest.raises(BadInput) as caught:
+            await events(server)
+        assert server.asked("/interrupt") == []
+    assert str(caught.value).endswith(f"does not take the workflow: {words}")
 
 
 UUID = "6b2b39a2-8d1c-4d0e-9e42-1f4f8a6f6f0b"

@@ -120,6 +120,16 @@ async def test_a_node_that_may_read_tags_keeps_them(home: Path) -> None:
             )
 
 
+async def test_a_tag_in_the_negative_prompt_is_named() -> None:
+    request = replace(ASK, negative_prompt="fog <lora:nosuch:1>, rain")
+    with ComfyUIServer() as server:
+        got = await events(server, request)
+    assert "fog, rain" in [node["inputs"].get("text") for node in posted(server).values()]
+    assert loaders(server) == []
+    told = receipt_of(got).honoured["negative_loras"]
+    assert (told.requested, told.used) == ("nosuch:1", None) and "ignored" in told.note
+
+
 @pytest.mark.parametrize(
     ("tag", "encoder", "model"),
     [
