@@ -115,8 +115,9 @@ class Client(SelfHostedClient):
         """
 
         async def send() -> Any:
-            form = {"files": {"image": (name, data, "image/png")}, "data": {"overwrite": "true"}}
-            return await self._json(await self._send("POST", "/upload/image", **form))
+            picture, fields = {"image": (name, data, "image/png")}, {"overwrite": "true"}
+            response = await self._send("POST", "/upload/image", files=picture, data=fields)
+            return await self._json(response)
 
         answer = await self._once_connected(send, is_connection_lost)
         folder, stored_name = str(answer.get("subfolder") or ""), str(answer["name"])

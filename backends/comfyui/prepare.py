@@ -92,10 +92,8 @@ async def require_output(client: Client, workflow: Workflow, *, has_socket: bool
     """
     nodes = [workflow.class_of(id) for id in workflow.picture_nodes()]
     kinds = dict.fromkeys(kind for kind in nodes if has_socket or kind != WEBSOCKET_OUTPUT_NODE)
-    if workflow.tagged_nodes.get(RESULT) and kinds:
-        return
-    for kind in kinds:
-        if kind in SAVING or await _may_save(client, kind):
+    for kind in kinds:  # a preview counts where it is tagged, and is not among them otherwise
+        if kind in SAVING or "preview" in kind.lower() or await _may_save(client, kind):
             return
     if WEBSOCKET_OUTPUT_NODE in nodes:
         raise BadInput(
@@ -103,7 +101,8 @@ async def require_output(client: Client, workflow: Workflow, *, has_socket: bool
             f"({WEBSOCKET_OUTPUT_NODE}), and {client.server.name} opens none: a proxy before it "
             "may let none through. Let the workflow end in a SaveImage node."
         )
-    raise BadInput(no_picture_output(workflow.name))
+    tagged = ", ".join(kinds) if workflow.tagged_nodes.get(RESULT) else ""
+    raise BadInput(no_picture_output(workflow.name, tagged))
 
 
 async def _may_save(client: Client, kind: str) -> bool:

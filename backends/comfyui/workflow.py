@@ -152,8 +152,16 @@ def parse(text: str, name: str) -> Workflow:
     return workflow
 
 
-def no_picture_output(name: str) -> str:
-    """Return the sentence for a workflow without any node that puts out a picture."""
+def no_picture_output(name: str, tagged: str = "") -> str:
+    """Return the sentence for a workflow without any node that puts out a picture.
+
+    `tagged` are the classes of nodes that are tagged for it and put out none.
+    """
+    if tagged:
+        return (
+            f'The workflow {name} marks {tagged} with "lineup: picture", and that puts out no '
+            "picture. Mark a SaveImage or PreviewImage node instead."
+        )
     return (
         f"The workflow {name} puts out no picture. It needs a SaveImage node, or a node with the "
         'title "lineup: picture"; a PreviewImage node alone does not count.'

@@ -94,6 +94,15 @@ async def test_a_workflow_that_puts_out_no_picture_is_refused_before_it_draws(
     assert server.asked("/prompt") == []
 
 
+@pytest.mark.parametrize("node", ["decode", "size"])
+async def test_a_mark_on_a_node_that_puts_out_no_picture_is_told(home: Path, node: str) -> None:
+    graph = workflow(**{node: "lineup: picture"})
+    kind = graph[node]["class_type"]
+    with ComfyUIServer() as server, pytest.raises(BadInput, match=f"marks {kind} with"):
+        await events(server, ASK, keep(home, "marked", graph), home)
+    assert server.asked("/prompt") == []
+
+
 @pytest.mark.parametrize("odd", [{}, {"/object_info": failing(500)}])
 async def test_a_node_of_an_extension_may_save_pictures(home: Path, odd: dict[str, Script]) -> None:
     graph = workflow()
