@@ -7,6 +7,7 @@ set at their placeholders, and pictures are uploaded.
 import asyncio
 import hashlib
 from collections.abc import Iterator
+from typing import Final
 from urllib.parse import quote
 
 from backends.base import Applied, Control, Value
@@ -103,6 +104,12 @@ async def require_output(client: Client, workflow: Workflow, *, has_socket: bool
         )
     tagged = ", ".join(kinds) if workflow.tagged_nodes.get(RESULT) else ""
     raise BadInput(no_picture_output(workflow.name, tagged))
+
+
+_NO_PICTURE_TYPES: Final = frozenset(
+    ("STRING", "INT", "FLOAT", "BOOLEAN", "COMBO", "AUDIO", "MODEL", "CLIP", "VAE", "CONDITIONING")
+)
+"""Types of inputs of which no picture can be made; there are others that extensions define."""
 
 
 async def _may_save(client: Client, kind: str) -> bool:

@@ -173,7 +173,7 @@ def info(kind: Kind, node: str) -> dict[str, Any]:
         case "VAEEncode":
             required = {"pixels": ["IMAGE"]}
         case _ if node in OUTPUTS:
-            required = {"images": ["TEXT" if node == "ShowText" else "IMAGE", {}]}
+            required = {"images": ["STRING" if node == "ShowText" else "IMAGE", {}]}
         case _ if node in NODES:
             required = {}
         case _:
