@@ -26,6 +26,7 @@ class Stopwatch:
         self._activity = Activity.QUEUED
         self._spent: dict[Activity, float] = {}
         self._first_preview: float | None = None
+        self._is_turn_unknown = False
         self._last_picture: float | None = None
         self._end: float | None = None
 
@@ -51,9 +52,14 @@ class Stopwatch:
             self._first_preview = self._clock() - self._turn_began
 
     def record_picture(self) -> None:
-        """Record that a picture has arrived, before it is stored."""
+        """Record that a picture has arrived, before it is stored.
+
+        If the job's turn was not seen to begin, it is unknown how much of the wait was generation.
+        """
+        self._is_turn_unknown |= self._activity is Activity.QUEUED
         self.switch_to(Activity.GENERATE)
-        self._last_picture = self._spent[Activity.GENERATE]
+        if not self._is_turn_unknown:
+            self._last_picture = self._spent[Activity.GENERATE]
 
     def record_stored(self) -> None:
         """Record that a picture is on disk; the total ends here unless more pictures follow."""

@@ -84,7 +84,6 @@ async def test_times_are_split(build: Build):
 
     job = await only(await build(a=slow))
     timing = job.timing
-    # The first look counts from the job's turn: the wait in line is not part of it.
     # A busy machine makes every part longer, never shorter; test_stopwatch.py is exact.
     assert timing.queued is not None and timing.queued >= 0.10
     assert timing.load is not None and timing.load >= 0.15

@@ -73,3 +73,33 @@ def test_a_picture_out_of_a_cache_was_not_drawn(clock: Clock):
     watch.record_stored()
     times = watch.read(Receipt(generate=0.1, cached=True), ended=True)
     assert (times.cached, times.generate, times.total) == (True, None, 3)
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["one wait", "two waits"])
+def test_a_look_counts_from_the_end_of_the_wait(clock: Clock, again: bool):
+    watch = Stopwatch(clock)
+    watch.start_work()
+    for seconds in (5, 7) if again else (5,):
+        clock.now += 1
+        watch.switch_to(Activity.QUEUED)  # behind other jobs, or until a service takes more
+        clock.now += seconds
+        watch.switch_to(Activity.GENERATE)
+    clock.now += 3
+    watch.record_preview()
+    watch.record_picture()
+    times = watch.read()
+    assert times.first_preview == 3
+    assert (times.queued, times.generate) == ((12, 5) if again else (5, 4))
+
+
+def test_a_picture_that_comes_while_the_job_waits_has_no_time_of_its_own(clock: Clock):
+    watch = Stopwatch(clock)
+    watch.start_work()
+    clock.now += 1
+    watch.switch_to(Activity.QUEUED)
+    clock.now += 60
+    for _ in range(2):
+        watch.record_picture()
+        watch.record_stored()
+    assert watch.read(ended=True).generate is None
+    assert watch.read(Receipt(generate=8)).generate == 8  # the backend knows
