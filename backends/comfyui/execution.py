@@ -61,9 +61,9 @@ async def execute(
     """
     import httpx2
 
-    progress = PromptProgress(
-        str(uuid.UUID(bytes=secrets.token_bytes(16), version=4)), graph, client.server.name
-    )
+    id = str(uuid.UUID(bytes=secrets.token_bytes(16), version=4))
+    results = workflow.tagged_nodes.get(RESULT, ())
+    progress = PromptProgress(id, graph, client.server.name, results)
     try:
         body = _prompt_body(graph, progress, client_id)
         answer = await client.post_once_reached("/prompt", body)

@@ -1,7 +1,7 @@
 """State of one prompt on a ComfyUI server, from its live messages or its entry in the history."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, cast
 
 from backends.base import Event, Loading, Progress
@@ -16,13 +16,19 @@ from backends.json_values import items, mapping, number
 class PromptProgress:
     """The progress of one prompt; `id` is the server's once the prompt `is_accepted`.
 
-    `is_abandoned` says that the server cannot be reached and may go on with it. `outputs` are the
+    `results` are the nodes whose pictures are results, all if there are none. `is_abandoned` says that the server cannot be reached and may go on with it. `outputs` are the
     outputs of its nodes by node id, `received_pictures` the finished pictures
     that came over the websocket, `download_seconds` the time that fetching its pictures took.
     """
 
     def __init__(
-        self, id: str, graph: Graph, server: str, clock: Callable[[], float] = time.monotonic
+        self,
+        id: str,
+        graph: Graph,
+        server: str,
+        results: Collection[str] = (),
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.id = id
         self.graph = graph
@@ -34,6 +40,7 @@ class PromptProgress:
         self.received_pictures: list[bytes] = []
         self.download_seconds = 0.0
         self._server = server
+        self._results = results
         self._clock = clock
         self._current_node: str | None = None
         self._node_started_at = 0.0
@@ -47,10 +54,9 @@ class PromptProgress:
     @property
     def is_sending_pictures(self) -> bool:
         """True while images on the websocket are finished pictures, not previews."""
-        return (
-            self._current_node is not None
-            and self._class_type(self._current_node) == WEBSOCKET_OUTPUT_NODE
-        )
+        node = self._current_node
+        is_result = not self._results or node in self._results
+        return node is not None and is_result and self._class_type(node) == WEBSOCKET_OUTPUT_NODE
 
     @property
     def execution_seconds(self) -> float | None:

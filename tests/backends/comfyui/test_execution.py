@@ -67,6 +67,15 @@ async def test_a_marked_node_alone_has_the_results(home: Path) -> None:
     assert "filename=own_" in server.asked("/view")[0].path
 
 
+async def test_what_an_unmarked_node_sends_over_the_websocket_is_no_result(home: Path) -> None:
+    graph = workflow(save="lineup: picture")
+    graph["sent"] = {"class_type": "SaveImageWebsocket", "inputs": {"images": ["decode", 0]}}
+    with ComfyUIServer() as server:
+        got = await events(server, ASK, keep(home, "both", graph), home)
+    assert len(pictures_of(got)) == 1
+    assert len(server.asked("/view")) == 1
+
+
 async def test_a_picture_that_was_saved_unheard_is_found(home: Path) -> None:
     graph = workflow()
     graph["sampler"]["inputs"]["steps"] = 20
