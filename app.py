@@ -27,7 +27,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def end(number: int, _frame: object) -> NoReturn:
-    """End as Ctrl-C does: jobs are stopped, on the user's servers too. Later signals are ignored."""
+    """End as Ctrl-C does: jobs are stopped, on servers too. Later signals are ignored."""
     signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
