@@ -16,7 +16,7 @@ from backends.json_values import items, mapping, number
 class PromptProgress:
     """The progress of one prompt; `id` is the server's once the prompt `is_accepted`.
 
-    `results` are the nodes whose pictures are results, all of them if there are none. `is_abandoned`
+    `results` are the nodes whose pictures are results, all if there are none. `is_abandoned`
     says that the server cannot be reached and may go on with it. `outputs` are the outputs of its
     nodes by node id, `received_pictures` the finished pictures that came over the websocket,
     `download_seconds` the time that fetching its pictures took.
