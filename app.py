@@ -3,7 +3,9 @@
 import argparse
 import gc
 import os
+import signal
 import sys
+from typing import NoReturn
 
 from backends.threads import set_wait_policy
 
@@ -22,6 +24,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--share", action="store_true", help="make a public link")
     parser.add_argument("--open", action="store_true", help="open a browser window")
     return parser.parse_args()
+
+
+def end(number: int, _frame: object) -> NoReturn:
+    """End as Ctrl-C does: jobs are stopped, on servers too. Later signals are ignored."""
+    signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def main() -> None:
@@ -53,6 +61,7 @@ def main() -> None:
         hosts=frozenset({*LOOPBACK, *settings.hosts}) if settings.hosts or not public else None,
         frames=SPACE_FRAMES if "SPACE_ID" in os.environ else "'self'",
     )
+    signal.signal(signal.SIGTERM, end)
     serve(
         context,
         Renderer(context.catalogue),

@@ -20,17 +20,19 @@ from backends.base import (
     Model,
     Picture,
     Progress,
+    Readiness,
+    Ready,
     Receipt,
     Request,
     Sending,
     UserModels,
 )
-from backends.comfyui.client import Client, list_checkpoints
+from backends.comfyui import library
+from backends.comfyui.client import Client, list_checkpoints, require_comfyui
 from backends.comfyui.errors import explain
 from backends.comfyui.execution import Result, execute
-from backends.comfyui.library import user_models
 from backends.comfyui.monitor import Monitor
-from backends.comfyui.prepare import resolve_names, upload
+from backends.comfyui.prepare import require_output, resolve_names, upload
 from backends.comfyui.request import ApiRequest, Options, build_request, server_from_config
 from backends.comfyui.websocket import WebSocket
 from backends.errors import BackendError, NotReady
@@ -38,6 +40,7 @@ from backends.fit import record_actual
 from backends.hosted import HostedBackend
 from backends.http.client import Timeouts
 from backends.http.self_hosted import SelfHostedServer
+from backends.images.black import black_picture_note
 from backends.images.previews import Previews
 from backends.settings import host_of
 from backends.wording import list_models
@@ -64,6 +67,15 @@ class ComfyUI(HostedBackend):
         """Return the server's address and login; only a job finds out whether it runs."""
         return server_from_config(self.config)
 
+    def ready(self, model: Model) -> Ready:
+        """Return whether the settings are complete, and the workflow of `model` can be used."""
+        ready = super().ready(model)
+        if ready.state is Readiness.READY and (
+            fault := library.fault(self.config.home, model.source)
+        ):
+            return Ready(Readiness.UNAVAILABLE, fault)
+        return ready
+
     @classmethod
     def user_models(cls, config: Config) -> UserModels:
         """Return a model for each workflow in the data folder, none without a server to share."""
@@ -72,16 +84,19 @@ class ComfyUI(HostedBackend):
                 server_from_config(config)
             except BackendError:
                 return UserModels()
-        return user_models(config.home)
+        return library.user_models(config.home)
 
     async def check(self, server: str = "") -> str:
         """Ask the server for its list of checkpoints."""
         target = server_from_config(self.config)
         try:
-            checkpoints = await list_checkpoints(Client(await self._clients.get(), target))
+            client = Client(await self._clients.get(), target, Timeouts.from_config(self.config))
+            await require_comfyui(client)
+            checkpoints = await list_checkpoints(client)
         except Exception as error:
             raise explain(error, target, sent=False) from error
-        return f"{target.name} answers. {list_models(checkpoints)}"
+        known = "It does not tell its checkpoints." if checkpoints is None else None
+        return f"{target.name} answers. {known or list_models(checkpoints or [])}"
 
     def lane(self, model: Model) -> Lane:
         """Return a lane of one job at a time for each server."""
@@ -95,14 +110,15 @@ class ComfyUI(HostedBackend):
         target = server_from_config(self.config)
         sent = False
         try:
-            client = Client(await self._clients.get(), target)
-            api_request = await asyncio.to_thread(build_request, model, request, self.config.home)
-            await client.get("/queue")  # fails where the server is down or refuses access
-            await resolve_names(client, api_request)
             timeouts = Timeouts.from_config(self.config)
+            client = Client(await self._clients.get(), target, timeouts)
+            api_request = await asyncio.to_thread(build_request, model, request, self.config.home)
+            await require_comfyui(client)
+            await resolve_names(client, api_request)
             async with aclosing(WebSocket(target, api_request.client_id, timeouts)) as socket:
                 monitor = Monitor(client, socket, self._previews, api_request.client_id, timeouts)
-                await socket.open()  # before the first message can arrive
+                has_socket = await socket.open()  # before the first message can arrive
+                await require_output(client, api_request.workflow, has_socket=has_socket)
                 sent = True
                 yield Sending()
                 async with aclosing(_execute_all(client, monitor, api_request)) as events:
@@ -141,6 +157,7 @@ async def _execute_all(
                 async for event in events:
                     if isinstance(event, Result):
                         results.append(event)
+                        failures.extend(event.failures)
                         continue
                     if isinstance(event, Picture):
                         pictures.append(event)
@@ -150,7 +167,8 @@ async def _execute_all(
                 raise
             failures.append(explain(error, client.server, sent=True))
             break
-    yield build_receipt(api_request, pictures, results, failures)
+    receipt = build_receipt(api_request, pictures, results, failures)
+    yield replace(receipt, honoured={**receipt.honoured, **await black_picture_note(pictures)})
 
 
 def overall_progress(event: Event, number: int, count: int) -> Event:
@@ -170,6 +188,9 @@ def build_receipt(
 ) -> Receipt:
     """Return the receipt of all prompts; `failures` explain why pictures are missing."""
     honoured = record_actual(api_request.honoured, pictures, failures)
+    if left_out := next((each.left_out for each in results if each.left_out), ""):
+        note = f"parts of the workflow were left out by the server: {left_out}"
+        honoured["workflow"] = Applied(None, api_request.workflow.name, note)
     cached = sum(result.cached for result in results)
     if cached:
         some = "" if cached == len(results) else f" for {cached} of {len(results)} pictures"

@@ -8,6 +8,7 @@ import itertools
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 from backends.base import FindModel, Model, Sizes, UserModels, Value
@@ -84,6 +85,27 @@ def user_workflow(home: Path, name: str) -> Workflow | None:
         if file.stem == name:
             return _read(file)
     return None
+
+
+def fault(home: Path, name: str) -> str:
+    """Return why the user's workflow `name` cannot be used, "" if it can or does not exist.
+
+    Files are read anew where they have changed.
+    """
+    for file in _files(home):
+        if file.stem == name:
+            return _fault(file, stamps(home).get(name))
+    return ""
+
+
+@lru_cache(maxsize=256)
+def _fault(file: Path, stamp: object) -> str:
+    """Return why `file` cannot be used; `stamp` is its state, a key of the cache."""
+    try:
+        _read(file)
+    except BadInput as error:
+        return str(error)
+    return ""
 
 
 def shipped_workflow(*, controls: int, start: bool) -> Workflow:

@@ -52,24 +52,22 @@ PREPROCESSOR = Placeholder("preprocessor")
 RESULT = Placeholder("picture")
 """Tags the nodes whose pictures are the results; it stands for no input."""
 
+_TEXT: tuple[tuple[str, ...], ...] = (
+    ("text",),
+    ("prompt",),
+    ("text_g", "text_l"),
+    ("clip_l", "clip_g", "t5xxl", "llama"),
+    ("bert", "mt5xl"),
+    ("user_prompt",),
+    ("positive_prompt",),
+    ("text_positive",),
+    ("positive",),
+    ("string",),
+    ("value",),
+)
 INPUTS: Mapping[str, tuple[tuple[str, ...], ...]] = {
-    "prompt": (
-        ("text",),
-        ("prompt",),
-        ("text_g", "text_l"),
-        ("clip_l", "t5xxl"),
-        ("positive",),
-        ("string",),
-        ("value",),
-    ),
-    "negative prompt": (
-        ("text",),
-        ("text_g", "text_l"),
-        ("negative_prompt",),
-        ("negative",),
-        ("string",),
-        ("value",),
-    ),
+    "prompt": _TEXT,
+    "negative prompt": (("negative_prompt",), ("text_negative",), ("negative",), *_TEXT),
     "width": (("width",), ("value",)),
     "height": (("height",), ("value",)),
     "count": (("batch_size",), ("amount",), ("value",)),
@@ -89,7 +87,10 @@ INPUTS: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "low threshold": (("low_threshold",),),
     "high threshold": (("high_threshold",),),
 }
-"""The inputs that a placeholder may stand for: the first group of which the node has any input."""
+"""The inputs that a placeholder may stand for: the first group of which the node has any input.
+
+A group with an input of a plain value comes before one whose inputs are linked to other nodes.
+"""
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "size": ("width", "height"),
@@ -160,7 +161,6 @@ def find_inputs(
     """Return the inputs of a node that `placeholder` stands for, or only the `named_input`."""
     if named_input is not None:
         return [input for input in inputs if input.lower() == named_input]
-    for group in INPUTS[placeholder.name]:
-        if found := [input for input in group if input in inputs]:
-            return found
-    return []
+    groups = [[input for input in group if input in inputs] for group in INPUTS[placeholder.name]]
+    plain = (group for group in groups if any(not isinstance(inputs[each], list) for each in group))
+    return next(plain, None) or next(filter(None, groups), [])

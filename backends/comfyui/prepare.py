@@ -6,16 +6,22 @@ set at their placeholders, and pictures are uploaded.
 
 import asyncio
 import hashlib
+from collections.abc import Iterator
+from typing import Final
+from urllib.parse import quote
 
 from backends.base import Applied, Control, Value
 from backends.comfyui.client import (
+    NOT_LISTED,
     Client,
+    as_file,
     find_name,
     list_checkpoints,
     list_controlnets,
     matching_controlnet,
 )
 from backends.comfyui.library import count_controls
+from backends.comfyui.lora import resolve_loras
 from backends.comfyui.placeholders import (
     CHECKPOINT,
     CONTROL_END,
@@ -27,11 +33,20 @@ from backends.comfyui.placeholders import (
     INIT_IMAGE,
     LOW_THRESHOLD,
     PREPROCESSOR,
+    RESULT,
     Placeholder,
 )
 from backends.comfyui.request import FIRST_CHECKPOINT, ApiRequest
+from backends.comfyui.workflow import (
+    SAVING,
+    WEBSOCKET_OUTPUT_NODE,
+    Workflow,
+    linked_node,
+    no_picture_output,
+)
 from backends.errors import BadInput
 from backends.images.inputs import network_for, span, upright_png
+from backends.json_values import items, mapping
 
 MAX_WEIGHT = 10.0
 MIN_THRESHOLD, MAX_THRESHOLD = 0.01, 0.99
@@ -41,18 +56,22 @@ async def resolve_names(client: Client, api_request: ApiRequest) -> None:
     """Complete `api_request` with names as the server writes them, and with the controls.
 
     Raises:
-        BadInput: the server lacks a model, or the workflow lacks a picture.
+        BadInput: the server lacks a model or a LoRA, or the workflow lacks a picture.
         httpx2.HTTPError, ValueError: the server does not answer, or not with valid JSON.
     """
     model, workflow = api_request.model, api_request.workflow
-    checkpoint = str(workflow.current(CHECKPOINT) or "")
+    checkpoint, note = str(workflow.current(CHECKPOINT) or ""), ""
     if not api_request.is_user_workflow:
-        checkpoint = await _resolve_checkpoint(client, model.source)
+        checkpoint, note = await _resolve_checkpoint(client, model.source)
         api_request.values[CHECKPOINT] = checkpoint
     if checkpoint:
         unnamed = api_request.is_user_workflow or model.source == FIRST_CHECKPOINT
         requested = None if unnamed else model.source
-        api_request.honoured["checkpoint"] = Applied(requested, checkpoint)
+        api_request.honoured["checkpoint"] = Applied(requested, checkpoint, note)
+    if api_request.loras:
+        found, applied = await resolve_loras(client, api_request.loras, workflow)
+        api_request.loras = found
+        api_request.honoured["loras"] = applied
     for index, name in enumerate(api_request.controls, start=1):
         await _prepare_control(client, api_request, name, index, checkpoint)
     for index in range(len(api_request.controls) + 1, count_controls(workflow) + 1):
@@ -60,6 +79,52 @@ async def resolve_names(client: Client, api_request: ApiRequest) -> None:
         _use_default_picture(api_request, CONTROL_PICTURE.for_control(index), name)
     if api_request.request.image is None:
         _use_default_picture(api_request, INIT_IMAGE, "image")
+
+
+async def require_output(client: Client, workflow: Workflow, *, has_socket: bool) -> None:
+    """Check that a workflow puts out a picture that can be had, before anything is drawn.
+
+    `has_socket` says that the server's websocket is open. Nodes of extensions are asked for at the
+    server; what it does not tell is taken for good.
+
+    Raises:
+        BadInput: it puts out none.
+        httpx2.RequestError: the server cannot be reached.
+    """
+    nodes = [workflow.class_of(id) for id in workflow.picture_nodes()]
+    kinds = dict.fromkeys(kind for kind in nodes if has_socket or kind != WEBSOCKET_OUTPUT_NODE)
+    for kind in kinds:  # a preview counts where it is tagged, and is not among them otherwise
+        if kind in SAVING or "preview" in kind.lower() or await _may_save(client, kind):
+            return
+    if WEBSOCKET_OUTPUT_NODE in nodes:
+        raise BadInput(
+            f"The workflow {workflow.name} sends its picture over a websocket "
+            f"({WEBSOCKET_OUTPUT_NODE}), and {client.server.name} opens none: a proxy before it "
+            "may let none through. Let the workflow end in a SaveImage node."
+        )
+    tagged = ", ".join(kinds) if workflow.tagged_nodes.get(RESULT) else ""
+    raise BadInput(no_picture_output(workflow.name, tagged))
+
+
+_NO_PICTURE_TYPES: Final = frozenset(
+    ("STRING", "INT", "FLOAT", "BOOLEAN", "COMBO", "AUDIO", "MODEL", "CLIP", "VAE", "CONDITIONING")
+)
+"""Types of inputs of which no picture can be made; there are others that extensions define."""
+
+
+async def _may_save(client: Client, kind: str) -> bool:
+    """Return whether nodes of a class may put out pictures, as far as the server tells."""
+    described = mapping(await client.courtesy(f"/object_info/{quote(kind, safe='')}"))
+    if kind not in described:  # an unknown class is refused by the server, which says so
+        return True
+    about = mapping(described[kind])
+    inputs = mapping(about.get("input"))
+    declared = [
+        *mapping(inputs.get("required")).values(),
+        *mapping(inputs.get("optional")).values(),
+    ]
+    takes_pictures = any(items(each)[:1] == ["IMAGE"] for each in declared)
+    return about.get("output_node") is True and takes_pictures
 
 
 async def upload(client: Client, api_request: ApiRequest) -> None:
@@ -82,14 +147,22 @@ async def upload(client: Client, api_request: ApiRequest) -> None:
         values[INIT_IMAGE] = await client.upload(_upload_name(data), data)
 
 
-async def _resolve_checkpoint(client: Client, name: str) -> str:
+async def _resolve_checkpoint(client: Client, name: str) -> tuple[str, str]:
+    """Return the checkpoint's file on the server, and a note where it could not be looked up."""
     known = await list_checkpoints(client)
+    if known is None and name == FIRST_CHECKPOINT:
+        raise BadInput(
+            f"{client.server.name} does not tell which checkpoints it has. Name one: take the "
+            "model comfyui/ with the name of its file."
+        )
+    if known is None:
+        return as_file(name), NOT_LISTED
     if not known:
         raise BadInput(f"{client.server.name} has no checkpoint at all. Put one there first.")
     if name == FIRST_CHECKPOINT:
-        return known[0]
+        return known[0], ""
     try:
-        return find_name(name, known, "checkpoint", client.server.name)
+        return find_name(name, known, "checkpoint", client.server.name), ""
     except BadInput as error:
         raise BadInput(f"{error} There is no workflow of that name here either.") from error
 
@@ -162,6 +235,12 @@ async def _resolve_controlnet(
     if api_request.is_user_workflow and not requested:
         return None
     server, known = client.server.name, await list_controlnets(client)
+    if known is None and (requested or listed):
+        return as_file(requested or listed)
+    if known is None:
+        raise BadInput(
+            f"{server} does not tell which ControlNet models it has. Name one in the options."
+        )
     if requested or listed:
         return find_name(requested or listed, known, "ControlNet model", server)
     return matching_controlnet(control.preprocessor, checkpoint, known, server)
@@ -178,10 +257,29 @@ def _select_preprocessor(api_request: ApiRequest, requested: str, index: int) ->
     if requested == "none":
         api_request.bypassed_nodes.extend(nodes)
         return "none", ""
-    classes = [str(workflow.graph[node]["class_type"]) for node in nodes]
-    if any(requested in name.lower() for name in classes):
+    own = workflow.class_of(nodes[0])
+    names = [name for node in nodes for name in _names_of(workflow, node)]
+    words = requested.lower().split("_")
+    if any(all(word in name.lower() for word in words) for name in names):
         return requested, ""
-    return classes[0], f"{classes[0]} instead of {requested}: that is the workflow's preprocessor"
+    return own, f"{own} instead of {requested}: that is the workflow's preprocessor"
+
+
+def _names_of(workflow: Workflow, node: str) -> Iterator[str]:
+    """Yield what tells the kind of a preprocessor: its class and choices, and its model's.
+
+    A node for any kind of map, or one whose model is loaded by another node, does not tell it by
+    its class.
+    """
+    yield workflow.class_of(node)
+    for name, value in workflow.graph[node]["inputs"].items():
+        source = linked_node(value)
+        if isinstance(value, str):
+            yield value
+        elif source in workflow.graph and name.lower() not in ("image", "images", "pixels"):
+            yield workflow.class_of(source)
+            inputs = workflow.graph[source]["inputs"].values()
+            yield from (each for each in inputs if isinstance(each, str))
 
 
 def _thresholds(api_request: ApiRequest, control: Control, index: int) -> dict[Placeholder, Value]:

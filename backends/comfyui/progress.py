@@ -1,40 +1,47 @@
 """State of one prompt on a ComfyUI server, from its live messages or its entry in the history."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any, cast
 
 from backends.base import Event, Loading, Progress
 from backends.comfyui.errors import execution_failed, execution_interrupted
-from backends.comfyui.workflow import Graph, linked_node
+from backends.comfyui.workflow import WEBSOCKET_OUTPUT_NODE, Graph, linked_node
 from backends.errors import ServiceFault
 from backends.http.client import MAX_ANSWER_BYTES
 from backends.images.validation import check_count
 from backends.json_values import items, mapping, number
 
-WEBSOCKET_OUTPUT_NODE = "SaveImageWebsocket"
-"""Class of the node that sends finished pictures over the websocket and saves none."""
-
 
 class PromptProgress:
     """The progress of one prompt; `id` is the server's once the prompt `is_accepted`.
 
-    `outputs` are the outputs of its nodes by node id, `received_pictures` the finished pictures
-    that came over the websocket, `download_seconds` the time that fetching its pictures took.
+    `results` are the nodes whose pictures are results, all if there are none. `is_abandoned`
+    says that the server cannot be reached and may go on with it. `outputs` are the outputs of its
+    nodes by node id, `received_pictures` the finished pictures that came over the websocket,
+    `download_seconds` the time that fetching its pictures took.
     """
 
     def __init__(
-        self, id: str, graph: Graph, server: str, clock: Callable[[], float] = time.monotonic
+        self,
+        id: str,
+        graph: Graph,
+        server: str,
+        results: Collection[str] = (),
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.id = id
         self.graph = graph
         self.is_accepted = False
         self.is_running = False
         self.is_done = False
+        self.is_abandoned = False
         self.outputs: dict[str, Mapping[str, Any]] = {}
         self.received_pictures: list[bytes] = []
         self.download_seconds = 0.0
         self._server = server
+        self._results = results
         self._clock = clock
         self._current_node: str | None = None
         self._node_started_at = 0.0
@@ -48,10 +55,9 @@ class PromptProgress:
     @property
     def is_sending_pictures(self) -> bool:
         """True while images on the websocket are finished pictures, not previews."""
-        return (
-            self._current_node is not None
-            and self._class_type(self._current_node) == WEBSOCKET_OUTPUT_NODE
-        )
+        node = self._current_node
+        is_result = not self._results or node in self._results
+        return node is not None and is_result and self._class_type(node) == WEBSOCKET_OUTPUT_NODE
 
     @property
     def execution_seconds(self) -> float | None:
@@ -118,10 +124,13 @@ class PromptProgress:
 
     def handle_history(self, entry: Mapping[str, Any]) -> None:
         """Update the state from a finished prompt's history; raises as `handle_message` does."""
-        status = entry.get("status") or {}
-        for message in status.get("messages") or ():
-            kind, data = message
-            self.handle_message(str(kind), data)
+        status = mapping(entry.get("status"))
+        for message in items(status.get("messages")):
+            match message:
+                case [str(kind), dict() as data]:
+                    self.handle_message(kind, cast(dict[str, Any], data))
+                case _:
+                    continue
         for node, output in mapping(entry.get("outputs")).items():
             self._add_output(node, output)
         self.is_done = True
@@ -168,11 +177,10 @@ class PromptProgress:
         return Loading(message=kind) if is_loader else Progress(message=kind)
 
     def _step_event(self, value: object, maximum: object) -> Event | None:
-        match value, maximum:
-            case int() | float(), int() | float() if maximum > 1:
-                return self.unless_repeated(Progress(step=int(value), steps=int(maximum)))
-            case _:
-                return None  # the node has no steps
+        step, steps = number(value), number(maximum)
+        if step is None or steps is None or steps <= 1:
+            return None  # the node has no steps
+        return self.unless_repeated(Progress(step=int(step), steps=int(steps)))
 
     def _running_step_event(self, nodes: object) -> Event | None:
         for state in mapping(nodes).values():

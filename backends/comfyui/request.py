@@ -7,6 +7,7 @@ from pathlib import Path
 
 from backends.base import Applied, Config, Control, Model, Request, Value
 from backends.comfyui import library
+from backends.comfyui.lora import IN_NEGATIVE, Lora, parse_loras, reads_tags, with_loras
 from backends.comfyui.placeholders import (
     COUNT,
     GUIDANCE,
@@ -21,7 +22,7 @@ from backends.comfyui.placeholders import (
     WIDTH,
     Placeholder,
 )
-from backends.comfyui.workflow import Graph, Workflow, bypass
+from backends.comfyui.workflow import NOT_EXPORTED, SEEDS, Graph, Workflow, bypass
 from backends.fit import fit
 from backends.http.self_hosted import SelfHostedServer
 from backends.options import option, parse_options
@@ -58,12 +59,13 @@ class Options:
     )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)
 class ApiRequest:
     """One job: a workflow, the values of its placeholders, and the seed of each prompt to post.
 
     `controls` are those of the request, by their names in `honoured`, in the order of the
     workflow's control pictures. `bypassed_nodes` are the ids of nodes to leave out,
+    `loras` are those that the prompt names, looked up on the server by `resolve_names`,
     `is_user_workflow` says that the workflow is the user's and not one that ships with Lineup.
     """
 
@@ -75,6 +77,7 @@ class ApiRequest:
     options: Options
     values: dict[Placeholder, Value] = field(repr=False)
     bypassed_nodes: list[str]
+    loras: tuple[Lora, ...]
     seeds: tuple[int | None, ...]
     honoured: dict[str, Applied]
     client_id: str
@@ -82,7 +85,7 @@ class ApiRequest:
     def build_graph(self, seed: int | None) -> Graph:
         """Return the workflow as it is posted, with `seed` set."""
         graph = self.workflow.fill({**self.values, SEED: seed})
-        return bypass(graph, self.bypassed_nodes)
+        return with_loras(bypass(graph, self.bypassed_nodes), self.loras)
 
 
 def server_from_config(config: Config) -> SelfHostedServer:
@@ -114,6 +117,14 @@ def build_request(model: Model, request: Request, home: Path) -> ApiRequest:
     workflow = user_workflow or library.shipped_workflow(
         controls=len(fitted.controls), start=fitted.image is not None
     )
+    prompt, loras = parse_loras(fitted.prompt)
+    if loras and reads_tags(workflow):
+        prompt = fitted.prompt
+    negative_prompt, unwanted = parse_loras(fitted.negative_prompt)
+    if unwanted:
+        honoured["negative_loras"] = Applied(", ".join(map(str, unwanted)), None, IN_NEGATIVE)
+    if user_workflow is not None:
+        _explain_missing_places(workflow, honoured)
     seeds, batch = _plan_seeds(workflow, fitted)
     if "seed" in honoured or seeds[0] is not None:
         honoured["seed"] = replace(honoured.get("seed", Applied(None, None)), used=seeds[0])
@@ -125,8 +136,8 @@ def build_request(model: Model, request: Request, home: Path) -> ApiRequest:
         controls=result.controls,
         options=options,
         values={
-            PROMPT: fitted.prompt,
-            NEGATIVE_PROMPT: fitted.negative_prompt,
+            PROMPT: prompt,
+            NEGATIVE_PROMPT: negative_prompt,
             WIDTH: fitted.width,
             HEIGHT: fitted.height,
             COUNT: batch,
@@ -137,10 +148,20 @@ def build_request(model: Model, request: Request, home: Path) -> ApiRequest:
             SCHEDULER: options.scheduler or None,
         },
         bypassed_nodes=[],
+        loras=loras,
         seeds=seeds,
         honoured=honoured | ignored | _apply_samplers(workflow, options),
         client_id=secrets.token_hex(16),
     )
+
+
+def _explain_missing_places(workflow: Workflow, honoured: dict[str, Applied]) -> None:
+    """Add a note on marks that are lost in the export, where an input was ignored for no mark."""
+    ignored = [name for name, applied in honoured.items() if "ignored: " in applied.note]
+    if ignored:
+        names = ", ".join(name.replace("num_inference_", "").replace("_", " ") for name in ignored)
+        note = f"no mark for {names}. {NOT_EXPORTED}"
+        honoured["marks"] = Applied(None, None, note)
 
 
 def _plan_seeds(workflow: Workflow, fitted: Request) -> tuple[tuple[int | None, ...], int]:
@@ -152,7 +173,7 @@ def _plan_seeds(workflow: Workflow, fitted: Request) -> tuple[tuple[int | None, 
     if SEED not in workflow.placeholders:
         return (None,), fitted.count
     first = secrets.randbelow(2**32) if fitted.seed is None else fitted.seed
-    return tuple(first + number for number in range(fitted.count)), 1
+    return tuple((first + number) % SEEDS for number in range(fitted.count)), 1
 
 
 def _apply_samplers(workflow: Workflow, options: Options) -> dict[str, Applied]:

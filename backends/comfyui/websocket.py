@@ -57,7 +57,7 @@ class WebSocket:
     """The websocket of one job, which the server knows by its `client_id`.
 
     `was_disconnected` is True once the connection was lost or could not be opened: messages may
-    have been missed.
+    have been missed. `openings` counts how often it was opened.
     """
 
     def __init__(self, server: SelfHostedServer, client_id: str, timeouts: Timeouts) -> None:
@@ -66,6 +66,7 @@ class WebSocket:
         self._timeouts = timeouts
         self._connection: ClientConnection | None = None
         self.was_disconnected = False
+        self.openings = 0
 
     async def open(self) -> bool:
         """Open the connection; return False if that is impossible, or impossible for now."""
@@ -97,6 +98,7 @@ class WebSocket:
         except (WebSocketException, OSError, TimeoutError, ImportError, ValueError):
             self.was_disconnected = True
             return False
+        self.openings += 1
         return True
 
     async def receive(self, seconds: float) -> Frame | None:

@@ -9,15 +9,17 @@ the one before it gives out.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 
 from backends.base import Value
 from backends.comfyui.placeholders import (
     NODE_TAGS,
     NUMBERED,
     PROMPT,
+    RESULT,
     Placeholder,
     Tag,
     find_inputs,
@@ -26,6 +28,32 @@ from backends.comfyui.placeholders import (
 from backends.errors import BadInput
 
 Graph: TypeAlias = dict[str, dict[str, Any]]
+
+WEBSOCKET_OUTPUT_NODE: Final = "SaveImageWebsocket"
+"""Class of the node that sends finished pictures over the websocket and saves none."""
+
+
+SEEDS: Final = 2**64
+"""The number of seeds that ComfyUI's samplers take, from 0 on."""
+SEED_INPUTS: Final = frozenset({"seed", "noise_seed"})
+NOT_EXPORTED: Final = (
+    "ComfyUI does not export primitive nodes, the boxes of subgraphs, and nodes that are muted or "
+    "bypassed: a mark on one of these is lost. Mark the node that it leads to, or one inside the "
+    "subgraph."
+)
+SAVING: Final = ("SaveImage", WEBSOCKET_OUTPUT_NODE)
+"""The classes of nodes whose pictures are results without a tag."""
+_WITHOUT_RESULT: Final = re.compile(
+    r"(?!.*save).*preview.*|VAE(Decode|Encode)\w*|VAELoader|KSampler(Advanced|Select)?"
+    r"|SamplerCustom(Advanced)?|CLIPTextEncode\w*|\w*CLIPLoader|UNETLoader|Empty\w*LatentImage"
+    r"|LoadImage(Mask)?|CheckpointLoaderSimple|ControlNet(Loader|Apply|ApplyAdvanced)"
+    r"|Conditioning\w+|LoraLoader(ModelOnly)?|Latent\w+|ImageScale\w*|Canny|Primitive\w+|Reroute"
+    r"|FluxGuidance|BasicScheduler|BasicGuider|RandomNoise"
+    r"|SaveLatent|SaveAudio\w*|SaveGLB|SaveVideo|SaveWEBM|CheckpointSave",
+    re.IGNORECASE,
+)
+"""Classes that put out no picture, or only a temporary one. What is missing here is asked for."""
+_NEVER: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +84,28 @@ class Workflow:
                 return value
         return None
 
+    def picture_nodes(self) -> Iterator[str]:
+        """Yield the ids of the nodes whose pictures may be results, the surest first.
+
+        Those are the tagged ones alone, if there are any. Any other node may save pictures, unless
+        it is known to save none: only the server knows the nodes of extensions.
+        """
+        if tagged := self.tagged_nodes.get(RESULT):
+            yield from tagged
+            return
+        linked = {
+            source
+            for node in self.graph.values()
+            for value in node["inputs"].values()
+            if (source := linked_node(value)) is not None
+        }
+        ranked = ((_output_rank(id, node, linked), id) for id, node in self.graph.items())
+        yield from (id for rank, id in sorted(ranked) if rank < _NEVER)
+
+    def class_of(self, node: str) -> str:
+        """Return the class of a node by its id."""
+        return str(self.graph[node]["class_type"])
+
     def fill(self, values: Mapping[Placeholder, Value]) -> Graph:
         """Return a copy of the graph with `values` set; None leaves the workflow's own value."""
         graph = copy_graph(self.graph)
@@ -69,7 +119,8 @@ def parse(text: str, name: str) -> Workflow:
     """Parse the JSON of a workflow.
 
     Raises:
-        BadInput: it is not in API format, a tag is invalid, or no tag stands for the prompt.
+        BadInput: it is not in API format, a tag is invalid, no tag stands for the prompt, or none
+            of its nodes can put out a picture.
     """
     graph = _parse_graph(text, name)
     placeholders: dict[Placeholder, list[NodeInput]] = {}
@@ -88,14 +139,43 @@ def parse(text: str, name: str) -> Workflow:
     if not placeholders.get(PROMPT):
         raise BadInput(
             f"The workflow {name} has no place for the prompt. Give the node that takes it the "
-            'title "lineup: prompt" in ComfyUI, and export the workflow again.'
+            f'title "lineup: prompt" in ComfyUI, and export the workflow again. {NOT_EXPORTED}'
         )
-    return Workflow(
+    workflow = Workflow(
         name,
         graph,
         {key: tuple(targets) for key, targets in placeholders.items() if targets},
         {key: tuple(ids) for key, ids in tagged_nodes.items()},
     )
+    if not any(workflow.picture_nodes()):
+        raise BadInput(no_picture_output(name))
+    return workflow
+
+
+def no_picture_output(name: str, tagged: str = "") -> str:
+    """Return the sentence for a workflow without any node that puts out a picture.
+
+    `tagged` are the classes of nodes that are tagged for it and put out none.
+    """
+    if tagged:
+        return (
+            f'The workflow {name} marks {tagged} with "lineup: picture", and that puts out no '
+            "picture. Mark a SaveImage or PreviewImage node instead."
+        )
+    return (
+        f"The workflow {name} puts out no picture. It needs a SaveImage node, or a node with the "
+        'title "lineup: picture"; a PreviewImage node alone does not count.'
+    )
+
+
+def _output_rank(id: str, node: Mapping[str, Any], linked: Set[str]) -> int:
+    """Return how likely a node puts out a picture: 0 for sure, `_NEVER` not at all."""
+    kind = str(node["class_type"])
+    if kind in SAVING:
+        return 0
+    if _WITHOUT_RESULT.fullmatch(kind):
+        return _NEVER
+    return 2 if id in linked else 1
 
 
 def bypass(graph: Graph, nodes: Iterable[str]) -> Graph:
@@ -142,7 +222,21 @@ def _parse_graph(text: str, name: str) -> Graph:
             f"The workflow {name} is not in API format. Open it in ComfyUI, choose "
             "Workflow > Export (API), and keep that file instead."
         )
+    for node in table.values():
+        inputs: dict[str, object] = node["inputs"]
+        inputs |= {name: _whole_seed(inputs[name]) for name in SEED_INPUTS & inputs.keys()}
     return table
+
+
+def _whole_seed(value: object) -> object:
+    """Return a seed as a whole number of 64 bits; a link stays.
+
+    Browsers write whole numbers beyond 2**53 rounded, some as 1.8446744073709552e+19: the largest
+    seed becomes one that the server refuses.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+        return value
+    return int(min(max(value, -SEEDS), SEEDS - 1))
 
 
 def _is_node(node: object) -> bool:

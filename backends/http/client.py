@@ -33,18 +33,27 @@ service draws at once."""
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Limits in seconds: for a connection, and for a complete response."""
+    """Limits in seconds: for a connection, for a complete response, and for a lost server.
+
+    `reconnect` is the time without a sign of life after which a server is given up that has a job
+    and keeps it: connections of wireless networks and tunnels come back after some seconds.
+    """
 
     connect: float = 10.0
     answer: float = 600.0
+    reconnect: float = 30.0
 
     @classmethod
     def from_config(cls, config: Config) -> Self:
-        """Read LINEUP_CONNECT_SECONDS and LINEUP_ANSWER_SECONDS; invalid values are ignored."""
+        """Read LINEUP_CONNECT_SECONDS, LINEUP_ANSWER_SECONDS and LINEUP_RECONNECT_SECONDS.
+
+        Invalid values are ignored.
+        """
         default = cls()
         return cls(
             _positive(config.value("LINEUP_CONNECT_SECONDS"), default.connect),
             _positive(config.value("LINEUP_ANSWER_SECONDS"), default.answer),
+            _positive(config.value("LINEUP_RECONNECT_SECONDS"), default.reconnect),
         )
 
     def timeout(self) -> "httpx2.Timeout":

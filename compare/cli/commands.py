@@ -1,7 +1,9 @@
 """The commands run, models and history: results on standard output, messages on standard error."""
 
 import asyncio
+import signal
 from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
@@ -28,6 +30,8 @@ Result = TypeVar("Result")
 
 USAGE = 2
 INTERRUPTED = 130
+ENDING_SIGNALS = ("SIGTERM", "SIGHUP")
+"""Signals that end a command as Ctrl-C does, where the system has them and does not ignore them."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -186,8 +190,13 @@ async def _run(spec: RunSpec, run_options: RunOptions, as_json: bool) -> tuple[l
             specs = _specs(lineup, rewritten.apply(spec), run_options)
         if run_options.variants is None and holds_variants(specs[0].request.prompt):
             typer.echo("The prompt is drawn as it is; --variants all draws each variant.", err=True)
-        begun = await lineup.runner.start_all(specs, run_options.models)
-        interrupted = await _follow(lineup, begun)
+        starting = asyncio.ensure_future(lineup.runner.start_all(specs, run_options.models))
+        try:
+            begun = await asyncio.shield(starting)
+            interrupted = await _follow(lineup, begun)
+        except asyncio.CancelledError:  # while they were being started
+            begun, interrupted = await starting, True
+            await _stop(lineup, begun)
         finished = [await lineup.runner.get(run.id) or run for run in begun]
     finally:
         await lineup.aclose()
@@ -207,7 +216,7 @@ def _specs(lineup: Lineup, spec: RunSpec, run_options: RunOptions) -> tuple[RunS
 
 
 async def _follow(lineup: Lineup, begun: Sequence[Run]) -> bool:
-    """Show the runs until they have ended; return True if they were stopped by Ctrl-C."""
+    """Show the runs until they have ended; return True if they were stopped."""
     runner = lineup.runner
     jobs = [job for run in begun for job in run.jobs]
     with output.LiveTable(jobs, _labels(lineup.availability, begun)) as board:
@@ -220,9 +229,13 @@ async def _follow(lineup: Lineup, begun: Sequence[Run]) -> bool:
             await asyncio.gather(*map(follow, begun))
         except asyncio.CancelledError:
             board.show_message("Stopping …")
-            await asyncio.gather(*(runner.stop(run.id) for run in begun))
+            await _stop(lineup, begun)
             return True
     return False
+
+
+async def _stop(lineup: Lineup, begun: Sequence[Run]) -> None:
+    await asyncio.gather(*(lineup.runner.stop(run.id) for run in begun))
 
 
 def _labels(availability: Availability, begun: Sequence[Run]) -> dict[str, str]:
@@ -247,7 +260,7 @@ def _settings() -> Settings:
 
 def _run_async(work: Coroutine[Any, Any, Result]) -> Result:
     try:
-        return asyncio.run(work)
+        return asyncio.run(_until_ended(work))
     except (
         StoreError,
         SettingsError,
@@ -257,8 +270,39 @@ def _run_async(work: Coroutine[Any, Any, Result]) -> Result:
         BackendError,
     ) as error:
         _exit_with(str(error))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         raise typer.Exit(INTERRUPTED) from None
+
+
+async def _until_ended(work: Coroutine[Any, Any, Result]) -> Result:
+    """Do `work`, which the first of `ENDING_SIGNALS` cancels, as `asyncio.run` does at Ctrl-C.
+
+    They come from whoever wants a process to end: a service manager, `docker stop`, `timeout`, a
+    terminal that is closed. Later ones change nothing, not even after this has returned: the
+    command takes back what it can, prints its result and ends.
+    """
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    assert task is not None
+    is_ending = False
+
+    def end(_number: int, _frame: object) -> None:
+        nonlocal is_ending
+        if not is_ending:
+            is_ending = True
+            loop.call_soon_threadsafe(task.cancel)
+
+    numbers = [number for name in ENDING_SIGNALS if (number := getattr(signal, name, None))]
+    handled = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
+    with suppress(ValueError):  # only the main thread has signals
+        for number in handled:
+            signal.signal(number, end)
+    try:
+        return await work
+    finally:
+        # The interpreter undoes handlers when it ends, but lets a signal stay ignored.
+        with suppress(ValueError):
+            for number in handled:
+                signal.signal(number, signal.SIG_IGN if is_ending else signal.SIG_DFL)
 
 
 def _exit_with(sentence: str) -> NoReturn:

@@ -19,7 +19,7 @@ from typing import Any, Self
 from aiohttp import web
 
 from tests.servers.comfyui_engine import SAMPLER, Engine, Job, file_of
-from tests.servers.comfyui_graph import faults, info
+from tests.servers.comfyui_graph import check, info
 from tests.servers.comfyui_script import Kind, Script
 from tests.servers.exchange import Received
 
@@ -28,7 +28,8 @@ class ComfyUIServer(Engine):
     """Serves the API; `usual` is the script of every prompt. Use it as a context manager.
 
     `authorization` is the required header, None without one. `deaf` refuses every websocket.
-    `views` are the scripts of the next requests for a saved picture.
+    `views` are the scripts of the next requests for a saved picture, `odd` those of every GET whose
+    path begins so.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class ComfyUIServer(Engine):
         self.port = port
         self.deaf = False
         self.views: list[Script] = []
+        self.odd: dict[str, Script] = {}
         self.requests: list[Received] = []
         self.uploads: dict[str, bytes] = {}
         self.opened = 0
@@ -119,7 +121,11 @@ class ComfyUIServer(Engine):
             return web.Response(status=401, text="Unauthorized")
         if self.everything is not None:
             return await _respond(self.everything, request, b"")
-        match request.method, request.path.strip("/").split("/"):
+        for prefix, script in self.odd.items():
+            if request.method == "GET" and request.path.startswith(prefix):
+                return await _respond(script, request, b"")
+        path = request.path.removeprefix("/api")  # every route has this name as well
+        match request.method, path.strip("/").split("/"):
             case "GET", ["ws"] if self.kind.sockets and not self.deaf:
                 return await self._websocket(request)
             case "POST", ["prompt"]:
@@ -139,8 +145,14 @@ class ComfyUIServer(Engine):
             case "GET", ["history", id]:
                 return web.json_response({id: self.history[id]} if id in self.history else {})
             case "GET", ["models", folder] if self.kind.lists:
-                known = {"checkpoints": self.kind.checkpoints, "controlnet": self.kind.networks}
+                known = {
+                    "checkpoints": self.kind.checkpoints,
+                    "controlnet": self.kind.networks,
+                    "loras": self.kind.loras,
+                }
                 return web.json_response(list(known.get(folder, ())))
+            case "GET", ["system_stats"]:
+                return web.json_response({"system": {"comfyui_version": "0.3.64"}, "devices": []})
             case "GET", ["object_info", node]:
                 return web.json_response(info(self.kind, node))
             case "GET", ["view"] if self.views:
@@ -154,10 +166,12 @@ class ComfyUIServer(Engine):
         script = self.usual
         if script.answers:
             return await _respond(script, request, b"")
-        wrong = faults(body["prompt"], self.kind, self.uploads)
-        if wrong is not None:
-            return web.json_response(wrong, status=400)
         id = body.get("prompt_id") if self.kind.ids else None
+        if id is not None and str(uuid.UUID(id)) != id:
+            raise web.HTTPBadRequest(text="prompt_id must be a valid UUID")
+        wrong, targets, node_errors = check(body["prompt"], self.kind, self.uploads)
+        if wrong is not None:
+            return web.json_response({"error": wrong, "node_errors": node_errors}, status=400)
         job = self.job(
             body["client_id"],
             body["prompt"],
@@ -165,8 +179,9 @@ class ComfyUIServer(Engine):
             body.get("extra_data", {}),
             id or str(uuid.uuid4()),
         )
+        job.targets = targets
         await self.queue(job)
-        answer = {"prompt_id": job.id, "number": job.number, "node_errors": {}}
+        answer = {"prompt_id": job.id, "number": job.number, "node_errors": node_errors}
         return await _respond(script, request, json.dumps(answer).encode())
 
     async def _upload(self, request: web.Request) -> web.Response:
@@ -191,10 +206,12 @@ class ComfyUIServer(Engine):
         self.sockets[client] = socket
         self.opened += 1
         await self.tell(client, "status", {**self.status(), "sid": client})
+        job = self.running
+        if job is not None and job.client == client and job.node is not None:
+            await self.tell(client, "executing", {"node": job.node})
         async for _ in socket:
             pass
-        if self.sockets.get(client) is socket:
-            del self.sockets[client]
+        self.sockets.pop(client, None)  # a newer one as well: so does the server
         return socket
 
 

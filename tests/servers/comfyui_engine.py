@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from tests.servers import pictures
-from tests.servers.comfyui_graph import order, signature
+from tests.servers.comfyui_graph import OUTPUTS, order, signature
 from tests.servers.comfyui_script import Kind, Script
 
 SAMPLER = "KSampler"
@@ -29,16 +29,19 @@ class Job:
     client: str
     script: Script
     extra: Mapping[str, Any]
+    targets: list[str] = field(default_factory=list[str])
     step: int = 0
     interrupted: bool = False
     done: bool = False
+    node: str | None = None
     messages: list[Any] = field(default_factory=list[Any], repr=False)
     outputs: dict[str, Any] = field(default_factory=dict[str, Any], repr=False)
 
     @property
     def item(self) -> list[Any]:
         """The prompt as an entry of the queue."""
-        return [self.number, self.id, self.graph, {**self.extra, "client_id": self.client}, []]
+        extra = {**self.extra, "client_id": self.client, "create_time": 1_790_000_000_000}
+        return [self.number, self.id, self.graph, extra, self.targets]
 
 
 class Engine:
@@ -83,7 +86,9 @@ class Engine:
         self, client: str, graph: Any, script: Script, extra: Mapping[str, Any], id: str
     ) -> Job:
         number = next(self._next_number)
-        return Job(id=id, number=number, graph=graph, client=client, script=script, extra=extra)
+        job = Job(id=id, number=number, graph=graph, client=client, script=script, extra=extra)
+        job.targets = [id for id, node in graph.items() if node["class_type"] in OUTPUTS]
+        return job
 
     async def queue(self, job: Job) -> None:
         async with self._work_available:
@@ -114,20 +119,19 @@ class Engine:
         stamp = {"timestamp": int(time.time() * 1000)} if self.kind.stamps else {}
         message_data = {"prompt_id": job.id, **data, **stamp}
         job.messages.append([kind, message_data])
-        everybody = kind == "execution_interrupted"
-        for client in list(self.sockets) if everybody else [job.client]:
-            await self.tell(client, kind, message_data)
+        await self.tell(job.client, kind, message_data)
 
     async def _execute(self, job: Job) -> str | None:
         """Run the nodes; return the prompt's status, None if the prompt is forgotten."""
         await self._send_and_record(job, "execution_start")
-        nodes = order(job.graph) or list(job.graph)
+        nodes = order(job.graph, job.targets) or list(job.graph)
         keys = {id: signature(job.graph, id) for id in nodes}
         cached = [id for id in nodes if keys[id] in self._cache]
         await self._send_and_record(job, "execution_cached", nodes=cached)
         for id in nodes:
             node_data = {"node": id, "display_node": id, "prompt_id": job.id}
             if id not in cached:
+                job.node = id
                 await self.tell(job.client, "executing", node_data)
                 if job.graph[id]["class_type"] == SAMPLER and not await self._sample(job, id):
                     return "error" if job.interrupted else None
@@ -171,7 +175,9 @@ class Engine:
 
     async def _output(self, job: Job, id: str) -> Any:
         node = job.graph[id]
-        if node["class_type"] not in ("SaveImage", "PreviewImage", "SaveImageWebsocket"):
+        if node["class_type"] == "ShowText":
+            return {"text": ["shown"]}
+        if node["class_type"] not in OUTPUTS:
             return None
         drawn = job.script.picture
         size = _find_inputs(job.graph, "EmptyLatentImage") or {
@@ -186,7 +192,7 @@ class Engine:
             if node["class_type"] == "SaveImageWebsocket":
                 await self._send_image(job.client, data)
                 continue
-            kind = "output" if node["class_type"] == "SaveImage" else "temp"
+            kind = "temp" if node["class_type"] == "PreviewImage" else "output"
             name = f"{node['inputs'].get('filename_prefix', 'shown')}_{len(self.files):05}_.png"
             image = {"filename": name, "subfolder": "", "type": kind}
             self.files[file_of(image)] = data

@@ -38,7 +38,10 @@ class Script:
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """A server's age and models; `ids` says whether it accepts a prompt id from the client."""
+    """A server's age and models; `ids` says whether it accepts a prompt id from the client.
+
+    `wording` is the year of its sentence for a node that does not exist.
+    """
 
     ids: bool = True
     targeted: bool = True
@@ -46,6 +49,8 @@ class Kind:
     sockets: bool = True
     stamps: bool = True
     states_only: bool = False
+    wording: int = 2026
+    loras: tuple[str, ...] = ("styles/ink-wash.safetensors", "Detail_Tweaker.safetensors")
     checkpoints: tuple[str, ...] = (
         "v1-5-pruned-emaonly.safetensors",
         "sd_xl_base_1.0.safetensors",

@@ -61,7 +61,9 @@ async def test_a_prompt_that_goes_on_for_ever_ends() -> None:
     timeouts = Timeouts(answer=0.02)
     socket = Talkative(server_at(1), "client", timeouts)
     async with new_client(timeouts) as pool:
-        monitor = Monitor(Client(pool, server_at(1)), socket, Previews(), "client", timeouts)
+        monitor = Monitor(
+            Client(pool, server_at(1), timeouts), socket, Previews(), "client", timeouts
+        )
         async with asyncio.timeout(20 * timeouts.answer * MAX_ANSWER_TIMES):
             with pytest.raises(Unanswered):
                 async for _ in monitor.follow(PromptProgress("1", {}, "The server")):

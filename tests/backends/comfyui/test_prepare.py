@@ -308,6 +308,35 @@ async def test_the_workflows_own_preprocessor(
     assert receipt_of(got).honoured["control"].note == note
 
 
+@pytest.mark.parametrize(
+    ("kind", "inputs", "preprocessor", "note"),
+    [
+        ("DepthAnything", {"depth_model": "depth_anything_v2.pth"}, "depth", ""),
+        ("WildcardEncode", {"preprocessor": "DepthAnythingV2Preprocessor"}, "depth", ""),
+        ("WildcardEncode", {"model": ["loader", 0]}, "depth", ""),
+        ("WildcardEncode", {"preprocessor": "AnimeLineArtPreprocessor"}, "lineart_anime", ""),
+        ("WildcardEncode", {"model": ["loader", 0]}, "canny", "WildcardEncode instead of canny"),
+        ("WildcardEncode", {"preprocessor": "CannyEdge"}, "depth", "instead of depth"),
+    ],
+)
+async def test_what_tells_the_kind_of_a_preprocessor(
+    home: Path, kind: str, inputs: dict[str, Any], preprocessor: str, note: str
+) -> None:
+    graph = controlled(map="lineup: preprocessor")
+    graph["map"] = {**graph["map"], "class_type": kind, "inputs": {"image": ["given", 0], **inputs}}
+    loaded = {"model": "depth_anything_v2_vitl_fp16.safetensors"}
+    graph["loader"] = {"class_type": "DepthModelLoader", "inputs": loaded}
+    if "model" in inputs:
+        graph["loader"]["class_type"] = "UNETLoader"  # the name of its model alone tells
+    control = replace(CONTROL, preprocessor=preprocessor)
+    with ComfyUIServer() as server:
+        model = keep(home, "mapped", graph)
+        got = await events(server, replace(ASK, controls=(control,)), model, home)
+    told = receipt_of(got).honoured["control"]
+    assert note in told.note and bool(told.note) is bool(note)
+    assert bool(note) or str(told.used).startswith(preprocessor)
+
+
 async def test_a_workflow_may_be_drawn_with_its_own_control_picture(home: Path) -> None:
     model = keep(home, "depth", controlled())
     with ComfyUIServer() as server:

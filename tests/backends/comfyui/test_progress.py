@@ -70,3 +70,30 @@ def test_what_is_heard_late_is_shared_out_as_it_was_heard() -> None:
     assert story.load_seconds == 0.5, (
         "the two seconds that it seemed to take are more than there were"
     )
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"value": float("nan"), "max": 20},
+        {"value": 1, "max": float("inf")},
+        {"value": "3", "max": "20"},
+        {"value": True, "max": 20},
+        {"value": None},
+        {"nodes": [1]},
+        {"nodes": {"1": {"state": "running", "value": [], "max": {}}}},
+    ],
+)
+@pytest.mark.parametrize("kind", ["progress", "progress_state"])
+def test_a_step_that_makes_no_sense_is_no_event(kind: str, data: dict[str, object]) -> None:
+    assert PromptProgress("a", {}, "mine").handle_message(kind, data) is None
+
+
+@pytest.mark.parametrize(
+    "status", [None, "success", [], {"messages": {}}, {"messages": [1, [], ["x"], ["y", "z"]]}]
+)
+def test_a_history_that_says_little_has_the_outputs(status: object) -> None:
+    progress = PromptProgress("a", {"9": {"class_type": "SaveImage", "inputs": {}}}, "mine")
+    image = {"filename": "a.png"}
+    progress.handle_history({"status": status, "outputs": {"9": {"images": [image]}}})
+    assert progress.is_done and progress.outputs == {"9": {"images": [image]}}

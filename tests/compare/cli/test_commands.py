@@ -2,10 +2,12 @@ import asyncio
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,8 @@ from compare.settings import Settings
 from tests.servers.a1111 import A1111Server
 from tests.servers.a1111_script import Kind
 from tests.servers.chat import REWRITTEN, ChatServer
+from tests.servers.comfyui import ComfyUIServer
+from tests.servers.comfyui_script import Script as ComfyUIScript
 from tests.servers.openai import OpenAIServer, Script, failing
 from tests.servers.pictures import plain
 from tests.servers.scripted import Script as ScriptedAnswer
@@ -298,7 +302,10 @@ def interruptible() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("interruptible")
-def test_ctrl_c_stops_and_shows_what_stands(home: Path, server: OpenAIServer):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_ctrl_c_stops_and_shows_what_stands(
+    home: Path, server: OpenAIServer, number: signal.Signals
+):
     server.usual = Script(hang=True)
     process = subprocess.Popen(
         [sys.executable, "-m", "compare", "run", "x", "-m", "openai/gpt-image-2", "--json"],
@@ -310,11 +317,57 @@ def test_ctrl_c_stops_and_shows_what_stands(home: Path, server: OpenAIServer):
     while not server.generations:
         assert process.poll() is None and time.monotonic() < deadline, "nothing was sent"
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     output, errors = process.communicate(timeout=90)
     assert process.returncode == 130
     (job,) = json.loads(output)["jobs"]
     assert job["outcome"] == "unknown" and "may have been billed" in job["message"]
+    assert b"Traceback" not in errors
+
+
+def has_ended(home: Path) -> bool:
+    """Return whether a job has ended, as another process sees it."""
+    with closing(sqlite3.connect(f"file:{home / 'lineup.db'}?mode=ro", uri=True)) as stored:
+        return (
+            stored.execute("SELECT id FROM jobs WHERE outcome IS NOT NULL").fetchone() is not None
+        )
+
+
+def test_sigterm_takes_back_what_it_can_and_keeps_what_is_done(home: Path, server: OpenAIServer):
+    """Also in the background of a shell, which lets its jobs ignore Ctrl-C."""
+    server.usual = USUAL
+    server.models["gpt-image-2.6-flare"] = Script(hang=True)
+    models = ["openai/gpt-image-2", "openai/gpt-image-2.6-flare", "comfyui/first"]
+    words = [word for model in models for word in ("-m", model)]
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with ComfyUIServer(ComfyUIScript(delay=60)) as comfyui:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "compare", "run", "x", *words, "--json"],
+            env={
+                **os.environ,
+                "LINEUP_HOME": str(home),
+                "OPENAI_BASE_URL": server.base_url,
+                "OPENAI_API_KEY": "sk-very-secret-0123",
+                "COMFYUI_URL": comfyui.origin,
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        signal.signal(signal.SIGINT, before)
+        deadline = time.monotonic() + 90
+        while len(server.generations) < 2 or not comfyui.running or not has_ended(home):
+            assert process.poll() is None and time.monotonic() < deadline, "nothing was sent"
+            time.sleep(0.01)
+        for _ in range(2):  # who is impatient asks twice
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.05)
+        output, errors = process.communicate(timeout=90)
+        assert comfyui.jobs[0].interrupted, "taken back on the server"
+    assert process.returncode == 130
+    done, sent, drawn_at_home = json.loads(output)["jobs"]
+    assert done["outcome"] == "done" and Path(done["pictures"][0]["path"]).exists()
+    assert sent["outcome"] == "unknown" and "may have been billed" in sent["message"]
+    assert drawn_at_home["outcome"] == "cancelled"
     assert b"Traceback" not in errors
 
 
