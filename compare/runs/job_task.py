@@ -346,15 +346,9 @@ class JobTask:
             self.job = self._ended(end)
         except Exception as error:
             self._log("could not be summed up", error)
-            self.job = replace(
-                self.job,
-                phase=Phase.ENDED,
-                outcome=end.outcome,
-                message=f"{self.model.label} ended, and Lineup itself failed then.",
-                cost=end.cost,
-                command="",
-                by_hand=False,
-            )
+            message = f"{self.model.label} ended, and Lineup itself failed then."
+            ended = replace(self.job, phase=Phase.ENDED, outcome=end.outcome, cost=end.cost)
+            self.job = replace(ended, message=message, command="", by_hand=False)
         self.stored = await self._save_end()
         try:
             self._publish(self.job, True)

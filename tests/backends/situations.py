@@ -17,6 +17,7 @@ from tests.backends.harness import Harness
 from tests.servers import (
     a1111,
     a1111_script,
+    comfyui_script,
     craiyon,
     google,
     huggingface,
@@ -25,6 +26,7 @@ from tests.servers import (
     scripted,
     stability,
 )
+from tests.servers.comfyui import ComfyUIServer
 
 REASON = "The lamp went out."
 B64 = base64.b64encode(pictures.plain()).decode()
@@ -76,6 +78,11 @@ IMPOSSIBLE: Mapping[str, Mapping[Situation, str]] = {
     "craiyon": {
         **dict.fromkeys(COURTESIES, _NO_COURTESIES),
         **dict.fromkeys(FORMS, "Pictures are fetched from its own address only."),
+        Situation.ZERO_USAGE: _NO_TOKENS,
+        Situation.PARTIAL_USAGE: _NO_TOKENS,
+    },
+    "comfyui": {
+        **dict.fromkeys(FORMS, "Its pictures are files."),
         Situation.ZERO_USAGE: _NO_TOKENS,
         Situation.PARTIAL_USAGE: _NO_TOKENS,
     },
@@ -198,8 +205,21 @@ def _a1111(server: a1111.A1111Server, situation: Situation) -> None:
         server.usual = a1111_script.json_script(answer, 200)
 
 
+def _comfyui(server: ComfyUIServer, situation: Situation) -> None:
+    if situation in COURTESIES:
+        broken = comfyui_script.Script(**COURTESIES[situation])
+        server.odd = dict.fromkeys(("/queue", "/models", "/object_info", "/history"), broken)
+    elif situation is Situation.ONE_OF_TWO:
+        whole = comfyui_script.Script(raw=pictures.plain())
+        server.views = [whole, comfyui_script.Script(status=404, raw=b"")]
+    else:
+        raw = json.dumps({"error": {"message": REASON, "details": ""}}).encode()
+        server.usual = comfyui_script.Script(raw=raw)
+
+
 _ARRANGE: Mapping[str, Callable[[Any, Situation], None]] = {
     "a1111": _a1111,
+    "comfyui": _comfyui,
     "craiyon": _craiyon,
     "google": _google,
     "huggingface": _huggingface,
