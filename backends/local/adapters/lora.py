@@ -13,20 +13,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from safetensors import SafetensorError, safe_open
 
 from backends.base import Applied
-from backends.errors import BadInput, MissingWeights
+from backends.errors import BackendError, BadInput, MissingWeights
+from backends.local.adapters.layouts import as_plain_lora, read_adapter
 from backends.local.adapters.references import LORA, file_of, file_version
 from backends.local.errors import ran_out_of_memory
 from backends.local.job import Adapter
 from backends.local.library_logs import without_error_logs
 
-# One tensor of each layer, as named by peft, by kohya's scripts and by early diffusers; then those
-# of LoKr and LoHa, which are published as LoRAs too.
-_LAYER: Final = re.compile(
-    r"^(.*?)[._](?:lora_A|lora_down|lora\.down|lora_linear_layer\.down|lokr_w1(?:_a)?|hada_w1_a)\b"
-)
 _SIZE_MISMATCH: Final = re.compile(
     r"size mismatch for (\S+?)\.lora_.*?\[(.*?)\].*?\[(.*?)\]", re.DOTALL
 )
@@ -90,51 +85,46 @@ def _load_adapter(pipeline: Any, key: str, file: Path, lora: Adapter, label: str
     """Load one file and return a note if some of its layers were ignored."""
     from peft.tuners.tuners_utils import BaseTunerLayer  # optional package, needed here only
 
-    layers = _layers(file, lora)
+    adapter = read_adapter(file, lora.name)
     try:
-        pipeline.load_lora_weights(
-            str(file.parent),
-            weight_name=file.name,
-            adapter_name=key,
-            use_safetensors=True,
-            local_files_only=True,
-        )
+        plain = as_plain_lora(adapter, pipeline, label)
+        if plain is not None:
+            pipeline.load_lora_weights(plain, adapter_name=key)
+        else:
+            pipeline.load_lora_weights(
+                str(file.parent),
+                weight_name=file.name,
+                adapter_name=key,
+                use_safetensors=True,
+                local_files_only=True,
+            )
     except Exception as error:
-        if ran_out_of_memory(error) or isinstance(error, ImportError):
+        if ran_out_of_memory(error) or isinstance(error, ImportError | BackendError):
             raise
         raise _mismatch_error(error, lora, label) from error
-    applied = sum(
-        isinstance(module, BaseTunerLayer) and key in getattr(module, "scaling", ())
+    applied = [
+        module.lora_B[key].weight.shape[0]
         for part in _modules(pipeline)
         for module in part.modules()
-    )
+        if isinstance(module, BaseTunerLayer) and key in getattr(module, "lora_B", ())
+    ]
+    total = len(adapter.layers)
     if not applied:
         raise BadInput(
-            f"The LoRA '{lora.name}' does not fit {label}: none of its {len(layers)} layers is in "
-            f"this model ({layers[0]}, say). It was made for another kind of model."
+            f"The LoRA '{lora.name}' does not fit {label}: none of its {total} layers is in "
+            f"this model ({min(adapter.layers)}, say). It was made for another kind of model."
         )
-    ignored = len(layers) - applied  # negative if the model fuses layers
-    note = f"{ignored} of {len(layers)} layers of the LoRA '{lora.name}' ignored: not in {label}"
-    return [note] if ignored > 0 else []
-
-
-def _layers(file: Path, lora: Adapter) -> list[str]:
-    """Return the names of the layers that the file changes."""
-    try:
-        with safe_open(str(file), "pt") as opened:
-            matches = map(_LAYER.match, opened.keys())
-            names = {match[1] for match in matches if match}
-    except SafetensorError as error:
-        raise MissingWeights(
-            f"The file of the LoRA '{lora.name}' is damaged or cut short. Delete it and download "
-            "it again."
-        ) from error
-    if not names:
-        raise BadInput(
-            f"The file '{lora.name}' is no LoRA: it holds no low-rank layers. A whole model is "
-            "chosen as a model; an embedding belongs into its own field."
-        )
-    return sorted(names)
+    # Models split and join layers, but not rows: those that are missing were ignored.
+    ignored_rows = adapter.rows - sum(applied)
+    if ignored_rows <= 0:
+        return []
+    ignored = total - len(applied)
+    count = (
+        f"{ignored} of {total} layers"
+        if ignored > 0
+        else (f"{max(1, round(100 * ignored_rows / adapter.rows))}% of the layers")
+    )
+    return [f"{count} of the LoRA '{lora.name}' ignored: not in {label}"]
 
 
 def _mismatch_error(error: Exception, lora: Adapter, label: str) -> BadInput:
