@@ -13,34 +13,35 @@ written as such a product, without any loss:
             (Liu et al., https://arxiv.org/abs/2402.09353, equation 5)
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 
 
 def factors(
-    roles: Mapping[str, torch.Tensor], scale: float, weight: torch.Tensor | None
+    roles: Mapping[str, torch.Tensor], scale: float, shape: Sequence[int] = ()
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return `down` (rank, in, ...) and `up` (out, rank, ...), whose product is the change."""
+    """Return `down` (rank, in, ...) and `up` (out, rank, ...) of a layer's tensors by role.
+
+    Their product is the change of the weight. `shape` is that of the weight, for a layer whose bias
+    alone changes. The magnitudes of a DoRA are left to `dora_factors`.
+
+    Raises:
+        KeyError: one of the tensors is missing.
+    """
     roles = {role: tensor.float() for role, tensor in roles.items()}
     if "down" in roles:
         down, up = roles["down"], roles["up"] * scale
         if "mid" in roles:  # the middle convolution of three, applied to the first one
             down = torch.einsum("rskl,si->rikl", roles["mid"], down.flatten(1))
-    elif "hada_w1_a" in roles:
-        down, up = _loha(roles, scale)
-    elif "lokr_w1" in roles or "lokr_w1_a" in roles:
-        down, up = _lokr(roles, scale)
-    elif "diff" in roles:
-        down, up = _full(roles["diff"])
-    else:  # a bias alone
-        assert weight is not None
-        down, up = torch.zeros(1, *weight.shape[1:]), torch.zeros(len(weight), 1)
-    if weight is not None and weight.is_floating_point():  # quantized ones have another shape
-        down = down.reshape(len(down), *weight.shape[1:])
-        if "magnitude" in roles:
-            down, up = _full(_dora(weight.detach().float(), down, up, roles["magnitude"]))
-    return down, up.reshape(len(up), len(down), *[1] * (down.ndim - 2))
+        return down, up
+    if "hada_w1_a" in roles:
+        return _loha(roles, scale)
+    if "lokr_w1" in roles or "lokr_w1_a" in roles:
+        return _lokr(roles, scale)
+    if "diff" in roles:
+        return _full(roles["diff"])
+    return torch.zeros(1, *shape[1:]), torch.zeros(shape[0], 1)
 
 
 def _loha(roles: Mapping[str, torch.Tensor], scale: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -59,7 +60,7 @@ def _lokr(roles: Mapping[str, torch.Tensor], scale: float) -> tuple[torch.Tensor
     a1, b1 = _lokr_side(roles, 1)
     if "lokr_t2" in roles:
         second = _tucker(roles["lokr_t2"], roles["lokr_w2_a"], roles["lokr_w2_b"])
-        return _full(torch.kron((a1 @ b1)[..., None, None], second) * scale)
+        return _full(torch.kron((a1 @ b1)[..., None, None], second.contiguous()) * scale)
     a2, b2 = _lokr_side(roles, 2)
     down, up = torch.kron(b1, b2), torch.kron(a1, a2) * scale
     return (down, up) if len(down) < min(len(up), down.shape[1]) else _full(up @ down)
@@ -86,22 +87,21 @@ def _full(change: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return change, torch.eye(rows)
 
 
-def _dora(
-    weight: torch.Tensor, down: torch.Tensor, up: torch.Tensor, magnitude: torch.Tensor
-) -> torch.Tensor:
-    """Return what a DoRA adds to `weight`.
+def dora_factors(
+    weight: torch.Tensor, down: torch.Tensor, up: torch.Tensor, roles: Mapping[str, torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the factors of what a DoRA adds to `weight`.
 
-    The magnitudes are of the weight's rows, as in the paper's code and peft's, or of its columns,
-    as LyCORIS trains without `wd_on_out`.
+    The magnitudes of peft are those of the weight's rows. Those of LyCORIS have the shape of the
+    weight with ones for the other sides: they are of its rows, or without `wd_on_out` of its
+    columns.
     """
-    device = weight.device
+    weight, device = weight.detach().float(), weight.device
     change = (up.flatten(1) @ down.flatten(1)).to(device).reshape(weight.shape)
-    whole, magnitude = weight + change, magnitude.to(device)
-    of_rows = magnitude.numel() == len(weight) and (
-        magnitude.ndim != 2 or len(magnitude) == len(weight)
-    )
-    axis = 0 if of_rows else 1
+    whole = weight + change
+    magnitude = roles.get("magnitude", roles.get("dora_scale", whole)).float().to(device)
+    axis = 0 if "magnitude" in roles or len(magnitude) == len(weight) else 1
     others = [each for each in range(weight.ndim) if each != axis]
     shape = [-1 if each == axis else 1 for each in range(weight.ndim)]
     norms = torch.linalg.vector_norm(whole, dim=others, keepdim=True)
-    return (magnitude.reshape(shape) * whole / norms - weight).cpu()
+    return _full((magnitude.reshape(shape) * whole / norms - weight).cpu())

@@ -78,6 +78,13 @@ class LayerPaths:
         names += [name.replace("text_model.", "", 1) for name in names]
         return next((name for name in names if name in self._modules), None)
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Return the shape of a layer's weight, also where that is packed."""
+        module = self._modules[name]
+        if isinstance(module, torch.nn.Linear):
+            return module.out_features, module.in_features
+        return tuple(module.weight.shape)
+
     def weight(self, name: str) -> torch.Tensor:
         """Return the weight of a layer that was found."""
         weight: torch.Tensor = self._modules[name].weight

@@ -5,6 +5,7 @@ holds is refused by name: an adapter without a part of it would draw another pic
 """
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from backends.errors import BadInput, MissingWeights
-from backends.local.adapters.factors import factors
+from backends.local.adapters.factors import dora_factors, factors
 from backends.local.adapters.layer_paths import LayerPaths
 
 # peft names the adapter between a layer's name and `weight`.
@@ -26,7 +27,8 @@ _ENDINGS: Final[Mapping[str, str]] = {
     rf"[._]lora(_linear_layer)?[._]up\.weight|[._]lora_B{_ADAPTER}(\.weight)?": "up",
     rf"[._]lora_up\.bias|[._]lora_B{_ADAPTER}\.bias": "up_bias",
     r"\.lora_mid\.weight": "mid",
-    rf"\.dora_scale|[._]lora_magnitude_vector{_ADAPTER}(\.weight)?": "magnitude",
+    r"\.(dora_scale)": "",
+    rf"[._]lora_magnitude_vector{_ADAPTER}(\.weight)?": "magnitude",
     r"\.alpha": "alpha",
     r"\.(hada_w1_a|hada_w1_b|hada_w2_a|hada_w2_b|hada_t1|hada_t2)": "",
     r"\.(lokr_w1|lokr_w1_a|lokr_w1_b|lokr_w2|lokr_w2_a|lokr_w2_b|lokr_t2)": "",
@@ -43,6 +45,7 @@ _KINDS: Final[Mapping[str, str]] = {
     "up_bias": "bias",
     "mid": "LoRA",
     "magnitude": "DoRA",
+    "dora_scale": "DoRA",
     "hada_w1_a": "LoHa",
     "lokr_w1": "LoKr",
     "lokr_w1_a": "LoKr",
@@ -50,23 +53,18 @@ _KINDS: Final[Mapping[str, str]] = {
     "diff_b": "bias",
     "norm": "norm",
 }
-_NATIVE: Final = re.compile(
-    r"((unet|transformer|text_encoder|text_encoder_2)\.|lora_(unet|transformer|te|te1|te2)_)"
-    r".*([._]lora_[AB]\.weight|[._]lora(_linear_layer)?[._](down|up)\.weight|\.alpha)"
-)
-"""The names of a plain LoRA that diffusers reads as they are."""
+
+
 @dataclass(slots=True)
 class AdapterFile:
     """The tensors of an adapter by layer and role, and the settings beside them.
 
-    `native`: diffusers knows all the names. `peft_scale` is alpha / rank of peft's own settings,
-    which are in no tensor.
+    `peft_scale` is alpha / rank of peft's own settings, which are in no tensor.
     """
 
     name: str
     layers: dict[str, dict[str, torch.Tensor]]
     metadata: dict[str, str] = field(default_factory=dict[str, str])
-    native: bool = False
     peft_scale: float | None = None
 
     @property
@@ -89,13 +87,11 @@ def read_adapter(file: Path, name: str) -> AdapterFile:
     """
     layers: dict[str, dict[str, torch.Tensor]] = {}
     unknown: list[str] = []
-    native = True
     try:
         with safe_open(str(file), "pt") as opened:
             metadata = dict(opened.metadata() or {})
             for key in opened.keys():  # noqa: SIM118  (no mapping)
                 layer, role = _split(key)
-                native = native and _NATIVE.fullmatch(key) is not None
                 if role:
                     layers.setdefault(layer, {})[role] = opened.get_tensor(key)
                 elif not _is_note(key):
@@ -105,7 +101,7 @@ def read_adapter(file: Path, name: str) -> AdapterFile:
             f"The file of the LoRA '{name}' is damaged or cut short. Delete it and download "
             "it again."
         ) from error
-    adapter = AdapterFile(name, layers, metadata, native, _peft_scale(file))
+    adapter = AdapterFile(name, layers, metadata, _peft_scale(file))
     if not adapter.kinds - {"norm", "bias"} or len(unknown) > sum(map(len, layers.values())):
         raise BadInput(
             f"The file '{name}' is no LoRA: it holds no low-rank layers. A whole model is "
@@ -142,46 +138,64 @@ def as_plain_lora(
     of FLUX.1, for one.
 
     Raises:
-        BadInput: the change needs the weights of layers that are not found, or are quantized.
+        BadInput: a layer has another size than the model's, or the change needs the weights of
+            layers that are not found, or are quantized.
     """
     paths = LayerPaths(pipeline)
     found = {layer: paths.find(layer) for layer in adapter.layers}
     named = None not in found.values() or any(
         path and path.startswith(f"{paths.denoiser}.") for path in found.values()
     )
-    plain_kind = adapter.kinds == {"LoRA"}
-    if plain_kind and (not named or (adapter.native and adapter.peft_scale is None)):
+    if not named and adapter.kinds == {"LoRA"}:
         return None
-    if not named and (needs_weights := adapter.kinds & {"DoRA", "bias"}):
+    if not named and (bound := sorted(adapter.kinds & {"DoRA", "bias"})):
         missing = next(layer for layer, path in found.items() if path is None)
         raise BadInput(
-            f"The LoRA '{adapter.name}' does not fit {label}: its {' and '.join(needs_weights)} "
-            f"changes belong to layers that this model does not have under such names ({missing}, "
-            "say). Use a version in the layout of diffusers, or one made for this model."
+            f"The LoRA '{adapter.name}' does not fit {label}: its {' and '.join(bound)} changes "
+            f"belong to layers that this model does not have under such names ({missing}, say). "
+            "Use a version in the layout of diffusers, or one made for this model."
         )
     plain: dict[str, torch.Tensor] = {}
     for layer, roles in adapter.layers.items():
         path = found[layer]
         if not named:
-            down, up = factors(roles, _scale(roles, "", adapter), None)
+            down, up = factors(roles, _scale(roles, "", adapter))
             plain |= {f"{layer}.lora_down.weight": down, f"{layer}.lora_up.weight": up}
         elif path is not None:
-            weight = paths.weight(path)
-            if weight.ndim < 2:
-                raise _not_applied(adapter.name, "norms of the model", [layer])
-            if "magnitude" in roles and not weight.is_floating_point():
-                raise BadInput(
-                    f"The LoRA '{adapter.name}' is a DoRA, which is computed from the whole "
-                    f"weights of {label}. Choose no quantization for it."
-                )
             scale = _scale(roles, path, adapter)
-            down, up = factors(roles, scale, weight)
+            down, up = _fitted(adapter, layer, scale, paths, path, label)
             plain |= {f"{path}.lora_A.weight": down, f"{path}.lora_B.weight": up}
             if "bias" in adapter.kinds:  # peft wants one for every layer, or for none
                 bias = roles.get("diff_b", roles.get("up_bias", torch.zeros(len(up))))
                 factor = 1.0 if "diff_b" in roles else scale
                 plain[f"{path}.lora_B.bias"] = bias.float() * factor
     return {name: tensor.contiguous() for name, tensor in plain.items()}
+
+
+def _fitted(
+    adapter: AdapterFile, layer: str, scale: float, paths: LayerPaths, path: str, label: str
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the factors of one layer in the form of the model's layer at `path`."""
+    roles, shape = adapter.layers[layer], paths.shape(path)
+    if len(shape) < 2:
+        raise _not_applied(adapter.name, "norms of the model", [layer])
+    down, up = factors(roles, scale, shape)
+    for its, ours in ((len(up), shape[0]), (down[0].numel(), math.prod(shape[1:]))):
+        if its != ours:
+            raise BadInput(
+                f"The LoRA '{adapter.name}' does not fit {label}: its layer {layer} is {its} wide, "
+                f"the model's {ours}. It was made for another kind of model."
+            )
+    down = down.reshape(-1, *shape[1:])
+    if roles.keys() & {"magnitude", "dora_scale"}:
+        weight = paths.weight(path)
+        if not weight.is_floating_point():
+            raise BadInput(
+                f"The LoRA '{adapter.name}' is a DoRA, which is computed from the whole weights of "
+                f"{label}. Choose no quantization for it."
+            )
+        down, up = dora_factors(weight, down, up, roles)
+    return down, up.reshape(*up.shape[:2], *[1] * (len(shape) - 2))
 
 
 def _split(key: str) -> tuple[str, str]:

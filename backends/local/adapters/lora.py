@@ -8,6 +8,7 @@ The base model is never loaded again, and without LoRAs it is bitwise unchanged.
 import hashlib
 import logging
 import re
+import warnings
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -89,7 +90,11 @@ def _load_adapter(pipeline: Any, key: str, file: Path, lora: Adapter, label: str
     try:
         plain = as_plain_lora(adapter, pipeline, label)
         if plain is not None:
-            pipeline.load_lora_weights(plain, adapter_name=key)
+            with warnings.catch_warnings():
+                # peft would take `proj_out` for every layer with that name at its end, but is
+                # told by the tensors which one is meant; it warns of the difference.
+                warnings.filterwarnings("ignore", ".*inconsistency", RuntimeWarning)
+                pipeline.load_lora_weights(plain, adapter_name=key)
         else:
             pipeline.load_lora_weights(
                 str(file.parent),
