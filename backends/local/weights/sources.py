@@ -8,8 +8,11 @@
 Weights are read from safetensors only: a pickle can run code when it is opened.
 """
 
+import hashlib
 import json
 import re
+import stat
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -132,6 +135,28 @@ def complete_path(source: str, label: str) -> Path:
     folder = snapshot(located.id)  # downloaded just now, and yet incomplete
     problem = None if folder is None else _source_fault(folder, located, label)
     raise problem or MissingWeights(f"The weights of {label} are not on this machine.")
+
+
+def files_version(sources: Iterable[str]) -> str:
+    """Return a hash of the names, times and sizes of all files of `sources`.
+
+    It changes when a file is rewritten, added or taken away, and when the Hub's cache gets a newer
+    snapshot.
+    """
+    digest = hashlib.sha256()
+    for source in sources:
+        located = locate(source)
+        path = snapshot(located.id) if located.kind is Kind.HUB else located.path
+        path = path / located.file if path is not None else located.path
+        files = sorted(path.rglob("*")) if path.is_dir() else [path]
+        for file in files:
+            try:
+                state = file.stat()
+            except OSError:
+                continue  # loading says what is missing
+            if not stat.S_ISDIR(state.st_mode):
+                digest.update(f"{file} {state.st_mtime_ns} {state.st_size}\n".encode())
+    return digest.hexdigest()[:16]
 
 
 def class_of(path: Path) -> str:
