@@ -29,9 +29,15 @@ from backends.local.memory.cache import CacheEntry
 from backends.local.memory.devices import Device
 from backends.local.memory.offload import modules_of, place_weights, size_in_bytes
 from backends.local.text.embedding_cache import EmbeddingCache
-from backends.local.weights.headers import count_parameters
+from backends.local.weights.contents import component_counts
+from backends.local.weights.headers import count_parameters, read_header
 from backends.local.weights.sources import SHARED, complete_path, layout_beside, variant_in
-from backends.local.weights.validation import check_complete, check_dtypes
+from backends.local.weights.validation import (
+    DENOISERS,
+    check_complete,
+    check_dtypes,
+    unused_weights,
+)
 
 _DTYPES: Final = frozenset({"float32", "float16", "bfloat16"})
 
@@ -101,8 +107,14 @@ def load_pipeline(spec: ModelSpec, device: Device) -> CacheEntry[Loaded]:
     # Components of a single file may come from elsewhere, so its counts are not theirs.
     counts = {} if path.is_file() else component_parameters(spec, device)[0]
     check_complete(pipeline.components, spec, counts)
+    header = read_header(path) if path.is_file() else None
+    if header is not None:
+        denoiser = next((name for name in DENOISERS if name in pipeline.components), "unet")
+        counts = component_counts(header, denoiser)
+    ignored = {} if spec.quantization else unused_weights(pipeline.components, spec, counts)
     pipeline.set_progress_bar_config(disable=True)
-    ignored = compile_denoisers(pipeline, spec.label) if spec.compile else {}
+    if spec.compile:
+        ignored |= compile_denoisers(pipeline, spec.label)
     if spec.offload and not family.offloads:
         note = f"offload ignored: {spec.label} takes none, its parts work on one device"
         ignored["offload"] = Applied(spec.offload, None, note)

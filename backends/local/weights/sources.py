@@ -165,7 +165,8 @@ def class_of(path: Path) -> str:
     The result is "" for a file.
     """
     index, config = (_read(path / name) or {} for name in ("model_index.json", "config.json"))
-    return str(index.get("_class_name") or config.get("model_type") or "")
+    named = index.get("_class_name") or config.get("model_type") or config.get("_class_name")
+    return str(named or "")
 
 
 def variant_in(folder: Path, device_kind: str) -> str | None:

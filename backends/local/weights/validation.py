@@ -12,10 +12,14 @@ from typing import Any, Final
 import diffusers
 import torch
 
+from backends.base import Applied
 from backends.errors import MissingWeights, NotReady
 from backends.local.job import ModelSpec
 from backends.local.weights.headers import integer_weights
 from backends.local.weights.sources import class_of
+
+DENOISERS: Final = ("unet", "transformer", "prior", "decoder")
+"""The components that draw, under their names in the pipelines."""
 
 _MIN_SHARE: Final = 0.99
 """Share of a component's parameters that its files must hold: they may omit a few buffers."""
@@ -80,6 +84,25 @@ def check_complete(parts: Mapping[str, Any], spec: ModelSpec, counts: Mapping[st
                 f"{_weights_of(name, spec.label)} leave layers of its class {type(part).__name__} "
                 "empty. They are incomplete, or of another model: download it again."
             )
+
+
+def unused_weights(
+    parts: Mapping[str, Any], spec: ModelSpec, counts: Mapping[str, int]
+) -> dict[str, Applied]:
+    """Return a note for the card if the files hold more weights than the model has taken.
+
+    Only of the components that draw: text encoders are published with parts for other tasks.
+    """
+    notes: list[str] = []
+    for name in (*DENOISERS, "vae"):
+        part = parts.get(name)
+        if not isinstance(part, torch.nn.Module) or hasattr(part, "hf_quantizer"):
+            continue
+        unused = counts.get(name, 0) - sum(each.numel() for each in part.state_dict().values())
+        if unused > 0:
+            notes.append(f"{unused:,} of the weights of '{name}' ignored: not in its layout")
+    label = spec.label
+    return {"weights": Applied(label, label, "; ".join(notes))} if notes else {}
 
 
 def _weights_of(part: str, label: str) -> str:
