@@ -29,9 +29,15 @@ from backends.local.memory.cache import CacheEntry
 from backends.local.memory.devices import Device
 from backends.local.memory.offload import modules_of, place_weights, size_in_bytes
 from backends.local.text.embedding_cache import EmbeddingCache
-from backends.local.weights.contents import component_counts
+from backends.local.weights.contents import component_counts, kind_of, unknown_networks
 from backends.local.weights.headers import count_parameters, read_header
-from backends.local.weights.sources import SHARED, complete_path, layout_beside, variant_in
+from backends.local.weights.sources import (
+    SHARED,
+    class_of,
+    complete_path,
+    layout_beside,
+    variant_in,
+)
 from backends.local.weights.validation import (
     DENOISERS,
     check_complete,
@@ -111,7 +117,8 @@ def load_pipeline(spec: ModelSpec, device: Device) -> CacheEntry[Loaded]:
     if header is not None:
         denoiser = next((name for name in DENOISERS if name in pipeline.components), "unet")
         counts = component_counts(header, denoiser)
-    ignored = {} if spec.quantization else unused_weights(pipeline.components, spec, counts)
+    unknown = [] if header is None else unknown_networks(header)
+    ignored = unused_weights(pipeline.components, spec, counts, unknown)
     pipeline.set_progress_bar_config(disable=True)
     if spec.compile:
         ignored |= compile_denoisers(pipeline, spec.label)
@@ -140,6 +147,10 @@ def load_pipeline(spec: ModelSpec, device: Device) -> CacheEntry[Loaded]:
 def load_controlnet(spec: ModelSpec, device: Device) -> CacheEntry[Loaded]:
     """Load the ControlNet of `spec`, of any class, and move it to `device`."""
     path = complete_path(spec.source, spec.label)
+    header = read_header(path) if path.is_file() else None
+    kind = kind_of(header)[0] if header is not None else class_of(path)
+    if kind and "ControlNet" not in kind:
+        raise BadInput(f"{spec.label} is {kind}, not a ControlNet. Choose a ControlNet's weights.")
     if path.is_file():
         controlnet = _controlnet_from_file(path, spec, _dtype(spec, device))
         check_complete({"": controlnet}, spec, {})

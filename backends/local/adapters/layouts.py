@@ -92,8 +92,8 @@ def read_adapter(file: Path, name: str) -> AdapterFile:
             metadata = dict(opened.metadata() or {})
             for key in opened.keys():  # noqa: SIM118  (no mapping)
                 layer, role = _split(key)
-                if role:
-                    layers.setdefault(layer, {})[role] = opened.get_tensor(key)
+                if role and role not in layers.setdefault(layer, {}):
+                    layers[layer][role] = opened.get_tensor(key)
                 elif not _is_note(key):
                     unknown.append(key)
     except SafetensorError as error:
@@ -102,6 +102,12 @@ def read_adapter(file: Path, name: str) -> AdapterFile:
             "it again."
         ) from error
     adapter = AdapterFile(name, layers, metadata, _peft_scale(file))
+    for layer, roles in layers.items():
+        if missing := _missing(roles):
+            raise MissingWeights(
+                f"The LoRA '{name}' is incomplete: its layer {layer} has no {missing}. Download it "
+                "again, or save it once more."
+            )
     if not adapter.kinds - {"norm", "bias"} or len(unknown) > sum(map(len, layers.values())):
         raise BadInput(
             f"The file '{name}' is no LoRA: it holds no low-rank layers. A whole model is "
@@ -117,6 +123,21 @@ def read_adapter(file: Path, name: str) -> AdapterFile:
     if unknown:
         raise _not_applied(name, "weights in a layout that Lineup does not know", unknown)
     return adapter
+
+
+def _missing(roles: Mapping[str, torch.Tensor]) -> str:
+    """Return a tensor that a layer lacks, by what it has, "" if it is complete."""
+    for side in ("lokr_w1", "lokr_w2"):
+        if any(role.startswith("lokr") for role in roles) and side not in roles:
+            if lacking := {f"{side}_a", f"{side}_b"} - roles.keys():
+                return f"{side} or {min(lacking)}"
+    if any(role.startswith("hada") for role in roles):
+        needed = {f"hada_w{number}_{side}" for number in (1, 2) for side in "ab"}
+    elif roles.keys() & {"down", "up", "mid"}:
+        needed = {"down", "up"}
+    else:
+        needed = set[str]()
+    return min(needed - roles.keys(), default="")
 
 
 def _not_applied(name: str, kind: str, names: list[str]) -> BadInput:
@@ -158,6 +179,10 @@ def as_plain_lora(
     plain: dict[str, torch.Tensor] = {}
     for layer, roles in adapter.layers.items():
         path = found[layer]
+        if roles.keys() <= {"alpha"}:
+            continue  # of a layer that was not trained
+        if f"{path}.lora_A.weight" in plain:
+            raise _not_applied(adapter.name, "one layer under two names", [layer])
         if not named:
             down, up = factors(roles, _scale(roles, "", adapter))
             plain |= {f"{layer}.lora_down.weight": down, f"{layer}.lora_up.weight": up}

@@ -63,7 +63,7 @@ def apply_loras(pipeline: Any, loras: tuple[Adapter, ...], label: str) -> dict[s
 
 
 @lru_cache(maxsize=64)
-def _tensor_hash(file: Path, _: float) -> str:
+def _tensor_hash(file: Path, version: str) -> str:
     with file.open("rb") as opened:
         opened.seek(8 + int.from_bytes(opened.read(8), "little"))
         return hashlib.file_digest(opened, "sha256").hexdigest()[:12]
@@ -72,7 +72,7 @@ def _tensor_hash(file: Path, _: float) -> str:
 def fingerprint(lora: Adapter) -> str:
     """Return the Stable Diffusion web UI's hash of a LoRA: of its tensors, 12 digits."""
     file = _file(lora)
-    return _tensor_hash(file, file.stat().st_mtime)
+    return _tensor_hash(file, file_version(file))
 
 
 def _file(lora: Adapter) -> Path:

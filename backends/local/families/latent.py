@@ -186,9 +186,10 @@ def _from_file(path: Path, spec: ModelSpec, dtype: torch.dtype) -> Any:
                 raise
             if name in DENOISERS:  # it would draw what another model draws, under this one's name
                 raise BadInput(
-                    f"{spec.label} is no model of the kind of {_layout_name(config)}: its file has "
-                    f"no {name}, the part that draws ({next(iter(header.tensors), 'empty')}, say, "
-                    "is of something else). Choose the file of a model."
+                    f"The file of {spec.label} holds no {name}, the part that draws, under names "
+                    f"that diffusers knows of {_layout_name(config)} (it begins with "
+                    f"{next(iter(header.tensors), 'nothing')}). Choose a file of a whole model, "
+                    "or the layout of a model of its kind."
                 ) from error
             components[name] = _component_from_layout(config, name, index[name], spec, dtype)
         except (RuntimeError, ValueError, KeyError) as error:

@@ -51,6 +51,8 @@ _DENOISER: Final = "model.diffusion_model."
 _VAE: Final = ("first_stage_model.", "vae.")
 _TEXT: Final = ("cond_stage_model.", "conditioner.", "text_encoders.", "model_ema.")
 
+_EDM: Final = ("edm_mean", "edm_std", "edm_vpred.sigma_max", "edm_vpred.sigma_min")
+
 # Tensors beside a quantized weight, without which it is read wrongly.
 _QUANTIZED: Final[Mapping[str, str]] = {
     "scaled 8-bit numbers": r"(\.|^)(scale_weight|scale_input|weight_scale(_inv|_2)?|input_scale|"
@@ -146,6 +148,18 @@ def component_counts(header: Header, denoiser: str) -> dict[str, int]:
     return counts
 
 
+def unknown_networks(header: Header) -> list[str]:
+    """Return the weights of a whole model's file that belong to none of its known components."""
+    known = (_DENOISER, *_VAE, *_TEXT)
+    if not any(name.startswith(_DENOISER) for name in header.tensors):
+        return []
+    return [
+        name
+        for name, (_, shape) in header.tensors.items()
+        if len(shape) > 1 and not name.startswith(known) and name not in _EDM
+    ]
+
+
 def scheduler_settings(header: Header) -> dict[str, Any]:
     """Return the settings of the scheduler that a single file marks itself with.
 
@@ -171,6 +185,13 @@ def scheduler_settings(header: Header) -> dict[str, Any]:
 
 def _unsuitable_folder(folder: Path, label: str) -> BackendError | None:
     name = class_of(folder)
+    if not (folder / "model_index.json").is_file():
+        if name == "janus":
+            return None
+        return NotReady(
+            f"{label} is a model of the type '{name}', which is not a text-to-image model that "
+            "Lineup can draw with. Choose the folder of a diffusers pipeline, or a Janus."
+        )
     if picture := picture_for(name):
         return _needs(f"{picture} (it is a {name})", label)
     for part in ("unet", "transformer"):

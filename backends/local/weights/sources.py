@@ -23,6 +23,11 @@ from backends.local.errors import PICKLED
 from backends.paths import PROJECT
 
 PICKLES: Final = frozenset({".bin", ".ckpt", ".pt", ".pth", ".pkl"})
+_OTHER_FORMATS: Final = {
+    ".gguf": "GGUF, whose packed weights are not read here. Use a version in safetensors.",
+    ".onnx": "ONNX, which is not read here. Use a version in safetensors.",
+    ".sft": "safetensors under a short name. Rename it to end in .safetensors.",
+}
 _HUB_ID: Final = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _HUB_FILE: Final = re.compile(rf"({_HUB_ID.pattern})/([\w-][\w.-]*)")
 
@@ -59,7 +64,7 @@ def locate(source: str) -> Source:
     """Return the kind and location of `source`, which need not exist yet."""
     path = Path(source).expanduser()
     path = path if path.is_absolute() else PROJECT / path
-    if path.suffix.lower() in PICKLES | {".safetensors"}:
+    if path.suffix.lower() in PICKLES | {".safetensors"} | _OTHER_FORMATS.keys():
         named = _HUB_FILE.fullmatch(source)
         if named and not path.parent.is_dir():
             return Source(Kind.HUB, named[1], file=named[2])
@@ -239,6 +244,8 @@ def layout_beside(file: Path, kind: str) -> Path | None:
 def _file_fault(path: Path, label: str) -> NotReady | None:
     if path.suffix.lower() in PICKLES:
         return NotReady(PICKLED.format(label=label))
+    if other := _OTHER_FORMATS.get(path.suffix.lower()):
+        return NotReady(f"The file of {label} is {other}")
     if not path.is_file():
         return MissingWeights(
             f"The file of {label} is not there. Check the model's source in the catalogue."

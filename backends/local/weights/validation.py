@@ -5,7 +5,7 @@ where the others keep their random initialization.
 """
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,11 +32,6 @@ def check_class(path: Path, label: str) -> None:
         NotReady: diffusers has no such class, or it takes no prompt.
     """
     name = class_of(path)
-    if not (path / "model_index.json").is_file():
-        raise NotReady(
-            f"{label} is a model of the type '{name}', which is not a text-to-image model that "
-            "Lineup can draw with. Choose the folder of a diffusers pipeline, or a Janus."
-        )
     kind: Any = getattr(diffusers, name, None)
     if kind is None:
         raise NotReady(
@@ -87,16 +82,19 @@ def check_complete(parts: Mapping[str, Any], spec: ModelSpec, counts: Mapping[st
 
 
 def unused_weights(
-    parts: Mapping[str, Any], spec: ModelSpec, counts: Mapping[str, int]
+    parts: Mapping[str, Any], spec: ModelSpec, counts: Mapping[str, int], unknown: Sequence[str]
 ) -> dict[str, Applied]:
     """Return a note for the card if the files hold more weights than the model has taken.
 
-    Only of the components that draw: text encoders are published with parts for other tasks.
+    `counts` are the numbers in the files for each component, `unknown` the weights of no component.
+    Only components that draw count: text encoders are published with parts for other tasks.
     """
-    notes: list[str] = []
+    more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+    notes = [f"{unknown[0]}{more} ignored: of no part of the model"] if unknown else []
     for name in (*DENOISERS, "vae"):
         part = parts.get(name)
-        if not isinstance(part, torch.nn.Module) or hasattr(part, "hf_quantizer"):
+        quantized = spec.quantization or hasattr(part, "hf_quantizer")
+        if quantized or not isinstance(part, torch.nn.Module):
             continue
         unused = counts.get(name, 0) - sum(each.numel() for each in part.state_dict().values())
         if unused > 0:

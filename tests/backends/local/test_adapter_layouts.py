@@ -15,11 +15,11 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from safetensors.torch import save_file
 from torch.nn import functional
 
-from backends.errors import BadInput
+from backends.errors import BadInput, MissingWeights
 from backends.local.adapters.lora import apply_loras
 from backends.local.job import Adapter
 from backends.local.library_logs import silence_libraries
-from tests.backends.local.tiny import models, sdxl, transformers, z_image
+from tests.backends.local.tiny import cascade, models, sdxl, transformers, z_image
 
 Tensors = dict[str, torch.Tensor]
 WEIGHT = 0.7
@@ -41,6 +41,7 @@ LAYERS = {
     ),
     "flux": ("transformer.transformer_blocks.0.attn.to_k",),
     "sd3": ("transformer.transformer_blocks.0.attn.to_v",),
+    "cascade": ("unet.mid_block.resnets.0.conv1",),
     "z_image": ("transformer.layers.0.attention.to_q",),
 }
 
@@ -184,6 +185,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "flux": transformers.flux,
         "sd3": transformers.sd3,
         "z_image": z_image.z_image,
+        "cascade": lambda here: cascade.cascade(here)[0],
     }
     load = cast(Any, DiffusionPipeline).from_pretrained
     return {family: load(each(here / family)) for family, each in make.items()}
@@ -284,7 +286,7 @@ NAMINGS: list[tuple[str, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize("kind", [alpha, loha, dora])
+@pytest.mark.parametrize("kind", [alpha, dora])
 @pytest.mark.parametrize(("family", "layer", "name"), NAMINGS)
 def test_every_naming_finds_its_layer(
     pipelines: dict[str, Any], tmp_path: Path, family: str, layer: str, name: str, kind: Any
@@ -318,6 +320,77 @@ def test_layers_that_a_model_splits_are_split(
     for part, weight, after, got in zip(parts, weights, reference.chunk(3), changed, strict=True):
         expected = output(part, weight + WEIGHT * (after - weight))
         torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-3)
+
+
+def test_layers_of_many_kinds_and_ranks_are_applied_together(
+    pipelines: dict[str, Any], tmp_path: Path
+) -> None:
+    pipeline = pipelines["diffusion"]
+    kinds: dict[str, Any] = {
+        LAYERS["diffusion"][0]: loha,
+        LAYERS["diffusion"][1]: full,
+        "unet.conv_in": dora,
+        TEXT: lokr,
+        "text_encoder.encoder.layers.1.mlp.fc1": full,
+        "text_encoder.encoder.layers.1.mlp.fc2": alpha,
+    }
+    tensors: Tensors = {}
+    expected: dict[str, torch.Tensor] = {}
+    for layer, kind in kinds.items():
+        module = layer_of(pipeline, layer)
+        weight = module.weight.detach().clone()
+        made, reference = kind(weight)
+        tensors |= {f"{layer}.{ending}": tensor for ending, tensor in made.items()}
+        expected[layer] = output(module, weight + WEIGHT * (reference - weight))
+    tensors["unet.conv_out.alpha"] = torch.tensor(4.0)  # of a layer that was not trained
+    assert applied(pipeline, tmp_path / "one.safetensors", tensors) == ""
+    for layer, right in expected.items():
+        torch.testing.assert_close(
+            output(layer_of(pipeline, layer)), right, atol=1e-4, rtol=1e-3, msg=layer
+        )
+
+
+@pytest.mark.parametrize(
+    ("ending", "lacking"),
+    [
+        ("lora_down.weight", "up"),
+        ("lora_B.weight", "down"),
+        ("hada_w1_a", "hada_w1_b"),
+        ("lokr_w1", "lokr_w2 or lokr_w2_a"),
+    ],
+)
+def test_half_of_a_layer_is_named(
+    pipelines: dict[str, Any], tmp_path: Path, ending: str, lacking: str
+) -> None:
+    layer = LAYERS["diffusion"][0]
+    with pytest.raises(MissingWeights, match=rf"incomplete: its layer {layer} has no {lacking}"):
+        applied(
+            pipelines["diffusion"], tmp_path / "a.safetensors", {f"{layer}.{ending}": some(4, 4)}
+        )
+
+
+def test_two_adapters_in_a_file_are_refused(pipelines: dict[str, Any], tmp_path: Path) -> None:
+    layer = LAYERS["diffusion"][0]
+    down, up = lora(layer_of(pipelines["diffusion"], layer).weight.detach())[0].values()
+    halves = {"lora_A": down, "lora_B": up}
+    tensors = {
+        f"{layer}.{half}.{name}.weight": each + 0
+        for half, each in halves.items()
+        for name in ("one", "two")
+    }
+    with pytest.raises(BadInput, match=r"two.weight and 1 more"):
+        applied(pipelines["diffusion"], tmp_path / "one.safetensors", tensors)
+    tensors = {f"{layer}.{half}.weight": each + 0 for half, each in halves.items()}
+    tensors |= {f"base_model.model.{name}": each + 0 for name, each in tensors.items()}
+    with pytest.raises(BadInput, match="one layer under two names"):
+        applied(pipelines["diffusion"], tmp_path / "one.safetensors", tensors)
+
+
+def test_a_layer_of_another_size_is_named(pipelines: dict[str, Any], tmp_path: Path) -> None:
+    layer = LAYERS["diffusion"][0]
+    tensors = {f"{layer}.lokr_w1": some(4, 4), f"{layer}.lokr_w2": some(32, 32)}
+    with pytest.raises(BadInput, match=rf"its layer {layer} is 128 wide, the model's 32"):
+        applied(pipelines["diffusion"], tmp_path / "one.safetensors", tensors)
 
 
 @pytest.mark.parametrize("ending", ["diff_b", "lora_B.bias", "lora_B.default.bias"])
