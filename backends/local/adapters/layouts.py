@@ -127,9 +127,10 @@ def read_adapter(file: Path, name: str) -> AdapterFile:
 
 def _missing(roles: Mapping[str, torch.Tensor]) -> str:
     """Return a tensor that a layer lacks, by what it has, "" if it is complete."""
-    for side in ("lokr_w1", "lokr_w2"):
-        if any(role.startswith("lokr") for role in roles) and side not in roles:
-            if lacking := {f"{side}_a", f"{side}_b"} - roles.keys():
+    if any(role.startswith("lokr") for role in roles):
+        for side in ("lokr_w1", "lokr_w2"):
+            lacking = {f"{side}_a", f"{side}_b"} - roles.keys()
+            if side not in roles and lacking:
                 return f"{side} or {min(lacking)}"
     if any(role.startswith("hada") for role in roles):
         needed = {f"hada_w{number}_{side}" for number in (1, 2) for side in "ab"}

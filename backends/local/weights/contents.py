@@ -183,7 +183,11 @@ def scheduler_settings(header: Header) -> dict[str, Any]:
     return settings
 
 
-def _unsuitable_folder(folder: Path, label: str) -> BackendError | None:
+def unsuitable_class(folder: Path, label: str) -> BackendError | None:
+    """Return an error for a folder of another kind of model, by its settings alone.
+
+    It may be a folder that is not downloaded yet but for its `model_index.json` or `config.json`.
+    """
     name = class_of(folder)
     if not (folder / "model_index.json").is_file():
         if name == "janus":
@@ -192,8 +196,13 @@ def _unsuitable_folder(folder: Path, label: str) -> BackendError | None:
             f"{label} is a model of the type '{name}', which is not a text-to-image model that "
             "Lineup can draw with. Choose the folder of a diffusers pipeline, or a Janus."
         )
-    if picture := picture_for(name):
-        return _needs(f"{picture} (it is a {name})", label)
+    picture = picture_for(name)
+    return _needs(f"{picture} (it is a {name})" if picture else "", label)
+
+
+def _unsuitable_folder(folder: Path, label: str) -> BackendError | None:
+    if problem := unsuitable_class(folder, label):
+        return problem
     for part in ("unet", "transformer"):
         files = [*folder.glob(f"{part}/*.safetensors")]
         settings = _settings(folder / part)
