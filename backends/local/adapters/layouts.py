@@ -7,7 +7,7 @@ holds is refused by name: an adapter without a part of it would draw another pic
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -29,6 +29,8 @@ _ENDINGS: Final[Mapping[str, str]] = {
     r"\.lora_mid\.weight": "mid",
     r"\.(dora_scale)": "",
     rf"[._]lora_magnitude_vector{_ADAPTER}(\.weight)?": "magnitude",
+    r"\.down\.weight": "down",  # qkv_lora1.down, as XLabs trains FLUX.1
+    r"\.up\.weight": "up",
     r"\.alpha": "alpha",
     r"\.(hada_w1_a|hada_w1_b|hada_w2_a|hada_w2_b|hada_t1|hada_t2)": "",
     r"\.(lokr_w1|lokr_w1_a|lokr_w1_b|lokr_w2|lokr_w2_a|lokr_w2_b|lokr_t2)": "",
@@ -57,13 +59,14 @@ _KINDS: Final[Mapping[str, str]] = {
 
 @dataclass(slots=True)
 class AdapterFile:
-    """The tensors of an adapter by layer and role, and the settings beside them.
+    """The tensors of an adapter and their names, by layer and role, and the settings beside them.
 
     `peft_scale` is alpha / rank of peft's own settings, which are in no tensor.
     """
 
     name: str
     layers: dict[str, dict[str, torch.Tensor]]
+    names: dict[str, dict[str, str]]
     metadata: dict[str, str] = field(default_factory=dict[str, str])
     peft_scale: float | None = None
 
@@ -86,6 +89,7 @@ def read_adapter(file: Path, name: str) -> AdapterFile:
         BackendError: the file is damaged, no adapter, or holds something that cannot be applied.
     """
     layers: dict[str, dict[str, torch.Tensor]] = {}
+    names: dict[str, dict[str, str]] = {}
     unknown: list[str] = []
     try:
         with safe_open(str(file), "pt") as opened:
@@ -94,6 +98,7 @@ def read_adapter(file: Path, name: str) -> AdapterFile:
                 layer, role = _split(key)
                 if role and role not in layers.setdefault(layer, {}):
                     layers[layer][role] = opened.get_tensor(key)
+                    names.setdefault(layer, {})[role] = key
                 elif not _is_note(key):
                     unknown.append(key)
     except SafetensorError as error:
@@ -101,7 +106,7 @@ def read_adapter(file: Path, name: str) -> AdapterFile:
             f"The file of the LoRA '{name}' is damaged or cut short. Delete it and download "
             "it again."
         ) from error
-    adapter = AdapterFile(name, layers, metadata, _peft_scale(file))
+    adapter = AdapterFile(name, layers, names, metadata, _peft_scale(file))
     for layer, roles in layers.items():
         if missing := _missing(roles):
             raise MissingWeights(
@@ -150,51 +155,64 @@ def _not_applied(name: str, kind: str, names: list[str]) -> BadInput:
     )
 
 
-def as_plain_lora(
+def plain_loras(
     adapter: AdapterFile, pipeline: Any, label: str
-) -> dict[str, torch.Tensor] | None:
-    """Return the tensors of an equal plain LoRA, None if diffusers had better read the file itself.
+) -> Iterator[dict[str, torch.Tensor]]:
+    """Yield the tensors of a plain LoRA that makes the same changes, in the names to try in turn.
 
-    Layers that are found in `pipeline` are named as there. Where none of the denoiser's is, all
-    keep the names of the file, which diffusers may know how to read: it splits and joins the layers
-    of FLUX.1, for one.
+    Where all layers are found in `pipeline`, they are named as there. Else they first keep the
+    names of the file, which diffusers may know how to read (it splits and joins the layers of
+    FLUX.1, for one), and then those that are found are named as in the pipeline.
 
     Raises:
         BadInput: a layer has another size than the model's, or the change needs the weights of
             layers that are not found, or are quantized.
     """
     paths = LayerPaths(pipeline)
-    found = {layer: paths.find(layer) for layer in adapter.layers}
-    named = None not in found.values() or any(
-        path and path.startswith(f"{paths.denoiser}.") for path in found.values()
-    )
-    if not named and adapter.kinds == {"LoRA"}:
-        return None
-    if not named and (bound := sorted(adapter.kinds & {"DoRA", "bias"})):
-        missing = next(layer for layer, path in found.items() if path is None)
-        raise BadInput(
-            f"The LoRA '{adapter.name}' does not fit {label}: its {' and '.join(bound)} changes "
-            f"belong to layers that this model does not have under such names ({missing}, say). "
-            "Use a version in the layout of diffusers, or one made for this model."
-        )
+    trained = {layer: roles for layer, roles in adapter.layers.items() if roles.keys() != {"alpha"}}
+    found = {layer: path for layer in trained if (path := paths.find(layer)) is not None}
+    bound = sorted(adapter.kinds & {"DoRA", "bias"})
+    if len(found) < len(trained):
+        if not bound:
+            yield _named_as_in_file(adapter, trained)
+        elif not any(path.startswith(f"{paths.denoiser}.") for path in found.values()):
+            missing = next(layer for layer in trained if layer not in found)
+            raise BadInput(
+                f"The LoRA '{adapter.name}' does not fit {label}: its {' and '.join(bound)} "
+                f"changes belong to layers that this model does not have under such names "
+                f"({missing}, say). Use a version in the layout of diffusers, or one made for this "
+                "model."
+            )
+    if found:
+        yield _named_as_in_model(adapter, found, paths, label)
+
+
+def _named_as_in_file(
+    adapter: AdapterFile, layers: Mapping[str, Mapping[str, torch.Tensor]]
+) -> dict[str, torch.Tensor]:
     plain: dict[str, torch.Tensor] = {}
-    for layer, roles in adapter.layers.items():
-        path = found[layer]
-        if roles.keys() <= {"alpha"}:
-            continue  # of a layer that was not trained
+    for layer, roles in layers.items():
+        names = adapter.names[layer]
+        down, up = factors(roles, _scale(roles, layer, adapter))
+        plain[names.get("down", f"{layer}.lora_down.weight")] = down.contiguous()
+        plain[names.get("up", f"{layer}.lora_up.weight")] = up.contiguous()
+    return plain
+
+
+def _named_as_in_model(
+    adapter: AdapterFile, found: Mapping[str, str], paths: LayerPaths, label: str
+) -> dict[str, torch.Tensor]:
+    plain: dict[str, torch.Tensor] = {}
+    for layer, path in found.items():
         if f"{path}.lora_A.weight" in plain:
             raise _not_applied(adapter.name, "one layer under two names", [layer])
-        if not named:
-            down, up = factors(roles, _scale(roles, "", adapter))
-            plain |= {f"{layer}.lora_down.weight": down, f"{layer}.lora_up.weight": up}
-        elif path is not None:
-            scale = _scale(roles, path, adapter)
-            down, up = _fitted(adapter, layer, scale, paths, path, label)
-            plain |= {f"{path}.lora_A.weight": down, f"{path}.lora_B.weight": up}
-            if "bias" in adapter.kinds:  # peft wants one for every layer, or for none
-                bias = roles.get("diff_b", roles.get("up_bias", torch.zeros(len(up))))
-                factor = 1.0 if "diff_b" in roles else scale
-                plain[f"{path}.lora_B.bias"] = bias.float() * factor
+        roles = adapter.layers[layer]
+        scale = _scale(roles, path, adapter)
+        down, up = _fitted(adapter, layer, scale, paths, path, label)
+        plain |= {f"{path}.lora_A.weight": down, f"{path}.lora_B.weight": up}
+        if "bias" in adapter.kinds:  # peft wants one for every layer, or for none
+            bias = roles.get("diff_b", roles.get("up_bias", torch.zeros(len(up))))
+            plain[f"{path}.lora_B.bias"] = bias.float() * (1.0 if "diff_b" in roles else scale)
     return {name: tensor.contiguous() for name, tensor in plain.items()}
 
 

@@ -16,8 +16,8 @@ from typing import Any, Final
 import torch
 
 from backends.base import Applied
-from backends.errors import BackendError, BadInput, MissingWeights
-from backends.local.adapters.layouts import as_plain_lora, read_adapter
+from backends.errors import BadInput, MissingWeights
+from backends.local.adapters.layouts import plain_loras, read_adapter
 from backends.local.adapters.references import LORA, file_of, file_version
 from backends.local.errors import ran_out_of_memory
 from backends.local.job import Adapter
@@ -25,6 +25,12 @@ from backends.local.library_logs import without_error_logs
 
 _SIZE_MISMATCH: Final = re.compile(
     r"size mismatch for (\S+?)\.lora_.*?\[(.*?)\].*?\[(.*?)\]", re.DOTALL
+)
+
+
+_OTHER_KIND: Final = (
+    "It was made for another kind of model, or is in a layout that is not read here: look for a "
+    "version in the layout of diffusers."
 )
 
 
@@ -84,52 +90,59 @@ def _file(lora: Adapter) -> Path:
 
 def _load_adapter(pipeline: Any, key: str, file: Path, lora: Adapter, label: str) -> list[str]:
     """Load one file and return a note if some of its layers were ignored."""
+    adapter = read_adapter(file, lora.name)
+    best: dict[str, torch.Tensor] = {}
+    most: list[int] = []
+    refusal: Exception | None = None
+    for plain in plain_loras(adapter, pipeline, label):
+        try:
+            applied = _load_tensors(pipeline, key, plain)
+        except Exception as error:
+            if ran_out_of_memory(error) or isinstance(error, ImportError):
+                raise
+            refusal, applied = error, []
+        # Models split and join layers, but not rows: those that are missing were ignored.
+        if sum(applied) >= adapter.rows:
+            return []
+        _remove(pipeline, key)
+        if sum(applied) > sum(most):
+            best, most = plain, applied
+    total = len(adapter.layers)
+    if not most and refusal is not None:
+        raise _mismatch_error(refusal, lora, label) from refusal
+    if not most:
+        raise BadInput(
+            f"The LoRA '{lora.name}' does not fit {label}: none of its {total} layers is in "
+            f"this model ({min(adapter.layers)}, say). {_OTHER_KIND}"
+        )
+    _load_tensors(pipeline, key, best)
+    ignored = total - len(most)
+    share = max(1, round(100 - 100 * sum(most) / adapter.rows))
+    count = f"{ignored} of {total} layers" if ignored > 0 else f"{share}% of the layers"
+    return [f"{count} of the LoRA '{lora.name}' ignored: not in {label}"]
+
+
+def _load_tensors(pipeline: Any, key: str, plain: dict[str, torch.Tensor]) -> list[int]:
+    """Load a plain LoRA under the name `key` and return the rows of each layer that took it."""
     from peft.tuners.tuners_utils import BaseTunerLayer  # optional package, needed here only
 
-    adapter = read_adapter(file, lora.name)
-    try:
-        plain = as_plain_lora(adapter, pipeline, label)
-        if plain is not None:
-            with warnings.catch_warnings():
-                # peft would take `proj_out` for every layer with that name at its end, but is
-                # told by the tensors which one is meant; it warns of the difference.
-                warnings.filterwarnings("ignore", ".*inconsistency", RuntimeWarning)
-                pipeline.load_lora_weights(plain, adapter_name=key)
-        else:
-            pipeline.load_lora_weights(
-                str(file.parent),
-                weight_name=file.name,
-                adapter_name=key,
-                use_safetensors=True,
-                local_files_only=True,
-            )
-    except Exception as error:
-        if ran_out_of_memory(error) or isinstance(error, ImportError | BackendError):
-            raise
-        raise _mismatch_error(error, lora, label) from error
-    applied = [
+    with warnings.catch_warnings():
+        # peft would take `proj_out` for every layer whose name ends so, but is told by the tensors
+        # which one is meant; it warns of the difference.
+        warnings.filterwarnings("ignore", ".*inconsistency", RuntimeWarning)
+        pipeline.load_lora_weights(plain, adapter_name=key)
+    return [
         module.lora_B[key].weight.shape[0]
         for part in _modules(pipeline)
         for module in part.modules()
         if isinstance(module, BaseTunerLayer) and key in getattr(module, "lora_B", ())
     ]
-    total = len(adapter.layers)
-    if not applied:
-        raise BadInput(
-            f"The LoRA '{lora.name}' does not fit {label}: none of its {total} layers is in "
-            f"this model ({min(adapter.layers)}, say). It was made for another kind of model."
-        )
-    # Models split and join layers, but not rows: those that are missing were ignored.
-    ignored_rows = adapter.rows - sum(applied)
-    if ignored_rows <= 0:
-        return []
-    ignored = total - len(applied)
-    count = (
-        f"{ignored} of {total} layers"
-        if ignored > 0
-        else (f"{max(1, round(100 * ignored_rows / adapter.rows))}% of the layers")
-    )
-    return [f"{count} of the LoRA '{lora.name}' ignored: not in {label}"]
+
+
+def _remove(pipeline: Any, key: str) -> None:
+    """Remove an adapter from all components that have it, also after half a load."""
+    if any(key in getattr(part, "peft_config", {}) for part in _modules(pipeline)):
+        pipeline.delete_adapters([key])
 
 
 def _mismatch_error(error: Exception, lora: Adapter, label: str) -> BadInput:
@@ -139,10 +152,7 @@ def _mismatch_error(error: Exception, lora: Adapter, label: str) -> BadInput:
         pairs = zip(match[2].split(","), match[3].split(","), strict=False)
         its, ours = next(((its, ours) for its, ours in pairs if its != ours), ("", ""))
         reason = f"its layer {match[1]} is {its.strip()} wide, the model's {ours.strip()}"
-    return BadInput(
-        f"The LoRA '{lora.name}' does not fit {label}: {reason}. It was made for another kind of "
-        "model."
-    )
+    return BadInput(f"The LoRA '{lora.name}' does not fit {label}: {reason}. {_OTHER_KIND}")
 
 
 def _modules(pipeline: Any) -> list[torch.nn.Module]:

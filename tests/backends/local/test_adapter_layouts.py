@@ -393,6 +393,49 @@ def test_a_layer_of_another_size_is_named(pipelines: dict[str, Any], tmp_path: P
         applied(pipelines["diffusion"], tmp_path / "one.safetensors", tensors)
 
 
+def test_names_that_only_diffusers_knows_are_read_by_it(
+    pipelines: dict[str, Any], tmp_path: Path
+) -> None:
+    """XLabs' LoRAs of FLUX.1 change q, k and v together."""
+    pipeline, path = pipelines["flux"], "transformer.transformer_blocks.0.attn"
+    parts = [layer_of(pipeline, f"{path}.to_{part}") for part in "qkv"]
+    weights = [part.weight.detach().clone() for part in parts]
+    tensors, reference = lora(torch.cat(weights))
+    name = "double_blocks.0.processor.qkv_lora1"
+    down, up = tensors.values()
+    tensors = {f"{name}.down.weight": down, f"{name}.up.weight": up}
+    assert applied(pipeline, tmp_path / "one.safetensors", tensors) == ""
+    changed = [output(layer_of(pipeline, f"{path}.to_{part}")) for part in "qkv"]
+    apply_loras(pipeline, (), "Tiny")
+    for part, weight, after, got in zip(parts, weights, reference.chunk(3), changed, strict=True):
+        expected = output(part, weight + WEIGHT * (after - weight))
+        torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("family", ["diffusion", "flux", "z_image"])
+@pytest.mark.parametrize("kind", [alpha, loha, dora])
+@pytest.mark.parametrize("prefix", ["", "base_model.model."])
+def test_what_finds_a_place_is_applied_and_the_rest_is_counted(
+    pipelines: dict[str, Any], tmp_path: Path, family: str, kind: Any, prefix: str
+) -> None:
+    pipeline, layer = pipelines[family], LAYERS[family][0]
+    module = layer_of(pipeline, layer)
+    weight = module.weight.detach().clone()
+    tensors, reference = kind(weight)
+    other = layer.replace(".0.", ".7.", 1)
+    tensors = {
+        f"{prefix}{name}.{ending}": tensor + 0
+        for ending, tensor in tensors.items()
+        for name in (layer, other)
+    }
+    note = applied(pipeline, tmp_path / "one.safetensors", tensors)
+    assert note == "1 of 2 layers of the LoRA 'one' ignored: not in Tiny"
+    changed = output(layer_of(pipeline, layer))
+    apply_loras(pipeline, (), "Tiny")
+    expected = output(module, weight + WEIGHT * (reference - weight))
+    torch.testing.assert_close(changed, expected, atol=1e-4, rtol=1e-3)
+
+
 @pytest.mark.parametrize("ending", ["diff_b", "lora_B.bias", "lora_B.default.bias"])
 @pytest.mark.parametrize("family", ["diffusion", "sdxl", "flux", "sd3"])
 def test_a_changed_bias_is_applied(
