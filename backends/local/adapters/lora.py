@@ -131,11 +131,14 @@ def _load_tensors(pipeline: Any, key: str, plain: dict[str, torch.Tensor]) -> li
         # which one is meant; it warns of the difference.
         warnings.filterwarnings("ignore", ".*inconsistency", RuntimeWarning)
         pipeline.load_lora_weights(plain, adapter_name=key)
-    return [
-        module.lora_B[key].weight.shape[0]
+    tuned: list[Any] = [
+        module
         for part in _modules(pipeline)
         for module in part.modules()
-        if isinstance(module, BaseTunerLayer) and key in getattr(module, "lora_B", ())
+        if isinstance(module, BaseTunerLayer)
+    ]
+    return [
+        each.lora_B[key].weight.shape[0] for each in tuned if key in getattr(each, "lora_B", ())
     ]
 
 

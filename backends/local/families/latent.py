@@ -162,12 +162,9 @@ def _from_file(path: Path, spec: ModelSpec, dtype: torch.dtype) -> Any:
         ) from error
     class_name = str(index["_class_name"])
     pipeline_class: Any = getattr(diffusers, class_name, None)
-    if pipeline_class is None or (picture := contents.picture_for(class_name)):
-        reason = (
-            "this version of diffusers does not have"
-            if pipeline_class is None
-            else (f"needs {picture}")
-        )
+    picture = contents.picture_for(class_name)
+    if pipeline_class is None or picture:
+        reason = f"needs {picture}" if picture else "this version of diffusers does not have"
         raise BadInput(
             f"The layout {_layout_name(config)} is of a {class_name}, which {reason}. Name the "
             "folder or Hub id of a text-to-image model under 'Layout of a single file'."

@@ -95,7 +95,8 @@ def unsuitable(path: Path, label: str) -> BackendError | None:
         return BadInput(
             f"{label} is {kind}, not a model ({example}). {_USES.get(kind, _OTHER_USE)}"
         )
-    return _quantized(header, label) or _needs(_picture_of_file(header), label)
+    problem = _quantized(header, label) or _integers(header, label)
+    return problem or _needs(_picture_of_file(header), label)
 
 
 def picture_for(class_name: str) -> str:
@@ -219,20 +220,21 @@ def _unsuitable_folder(folder: Path, label: str) -> BackendError | None:
 
 def _picture_of_file(header: Header) -> str:
     """Return the picture that a single file needs, by the channels in and out of its denoiser."""
+
+    def shape(name: str) -> tuple[int, ...]:
+        found = header.tensors.get(f"{_DENOISER}{name}") or header.tensors.get(name)
+        return found[1] if found else ()
+
     for into, out in (
         ("input_blocks.0.0.weight", "out.2.weight"),
         ("img_in.weight", "final_layer.linear.weight"),
     ):
-        shapes = [
-            next((shape for name, (_, shape) in header.tensors.items() if name == known), ())
-            for known in (f"model.diffusion_model.{into}", f"model.diffusion_model.{out}")
-        ]
-        if not all(shapes):
-            shapes = [header.tensors.get(known, ("", ()))[1] for known in (into, out)]
-        if all(len(shape) > 1 for shape in shapes) and shapes[0][1] > shapes[1][0]:
-            return _CONCATENATED.get(shapes[0][1], "a picture besides the prompt")
-    refiner = header.tensors.get("model.diffusion_model.label_emb.0.0.weight", ("", ()))[1]
-    if refiner[1:] == (2560,):  # the size and score of a picture; the base model has 2816
+        taken, drawn = shape(into)[1:2], shape(out)[:1]
+        if taken and drawn and taken > drawn:
+            return _CONCATENATED.get(taken[0], "a picture besides the prompt")
+    if shape("label_emb.0.0.weight")[1:] == (
+        2560,
+    ):  # the size and score of a picture; the base model has 2816
         return "a start picture (it is the refiner of Stable Diffusion XL)"
     return ""
 
@@ -246,11 +248,19 @@ def _needs(picture: str, label: str) -> BackendError | None:
 
 
 def _quantized(header: Header, label: str) -> BackendError | None:
-    """Return an error if weights are quantized, or integers: libraries would take them as such."""
+    """Return an error if weights are quantized: libraries would take them for what they are not."""
     for kind, pattern in _QUANTIZED.items():
         for name in header.tensors:
             if re.search(pattern, name):
                 return _unread(label, kind, name)
+    return None
+
+
+def _integers(header: Header, label: str) -> BackendError | None:
+    """Return an error if weights of a single file are integers, without anything beside them.
+
+    Those of a folder are counted by `validation.check_dtypes`.
+    """
     for name, (dtype, shape) in header.tensors.items():
         integer = dtype.lstrip("U").startswith(("I", "F4", "F6"))
         if integer and len(shape) > 1 and not _PLAIN_INTEGERS.search(name):

@@ -28,7 +28,7 @@ DICE = torch.Generator().manual_seed(3)
 # A layer of each sort: in the denoiser, a convolution, in a text encoder.
 ATTENTION = "unet.down_blocks.{}.attentions.0.transformer_blocks.0.attn1.to_q"
 TEXT = "text_encoder.encoder.layers.0.self_attn.q_proj"
-LAYERS = {
+LAYERS: dict[str, tuple[str, ...]] = {
     "diffusion": (
         ATTENTION.format(0),
         "unet.down_blocks.0.resnets.0.conv1",
@@ -170,8 +170,8 @@ def dora_with_loha(weight: torch.Tensor) -> tuple[Tensors, torch.Tensor]:
     )
 
 
-LINEAR = (lora, alpha, loha, wide_loha, lokr, factored_lokr, half_factored_lokr, full, dora)
-LINEAR += (dora_of_columns, dora_of_peft, dora_with_loha)
+LORAS = (lora, alpha, loha, wide_loha, lokr, factored_lokr, half_factored_lokr, full)
+LINEAR = (*LORAS, dora, dora_of_columns, dora_of_peft, dora_with_loha)
 CONVOLUTION = (*LINEAR, locon, tucker_loha, tucker_lokr)
 
 

@@ -18,7 +18,7 @@ import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from safetensors.torch import load_file, save_file
 
-from backends.base import Config, Loading, Readiness, Request
+from backends.base import Config, Loading, Model, Picture, Readiness, Request
 from backends.errors import BackendError, BadInput, NotReady
 from backends.local import Local
 from backends.local.job import ModelSpec
@@ -53,6 +53,13 @@ async def local(tmp_path: Path) -> AsyncGenerator[Local, None]:
     backend = Local(Config(value={}.get, home=tmp_path))
     yield backend
     await backend.aclose()
+
+
+async def drawn(local: Local, model: Model, request: Request) -> Any:
+    """The pixels of the picture."""
+    picture = (await events_of(local, model, request))[-2]
+    assert isinstance(picture, Picture)
+    return pixels(picture)
 
 
 def file_of(here: Path, family: str) -> Tensors:
@@ -168,11 +175,11 @@ async def test_a_marked_file_draws_as_a_folder_with_these_settings(
     settings = folder / "scheduler" / "scheduler_config.json"
     settings.write_text(json.dumps({**json.loads(settings.read_text()), **V, **ZERO}))
     asked = replace(ASK, options={"local": {"config": str(here / "sdxl")}})
-    marked = await events_of(local, tiny.model(tmp_path / "marked.safetensors"), asked)
-    right = await events_of(local, tiny.model(folder), ASK)
-    usual = await events_of(local, tiny.model(here / "sdxl"), ASK)
-    assert (pixels(marked[-2]) == pixels(right[-2])).all()
-    assert (pixels(marked[-2]) != pixels(usual[-2])).any()
+    marked = await drawn(local, tiny.model(tmp_path / "marked.safetensors"), asked)
+    right = await drawn(local, tiny.model(folder), ASK)
+    usual = await drawn(local, tiny.model(here / "sdxl"), ASK)
+    assert (marked == right).all()
+    assert (marked != usual).any()
 
 
 def test_a_schedule_that_cannot_end_without_signal_is_replaced(here: Path, tmp_path: Path) -> None:
@@ -262,7 +269,10 @@ def _part(prefix: str, more: str = "") -> Any:
 
 
 def _saved(*path: str) -> Any:
-    return lambda here: load_file(here.joinpath("diffusion", *path))
+    def saved(here: Path) -> Tensors:
+        return load_file(here.joinpath("diffusion", *path))
+
+    return saved
 
 
 def _lora(kohya: bool) -> Any:
@@ -270,6 +280,10 @@ def _lora(kohya: bool) -> Any:
         return load_file(adapters.lora(here / "lora.safetensors", here / "diffusion", kohya=kohya))
 
     return lora
+
+
+def _controlnet(here: Path) -> Tensors:
+    return load_file(tiny.controlnet(here / "net", here / "diffusion") / tiny.WEIGHTS)
 
 
 FOREIGN: dict[str, tuple[Any, str]] = {
@@ -299,7 +313,7 @@ FOREIGN: dict[str, tuple[Any, str]] = {
     "an embedding of diffusers": (some("<mascot>"), "is an embedding"),
     "an embedding of SDXL": (some("clip_l", "clip_g"), "is an embedding"),
     "a ControlNet": (
-        lambda here: load_file(tiny.controlnet(here / "net", here / "diffusion") / tiny.WEIGHTS),
+        _controlnet,
         "is a ControlNet",
     ),
     "a ControlNet as published": (
@@ -345,9 +359,9 @@ async def test_a_denoiser_alone_draws_with_the_rest_of_its_layout(
     shutil.copy(other / "unet" / tiny.WEIGHTS, mixed / "unet")
     shutil.copy(other / "unet" / tiny.WEIGHTS, tmp_path / "denoiser.safetensors")
     asked = replace(ASK, options={"local": {"config": str(here / "diffusion")}})
-    file = await events_of(local, tiny.model(tmp_path / "denoiser.safetensors"), asked)
-    folder = await events_of(local, tiny.model(mixed), ASK)
-    assert (pixels(file[-2]) == pixels(folder[-2])).all()
+    file = await drawn(local, tiny.model(tmp_path / "denoiser.safetensors"), asked)
+    folder = await drawn(local, tiny.model(mixed), ASK)
+    assert (file == folder).all()
 
 
 INTO = f"{UNET}input_blocks.0.0.weight"
