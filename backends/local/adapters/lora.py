@@ -135,11 +135,9 @@ def _load_tensors(pipeline: Any, key: str, plain: dict[str, torch.Tensor]) -> li
         module
         for part in _modules(pipeline)
         for module in part.modules()
-        if isinstance(module, BaseTunerLayer)
+        if isinstance(module, BaseTunerLayer) and key in getattr(module, "lora_B", ())
     ]
-    return [
-        each.lora_B[key].weight.shape[0] for each in tuned if key in getattr(each, "lora_B", ())
-    ]
+    return [module.lora_B[key].weight.shape[0] for module in tuned]
 
 
 def _remove(pipeline: Any, key: str) -> None:

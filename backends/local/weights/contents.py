@@ -172,6 +172,9 @@ def scheduler_settings(header: Header) -> dict[str, Any]:
     marked = metadata.get("modelspec.prediction_type", "").replace("-", "_")
     names = {"v": "v_prediction", "v_prediction": "v_prediction", "velocity": "v_prediction"}
     names |= {"eps": "epsilon", "epsilon": "epsilon", "sample": "sample", "x0": "sample"}
+    kind = metadata.get("modelspec.architecture", "")
+    if not marked and kind.startswith("stable-diffusion-v2-"):  # -512, -768-v
+        marked = "v" if kind.endswith("-v") else "epsilon"
     if marked in names:
         settings["prediction_type"] = names[marked]
     if "v_pred" in header.tensors or metadata.get("ss_v_parameterization") == "true":
@@ -232,9 +235,8 @@ def _picture_of_file(header: Header) -> str:
         taken, drawn = shape(into)[1:2], shape(out)[:1]
         if taken and drawn and taken > drawn:
             return _CONCATENATED.get(taken[0], "a picture besides the prompt")
-    if shape("label_emb.0.0.weight")[1:] == (
-        2560,
-    ):  # the size and score of a picture; the base model has 2816
+    # Of the size and the score of a picture; the base model has 2816.
+    if shape("label_emb.0.0.weight")[1:] == (2560,):
         return "a start picture (it is the refiner of Stable Diffusion XL)"
     return ""
 

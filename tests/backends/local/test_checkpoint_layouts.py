@@ -15,7 +15,8 @@ from typing import Any, cast
 import pytest
 import pytest_asyncio
 import torch
-from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
 from safetensors.torch import load_file, save_file
 
 from backends.base import Config, Loading, Model, Picture, Readiness, Request
@@ -91,13 +92,8 @@ def averaged(tensors: Tensors) -> tuple[Tensors, Tensors]:
     return {**tensors, **copies, "alphas_cumprod": torch.ones(1000)}, tensors
 
 
-def bfloat16(tensors: Tensors) -> tuple[Tensors, Tensors]:
-    small = {name: each.bfloat16() for name, each in tensors.items()}
-    return small, {name: each.float() for name, each in small.items()}
-
-
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("form", [half, bfloat16, fp8, averaged])
+@pytest.mark.parametrize("form", [half, fp8, averaged])
 def test_weights_are_those_of_the_file(here: Path, tmp_path: Path, family: str, form: Any) -> None:
     tensors, reference = form(file_of(here, family))
     save_file(tensors, tmp_path / "file.safetensors")
@@ -144,6 +140,7 @@ MARKERS: dict[str, tuple[list[str], dict[str, str], dict[str, Any]]] = {
     "modelspec": ([], {"modelspec.prediction_type": "v"}, V),
     "modelspec at length": ([], {"modelspec.prediction_type": "v-prediction"}, V),
     "modelspec of the usual": ([], {"modelspec.prediction_type": "epsilon"}, {}),
+    "modelspec's architecture": ([], {"modelspec.architecture": "stable-diffusion-v2-768-v"}, V),
     "kohya": ([], {"ss_v_parameterization": "True", "ss_zero_terminal_snr": "True"}, {**V, **ZERO}),
     "kohya of the usual": ([], {"ss_v_parameterization": "False"}, {}),
 }
@@ -158,7 +155,8 @@ def test_a_file_is_drawn_with_the_schedule_that_it_names(
     marks = {name: torch.tensor([]) for name in names}
     save_file(file_of(here, family) | marks, tmp_path / "marked.safetensors", metadata)
     scheduler = loaded(tmp_path / "marked.safetensors", here / family).scheduler
-    usual = cast(Any, DiffusionPipeline).from_pretrained(here / family).scheduler
+    kind = {"diffusion": DDIMScheduler, "sdxl": EulerDiscreteScheduler}[family]
+    usual: Any = cast(Any, kind).from_pretrained(here / family, subfolder="scheduler")
     expected = type(usual).from_config(usual.config, **settings)
     assert type(scheduler) is type(expected)
     assert torch.equal(scheduler.alphas_cumprod, expected.alphas_cumprod)
@@ -194,6 +192,19 @@ def test_a_schedule_that_cannot_end_without_signal_is_replaced(here: Path, tmp_p
     scheduler = loaded(tmp_path / "m.safetensors", folder).scheduler
     assert scheduler.config["rescale_betas_zero_snr"]
     assert float(scheduler.alphas_cumprod[-1]) < 1e-6
+
+
+async def test_a_scheduler_that_cannot_end_without_signal_is_not_taken(
+    local: Local, here: Path, tmp_path: Path
+) -> None:
+    save_file(file_of(here, "sdxl") | {"ztsnr": torch.tensor([])}, tmp_path / "m.safetensors")
+    options = {"config": str(here / "sdxl"), "scheduler": "Heun"}
+    model, asked = tiny.model(tmp_path / "m.safetensors"), replace(ASK, options={"local": options})
+    with pytest.raises(BadInput, match=r"cannot work with the scheduler Heun. Choose one of Euler"):
+        await drawn(local, model, asked)
+    for name in ("DDIM", "DPM++ 2M"):
+        asked = replace(ASK, options={"local": {**options, "scheduler": name}})
+        assert (await drawn(local, model, asked)).any()
 
 
 def some(*names: str) -> Tensors:
