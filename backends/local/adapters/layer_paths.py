@@ -41,7 +41,10 @@ _SGM_RESNET: Final[Mapping[str, str]] = {
 
 
 class LayerPaths:
-    """The layers of a pipeline by the names that adapters have for them."""
+    """The layers of a pipeline by the names that adapters have for them.
+
+    `denoiser` is the name of the component that draws, `dtype` the number format it computes in.
+    """
 
     def __init__(self, pipeline: Any) -> None:
         self._modules: dict[str, Any] = {}
@@ -61,6 +64,11 @@ class LayerPaths:
                     self._flat[f"{part}.{path.replace('.', '_')}"] = name
         config = getattr(getattr(pipeline, self.denoiser, None), "config", None)
         layers = getattr(config, "layers_per_block", 2)
+        formats = (
+            each.weight.dtype for name, each in self._modules.items() if self.denoiser in name
+        )
+        halves = (each for each in formats if each.is_floating_point and each.itemsize > 1)
+        self.dtype: torch.dtype = min(halves, key=lambda each: each.itemsize, default=torch.float32)
         self._layers_per_block = layers if isinstance(layers, int) else 2
 
     def find(self, layer: str) -> str | None:

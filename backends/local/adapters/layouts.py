@@ -174,7 +174,7 @@ def plain_loras(
     bound = sorted(adapter.kinds & {"DoRA", "bias"})
     if len(found) < len(trained):
         if not bound:
-            yield _named_as_in_file(adapter, trained)
+            yield _named_as_in_file(adapter, trained, paths.dtype)
         elif not any(path.startswith(f"{paths.denoiser}.") for path in found.values()):
             missing = next(layer for layer in trained if layer not in found)
             raise BadInput(
@@ -188,14 +188,14 @@ def plain_loras(
 
 
 def _named_as_in_file(
-    adapter: AdapterFile, layers: Mapping[str, Mapping[str, torch.Tensor]]
+    adapter: AdapterFile, layers: Mapping[str, Mapping[str, torch.Tensor]], dtype: torch.dtype
 ) -> dict[str, torch.Tensor]:
     plain: dict[str, torch.Tensor] = {}
     for layer, roles in layers.items():
         names = adapter.names[layer]
         down, up = factors(roles, _scale(roles, layer, adapter))
-        plain[names.get("down", f"{layer}.lora_down.weight")] = down.contiguous()
-        plain[names.get("up", f"{layer}.lora_up.weight")] = up.contiguous()
+        plain[names.get("down", f"{layer}.lora_down.weight")] = down.to(dtype).contiguous()
+        plain[names.get("up", f"{layer}.lora_up.weight")] = up.to(dtype).contiguous()
     return plain
 
 
@@ -209,11 +209,14 @@ def _named_as_in_model(
         roles = adapter.layers[layer]
         scale = _scale(roles, path, adapter)
         down, up = _fitted(adapter, layer, scale, paths, path, label)
-        plain |= {f"{path}.lora_A.weight": down, f"{path}.lora_B.weight": up}
+        # Computed in full precision, kept in the model's: a DoRA is as large as what it changes.
+        plain[f"{path}.lora_A.weight"] = down.to(paths.dtype).contiguous()
+        plain[f"{path}.lora_B.weight"] = up.to(paths.dtype).contiguous()
         if "bias" in adapter.kinds:  # peft wants one for every layer, or for none
             bias = roles.get("diff_b", roles.get("up_bias", torch.zeros(len(up))))
-            plain[f"{path}.lora_B.bias"] = bias.float() * (1.0 if "diff_b" in roles else scale)
-    return {name: tensor.contiguous() for name, tensor in plain.items()}
+            factor = 1.0 if "diff_b" in roles else scale
+            plain[f"{path}.lora_B.bias"] = (bias.float() * factor).to(paths.dtype)
+    return plain
 
 
 def _fitted(

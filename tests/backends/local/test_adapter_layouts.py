@@ -188,7 +188,8 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "cascade": lambda here: cascade.cascade(here)[0],
     }
     load = cast(Any, DiffusionPipeline).from_pretrained
-    return {family: load(each(here / family)) for family, each in make.items()}
+    loaded = {family: load(each(here / family)) for family, each in make.items()}
+    return {**loaded, "half": load(here / "diffusion", dtype=torch.bfloat16)}
 
 
 @pytest.fixture
@@ -250,6 +251,22 @@ def test_every_kind_changes_a_layer_as_the_reference_says(
     torch.testing.assert_close(changed, expected, atol=1e-4, rtol=1e-3)
     apply_loras(pipeline, (), "Tiny")
     assert (output(layer_of(pipeline, layer)) == bare).all()
+
+
+@pytest.mark.parametrize("stored", [torch.float16, torch.bfloat16, torch.float8_e4m3fn])
+@pytest.mark.parametrize("kind", [alpha, loha, dora])
+def test_the_number_format_is_that_of_the_model(
+    pipelines: dict[str, Any], tmp_path: Path, kind: Any, stored: torch.dtype
+) -> None:
+    """Layers that compute in another format than the model's would be slow and large."""
+    pipeline, layer = pipelines["half"], LAYERS["diffusion"][0]
+    module = layer_of(pipeline, layer)
+    weight = module.weight.detach().float()
+    tensors = {name: each.to(stored) for name, each in kind(weight)[0].items()}
+    tensors = {f"{layer}.{name}": each for name, each in tensors.items()}
+    assert applied(pipeline, tmp_path / "one.safetensors", tensors) == ""
+    added = {name: each.dtype for name, each in pipeline.unet.named_parameters() if "lora_" in name}
+    assert len(added) == 2 and set(added.values()) == {torch.bfloat16}
 
 
 def flat(layer: str) -> str:
