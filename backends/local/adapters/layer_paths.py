@@ -80,6 +80,7 @@ class LayerPaths:
                 return self._find_flat(self._part(part), layer.removeprefix(prefix))
         for prefix in _DENOISER_PREFIXES:
             layer = layer.removeprefix(prefix)
+        layer = re.sub(r"\bself_attn\.to_([qkv]|out)$", r"self_attn.\1_proj", layer)
         layer = re.sub(r"\.processor\.(to_[qkv]|to_out)$", r".\1", layer)
         layer = re.sub(r"\.to_out$", ".to_out.0", layer)
         names = [layer, *(f"{part}.{layer}" for part in (self.denoiser, "text_encoder"))]

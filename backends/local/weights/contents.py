@@ -61,7 +61,7 @@ _QUANTIZED: Final[Mapping[str, str]] = {
     "8-bit numbers of bitsandbytes": r"\.(SCB|weight_format)$",
     "packed 4-bit numbers": r"\.(qweight|qzeros|wscales|wcscales|wtscale|g_idx|scales_and_zeros)$",
 }
-_PLAIN_INTEGERS: Final = re.compile(r"(position_ids|num_batches_tracked|spm_model|tekken_model)$")
+_PLAIN_INTEGERS: Final = re.compile(r"(_ids?|_index|_mask|_tracked|spm_model|tekken_model)$")
 
 # What pipelines take besides a prompt, by their class.
 _PICTURES: Final[Mapping[str, str]] = {
@@ -71,7 +71,7 @@ _PICTURES: Final[Mapping[str, str]] = {
     r"Upscal|SuperResolution": "a picture to enlarge",
     r"Control(Net)?[A-Z]|Adapter": "a control picture",
     r"Redux|UnCLIPImg2Img|ImageVariation|Layered": "a picture to vary",
-    r"Video2|VideoToVideo|ImageToVideo|I2V|Animate": "a picture or a video",
+    r"Video2|VideoToVideo|ImageToVideo|I2V(?!Long)|WanAnimate": "a picture or a video",
 }
 _START: Final = re.compile(r"Img2Img|Image2Image|I2IPipeline|Refiner")
 _CONCATENATED: Final[Mapping[int, str]] = {

@@ -5,6 +5,7 @@ where the others keep their random initialization.
 """
 
 import inspect
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -38,7 +39,14 @@ def check_class(path: Path, label: str) -> None:
             f"{label} is a {name}, which this version of diffusers does not have. "
             "Update it (pip install -U diffusers), or choose another model."
         )
-    if "prompt" not in inspect.signature(kind.__call__).parameters:
+    parameters = inspect.signature(kind.__call__).parameters
+    for taken, parameter in parameters.items():
+        if parameter.default is parameter.empty and re.search("image|video", taken):
+            raise NotReady(
+                f"{label} is a {name}, which needs a picture ({taken}) and cannot draw from a "
+                "prompt alone. Choose a text-to-image model."
+            )
+    if "prompt" not in parameters:
         raise NotReady(
             f"{label} is a {name}, which takes no prompt, so it is not a text-to-image model. "
             "Choose another one."

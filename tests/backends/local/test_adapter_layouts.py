@@ -297,6 +297,11 @@ NAMINGS: list[tuple[str, str, str]] = [
         for prefix in ("", "base_model.model.", "diffusion_model.", "module.")
     ),
     *((family, layer, f"base_model.model.{layer}") for family, (layer, *_) in LAYERS.items()),
+    (
+        "diffusion",
+        LAYERS["diffusion"][0],
+        "lora_unet_input_blocks_1_1_transformer_blocks_0_attn1_to_q",
+    ),
     ("flux", LAYERS["flux"][0], "lora_transformer_transformer_blocks_0_attn_to_k"),
     ("diffusion", LAYERS["diffusion"][0], f"lycoris_{flat(LAYERS['diffusion'][0])[10:]}"),
     ("diffusion", TEXT, TEXT.replace(".enc", ".text_model.enc")),
@@ -408,6 +413,30 @@ def test_a_layer_of_another_size_is_named(pipelines: dict[str, Any], tmp_path: P
     tensors = {f"{layer}.lokr_w1": some(4, 4), f"{layer}.lokr_w2": some(32, 32)}
     with pytest.raises(BadInput, match=rf"its layer {layer} is 128 wide, the model's 32"):
         applied(pipelines["diffusion"], tmp_path / "one.safetensors", tensors)
+
+
+@pytest.mark.parametrize(
+    ("layer", "name"),
+    [
+        (LAYERS["diffusion"][0], LAYERS["diffusion"][0].replace("attn1.", "attn1.processor.")),
+        (LAYERS["diffusion"][0], ATTENTION.format(0)[5:].replace("attn1.", "attn1.processor.")),
+        (TEXT, "text_encoder.text_model.encoder.layers.0.self_attn.to_q"),
+    ],
+)
+def test_the_names_of_early_diffusers_are_read(
+    pipelines: dict[str, Any], tmp_path: Path, layer: str, name: str
+) -> None:
+    pipeline = pipelines["diffusion"]
+    module = layer_of(pipeline, layer)
+    weight = module.weight.detach().clone()
+    tensors, reference = lora(weight)
+    down, up = tensors.values()
+    tensors = {f"{name}_lora.down.weight": down, f"{name}_lora.up.weight": up}
+    assert applied(pipeline, tmp_path / "one.safetensors", tensors) == ""
+    changed = output(layer_of(pipeline, layer))
+    apply_loras(pipeline, (), "Tiny")
+    expected = output(module, weight + WEIGHT * (reference - weight))
+    torch.testing.assert_close(changed, expected, atol=1e-4, rtol=1e-3)
 
 
 def test_names_that_only_diffusers_knows_are_read_by_it(

@@ -434,6 +434,16 @@ async def test_a_folder_that_needs_a_picture_says_so(
     await refused(local, folder, "", rf"Tiny needs {words}.*\(it is a {kind}\)")
 
 
+@pytest.mark.parametrize("kind", ["KandinskyInpaintPipeline", "PIAPipeline", "ConsisIDPipeline"])
+async def test_what_a_class_cannot_do_without_is_told_by_its_call(
+    local: Local, here: Path, tmp_path: Path, kind: str
+) -> None:
+    folder = Path(shutil.copytree(here / "diffusion", tmp_path / "other"))
+    _name(folder, kind)
+    with pytest.raises(NotReady, match="needs a picture"):
+        await drawn(local, tiny.model(folder), ASK)
+
+
 def _name(folder: Path, kind: str) -> None:
     index = folder / "model_index.json"
     index.write_text(json.dumps({**json.loads(index.read_text()), "_class_name": kind}))
