@@ -33,6 +33,7 @@ from backends.local.job import LocalJob, ModelSpec
 from backends.local.memory.devices import Device
 from backends.local.weights import contents
 from backends.local.weights.headers import Header, read_header
+from backends.local.weights.scaled import read_scaled
 from backends.local.weights.sources import Kind, locate, snapshot, weights_fault
 from backends.local.weights.validation import DENOISERS
 
@@ -170,8 +171,18 @@ def _from_file(path: Path, spec: ModelSpec, dtype: torch.dtype) -> Any:
             "folder or Hub id of a text-to-image model under 'Layout of a single file'."
         )
     components: dict[str, Any] = {}
+    scales = contents.fp8_scales(header)
     while True:
         try:
+            for name in DENOISERS if scales else ():
+                if name in index and name not in components:
+                    denoiser_class: Any = getattr(diffusers, index[name][1])
+                    components[name] = denoiser_class.from_single_file(
+                        read_scaled(path, scales, dtype),
+                        config=config,
+                        subfolder=name,
+                        dtype=dtype,
+                    )
             pipeline = pipeline_class.from_single_file(
                 str(path), config=config, dtype=dtype, **components
             )

@@ -11,7 +11,7 @@ kohya's scripts for `ss_`, ComfyUI for `v_pred`, `ztsnr` and `scaled_fp8`, bitsa
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -63,6 +63,10 @@ _QUANTIZED: Final[Mapping[str, str]] = {
 }
 _PLAIN_INTEGERS: Final = re.compile(r"(_ids?|_index|_mask|_tracked|spm_model|tekken_model)$")
 
+# One number for a weight or one for each of its rows, as ComfyUI writes them beside fp8.
+_SCALE: Final = re.compile(r"(.+\.)(scale_weight|weight_scale)")
+_FOR_INPUTS: Final = re.compile(r".+\.(scale_input|input_scale)|(.+\.)?scaled_fp8")
+
 # What pipelines take besides a prompt, by their class.
 _PICTURES: Final[Mapping[str, str]] = {
     r"Inpaint|Fill": "a picture and a mask of the part to draw anew",
@@ -95,7 +99,8 @@ def unsuitable(path: Path, label: str) -> BackendError | None:
         return BadInput(
             f"{label} is {kind}, not a model ({example}). {_USES.get(kind, _OTHER_USE)}"
         )
-    problem = _quantized(header, label) or _integers(header, label)
+    scales = fp8_scales(header)
+    problem = _quantized(header, label, {*scales.values()}) or _integers(header, label)
     return problem or _needs(_picture_of_file(header), label)
 
 
@@ -141,12 +146,33 @@ def component_counts(header: Header, denoiser: str) -> dict[str, int]:
     """
     prefixed = any(name.startswith(_DENOISER) for name in header.tensors)
     counts = {denoiser: 0, "vae": 0}
+    scales = set(fp8_scales(header).values())
     for name, (_, shape) in header.tensors.items():
+        if name in scales or for_inputs(name):
+            continue
         if name.startswith(_VAE):
             counts["vae"] += math.prod(shape)
         elif name.startswith(_DENOISER) if prefixed else not name.startswith(_TEXT):
             counts[denoiser] += math.prod(shape)
     return counts
+
+
+def fp8_scales(header: Header) -> dict[str, str]:
+    """Return the names of the denoiser's weights whose scales can be applied, and of the scales."""
+    found: dict[str, str] = {}
+    for name, (_, shape) in header.tensors.items():
+        match = _SCALE.fullmatch(name)
+        weight = f"{match[1]}weight" if match else ""
+        kind, size = header.tensors.get(weight, ("", ()))
+        one_or_rows = shape in ((), (1,), size[:1], (*size[:1], 1))
+        if kind.startswith("F8") and one_or_rows and not name.startswith((*_VAE, *_TEXT)):
+            found[weight] = name
+    return found
+
+
+def for_inputs(name: str) -> bool:
+    """Whether a tensor is only needed to compute in 8 bits."""
+    return _FOR_INPUTS.fullmatch(name) is not None
 
 
 def unknown_networks(header: Header) -> list[str]:
@@ -249,11 +275,15 @@ def _needs(picture: str, label: str) -> BackendError | None:
     )
 
 
-def _quantized(header: Header, label: str) -> BackendError | None:
-    """Return an error if weights are quantized: libraries would take them for what they are not."""
+def _quantized(header: Header, label: str, read: Collection[str] = ()) -> BackendError | None:
+    """Return an error if weights are quantized: libraries would take them for what they are not.
+
+    `read` are the names of scales that are applied.
+    """
     for kind, pattern in _QUANTIZED.items():
         for name in header.tensors:
-            if re.search(pattern, name):
+            known = name in read or (read and for_inputs(name))
+            if re.search(pattern, name) and not known:
                 return _unread(label, kind, name)
     return None
 

@@ -81,6 +81,27 @@ def fp8(tensors: Tensors) -> tuple[Tensors, Tensors]:
     return small, {name: each.float() for name, each in small.items()}
 
 
+def _scaled(ending: str, rows: bool) -> Any:
+    def scaled(tensors: Tensors) -> tuple[Tensors, Tensors]:
+        small, reference = dict(tensors), dict(tensors)
+        for name, each in tensors.items():
+            if name.startswith(UNET) and name.endswith(".weight") and each.ndim > 1:
+                top = each.abs().flatten(1).amax(1) if rows else each.abs().max()
+                scale = (top / 448).reshape(-1, *[1] * (each.ndim - 1)) if rows else top / 448
+                small[name] = (each / scale).to(torch.float8_e4m3fn)
+                reference[name] = small[name].float() * scale
+                base = name.removesuffix("weight")
+                small[f"{base}{ending}"] = scale.flatten() if rows else scale
+        more = {"scaled_fp8": torch.ones(2), f"{LAYER[:-6]}scale_input": torch.ones(())}
+        return small | more, reference
+
+    return scaled
+
+
+scaled_fp8 = _scaled("scale_weight", rows=False)
+scaled_rows = _scaled("weight_scale", rows=True)
+
+
 def half(tensors: Tensors) -> tuple[Tensors, Tensors]:
     small = {name: each.half() for name, each in tensors.items()}
     return small, {name: each.float() for name, each in small.items()}
@@ -93,7 +114,7 @@ def averaged(tensors: Tensors) -> tuple[Tensors, Tensors]:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("form", [half, fp8, averaged])
+@pytest.mark.parametrize("form", [half, fp8, averaged, scaled_fp8, scaled_rows])
 def test_weights_are_those_of_the_file(here: Path, tmp_path: Path, family: str, form: Any) -> None:
     tensors, reference = form(file_of(here, family))
     save_file(tensors, tmp_path / "file.safetensors")
@@ -218,6 +239,13 @@ QUANTIZED: dict[str, tuple[Tensors, str]] = {
     ),
     "scaled fp8 at length": ({f"{LAYER}_scale": torch.ones(())}, "scaled 8-bit numbers"),
     "scaled fp8 with inputs": ({f"{LAYER[:-6]}input_scale": torch.ones(())}, "scaled 8-bit"),
+    "a scaled text encoder": (
+        {
+            "cond_stage_model.a.weight": torch.ones(4, 4).to(torch.float8_e4m3fn),
+            "cond_stage_model.a.scale_weight": torch.ones(()),
+        },
+        r"scaled 8-bit numbers \(cond_stage_model.a.scale_weight\)",
+    ),
     "blocks of DeepSeek": ({f"{LAYER}_scale_inv": torch.ones(2, 2)}, "scaled 8-bit numbers"),
     "a note of ComfyUI": ({f"{LAYER[:-6]}comfy_quant": torch.ones(9)}, "scaled 8-bit numbers"),
     "NF4": (
