@@ -11,6 +11,7 @@ LINEUP_RAM_GB (the RAM that evicted and offloaded models may occupy; half of it 
 Nothing here imports torch: the worker's thread does so at the first run.
 """
 
+import asyncio
 import secrets
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -37,8 +38,8 @@ from backends.local.errors import INSTALL, explain
 from backends.local.memory import devices
 from backends.local.memory.devices import DeviceAssignment, device_assignment
 from backends.local.options import Options
-from backends.local.prepare import build_job, download_missing, stages
-from backends.local.weights import sources
+from backends.local.prepare import build_job, check_model, download_missing, stages
+from backends.local.weights import contents, sources
 from backends.local.worker import DeviceWorker, device_worker
 
 _PACKAGES = ("torch", "diffusers", "transformers")
@@ -57,7 +58,7 @@ class Local(Backend):
             self._worker(name)  # a ZeroGPU Space collects its marked functions at the start
 
     def ready(self, model: Model) -> Ready:
-        """Check that packages and files are present, by their names only."""
+        """Check that packages and files are present, and what the files hold by their headers."""
         if _lacks_packages():
             return Ready(Readiness.NEEDS_PACKAGE, INSTALL)
         try:
@@ -65,6 +66,8 @@ class Local(Backend):
             found = [sources.find(source, model.label) for source in located]
         except NotReady as error:
             return Ready(Readiness.UNAVAILABLE, str(error))
+        if found[0] is not None and (problem := contents.unsuitable(found[0], model.label)):
+            return Ready(Readiness.UNAVAILABLE, str(problem))
         if all(found):
             return Ready(Readiness.READY)
         if sources.is_offline():
@@ -116,6 +119,7 @@ class Local(Backend):
         async with aclosing(download_missing(job, worker, model.download_gb)) as progress:
             async for loading in progress:
                 yield loading
+        await asyncio.to_thread(check_model, job)
         async with aclosing(worker.run(job)) as events:
             async for event in events:
                 if isinstance(event, Receipt):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from backends.base import Loading
 from backends.local.adapters.references import select_single_file
+from backends.local.weights.contents import unsuitable_class
 from backends.local.weights.sources import (
     SHARED,
     STAGE,
@@ -35,16 +36,21 @@ _INTERVAL: Final = 1.0
 def fetch_pipeline(source: Source, worker: "DeviceWorker") -> None:
     """Fetch a model's single file, or the needed components, for a GPU in half precision."""
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
-    from huggingface_hub import list_repo_files, snapshot_download
+    from huggingface_hub import hf_hub_download, list_repo_files, snapshot_download
 
     hub_id = source.id
     if source.file:
         snapshot_download(hub_id, allow_patterns=[source.file])
         return
-    half = worker.context.device.kind != "cpu"
     names = list_repo_files(hub_id)
-    class_name = _class_of(hub_id) if "model_index.json" in names else ""
-    if not class_name or class_name in _UNKNOWN_TO_DIFFUSERS:
+    settings = next((name for name in ("model_index.json", "config.json") if name in names), "")
+    folder = Path(hf_hub_download(hub_id, settings)).parent if settings else None
+    class_name = class_of(folder) if folder is not None else ""
+    problem = None if folder is None else unsuitable_class(folder, f"'{hub_id}'")
+    if problem is not None and class_name != STAGE:  # no gigabytes for what cannot draw
+        raise problem
+    half = worker.context.device.kind != "cpu"
+    if settings != "model_index.json" or class_name in _UNKNOWN_TO_DIFFUSERS:
         snapshot_download(hub_id, allow_patterns=select_files(names, half=half))
         return
     not_fetched: dict[str, Any] = dict.fromkeys(SHARED) if class_name == STAGE else {}
@@ -82,12 +88,6 @@ def select_files(names: Iterable[str], *, half: bool) -> list[str]:
         matching = [name for name in files if (".fp16" in name) == half]
         selected += matching or files
     return selected
-
-
-def _class_of(hub_id: str) -> str:
-    from huggingface_hub import hf_hub_download
-
-    return class_of(Path(hf_hub_download(hub_id, "model_index.json")).parent)
 
 
 def fetch_adapter(hub_id: str, file: str, kind: str) -> None:

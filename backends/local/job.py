@@ -12,7 +12,8 @@ class ModelSpec:
     `dtype` and `variant` are "" for the device's defaults. `config` is the folder or Hub id of a
     model with the same layout, for single files. `offload` and `quantization` choose where the
     weights are kept and in how many bits (`memory/offload.py`), `compile` whether the denoiser is
-    compiled. `stages` are the sources of a cascade's further stages.
+    compiled. `stages` are the sources of a cascade's further stages. `version` tells the state of
+    the files (`weights/sources.py`); the worker fills it in, once they are there.
     """
 
     source: str
@@ -24,6 +25,12 @@ class ModelSpec:
     offload: str = ""
     quantization: str = ""
     compile: bool = False
+    version: str = ""
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """All sources that the model is made of."""
+        return tuple(filter(None, (self.source, *self.stages, self.config)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

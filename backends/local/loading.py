@@ -29,9 +29,21 @@ from backends.local.memory.cache import CacheEntry
 from backends.local.memory.devices import Device
 from backends.local.memory.offload import modules_of, place_weights, size_in_bytes
 from backends.local.text.embedding_cache import EmbeddingCache
-from backends.local.weights.headers import count_parameters
-from backends.local.weights.sources import SHARED, complete_path, layout_beside, variant_in
-from backends.local.weights.validation import check_complete, check_dtypes
+from backends.local.weights.contents import component_counts, kind_of, unknown_networks
+from backends.local.weights.headers import count_parameters, read_header
+from backends.local.weights.sources import (
+    SHARED,
+    class_of,
+    complete_path,
+    layout_beside,
+    variant_in,
+)
+from backends.local.weights.validation import (
+    DENOISERS,
+    check_complete,
+    check_dtypes,
+    unused_weights,
+)
 
 _DTYPES: Final = frozenset({"float32", "float16", "bfloat16"})
 
@@ -101,8 +113,15 @@ def load_pipeline(spec: ModelSpec, device: Device) -> CacheEntry[Loaded]:
     # Components of a single file may come from elsewhere, so its counts are not theirs.
     counts = {} if path.is_file() else component_parameters(spec, device)[0]
     check_complete(pipeline.components, spec, counts)
+    header = read_header(path) if path.is_file() else None
+    if header is not None:
+        denoiser = next((name for name in DENOISERS if name in pipeline.components), "unet")
+        counts = component_counts(header, denoiser)
+    unknown = [] if header is None else unknown_networks(header)
+    ignored = unused_weights(pipeline.components, spec, counts, unknown)
     pipeline.set_progress_bar_config(disable=True)
-    ignored = compile_denoisers(pipeline, spec.label) if spec.compile else {}
+    if spec.compile:
+        ignored |= compile_denoisers(pipeline, spec.label)
     if spec.offload and not family.offloads:
         note = f"offload ignored: {spec.label} takes none, its parts work on one device"
         ignored["offload"] = Applied(spec.offload, None, note)
@@ -128,6 +147,10 @@ def load_pipeline(spec: ModelSpec, device: Device) -> CacheEntry[Loaded]:
 def load_controlnet(spec: ModelSpec, device: Device) -> CacheEntry[Loaded]:
     """Load the ControlNet of `spec`, of any class, and move it to `device`."""
     path = complete_path(spec.source, spec.label)
+    header = read_header(path) if path.is_file() else None
+    kind = kind_of(header)[0] if header is not None else class_of(path)
+    if kind and "ControlNet" not in kind:
+        raise BadInput(f"{spec.label} is {kind}, not a ControlNet. Choose a ControlNet's weights.")
     if path.is_file():
         controlnet = _controlnet_from_file(path, spec, _dtype(spec, device))
         check_complete({"": controlnet}, spec, {})

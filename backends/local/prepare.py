@@ -17,7 +17,7 @@ from backends.local.adapters.references import EMBEDDING, LORA, AdapterFolders
 from backends.local.control.maps import control_map
 from backends.local.job import ControlNetInput, InitImage, LocalJob, ModelSpec
 from backends.local.options import Options
-from backends.local.weights import sources
+from backends.local.weights import contents, sources
 
 if TYPE_CHECKING:
     from backends.local.worker import DeviceWorker
@@ -134,6 +134,23 @@ async def download_missing(
             ) as progress:
                 async for loading in progress:
                     yield loading
+
+
+def check_model(job: LocalJob) -> None:
+    """Check what the files of the model hold, once they are there; nothing is loaded.
+
+    Raises:
+        BackendError: it is no model that can draw this job.
+    """
+    path = sources.complete_path(job.spec.source, job.spec.label)
+    problem = contents.unsuitable(path, job.spec.label)
+    if problem is None and job.init_image is None:
+        layout = sources.locate(job.spec.config or job.spec.source)
+        hub = layout.kind is sources.Kind.HUB
+        folder = sources.snapshot(layout.id) if hub else layout.path
+        problem = folder and contents.needs_start(folder, job.spec.label)
+    if problem is not None:
+        raise problem
 
 
 async def _init_image(request: Request) -> InitImage | None:

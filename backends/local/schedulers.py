@@ -122,6 +122,10 @@ def _choices(original: Any) -> Iterator[tuple[Scheduler, Any]]:
             "use_dynamic_shifting" not in inspect.signature(scheduler_class).parameters
         ):
             continue  # it would use the shift of the smallest size for all
+        if original.config.get("rescale_betas_zero_snr") and (
+            "rescale_betas_zero_snr" not in inspect.signature(scheduler_class).parameters
+        ):
+            continue  # it would never reach the noise that the model was trained to begin with
         yield row, scheduler_class
 
 

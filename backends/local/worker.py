@@ -8,16 +8,18 @@ import asyncio
 import importlib
 import threading
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Hashable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING
 
 from backends.base import Event, Loading, Progress, Queued
 from backends.local import zerogpu
-from backends.local.job import LocalJob
+from backends.local.job import LocalJob, ModelSpec
 from backends.local.memory import devices
 from backends.local.memory.cache import ModelCache
+from backends.local.weights.sources import files_version
 from backends.local.zerogpu import Emit, Stopped
 
 if TYPE_CHECKING:
@@ -108,6 +110,8 @@ class DeviceWorker:
         import_seconds = self._import_libraries()
         from backends.local.inference import run_job
 
+        job = _with_versions(job)
+        self.context.cache.discard(partial(_is_outdated, job))
         run_job(self.context, job, emit, import_seconds=import_seconds)
 
     def _import_libraries(self) -> float:
@@ -120,6 +124,26 @@ class DeviceWorker:
 
     def _clear_cache(self) -> None:
         self.context.cache.clear()
+
+
+def _with_versions(job: LocalJob) -> LocalJob:
+    """Return `job` with the present versions of its models' files."""
+
+    def current(spec: ModelSpec) -> ModelSpec:
+        return replace(spec, version=files_version(spec.sources))
+
+    controls = tuple(
+        replace(each, controlnet=current(each.controlnet)) for each in job.controlnet_inputs
+    )
+    return replace(job, spec=current(job.spec), controlnet_inputs=controls)
+
+
+def _is_outdated(job: LocalJob, key: Hashable) -> bool:
+    """Whether a model in memory was loaded from files of `job` that have been rewritten since."""
+    specs = (job.spec, *(control.controlnet for control in job.controlnet_inputs))
+    return isinstance(key, ModelSpec) and any(
+        key.sources == spec.sources and key.version != spec.version for spec in specs
+    )
 
 
 @cache

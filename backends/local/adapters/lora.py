@@ -8,27 +8,29 @@ The base model is never loaded again, and without LoRAs it is bitwise unchanged.
 import hashlib
 import logging
 import re
+import warnings
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
 import torch
-from safetensors import SafetensorError, safe_open
 
 from backends.base import Applied
 from backends.errors import BadInput, MissingWeights
+from backends.local.adapters.layouts import plain_loras, read_adapter
 from backends.local.adapters.references import LORA, file_of, file_version
 from backends.local.errors import ran_out_of_memory
 from backends.local.job import Adapter
 from backends.local.library_logs import without_error_logs
 
-# One tensor of each layer, as named by peft, by kohya's scripts and by early diffusers; then those
-# of LoKr and LoHa, which are published as LoRAs too.
-_LAYER: Final = re.compile(
-    r"^(.*?)[._](?:lora_A|lora_down|lora\.down|lora_linear_layer\.down|lokr_w1(?:_a)?|hada_w1_a)\b"
-)
 _SIZE_MISMATCH: Final = re.compile(
     r"size mismatch for (\S+?)\.lora_.*?\[(.*?)\].*?\[(.*?)\]", re.DOTALL
+)
+
+
+_OTHER_KIND: Final = (
+    "It was made for another kind of model, or is in a layout that is not read here: look for a "
+    "version in the layout of diffusers."
 )
 
 
@@ -67,7 +69,7 @@ def apply_loras(pipeline: Any, loras: tuple[Adapter, ...], label: str) -> dict[s
 
 
 @lru_cache(maxsize=64)
-def _tensor_hash(file: Path, _: float) -> str:
+def _tensor_hash(file: Path, version: str) -> str:
     with file.open("rb") as opened:
         opened.seek(8 + int.from_bytes(opened.read(8), "little"))
         return hashlib.file_digest(opened, "sha256").hexdigest()[:12]
@@ -76,7 +78,7 @@ def _tensor_hash(file: Path, _: float) -> str:
 def fingerprint(lora: Adapter) -> str:
     """Return the Stable Diffusion web UI's hash of a LoRA: of its tensors, 12 digits."""
     file = _file(lora)
-    return _tensor_hash(file, file.stat().st_mtime)
+    return _tensor_hash(file, file_version(file))
 
 
 def _file(lora: Adapter) -> Path:
@@ -88,53 +90,60 @@ def _file(lora: Adapter) -> Path:
 
 def _load_adapter(pipeline: Any, key: str, file: Path, lora: Adapter, label: str) -> list[str]:
     """Load one file and return a note if some of its layers were ignored."""
+    adapter = read_adapter(file, lora.name)
+    best: dict[str, torch.Tensor] = {}
+    most: list[int] = []
+    refusal: Exception | None = None
+    for plain in plain_loras(adapter, pipeline, label):
+        try:
+            applied = _load_tensors(pipeline, key, plain)
+        except Exception as error:
+            if ran_out_of_memory(error) or isinstance(error, ImportError):
+                raise
+            refusal, applied = error, []
+        # Models split and join layers, but not rows: those that are missing were ignored.
+        if sum(applied) >= adapter.rows:
+            return []
+        _remove(pipeline, key)
+        if sum(applied) > sum(most):
+            best, most = plain, applied
+    total = len(adapter.layers)
+    if not most and refusal is not None:
+        raise _mismatch_error(refusal, lora, label) from refusal
+    if not most:
+        raise BadInput(
+            f"The LoRA '{lora.name}' does not fit {label}: none of its {total} layers is in "
+            f"this model ({min(adapter.layers)}, say). {_OTHER_KIND}"
+        )
+    _load_tensors(pipeline, key, best)
+    ignored = total - len(most)
+    share = max(1, round(100 - 100 * sum(most) / adapter.rows))
+    count = f"{ignored} of {total} layers" if ignored > 0 else f"{share}% of the layers"
+    return [f"{count} of the LoRA '{lora.name}' ignored: not in {label}"]
+
+
+def _load_tensors(pipeline: Any, key: str, plain: dict[str, torch.Tensor]) -> list[int]:
+    """Load a plain LoRA under the name `key` and return the rows of each layer that took it."""
     from peft.tuners.tuners_utils import BaseTunerLayer  # optional package, needed here only
 
-    layers = _layers(file, lora)
-    try:
-        pipeline.load_lora_weights(
-            str(file.parent),
-            weight_name=file.name,
-            adapter_name=key,
-            use_safetensors=True,
-            local_files_only=True,
-        )
-    except Exception as error:
-        if ran_out_of_memory(error) or isinstance(error, ImportError):
-            raise
-        raise _mismatch_error(error, lora, label) from error
-    applied = sum(
-        isinstance(module, BaseTunerLayer) and key in getattr(module, "scaling", ())
+    with warnings.catch_warnings():
+        # peft would take `proj_out` for every layer whose name ends so, but is told by the tensors
+        # which one is meant; it warns of the difference.
+        warnings.filterwarnings("ignore", ".*inconsistency", RuntimeWarning)
+        pipeline.load_lora_weights(plain, adapter_name=key)
+    tuned: list[Any] = [
+        module
         for part in _modules(pipeline)
         for module in part.modules()
-    )
-    if not applied:
-        raise BadInput(
-            f"The LoRA '{lora.name}' does not fit {label}: none of its {len(layers)} layers is in "
-            f"this model ({layers[0]}, say). It was made for another kind of model."
-        )
-    ignored = len(layers) - applied  # negative if the model fuses layers
-    note = f"{ignored} of {len(layers)} layers of the LoRA '{lora.name}' ignored: not in {label}"
-    return [note] if ignored > 0 else []
+        if isinstance(module, BaseTunerLayer) and key in getattr(module, "lora_B", ())
+    ]
+    return [module.lora_B[key].weight.shape[0] for module in tuned]
 
 
-def _layers(file: Path, lora: Adapter) -> list[str]:
-    """Return the names of the layers that the file changes."""
-    try:
-        with safe_open(str(file), "pt") as opened:
-            matches = map(_LAYER.match, opened.keys())
-            names = {match[1] for match in matches if match}
-    except SafetensorError as error:
-        raise MissingWeights(
-            f"The file of the LoRA '{lora.name}' is damaged or cut short. Delete it and download "
-            "it again."
-        ) from error
-    if not names:
-        raise BadInput(
-            f"The file '{lora.name}' is no LoRA: it holds no low-rank layers. A whole model is "
-            "chosen as a model; an embedding belongs into its own field."
-        )
-    return sorted(names)
+def _remove(pipeline: Any, key: str) -> None:
+    """Remove an adapter from all components that have it, also after half a load."""
+    if any(key in getattr(part, "peft_config", {}) for part in _modules(pipeline)):
+        pipeline.delete_adapters([key])
 
 
 def _mismatch_error(error: Exception, lora: Adapter, label: str) -> BadInput:
@@ -144,10 +153,7 @@ def _mismatch_error(error: Exception, lora: Adapter, label: str) -> BadInput:
         pairs = zip(match[2].split(","), match[3].split(","), strict=False)
         its, ours = next(((its, ours) for its, ours in pairs if its != ours), ("", ""))
         reason = f"its layer {match[1]} is {its.strip()} wide, the model's {ours.strip()}"
-    return BadInput(
-        f"The LoRA '{lora.name}' does not fit {label}: {reason}. It was made for another kind of "
-        "model."
-    )
+    return BadInput(f"The LoRA '{lora.name}' does not fit {label}: {reason}. {_OTHER_KIND}")
 
 
 def _modules(pipeline: Any) -> list[torch.nn.Module]:

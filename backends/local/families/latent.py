@@ -21,6 +21,7 @@ from diffusers.pipelines.auto_pipeline import (
     AutoPipelineForText2Image,
 )
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
 
 from backends.base import Event
 from backends.errors import BadInput, MissingWeights
@@ -30,7 +31,11 @@ from backends.local.families.pipeline_call import LegacyPipelineCall, PipelineCa
 from backends.local.families.preview import LatentPreview, fit_preview_map, load_preview_map
 from backends.local.job import LocalJob, ModelSpec
 from backends.local.memory.devices import Device
+from backends.local.weights import contents
+from backends.local.weights.headers import Header, read_header
+from backends.local.weights.scaled import read_scaled
 from backends.local.weights.sources import Kind, locate, snapshot, weights_fault
+from backends.local.weights.validation import DENOISERS
 
 # To RGB from -1 to 1, for Stable Diffusion 1 and 2, as found by keturn:
 # https://discuss.huggingface.co/t/decoding-latents-to-rgb-without-upscaling/23204
@@ -40,8 +45,6 @@ _STABLE_DIFFUSION_RGB = (
     (-0.158, 0.189, 0.264),
     (-0.184, -0.271, -0.473),
 )
-
-_LORA_TENSOR = re.compile(r"\.(lora_down|lora_up|lora_A|lora_B|lora\.down)\b")
 
 
 class Latent(Family):
@@ -149,7 +152,7 @@ class _LatentCall(PipelineCall):
 
 def _from_file(path: Path, spec: ModelSpec, dtype: torch.dtype) -> Any:
     """Load a single-file checkpoint; diffusers detects the kind of model by its weights."""
-    config = _layout(path, spec)
+    header, config = read_header(path) or Header({}, {}), _layout(path, spec)
     try:
         index = cast(dict[str, Any], DiffusionPipeline.load_config(config))
     except OSError as error:
@@ -158,17 +161,44 @@ def _from_file(path: Path, spec: ModelSpec, dtype: torch.dtype) -> Any:
             f"this machine ({_layout_name(config)}). Connect to the internet for one run, or name "
             "the folder of a model of the same kind under 'Layout of a single file'."
         ) from error
-    pipeline_class: Any = getattr(diffusers, str(index["_class_name"]))
+    class_name = str(index["_class_name"])
+    pipeline_class: Any = getattr(diffusers, class_name, None)
+    picture = contents.picture_for(class_name)
+    if pipeline_class is None or picture:
+        reason = f"needs {picture}" if picture else "this version of diffusers does not have"
+        raise BadInput(
+            f"The layout {_layout_name(config)} is of a {class_name}, which {reason}. Name the "
+            "folder or Hub id of a text-to-image model under 'Layout of a single file'."
+        )
     components: dict[str, Any] = {}
+    scales = contents.fp8_scales(header)
     while True:
         try:
-            return pipeline_class.from_single_file(
+            for name in DENOISERS if scales else ():
+                if name in index and name not in components:
+                    denoiser_class: Any = getattr(diffusers, index[name][1])
+                    components[name] = denoiser_class.from_single_file(
+                        read_scaled(path, scales, dtype),
+                        config=config,
+                        subfolder=name,
+                        dtype=dtype,
+                    )
+            pipeline = pipeline_class.from_single_file(
                 str(path), config=config, dtype=dtype, **components
             )
+            _apply_markers(pipeline, header, spec.label)
+            return pipeline
         except SingleFileComponentError as error:
             name = _missing_component(error)
             if name in components or name not in index:
                 raise
+            if name in DENOISERS:  # it would draw what another model draws, under this one's name
+                raise BadInput(
+                    f"The file of {spec.label} holds no {name}, the part that draws, under names "
+                    f"that diffusers knows of {_layout_name(config)} (it begins with "
+                    f"{next(iter(header.tensors), 'nothing')}). Choose a file of a whole model, "
+                    "or the layout of a model of its kind."
+                ) from error
             components[name] = _component_from_layout(config, name, index[name], spec, dtype)
         except (RuntimeError, ValueError, KeyError) as error:
             if ran_out_of_memory(error):
@@ -178,6 +208,24 @@ def _from_file(path: Path, spec: ModelSpec, dtype: torch.dtype) -> Any:
                 f"The weights in the file of {spec.label} are not those of {_layout_name(config)}. "
                 "Name the folder or Hub id of a model of its kind under 'Layout of a single file'."
             ) from error
+
+
+def _apply_markers(pipeline: Any, header: Header, label: str) -> None:
+    """Give the pipeline the noise schedule that the file marks itself with."""
+    scheduler, settings = pipeline.scheduler, contents.scheduler_settings(header)
+    if "edm_vpred.sigma_max" in header.tensors or "edm_mean" in header.tensors:
+        if not type(scheduler).__name__.startswith("EDM"):
+            raise BadInput(
+                f"{label} is of the EDM kind (as CosXL and Playground 2.5 are), and its layout is "
+                "not. Name the folder or Hub id of such a model under 'Layout of a single file'."
+            )
+        return
+    if not settings or "beta_schedule" not in scheduler.config:
+        return  # flow models have no such choice
+    scheduler_class: Any = type(scheduler)
+    if not settings.keys() <= inspect.signature(scheduler_class).parameters.keys():
+        scheduler_class = EulerDiscreteScheduler  # knows all of them
+    pipeline.scheduler = scheduler_class.from_config(scheduler.config, **settings)
 
 
 def _component_from_layout(
@@ -205,11 +253,6 @@ def _layout(path: Path, spec: ModelSpec) -> str:
         layout = locate(spec.config)
         return layout.id if layout.kind is Kind.HUB else str(layout.path)
     checkpoint = single_file_utils.load_single_file_checkpoint(str(path))
-    if lora := next((name for name in checkpoint if _LORA_TENSOR.search(name)), ""):
-        raise BadInput(
-            f"{spec.label} is a LoRA, not a model ({lora}). Choose the model that it was made "
-            "for, and name the file under LoRAs."
-        )
     config = single_file_utils.fetch_diffusers_config(checkpoint)
     return str(config["pretrained_model_name_or_path"])
 

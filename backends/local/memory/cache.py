@@ -128,6 +128,11 @@ class ModelCache(Generic[T]):
                 break
             self._remove(key)
 
+    def discard(self, outdated: Callable[[Hashable], bool]) -> None:
+        """Release the values whose keys are outdated."""
+        for key in [key for key in self._entries if outdated(key)]:
+            self._remove(key)
+
     def clear(self) -> None:
         """Release everything."""
         if self._entries:

@@ -8,12 +8,21 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 _ENDING: Final = ".safetensors"
 _MAX_HEADER: Final = 100_000_000  # the library's own limit for a header
 _SHARD: Final = re.compile(r"-\d{5}-of-\d{5}")
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The number format and shape of every tensor of a file, by name, and the file's metadata."""
+
+    tensors: Mapping[str, tuple[str, tuple[int, ...]]]
+    metadata: Mapping[str, str]
 
 
 def count_parameters(path: Path, variant: str | None = None) -> Mapping[str, int]:
@@ -67,15 +76,23 @@ def _weight_files(folder: Path, variant: str | None) -> list[Path]:
     return matching or [file for file, stem in stems.items() if "." not in stem]
 
 
+def read_header(file: Path) -> Header | None:
+    """Return the header of a safetensors file, None if it is not readable."""
+    try:
+        with file.open("rb") as opened:
+            length = int.from_bytes(opened.read(8), "little")
+            read = opened.read(length) if length < _MAX_HEADER else b"{}"
+        header: dict[str, Any] = json.loads(read)
+        metadata: Any = header.pop("__metadata__", None) or {}
+        return Header(
+            {name: (str(one["dtype"]), tuple(one["shape"])) for name, one in header.items()},
+            {str(name): str(value) for name, value in metadata.items()},
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
 def _tensors(files: list[Path]) -> Iterator[tuple[str, int]]:
     """Yield the number format and the element count of every tensor in readable files."""
-    for file in files:
-        try:
-            with file.open("rb") as opened:
-                length = int.from_bytes(opened.read(8), "little")
-                read = opened.read(length) if length < _MAX_HEADER else b"{}"
-            header: dict[str, Any] = json.loads(read)
-            header.pop("__metadata__", None)
-            yield from [(str(one["dtype"]), math.prod(one["shape"])) for one in header.values()]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            continue
+    for header in filter(None, map(read_header, files)):
+        yield from ((dtype, math.prod(shape)) for dtype, shape in header.tensors.values())

@@ -8,8 +8,11 @@
 Weights are read from safetensors only: a pickle can run code when it is opened.
 """
 
+import hashlib
 import json
 import re
+import stat
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -20,6 +23,11 @@ from backends.local.errors import PICKLED
 from backends.paths import PROJECT
 
 PICKLES: Final = frozenset({".bin", ".ckpt", ".pt", ".pth", ".pkl"})
+_OTHER_FORMATS: Final = {
+    ".gguf": "GGUF, whose packed weights are not read here. Use a version in safetensors.",
+    ".onnx": "ONNX, which is not read here. Use a version in safetensors.",
+    ".sft": "safetensors under a short name. Rename it to end in .safetensors.",
+}
 _HUB_ID: Final = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _HUB_FILE: Final = re.compile(rf"({_HUB_ID.pattern})/([\w-][\w.-]*)")
 
@@ -56,7 +64,7 @@ def locate(source: str) -> Source:
     """Return the kind and location of `source`, which need not exist yet."""
     path = Path(source).expanduser()
     path = path if path.is_absolute() else PROJECT / path
-    if path.suffix.lower() in PICKLES | {".safetensors"}:
+    if path.suffix.lower() in PICKLES | {".safetensors"} | _OTHER_FORMATS.keys():
         named = _HUB_FILE.fullmatch(source)
         if named and not path.parent.is_dir():
             return Source(Kind.HUB, named[1], file=named[2])
@@ -134,13 +142,36 @@ def complete_path(source: str, label: str) -> Path:
     raise problem or MissingWeights(f"The weights of {label} are not on this machine.")
 
 
+def files_version(sources: Iterable[str]) -> str:
+    """Return a hash of the names, times and sizes of all files of `sources`.
+
+    It changes when a file is rewritten, added or taken away, and when the Hub's cache gets a newer
+    snapshot.
+    """
+    digest = hashlib.sha256()
+    for source in sources:
+        located = locate(source)
+        path = snapshot(located.id) if located.kind is Kind.HUB else located.path
+        path = path / located.file if path is not None else located.path
+        files = sorted(path.rglob("*")) if path.is_dir() else [path]
+        for file in files:
+            try:
+                state = file.stat()
+            except OSError:
+                continue  # loading says what is missing
+            if not stat.S_ISDIR(state.st_mode):
+                digest.update(f"{file} {state.st_mtime_ns} {state.st_size}\n".encode())
+    return digest.hexdigest()[:16]
+
+
 def class_of(path: Path) -> str:
     """Return the class of the diffusers pipeline, or the transformers model type, in `path`.
 
     The result is "" for a file.
     """
     index, config = (_read(path / name) or {} for name in ("model_index.json", "config.json"))
-    return str(index.get("_class_name") or config.get("model_type") or "")
+    named = index.get("_class_name") or config.get("model_type") or config.get("_class_name")
+    return str(named or "")
 
 
 def variant_in(folder: Path, device_kind: str) -> str | None:
@@ -213,6 +244,8 @@ def layout_beside(file: Path, kind: str) -> Path | None:
 def _file_fault(path: Path, label: str) -> NotReady | None:
     if path.suffix.lower() in PICKLES:
         return NotReady(PICKLED.format(label=label))
+    if other := _OTHER_FORMATS.get(path.suffix.lower()):
+        return NotReady(f"The file of {label} is {other}")
     if not path.is_file():
         return MissingWeights(
             f"The file of {label} is not there. Check the model's source in the catalogue."

@@ -5,17 +5,22 @@ where the others keep their random initialization.
 """
 
 import inspect
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import diffusers
 import torch
 
+from backends.base import Applied
 from backends.errors import MissingWeights, NotReady
 from backends.local.job import ModelSpec
 from backends.local.weights.headers import integer_weights
 from backends.local.weights.sources import class_of
+
+DENOISERS: Final = ("unet", "transformer", "prior", "decoder")
+"""The components that draw, under their names in the pipelines."""
 
 _MIN_SHARE: Final = 0.99
 """Share of a component's parameters that its files must hold: they may omit a few buffers."""
@@ -28,18 +33,20 @@ def check_class(path: Path, label: str) -> None:
         NotReady: diffusers has no such class, or it takes no prompt.
     """
     name = class_of(path)
-    if not (path / "model_index.json").is_file():
-        raise NotReady(
-            f"{label} is a model of the type '{name}', which is not a text-to-image model that "
-            "Lineup can draw with. Choose the folder of a diffusers pipeline, or a Janus."
-        )
     kind: Any = getattr(diffusers, name, None)
     if kind is None:
         raise NotReady(
             f"{label} is a {name}, which this version of diffusers does not have. "
             "Update it (pip install -U diffusers), or choose another model."
         )
-    if "prompt" not in inspect.signature(kind.__call__).parameters:
+    parameters = inspect.signature(kind.__call__).parameters
+    for taken, parameter in parameters.items():
+        if parameter.default is parameter.empty and re.search("image|video", taken):
+            raise NotReady(
+                f"{label} is a {name}, which needs a picture ({taken}) and cannot draw from a "
+                "prompt alone. Choose a text-to-image model."
+            )
+    if "prompt" not in parameters:
         raise NotReady(
             f"{label} is a {name}, which takes no prompt, so it is not a text-to-image model. "
             "Choose another one."
@@ -80,6 +87,28 @@ def check_complete(parts: Mapping[str, Any], spec: ModelSpec, counts: Mapping[st
                 f"{_weights_of(name, spec.label)} leave layers of its class {type(part).__name__} "
                 "empty. They are incomplete, or of another model: download it again."
             )
+
+
+def unused_weights(
+    parts: Mapping[str, Any], spec: ModelSpec, counts: Mapping[str, int], unknown: Sequence[str]
+) -> dict[str, Applied]:
+    """Return a note for the card if the files hold more weights than the model has taken.
+
+    `counts` are the numbers in the files for each component, `unknown` the weights of no component.
+    Only components that draw count: text encoders are published with parts for other tasks.
+    """
+    more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+    notes = [f"{unknown[0]}{more} ignored: of no part of the model"] if unknown else []
+    for name in (*DENOISERS, "vae"):
+        part = parts.get(name)
+        quantized = spec.quantization or hasattr(part, "hf_quantizer")
+        if quantized or not isinstance(part, torch.nn.Module):
+            continue
+        unused = counts.get(name, 0) - sum(each.numel() for each in part.state_dict().values())
+        if unused > 0:
+            notes.append(f"{unused:,} of the weights of '{name}' ignored: not in its layout")
+    label = spec.label
+    return {"weights": Applied(label, label, "; ".join(notes))} if notes else {}
 
 
 def _weights_of(part: str, label: str) -> str:

@@ -76,6 +76,17 @@ def test_what_is_offloaded_but_for_a_part_is_never_moved_as_a_whole() -> None:
     assert ("light" in pool, moved) == (False, [])
 
 
+def test_what_is_outdated_is_released_and_nothing_else() -> None:
+    freed: list[int | None] = []
+    pool: ModelCache[str] = ModelCache(100, freed.append)
+    for name in "abc":
+        held(pool, name)
+    pool.discard(lambda key: key in ("a", "c", "d"))
+    assert ("a" in pool, "b" in pool, "c" in pool, pool.device_bytes) == (False, True, False, 10)
+    assert len(freed) == 2
+    assert held(pool, "b") and not held(pool, "a")
+
+
 def test_room_is_made_before_a_model_comes() -> None:
     pool: ModelCache[str] = ModelCache(20)
     held(pool, "a")

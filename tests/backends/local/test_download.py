@@ -3,6 +3,7 @@
 The Hub's own client talks over a socket to a small server that speaks the Hub's wire format.
 """
 
+import json
 import os
 import subprocess
 from collections.abc import AsyncGenerator, Callable, Generator
@@ -15,7 +16,7 @@ import pytest_asyncio
 from huggingface_hub import constants, hf_api
 
 from backends.base import Config, Control, Event, Loading, Model, Picture, Readiness, Request
-from backends.errors import MissingWeights
+from backends.errors import MissingWeights, NotReady
 from backends.local import Local
 from backends.local.download import select_files
 from tests.backends.local import faults
@@ -107,6 +108,31 @@ def _on_the_hub(model: Model) -> Model:
 
 async def events_of(local: Local, model: Model) -> list[Event]:
     return [event async for event in local.generate(model, ASK)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"_class_name": "StableDiffusionInpaintPipeline"}, "needs a picture and a mask"),
+        ({"_class_name": "FluxFillPipeline"}, "needs a picture and a mask"),
+        ({"model_type": "qwen3"}, "is a model of the type 'qwen3'"),
+        ({"_class_name": "AutoencoderKL"}, "is a model of the type 'AutoencoderKL'"),
+    ],
+)
+async def test_what_cannot_draw_is_not_fetched(
+    local: Local, serve: Serve, tmp_path: Path, settings: dict[str, str], words: str
+) -> None:
+    folder = tiny.diffusion(tmp_path / "model")
+    if not settings.get("_class_name", "").endswith("Pipeline"):
+        (folder / "model_index.json").unlink()
+        (folder / "config.json").write_text(json.dumps(settings))
+    else:
+        index = json.loads((folder / "model_index.json").read_text())
+        (folder / "model_index.json").write_text(json.dumps({**index, **settings}))
+    hub = serve(folder)
+    with pytest.raises(NotReady, match=words):
+        await events_of(local, _on_the_hub(tiny.model(folder)))
+    assert not [name for name in hub.sent if name.endswith(".safetensors")]
 
 
 @pytest.mark.parametrize("family", faults.FAMILIES)

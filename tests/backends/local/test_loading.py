@@ -202,12 +202,6 @@ async def test_a_file_that_does_not_fit_its_layout_is_a_sentence(
     assert str(forms) not in str(caught.value)
 
 
-async def test_a_lora_is_not_taken_for_a_model(local: Local, forms: Path) -> None:
-    file = adapters.lora(forms / "lora.safetensors", OURS / "diffusion", ("unet",))
-    with pytest.raises(BadInput, match="is a LoRA, not a model"):
-        await drawn(local, model(file))
-
-
 async def test_what_is_missing_in_a_file_is_taken_from_a_whole_folder(
     local: Local, forms: Path
 ) -> None:

@@ -82,8 +82,9 @@ async def test_a_cold_first_run_says_that_pytorch_starts(tmp_path: Path, warm: b
     if warm:
         machine.warm()
     said: list[list[str]] = []
+    asked = work(tiny.diffusion(tmp_path / "model"))
     for _ in range(2):
-        run = machine.run(work(tiny.diffusion(tmp_path / "model")))
+        run = machine.run(asked)
         said.append([event.message async for event in run if isinstance(event, Loading)])
     assert said == [["loading Tiny"] if warm else ["starting PyTorch", "loading Tiny"], []]
 

@@ -16,6 +16,7 @@ from diffusers.models.controlnets.controlnet import ControlNetModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.models.unets.uvit_2d import UVit2DModel
 from diffusers.pipelines.deprecated.amused.pipeline_amused import AmusedPipeline
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from diffusers.schedulers.scheduling_amused import AmusedScheduler
@@ -159,8 +160,11 @@ def masked(folder: Path) -> Path:
 
 
 def single_file(file: Path, pipeline: Path) -> Path:
-    """The weights of `pipeline` in one file, under the names that checkpoints go by."""
-    pipe: Any = cast(Any, StableDiffusionPipeline).from_pretrained(pipeline)
+    """The weights of `pipeline` in one file, under the names that checkpoints go by.
+
+    That of Stable Diffusion XL comes without its text encoders, as files of a denoiser do.
+    """
+    pipe: Any = cast(Any, DiffusionPipeline).from_pretrained(pipeline)
     layers = pipe.unet.config.layers_per_block
     attentive = ["Attn" in block for block in pipe.unet.config.up_block_types]
     weights: dict[str, torch.Tensor] = {}
@@ -169,7 +173,8 @@ def single_file(file: Path, pipeline: Path) -> Path:
         weights["model.diffusion_model." + name] = tensor
     for name, tensor in pipe.vae.state_dict().items():
         weights["first_stage_model." + _renamed(name, _VAE)] = tensor
-    for name, tensor in pipe.text_encoder.state_dict().items():
+    text = {} if hasattr(pipe, "text_encoder_2") else pipe.text_encoder.state_dict()
+    for name, tensor in text.items():
         name = name if name.startswith("text_model.") else f"text_model.{name}"
         weights[f"cond_stage_model.transformer.{name}"] = tensor
     save_file({name: tensor.clone() for name, tensor in weights.items()}, file)
@@ -178,6 +183,8 @@ def single_file(file: Path, pipeline: Path) -> Path:
 
 # What the parts of Stable Diffusion's checkpoints are called; `_blocks` has the numbers.
 _UNET = {
+    r"add_embedding\.linear_1": "label_emb.0.0",
+    r"add_embedding\.linear_2": "label_emb.0.2",
     r"time_embedding\.linear_1": "time_embed.0",
     r"time_embedding\.linear_2": "time_embed.2",
     r"^conv_in": "input_blocks.0.0",
