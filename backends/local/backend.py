@@ -40,6 +40,7 @@ from backends.local.options import Options
 from backends.local.prepare import build_job, download_missing, stages
 from backends.local.weights import sources
 from backends.local.worker import DeviceWorker, device_worker
+from backends.prompt_syntax import Syntax
 
 _PACKAGES = ("torch", "diffusers", "transformers")
 
@@ -102,7 +103,7 @@ class Local(Backend):
     async def _events(self, model: Model, request: Request) -> AsyncGenerator[Event, None]:
         if _lacks_packages():
             raise MissingPackage(f"{model.label} needs packages that are not installed. {INSTALL}")
-        fitted = fit(model, request)
+        fitted = fit(model, request, syntax=(Syntax.LORA,))
         seed = secrets.randbits(32) if fitted.request.seed is None else fitted.request.seed
         job = await build_job(
             model,
