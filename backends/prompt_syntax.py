@@ -32,7 +32,7 @@ class Syntax(Enum):
     MIDJOURNEY = "Midjourney's parameters"
 
 
-_LORA: Final = re.compile(r"<lora:[^<>:]+[^<>]*>")
+LORA_TAG: Final = re.compile(r"<lora:([^<>:]+[^<>]*)>")
 _NUMBER: Final = r"-?(?:\d+\.?\d*|\.\d+)"
 _WEIGHT: Final = r"-?(?:\d(?:\.\d*)?|\.\d+)"
 _TIME: Final = r"(?!\s*\d+\s*:)"  # (10:30) is none of it
@@ -66,8 +66,8 @@ _MAX_LENGTH: Final = 40
 
 def unknown_syntax(text: str, understood: Collection[Syntax] = ()) -> list[str]:
     """Return the parts of `text` in a notation that is not among those understood, in order."""
-    found = [] if Syntax.LORA in understood else [match[0] for match in _LORA.finditer(text)]
-    text = _LORA.sub("\n", text)  # a break, so that nothing is found across it
+    found = [] if Syntax.LORA in understood else [match[0] for match in LORA_TAG.finditer(text)]
+    text = LORA_TAG.sub("\n", text)  # a break, so that nothing is found across it
     for syntax, pattern in _PATTERNS.items():
         if syntax not in understood:
             found += _matches(pattern, text)

@@ -32,7 +32,7 @@ from backends.base import (
 )
 from backends.errors import MissingPackage, NotReady
 from backends.fit import fit
-from backends.local.adapters.references import adapter_folders
+from backends.local.adapters.folders import adapter_folders
 from backends.local.errors import INSTALL, explain
 from backends.local.memory import devices
 from backends.local.memory.devices import DeviceAssignment, device_assignment

@@ -118,7 +118,9 @@ class _Inference:
             with (
                 processor_threads(loaded.parameters, self._context.device),
                 acceleration(pipeline, self._job, self._context.device) as ignored,
-                textual_inversions(pipeline, self._job.embeddings, label) as known,
+                textual_inversions(
+                    pipeline, self._job.embeddings, self._job.request, label
+                ) as known,
                 cached_prompt_embeddings(pipeline, loaded.embeddings, adapters),
             ):
                 self._honoured |= known | truncated_prompts(pipeline, self._job.request, label)

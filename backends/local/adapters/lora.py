@@ -8,6 +8,7 @@ The base model is never loaded again, and without LoRAs it is bitwise unchanged.
 import hashlib
 import logging
 import re
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +18,8 @@ from safetensors import SafetensorError, safe_open
 
 from backends.base import Applied
 from backends.errors import BadInput, MissingWeights
-from backends.local.adapters.references import LORA, file_of, file_version
+from backends.local.adapters.folders import LORA
+from backends.local.adapters.references import file_of, file_version
 from backends.local.errors import ran_out_of_memory
 from backends.local.job import Adapter
 from backends.local.library_logs import without_error_logs
@@ -38,7 +40,7 @@ def apply_loras(pipeline: Any, loras: tuple[Adapter, ...], label: str) -> dict[s
     Raises:
         BackendError: a file is missing or damaged, or does not fit; then none is applied.
     """
-    requested = ", ".join(f"{lora.name}:{lora.weight:g}" for lora in loras)
+    requested = ", ".join(lora.written for lora in loras)
     if not hasattr(pipeline, "load_lora_weights"):
         note = f"LoRA ignored: {label} takes none"
         return {"loras": Applied(requested, None, note)} if loras else {}
@@ -58,8 +60,10 @@ def apply_loras(pipeline: Any, loras: tuple[Adapter, ...], label: str) -> dict[s
             for key in requested_files.keys() - loaded:
                 notes += _load_adapter(pipeline, key, *requested_files[key], label)
             pipeline.set_adapters(
-                [*requested_files], [lora.weight for _, lora in requested_files.values()]
+                [*requested_files],
+                [_component_weights(pipeline, lora) for _, lora in requested_files.values()],
             )
+            notes += _ignored_text_weights(pipeline, requested_files)
     except BaseException:
         pipeline.unload_lora_weights()
         raise
@@ -116,6 +120,30 @@ def _load_adapter(pipeline: Any, key: str, file: Path, lora: Adapter, label: str
     ignored = len(layers) - applied  # negative if the model fuses layers
     note = f"{ignored} of {len(layers)} layers of the LoRA '{lora.name}' ignored: not in {label}"
     return [note] if ignored > 0 else []
+
+
+def _component_weights(pipeline: Any, lora: Adapter) -> float | dict[str, float]:
+    """Return the weight of all components, or one for each that LoRAs can change."""
+    if lora.text_weight is None:
+        return lora.weight
+    text, parts = lora.text_weight, pipeline._lora_loadable_modules
+    return {part: text if part.startswith("text_encoder") else lora.weight for part in parts}
+
+
+def _ignored_text_weights(
+    pipeline: Any, files: Mapping[str, tuple[Path, Adapter]]
+) -> Iterator[str]:
+    """Yield a note for each LoRA with a weight for a text encoder that it does not change."""
+    for key, (_, lora) in files.items():
+        changed = any(
+            name.startswith("text_encoder") and key in getattr(part, "peft_config", {})
+            for name, part in pipeline.components.items()
+        )
+        if lora.text_weight is not None and not changed:
+            yield (
+                f"weight {lora.text_weight:g} of the LoRA '{lora.name}' ignored: it changes no "
+                "text encoder here"
+            )
 
 
 def _layers(file: Path, lora: Adapter) -> list[str]:

@@ -54,7 +54,7 @@ class PipelineCall:
             0 if parameter is None else job.request.num_inference_steps or parameter.default
         )
         loras = job.loras if hasattr(pipeline, "load_lora_weights") else ()
-        self._loras = [encoding.Lora(lora.name, lora.weight, fingerprint(lora)) for lora in loras]
+        self._loras = [encoding.Lora(lora.name, lora.written, fingerprint(lora)) for lora in loras]
         embeddings = job.embeddings if hasattr(pipeline, "load_textual_inversion") else ()
         self._embedding_names = [each.name for each in embeddings]
         self._keywords = (
