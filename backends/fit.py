@@ -6,13 +6,14 @@ the entry; `fit_folding_negative_prompt` is such a rule. After the job, `record_
 size and count to those of the pictures.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from backends.base import Applied, Control, Model, Picture, Request, Sizes, Value
 from backends.errors import BackendError, BadInput, ServiceFault
 from backends.images.validation import dimensions
+from backends.prompt_syntax import Syntax, syntax_note, unknown_syntax
 
 STRENGTH: Final = 0.7
 """Default share of an init image that is changed."""
@@ -36,8 +37,11 @@ class Fitted:
     controls: Mapping[str, Control]
 
 
-def fit(model: Model, request: Request) -> Fitted:
+def fit(model: Model, request: Request, *, syntax: Collection[Syntax] = ()) -> Fitted:
     """Return `request` fitted to what `model` supports.
+
+    `syntax` are the notations in prompts that the backend understands: others are noted as read as
+    plain words.
 
     Raises:
         BadInput: the request is invalid for this model.
@@ -69,6 +73,7 @@ def fit(model: Model, request: Request) -> Fitted:
     count = min(request.count, model.most_count)
     note = f"{count} instead of {request.count} pictures" if count != request.count else ""
     honoured["count"] = Applied(request.count, count, note)
+    _note_syntax(model, (request.prompt, str(negative_prompt or "")), syntax, honoured)
     fitted = replace(
         request,
         negative_prompt=str(negative_prompt or ""),
@@ -153,6 +158,18 @@ def _validate(model: Model, request: Request) -> None:
         raise BadInput("At least one picture must be asked for.")
     if request.num_inference_steps is not None and request.num_inference_steps < 1:
         raise BadInput("At least one step is needed. Leave steps empty for the model's own number.")
+
+
+def _note_syntax(
+    model: Model,
+    prompts: Iterable[str],
+    understood: Collection[Syntax],
+    honoured: dict[str, Applied],
+) -> None:
+    found = [each for prompt in prompts for each in unknown_syntax(prompt, understood)]
+    if found:
+        note = syntax_note(found, model.label, certain=not model.server)
+        honoured["prompt_syntax"] = Applied(", ".join(found), None, note)
 
 
 def _controls(

@@ -61,7 +61,8 @@ class Sizes:
     """The picture sizes that a model supports, in pixels.
 
     `native` lists (width, height), the default first. If `only_native` is False, any size works
-    whose sides are multiples of `multiple` between `least` and `most`.
+    whose sides are multiples of `multiple` between `least` and `most`. If `assumed` is True, the
+    default is a guess: the backend takes that of the model's own files where it can read them.
     """
 
     native: tuple[tuple[int, int], ...] = ((1024, 1024),)
@@ -69,6 +70,7 @@ class Sizes:
     multiple: int = 8
     least: int = 64
     most: int = 2048
+    assumed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,6 +10,7 @@ from backends.base import Applied, Config, Control, Model, Request, Value
 from backends.fit import STRENGTH, fit
 from backends.http.self_hosted import SelfHostedServer
 from backends.options import option, parse_options
+from backends.prompt_syntax import Syntax
 
 CURRENT_CHECKPOINT = "current"
 """The source of the model that stands for whichever checkpoint the server has loaded."""
@@ -79,7 +80,7 @@ def build_request(model: Model, request: Request) -> ApiRequest:
     Raises:
         BadInput: the request does not fit the model.
     """
-    result = fit(model, request)
+    result = fit(model, request, syntax=(Syntax.LORA, Syntax.WEIGHTS))
     options, ignored = _parse_options(request.options.get("a1111", {}))
     fitted = result.request
     task = f"task({secrets.token_hex(8)})"

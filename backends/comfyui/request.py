@@ -26,6 +26,7 @@ from backends.comfyui.workflow import NOT_EXPORTED, SEEDS, Graph, Workflow, bypa
 from backends.fit import fit
 from backends.http.self_hosted import SelfHostedServer
 from backends.options import option, parse_options
+from backends.prompt_syntax import Syntax
 
 FIRST_CHECKPOINT = "first"
 """The source of the model that stands for the first checkpoint in the server's list."""
@@ -111,7 +112,7 @@ def build_request(model: Model, request: Request, home: Path) -> ApiRequest:
     )
     if user_workflow is not None:
         model = library.as_model(model, user_workflow)
-    result = fit(model, request)
+    result = fit(model, request, syntax=(Syntax.LORA, Syntax.WEIGHTS))
     fitted, honoured = result.request, result.honoured
     options, ignored = parse_options(Options, request.options.get("comfyui", {}), "ComfyUI")
     workflow = user_workflow or library.shipped_workflow(

@@ -55,7 +55,7 @@ def read_image(
             picture.draft(None, (2 * max(enough[0], side), 2 * max(enough[1], side)))
         picture.load()
         picture = ImageOps.exif_transpose(picture)
-        return _flatten(picture if enough is None else _reduced(picture, enough))
+        return _flatten(picture if enough is None else _reduced(picture, enough), name)
     except _DAMAGED as error:
         raise _damaged(name) from error
 
@@ -138,16 +138,44 @@ def _reduced(picture: Image.Image, enough: tuple[int, int]) -> Image.Image:
     return picture.reduce(factor) if factor > 1 and fits else picture
 
 
-def _flatten(picture: Image.Image) -> Image.Image:
+def _flatten(picture: Image.Image, name: str) -> Image.Image:
     """Return an RGB image, transparent pixels blended with white."""
-    if picture.mode.startswith("I;16"):
-        # Pillow clips 16-bit greys at 255 instead of scaling them.
-        picture = picture.convert("I").point(lambda grey: grey / 257).convert("L")
+    if picture.mode.startswith(("I", "F")):
+        picture = _scaled_greys(picture, name)
     if picture.has_transparency_data:
         layer = picture.convert("RGBA")
         background = Image.new("RGBA", layer.size, "white")
         picture = Image.alpha_composite(background, layer)
     return picture.convert("RGB")
+
+
+def _scaled_greys(picture: Image.Image, name: str) -> Image.Image:
+    """Return greys of 16 or 32 bit, or floats, as 8 bit; Pillow would clip them at 0 and 255.
+
+    Such files hold depth in some unit more often than brightness. The scale is that of floats from
+    0 to 1, or of 8, 12, 14 or 16 bit, whichever holds all values; others, such as metres, are
+    stretched from the least to the greatest. Pixels without a number get the nearest of the two.
+
+    Raises:
+        BadInput: no value is a number.
+    """
+    import numpy as np
+
+    floats = picture.mode.startswith("F")
+    values = np.asarray(picture if floats else picture.convert("I"), dtype=np.float64)
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        raise BadInput(
+            f"The {name} has no brightness: none of its values is a number (NaN or infinite). "
+            "Save it again, as 8 or 16 bit."
+        )
+    least, most = float(finite.min()), float(finite.max())
+    whole = not floats or bool((finite == finite.round()).all())
+    scales = (1, 255, 4095, 16383, 65535) if whole else (1,)
+    scale = next((scale for scale in scales if least >= 0 and most <= scale), None)
+    low, high = (0.0, float(scale)) if scale else (least, most)
+    values = np.nan_to_num(values, nan=least, posinf=most, neginf=least)
+    return Image.fromarray(((values - low) * (255 / ((high - low) or 1))).round().astype(np.uint8))
 
 
 def _damaged(name: str) -> BadInput:

@@ -12,10 +12,13 @@ from backends.base import Request
 
 @dataclass(frozen=True, slots=True)
 class Lora:
-    """A LoRA in the parameters; `hash` is the beginning of the SHA-256 of its tensors."""
+    """A LoRA in the parameters.
+
+    `written` is its name with its weights, `hash` the beginning of the SHA-256 of its tensors.
+    """
 
     name: str
-    weight: float
+    written: str
     hash: str
 
 
@@ -41,7 +44,7 @@ def recipe(
     embeddings: Sequence[str] = (),
 ) -> str:
     """Return the generation parameters in the notation of the Stable Diffusion web UI."""
-    tags = (f"<lora:{lora.name}:{lora.weight:g}>" for lora in loras)
+    tags = (f"<lora:{lora.written}>" for lora in loras)
     lines = [" ".join((request.prompt, *tags))]
     if request.negative_prompt:
         lines.append(f"Negative prompt: {request.negative_prompt}")

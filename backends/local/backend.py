@@ -33,14 +33,17 @@ from backends.base import (
 )
 from backends.errors import MissingPackage, NotReady
 from backends.fit import fit
-from backends.local.adapters.references import adapter_folders
+from backends.local.adapters.folders import adapter_folders
 from backends.local.errors import INSTALL, explain
+from backends.local.job import LocalJob
 from backends.local.memory import devices
 from backends.local.memory.devices import DeviceAssignment, device_assignment
+from backends.local.native_size import with_native_size
 from backends.local.options import Options
 from backends.local.prepare import build_job, check_model, download_missing, stages
 from backends.local.weights import contents, sources
 from backends.local.worker import DeviceWorker, device_worker
+from backends.prompt_syntax import Syntax
 
 _PACKAGES = ("torch", "diffusers", "transformers")
 
@@ -105,26 +108,33 @@ class Local(Backend):
     async def _events(self, model: Model, request: Request) -> AsyncGenerator[Event, None]:
         if _lacks_packages():
             raise MissingPackage(f"{model.label} needs packages that are not installed. {INSTALL}")
-        fitted = fit(model, request)
-        seed = secrets.randbits(32) if fitted.request.seed is None else fitted.request.seed
-        job = await build_job(
-            model,
-            fitted.request,
-            request.options.get(self.name, {}),
-            seed,
-            adapter_folders(self.config),
-        )
-        honoured = {"seed": Applied(request.seed, seed), **fitted.honoured}
+        seed = secrets.randbits(32)
+        job, honoured = await self._prepare(model, request, seed)
         worker = self._worker(self._assignment.device_of(model))
         async with aclosing(download_missing(job, worker, model.download_gb)) as progress:
             async for loading in progress:
                 yield loading
+        if model.sizes.assumed:  # the files that state it may only be here now
+            job, honoured = await self._prepare(model, request, seed)
         await asyncio.to_thread(check_model, job)
         async with aclosing(worker.run(job)) as events:
             async for event in events:
                 if isinstance(event, Receipt):
                     event = replace(event, honoured={**honoured, **event.honoured})
                 yield event
+
+    async def _prepare(
+        self, model: Model, request: Request, random_seed: int
+    ) -> tuple[LocalJob, dict[str, Applied]]:
+        """Return the job for a request, and what becomes of each input."""
+        options = request.options.get(self.name, {})
+        config = str(options.get("config") or model.options.get("config") or "")
+        model = await asyncio.to_thread(with_native_size, model, config)
+        fitted = fit(model, request, syntax=(Syntax.LORA,))
+        seed = random_seed if fitted.request.seed is None else fitted.request.seed
+        folders = adapter_folders(self.config)
+        job = await build_job(model, fitted.request, options, seed, folders)
+        return job, {"seed": Applied(request.seed, seed), **fitted.honoured}
 
     @property
     def _assignment(self) -> DeviceAssignment:

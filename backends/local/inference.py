@@ -5,6 +5,7 @@ stop takes effect at the next step.
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,7 +17,8 @@ from backends.local.adapters.lora import apply_loras
 from backends.local.adapters.references import adapter_state
 from backends.local.adapters.textual_inversion import textual_inversions
 from backends.local.errors import lost_its_device, ran_out_of_memory
-from backends.local.families.pipeline_call import PipelineCall
+from backends.local.families.pipeline_call import Missing, PipelineCall
+from backends.local.finite import lost_part, no_picture
 from backends.local.job import LocalJob, ModelSpec
 from backends.local.loading import Loaded, component_parameters, load_controlnet, load_pipeline
 from backends.local.memory.cache import ModelCache
@@ -93,7 +95,8 @@ class _Inference:
     ) -> None:
         self._context, self._job, self._emit = context, job, emit
         self._spec, self._ignored = supported_spec(job.spec, context.device)
-        self._finished = self._withheld = 0
+        self._finished = 0
+        self._missing: Counter[Missing] = Counter()
         self._honoured: dict[str, Applied] = {}
         self.import_seconds = 0.0
         self.batch_size = max(
@@ -115,7 +118,9 @@ class _Inference:
             with (
                 processor_threads(loaded.parameters, self._context.device),
                 acceleration(pipeline, self._job, self._context.device) as ignored,
-                textual_inversions(pipeline, self._job.embeddings, label) as known,
+                textual_inversions(
+                    pipeline, self._job.embeddings, self._job.request, label
+                ) as known,
                 cached_prompt_embeddings(pipeline, loaded.embeddings, adapters),
             ):
                 self._honoured |= known | truncated_prompts(pipeline, self._job.request, label)
@@ -125,7 +130,7 @@ class _Inference:
                 self._draw(call)
         finally:
             release(loaded.model, self._spec)
-        if self._withheld == count:
+        if self._missing.total() == count:
             raise Refused(
                 "The model's own safety check withheld the picture. "
                 "Change the prompt or the seed and run it again."
@@ -153,9 +158,28 @@ class _Inference:
         while self._finished < count:
             size = min(limit, count - self._finished)
             position = (self._finished // limit, -(-count // limit))
-            for picture in call.draw(self._finished, size, position):
+            for picture in self._batch(call, size, position):
                 self._emit_picture(picture)
             self._finished += size
+
+    def _batch(
+        self, call: PipelineCall, size: int, position: tuple[int, int]
+    ) -> list[Picture | Missing]:
+        """Draw one batch.
+
+        Raises:
+            ServiceFault: nothing was computed, and no earlier picture either.
+        """
+        try:
+            return call.draw(self._finished, size, position)
+        except Exception as error:
+            part = lost_part(error)
+            if part is None:
+                raise
+            if self._missing.total() == self._finished:
+                dtype = self._spec.dtype or self._context.device.dtype
+                raise no_picture(self._job, part, dtype) from error
+            return [Missing.NOT_COMPUTED] * size
 
     def _prepare(self) -> tuple[Loaded, Any]:
         """Return the pipeline with this run's LoRAs, ControlNets, start picture and scheduler."""
@@ -204,12 +228,12 @@ class _Inference:
         # Models that this run already uses must not be evicted for it.
         return cache.get(spec, lambda: load_controlnet(spec, device), keep=self.required).model
 
-    def _emit_picture(self, picture: Picture | None) -> None:
+    def _emit_picture(self, picture: Picture | Missing) -> None:
         count, request = self._job.request.count, self._job.request
-        if picture is None:
-            self._withheld += 1
-            note = f"{self._withheld} of {count} withheld by the model's own safety check"
-            self._honoured["count"] = Applied(count, count - self._withheld, note)
+        if isinstance(picture, Missing):
+            self._missing[picture] += 1
+            note = "; ".join(f"{lost} of {count} {why}" for why, lost in self._missing.items())
+            self._honoured["count"] = Applied(count, count - self._missing.total(), note)
             return
         self._emit(picture)
         requested, used = (

@@ -59,13 +59,21 @@ class InitImage:
 class Adapter:
     """A LoRA with its weight, or an embedding with its token ("" for the one in the file).
 
-    `source` is an absolute path, or a Hub id with or without a file behind it.
+    `source` is an absolute path, or a Hub id with or without a file behind it. `text_weight` is
+    the weight in the text encoder, None if it is the same as in the denoiser.
     """
 
     name: str
     source: str
     weight: float = 1.0
     token: str = ""
+    text_weight: float | None = None
+
+    @property
+    def written(self) -> str:
+        """A LoRA's name with its weight or weights, as it is named in a prompt's tag."""
+        text = "" if self.text_weight is None else f":{self.text_weight:g}"
+        return f"{self.name}{text}:{self.weight:g}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

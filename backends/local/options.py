@@ -7,6 +7,7 @@ from backends.local.schedulers import SCHEDULER_NAMES
 from backends.options import option
 
 OFFLOADS: Final = ("", "model", "group")
+DTYPES: Final = ("", "float32", "bfloat16", "float16")
 QUANTIZATIONS: Final = ("", "8 bit", "4 bit")
 ATTENTIONS: Final = ("", "flash", "efficient", "cudnn", "math")
 STEP_CACHES: Final = ("", "first block", "taylor seer")
@@ -42,6 +43,13 @@ class Options:
         help="Only for a model in one .safetensors file: the folder or Hub id of a model of "
         "the same kind. Empty: told by the file itself, and fetched once.",
         files=True,
+    )
+    torch_dtype: str = option(
+        "",
+        label="Number format",
+        help="Of the weights: float32 takes twice the memory of the others, and helps where a "
+        "model computes black pictures. Empty: what suits the device.",
+        choices=DTYPES,
     )
     previews: bool = option(
         True,

@@ -13,7 +13,7 @@ from backends.fit import STRENGTH
 from backends.images import decoding
 from backends.local import download
 from backends.local.adapters import references
-from backends.local.adapters.references import EMBEDDING, LORA, AdapterFolders
+from backends.local.adapters.folders import EMBEDDING, LORA, AdapterFolders
 from backends.local.control.maps import control_map
 from backends.local.job import ControlNetInput, InitImage, LocalJob, ModelSpec
 from backends.local.options import Options
@@ -48,11 +48,11 @@ async def build_job(
     options = {**model.options, **chosen}
 
     def text(name: str) -> str:
-        return str(options.get(name) or "")
+        value = options.get(name)
+        return "" if value is None else str(value)  # 0 may be the name of a file
 
     single = sources.locate(model.source).single
     prompt, tags = references.extract_lora_tags(request.prompt)
-    lora_text = "\n".join((text("loras"), tags))
     guidance = options.get("stage_guidance_scale")
     return LocalJob(
         spec=ModelSpec(
@@ -85,7 +85,7 @@ async def build_job(
         scheduler=text("scheduler"),
         attention=text("attention"),
         step_cache=text("step_cache"),
-        loras=await asyncio.to_thread(references.parse_loras, lora_text, folders.loras),
+        loras=await asyncio.to_thread(references.parse_loras, text("loras"), folders.loras, tags),
         embeddings=await asyncio.to_thread(
             references.parse_embeddings, text("embeddings"), folders.embeddings
         ),

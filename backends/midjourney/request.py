@@ -10,6 +10,7 @@ from backends.base import Applied, Model, Request
 from backends.errors import BadInput
 from backends.fit import fit
 from backends.options import option
+from backends.prompt_syntax import Syntax
 
 SEED_LIMIT = 2**32
 """Seeds are smaller than this."""
@@ -61,7 +62,8 @@ def build_command(model: Model, request: Request) -> Command:
         BadInput: Midjourney would reject the prompt or a value, or read it as something else.
     """
     options, honoured = _parse_options(request)
-    result = fit(model, replace(request, prompt=" ".join(request.prompt.split())))
+    prompt = " ".join(request.prompt.split())
+    result = fit(model, replace(request, prompt=prompt), syntax=(Syntax.MIDJOURNEY,))
     fitted, prompt = result.request, result.request.prompt
     if found := _RESERVED_PARAMETERS.search(prompt):
         raise BadInput(

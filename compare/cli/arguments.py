@@ -2,10 +2,12 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TypeVar
 
 from backends.base import Control, Value
+from backends.registry import UnknownBackend, options_of
 from compare.prompts.template import BadVariants
 from compare.prompts.variants import spread
 from compare.prompts.wildcards import Folder
@@ -91,14 +93,18 @@ def read_controls(
 
 
 def parse_options(words: Sequence[str]) -> dict[str, dict[str, Value]]:
-    """Parse options of the form backend.name=value."""
+    """Parse options of the form backend.name=value, each as the type that its backend declares.
+
+    The value of an option that is declared nowhere is what it looks like; its backend names it as
+    unknown.
+    """
     found: dict[str, dict[str, Value]] = {}
     for word in words:
         place, equals, value = word.partition("=")
         backend, dot, name = place.partition(".")
         if not (equals and dot and backend and name):
             raise BadArgument(f"The option {word!r} must look like openai.quality=high.")
-        found.setdefault(backend, {})[name] = _value(value)
+        found.setdefault(backend, {})[name] = _value(value, _default(backend, name), place)
     return found
 
 
@@ -119,12 +125,44 @@ def _file(file: Path, name: str) -> bytes:
         raise BadArgument(f"The {name} {file} cannot be read: {reason}.") from None
 
 
-def _value(word: str) -> Value:
-    if word.lower() in ("true", "false"):
-        return word.lower() == "true"
-    for number in (int, float):
+def _default(backend: str, name: str) -> Value:
+    """Return the default of a declared option, None for any other."""
+    try:
+        declared = options_of(backend)
+    except UnknownBackend:
+        return None
+    listed = fields(declared) if declared else ()
+    return next((field.default for field in listed if field.name == name), None)
+
+
+def _value(word: str, default: Value, place: str) -> Value:
+    """Return `word` as a value of the type of `default`; a text stays as it is written.
+
+    Raises:
+        BadArgument: it is of another type.
+    """
+    if isinstance(default, str) or not word:
+        return word  # a file may be called 007, 1e5 or true
+    truth = {"true": True, "false": False}.get(word.lower())
+    number = _number(word)
+    match default:
+        case bool() if truth is None:
+            raise BadArgument(f"The option {place} must be true or false; not {word}.")
+        case bool():
+            return truth
+        case int() | float() if number is None:
+            raise BadArgument(f"The option {place} must be a number; not {word}.")
+        case int() | float():
+            return number
+        case _:
+            as_written = number is not None and str(number) == word
+            return truth if truth is not None else number if as_written else word
+
+
+def _number(word: str) -> int | float | None:
+    for kind in (int, float):
         try:
-            return number(word)
+            return kind(word)
         except ValueError:
             continue
-    return word
+    return None

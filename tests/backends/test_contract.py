@@ -45,6 +45,20 @@ async def test_a_start_picture_is_taken_or_said_to_be_ignored(kind: type[Harness
     assert honour.note.startswith("" if honour.used else "start picture ignored")
 
 
+async def test_notation_of_other_programs_is_understood_or_named(kind: type[Harness], home: Path):
+    weights, tag = "(red:1.3)", "<lora:style:0.8>"
+    understands = kind.backend in ("a1111", "comfyui")
+    prompt = f"a lighthouse in {weights} fog" + f" {tag}" * (not understands)
+    with kind() as harness:
+        events = await harness.draw(harness.create(home), replace(harness.request, prompt=prompt))
+    [receipt] = [event for event in events if isinstance(event, Receipt)]
+    if understands:
+        assert "prompt_syntax" not in receipt.honoured
+    else:
+        note = receipt.honoured["prompt_syntax"].note
+        assert weights in note and tag in note and "plain words" in note
+
+
 async def test_nothing_leaves_before_it_is_said(kind: type[Harness], home: Path):
     with kind() as harness:
         backend = harness.create(home)

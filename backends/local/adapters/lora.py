@@ -9,6 +9,7 @@ import hashlib
 import logging
 import re
 import warnings
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -17,8 +18,9 @@ import torch
 
 from backends.base import Applied
 from backends.errors import BadInput, MissingWeights
+from backends.local.adapters.folders import LORA
 from backends.local.adapters.layouts import plain_loras, read_adapter
-from backends.local.adapters.references import LORA, file_of, file_version
+from backends.local.adapters.references import file_of, file_version
 from backends.local.errors import ran_out_of_memory
 from backends.local.job import Adapter
 from backends.local.library_logs import without_error_logs
@@ -40,7 +42,7 @@ def apply_loras(pipeline: Any, loras: tuple[Adapter, ...], label: str) -> dict[s
     Raises:
         BackendError: a file is missing or damaged, or does not fit; then none is applied.
     """
-    requested = ", ".join(f"{lora.name}:{lora.weight:g}" for lora in loras)
+    requested = ", ".join(lora.written for lora in loras)
     if not hasattr(pipeline, "load_lora_weights"):
         note = f"LoRA ignored: {label} takes none"
         return {"loras": Applied(requested, None, note)} if loras else {}
@@ -60,8 +62,10 @@ def apply_loras(pipeline: Any, loras: tuple[Adapter, ...], label: str) -> dict[s
             for key in requested_files.keys() - loaded:
                 notes += _load_adapter(pipeline, key, *requested_files[key], label)
             pipeline.set_adapters(
-                [*requested_files], [lora.weight for _, lora in requested_files.values()]
+                [*requested_files],
+                [_component_weights(pipeline, lora) for _, lora in requested_files.values()],
             )
+            notes += _ignored_text_weights(pipeline, requested_files)
     except BaseException:
         pipeline.unload_lora_weights()
         raise
@@ -144,6 +148,30 @@ def _remove(pipeline: Any, key: str) -> None:
     """Remove an adapter from all components that have it, also after half a load."""
     if any(key in getattr(part, "peft_config", {}) for part in _modules(pipeline)):
         pipeline.delete_adapters([key])
+
+
+def _component_weights(pipeline: Any, lora: Adapter) -> float | dict[str, float]:
+    """Return the weight of all components, or one for each that LoRAs can change."""
+    if lora.text_weight is None:
+        return lora.weight
+    text, parts = lora.text_weight, pipeline._lora_loadable_modules
+    return {part: text if part.startswith("text_encoder") else lora.weight for part in parts}
+
+
+def _ignored_text_weights(
+    pipeline: Any, files: Mapping[str, tuple[Path, Adapter]]
+) -> Iterator[str]:
+    """Yield a note for each LoRA with a weight for a text encoder that it does not change."""
+    for key, (_, lora) in files.items():
+        changed = any(
+            name.startswith("text_encoder") and key in getattr(part, "peft_config", {})
+            for name, part in pipeline.components.items()
+        )
+        if lora.text_weight is not None and not changed:
+            yield (
+                f"weight {lora.text_weight:g} of the LoRA '{lora.name}' ignored: it changes no "
+                "text encoder here"
+            )
 
 
 def _mismatch_error(error: Exception, lora: Adapter, label: str) -> BadInput:

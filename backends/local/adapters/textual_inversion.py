@@ -19,9 +19,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tokenizers import AddedToken
 
-from backends.base import Applied
+from backends.base import Applied, Request
 from backends.errors import BadInput, MissingWeights
-from backends.local.adapters.references import EMBEDDING, file_of
+from backends.local.adapters.folders import EMBEDDING
+from backends.local.adapters.references import file_of
 from backends.local.job import Adapter
 
 # Placeholder keys of files without a token: the file's name is the token then.
@@ -45,11 +46,11 @@ class _TextEncoder:
 
 @contextmanager
 def textual_inversions(
-    pipeline: Any, embeddings: tuple[Adapter, ...], label: str
+    pipeline: Any, embeddings: tuple[Adapter, ...], request: Request, label: str
 ) -> Generator[dict[str, Applied]]:
     """Add the tokens of `embeddings` to `pipeline` during the context.
 
-    Yields the tokens that were applied, or the embeddings that were ignored.
+    Yields the tokens that the prompts of `request` use, and notes about embeddings without effect.
 
     Raises:
         BackendError: a file is missing or damaged, or does not fit.
@@ -79,8 +80,18 @@ def textual_inversions(
         for index, encoder in enumerate(encoders):
             vectors_of_encoder = {token: vectors[index] for token, vectors in tokens.items()}
             stack.enter_context(_extended_vocabulary(pipeline, encoder, vectors_of_encoder, label))
-        names = ", ".join(tokens)
-        yield {"embeddings": Applied(names, names)}
+        used = [token for token in tokens if _is_used(pipeline, encoders[0], token, request)]
+        unused = ", ".join(f"“{token}”" for token in tokens if token not in used)
+        note = f"embedding ignored: the prompt does not have its word {unused}" if unused else ""
+        yield {"embeddings": Applied(", ".join(tokens), ", ".join(used) or None, note)}
+
+
+def _is_used(pipeline: Any, encoder: _TextEncoder, token: str, request: Request) -> bool:
+    """Whether the tokenizer finds the token in a prompt, whatever case and spaces it ignores."""
+    tokenizer: Any = getattr(pipeline, encoder.tokenizer)
+    number = tokenizer.convert_tokens_to_ids(token)
+    texts = (request.prompt, request.negative_prompt)
+    return any(number in tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts)
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from backends.base import Event
 from backends.local.families.base import Family
 from backends.local.families.pipeline_call import PipelineCall
 from backends.local.families.preview import LatentPreview, fit_token_preview
+from backends.local.finite import FiniteCheck, NonFinite, Part
 from backends.local.job import LocalJob, ModelSpec
 from backends.local.memory.devices import Device
 
@@ -145,7 +146,9 @@ class AutoregressivePipeline:
             ),
             **_cache(model),
         )
-        pixels = (model.decode_image_tokens(tokens).float().cpu().clamp(-1, 1) + 1) * 127.5
+        decoded = model.decode_image_tokens(tokens).float().cpu()
+        FiniteCheck(num_images_per_prompt).add(decoded, Part.DECODER)
+        pixels = (decoded.clamp(-1, 1) + 1) * 127.5
         return AutoregressiveOutput(
             [Image.fromarray(each) for each in pixels.round().to(torch.uint8).numpy()]
         )
@@ -187,6 +190,8 @@ class _GuidedSampler(LogitsProcessor):
         guided = (
             unconditional + (conditional - unconditional) * self._guidance
         ) / self._temperature
+        if bool(guided.isnan().any()):
+            raise NonFinite(Part.TOKENS)
         noise = [
             torch.empty(guided.shape[1]).exponential_(generator=each) for each in self._generators
         ]

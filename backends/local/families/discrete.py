@@ -30,6 +30,7 @@ from backends.local.families.preview import (
     decode_vectors,
     fit_token_preview,
 )
+from backends.local.finite import NonFinite, Part
 from backends.local.job import LocalJob, ModelSpec
 from backends.local.memory.devices import Device
 from backends.local.weights.sources import variant_in
@@ -110,7 +111,12 @@ def truncated(log_probabilities: torch.Tensor, rate: float) -> torch.Tensor:
     the paper's truncation sampling. The result equals the pipeline's own `truncate`, which sorts
     all tokens of all cells at every step: with a small model, two thirds of the time. A few of the
     likeliest are nearly always enough.
+
+    Raises:
+        NonFinite: they are not numbers, and whatever tokens came of them would be arbitrary.
     """
+    if bool(log_probabilities.isnan().any()):
+        raise NonFinite(Part.TOKENS)
     if rate >= 1:
         return log_probabilities
     tokens = log_probabilities.shape[1]

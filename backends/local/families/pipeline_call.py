@@ -12,6 +12,7 @@ import itertools
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from enum import StrEnum
 from typing import Any
 
 import torch
@@ -22,7 +23,15 @@ from backends.errors import BadInput
 from backends.images import encoding
 from backends.local.adapters.lora import fingerprint
 from backends.local.families.preview import LatentPreview, PreviewBudget
+from backends.local.finite import FiniteCheck, Part
 from backends.local.job import ControlNetInput, InitImage, LocalJob
+
+
+class Missing(StrEnum):
+    """Why a picture of a batch is missing, as noted on the card."""
+
+    WITHHELD = "withheld by the model's own safety check"
+    NOT_COMPUTED = "not computed: its numbers were lost (NaN), which would show as black"
 
 
 class PipelineCall:
@@ -45,7 +54,7 @@ class PipelineCall:
             0 if parameter is None else job.request.num_inference_steps or parameter.default
         )
         loras = job.loras if hasattr(pipeline, "load_lora_weights") else ()
-        self._loras = [encoding.Lora(lora.name, lora.weight, fingerprint(lora)) for lora in loras]
+        self._loras = [encoding.Lora(lora.name, lora.written, fingerprint(lora)) for lora in loras]
         embeddings = job.embeddings if hasattr(pipeline, "load_textual_inversion") else ()
         self._embedding_names = [each.name for each in embeddings]
         self._keywords = (
@@ -59,28 +68,38 @@ class PipelineCall:
         """Whether the pipeline draws batches, with one generator for each picture."""
         return "num_images_per_prompt" in self._parameters
 
-    def draw(self, first: int, count: int, position: tuple[int, int]) -> list[Picture | None]:
-        """Draw `count` pictures from number `first` on; None stands for a withheld picture.
+    def draw(self, first: int, count: int, position: tuple[int, int]) -> list[Picture | Missing]:
+        """Draw `count` pictures from number `first` on.
 
         `position` is the number of this batch and of all batches, for the count of steps.
+
+        Raises:
+            NonFinite: no picture was computed.
         """
         seeds = [self._job.seed + first + index for index in range(count)]
         # Generators on the CPU: the same seed gives the same noise on every device.
         generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
-        keywords = self._keywords | self._callback(self._step_listener(position))
+        check = FiniteCheck(count)
+        keywords = self._keywords | self._callback(self._step_listener(position, check))
         if self.takes_batches:
             keywords |= {"generator": generators, "num_images_per_prompt": count}
         else:
             keywords |= {"generator": generators[0]}
         controlled = bool(self._job.controlnet_inputs)
-        with _seeded_global_rng(self._pipeline.device, seeds[0]) if controlled else nullcontext():
+        rng = _seeded_global_rng(self._pipeline.device, seeds[0]) if controlled else nullcontext()
+        with rng, check.decoding(self._pipeline):
             result = self._pipeline(**keywords)
         self._note_negative_prompt()
         withheld = getattr(result, "nsfw_content_detected", None) or [False] * count
-        return [
-            None if flag else self._to_picture(image, seed)
-            for image, seed, flag in zip(result.images, seeds, withheld, strict=True)
-        ]
+        pictures: list[Picture | Missing] = []
+        for image, seed, flag, finite in zip(
+            result.images, seeds, withheld, check.finite, strict=True
+        ):
+            if not finite:
+                pictures.append(Missing.NOT_COMPUTED)
+            else:
+                pictures.append(Missing.WITHHELD if flag else self._to_picture(image, seed))
+        return pictures
 
     def _keyword_arguments(self) -> dict[str, Any]:
         """Return the request as keyword arguments; unsupported fields are noted as ignored."""
@@ -194,11 +213,14 @@ class PipelineCall:
         """Return the nearest supported strength, and the number of steps that it needs."""
         return strength, self._steps
 
-    def _step_listener(self, position: tuple[int, int]) -> Callable[[torch.Tensor], None]:
-        """Return a function that reports each step, given the latents of the batch."""
+    def _step_listener(
+        self, position: tuple[int, int], check: FiniteCheck
+    ) -> Callable[[torch.Tensor], None]:
+        """Return a function that checks and reports each step, given the latents of the batch."""
         done = itertools.count(1)  # with an initial picture, the pipeline's own count begins late
 
         def on_step(latents: torch.Tensor) -> None:
+            check.add(latents, Part.DENOISER)
             steps = int(getattr(self._pipeline, "num_timesteps", None) or self._steps)
             batch, batches = position
             self._emit(

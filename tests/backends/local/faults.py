@@ -49,6 +49,10 @@ class Fault(StrEnum):
     SPEECHLESS = "a model that takes no prompt"
     PICKLE = "a pickle file"
     LOST = "a device that is lost"
+    NAN = "a denoiser whose numbers are none"
+    INFINITE = "a denoiser whose numbers are infinite"
+    NAN_PIXELS = "a decoder whose pixels are no numbers"
+    INFINITE_PIXELS = "a decoder whose pixels are infinite"
 
 
 EXPECTED: dict[Fault, tuple[type[BackendError], str]] = {
@@ -63,10 +67,16 @@ EXPECTED: dict[Fault, tuple[type[BackendError], str]] = {
     Fault.SPEECHLESS: (NotReady, "no prompt"),
     Fault.PICKLE: (NotReady, "pickle"),
     Fault.LOST: (ServiceFault, "Start Lineup again"),
+    Fault.NAN: (ServiceFault, "computed no picture: the (latents|probabilities) .* are not numb"),
+    Fault.INFINITE: (ServiceFault, "computed no picture: the (latents|probabilities) .* are not n"),
+    Fault.NAN_PIXELS: (ServiceFault, "computed no picture: the pixels .* are not numbers"),
+    Fault.INFINITE_PIXELS: (ServiceFault, "computed no picture: the pixels .* are not numbers"),
 }
 IMPOSSIBLE = {
     ("autoregressive", Fault.SPEECHLESS): "its folder names a kind of model, not a pipeline",
     ("autoregressive", Fault.PART): "it is one model, without parts",
+    ("cascade", Fault.NAN_PIXELS): "it has no decoder: its numbers are the pixels",
+    ("cascade", Fault.INFINITE_PIXELS): "it has no decoder: its numbers are the pixels",
     ("discrete", Fault.PART): "the classes of its parts stand in the code, not in its folder",
 }
 
@@ -122,7 +132,38 @@ def faulty(model: Model, family: str, fault: Fault, here: Path) -> Model:
             weights.rename(weights.with_suffix(".bin"))
         case Fault.LOST:
             pass
+        case Fault.NAN | Fault.INFINITE:
+            value = float("nan" if fault is Fault.NAN else "inf")
+            _rewrite(weights, lambda tensors: _overflowing(tensors, value, _DENOISING[family]))
+        case Fault.NAN_PIXELS | Fault.INFINITE_PIXELS:
+            value = float("nan" if fault is Fault.NAN_PIXELS else "inf")
+            _rewrite(_decoder(folder), lambda tensors: _overflowing(tensors, value, _DECODING))
     return broken
+
+
+_DENOISING = {
+    "diffusion": "conv_out.bias",
+    "masked": "mlm_layer.conv2.weight",
+    "discrete": "transformer_blocks.0.ff.net.2.bias",
+    "autoregressive": "generation_head.proj_out.bias",
+    "cascade": "conv_out.bias",
+}
+"""The denoisers' last weights, by the end of their names."""
+_DECODING = "decoder.conv_out.bias"
+
+
+def _overflowing(tensors: dict[str, Any], value: float, ending: str) -> dict[str, Any]:
+    """The weights, those whose name has that ending overflowed."""
+    [name] = [name for name in tensors if f".{name}".endswith(f".{ending}")]
+    return tensors | {name: torch.full_like(tensors[name], value)}
+
+
+def _decoder(folder: Path) -> Path:
+    for part in ("vae", "vqvae", "."):
+        for name in (tiny.WEIGHTS, "model.safetensors"):
+            if (folder / part / name).is_file():
+                return folder / part / name
+    raise FileNotFoundError(folder)
 
 
 @contextmanager

@@ -15,13 +15,25 @@ import pytest
 import pytest_asyncio
 from huggingface_hub import constants, hf_api
 
-from backends.base import Config, Control, Event, Loading, Model, Picture, Readiness, Request
+from backends.base import (
+    Config,
+    Control,
+    Event,
+    Loading,
+    Model,
+    Picture,
+    Readiness,
+    Receipt,
+    Request,
+)
 from backends.errors import MissingWeights, NotReady
 from backends.local import Local
 from backends.local.download import select_files
+from compare.catalogue.catalogue import load
 from tests.backends.local import faults
 from tests.backends.local.test_controlnets import shape
 from tests.backends.local.tiny import models as tiny
+from tests.backends.local.tiny import sdxl
 from tests.servers.hub import Hub
 
 VQ_DIFFUSION = [
@@ -81,6 +93,15 @@ def serve(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Generator[Serve, N
     yield started
     for hub in running:
         hub.__exit__()
+
+
+async def test_a_model_that_is_fetched_first_is_drawn_at_its_own_size(
+    local: Local, serve: Serve, tmp_path: Path
+) -> None:
+    serve(sdxl.sdxl(tmp_path / "xl"))
+    events = await events_of(local, load().find(f"local/{ID}"))
+    assert isinstance(events[-1], Receipt)
+    assert events[-1].honoured["size"].used == "64x64", "which its files state"
 
 
 @contextmanager

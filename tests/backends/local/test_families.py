@@ -311,6 +311,7 @@ class Qwen:
 
     def __init__(self) -> None:
         self.words: dict[str, Any] = {}
+        self.components: dict[str, Any] = {}
 
     def __call__(self, **words: Any) -> Any:
         self.words = words

@@ -162,6 +162,35 @@ async def test_a_picture_says_how_to_draw_it_again(local: Local, model: Model) -
     assert again.data == picture.data
 
 
+async def test_two_weights_are_the_text_encoders_and_the_denoisers(
+    local: Local, model: Model, here: Path, bare: bytes
+) -> None:
+    adapters.lora(here / "loras" / "text" / "words.safetensors", here / "model", ("text_encoder",))
+    one, _ = await drawn(local, model, with_loras("style:0.5"))
+    two, receipt = await drawn(local, model, replace(ASK, prompt="a red circle <lora:style:0.5:1>"))
+    assert len({one, two, bare}) == 3
+    assert receipt.honoured["loras"] == Applied("style:0.5:1", "style:0.5:1")
+    # Of a LoRA that changes the denoiser alone, the first has nothing to act on, and vice versa.
+    ours, receipt = await drawn(local, model, with_loras("other:0:0.7"))
+    assert ours == (await drawn(local, model, with_loras("other:0.7")))[0]
+    assert receipt.honoured["loras"].note.startswith("weight 0 of the LoRA 'Other' ignored")
+    words, _ = await drawn(local, model, with_loras("words:0.7:0"))
+    assert words == (await drawn(local, model, with_loras("words:0.7")))[0] != bare
+
+
+async def test_a_picture_of_two_with_one_name_says_how_to_draw_it_again(
+    local: Local, model: Model, here: Path
+) -> None:
+    for number, name in enumerate(("faces/twin", "places/twin"), start=1):
+        adapters.lora(here / "loras" / f"{name}.safetensors", here / "model", seed=number)
+    both = with_loras("faces/twin:0.5:0.8, places\\twin")
+    [picture] = await pictures(local, model, both)
+    first, _ = Image.open(io.BytesIO(picture.data)).info["parameters"].split("\n")
+    assert first == "a red circle <lora:faces/twin:0.5:0.8> <lora:places/twin:1>"
+    [again] = await pictures(local, model, replace(ASK, prompt=first))
+    assert again.data == picture.data
+
+
 async def test_several_pictures_a_control_and_a_start_wear_it_too(
     local: Local, model: Model, here: Path, tmp_path: Path
 ) -> None:

@@ -147,6 +147,58 @@ async def test_cmyk_is_converted() -> None:
     assert red > 200 and max(green, blue) < 60
 
 
+RAMP = np.tile(np.linspace(0, 1, 64), (64, 1))
+HOLES = np.where(RAMP < 0.1, np.nan, np.where(RAMP > 0.9, np.inf, 2 + 8 * RAMP))
+
+
+@pytest.mark.parametrize("name", [decoding.CONTROL, decoding.START])
+@pytest.mark.parametrize(
+    ("values", "darkest", "brightest"),
+    [
+        pytest.param(RAMP.astype("float32"), 0, 255, id="floats from 0 to 1"),
+        pytest.param((RAMP / 2).astype("float32"), 0, 128, id="floats from 0 to a half"),
+        pytest.param(RAMP * 10.3 + 0.5, 0, 255, id="metres, 64 bit"),
+        pytest.param((RAMP * 2 - 1).astype("float32"), 0, 255, id="floats from -1 to 1"),
+        pytest.param(np.rint(RAMP * 200).astype("float32"), 0, 200, id="8 bit as floats"),
+        pytest.param(HOLES.astype("float32"), 0, 255, id="floats with holes"),
+        pytest.param((RAMP * 65535).astype("int32"), 0, 255, id="16 bit as 32"),
+        pytest.param((RAMP * 2e9).astype("int32"), 0, 255, id="32 bit"),
+        pytest.param((RAMP * 2000 - 1000).astype("int32"), 0, 255, id="heights below zero"),
+        pytest.param((RAMP * 200).astype("int32"), 0, 200, id="8 bit as 32"),
+        pytest.param((RAMP > 0.5).astype("int32"), 0, 255, id="a mask of 0 and 1"),
+        pytest.param((RAMP * 65535).astype("uint16"), 0, 255, id="16 bit"),
+        pytest.param((RAMP * 65535).astype(">u2"), 0, 255, id="16 bit, big-endian"),
+        pytest.param((RAMP * 9000).astype("uint16"), 0, 140, id="millimetres"),
+        pytest.param((RAMP * 4000).astype("uint16"), 0, 249, id="12 bit"),
+        pytest.param(np.full((64, 64), 7.5, "float32"), 0, 0, id="one distance everywhere"),
+    ],
+)
+def test_greys_of_every_depth_are_scaled(
+    values: Any, darkest: int, brightest: int, name: str
+) -> None:
+    data = saved(
+        Image.fromarray(values.astype("float32") if values.dtype == "f8" else values), "TIFF"
+    )
+    grey = np.asarray(decoding.read_image(data, name))[32, :, 0]
+    assert (grey.min(), grey.max()) == (darkest, brightest)
+    assert len(np.unique(grey)) >= min(50, len(np.unique(values[np.isfinite(values)])))
+    assert (np.diff(grey.astype(int)) >= 0).all(), "what was brighter still is"
+
+
+async def test_a_picture_without_numbers_is_refused() -> None:
+    data = saved(Image.fromarray(np.full((64, 64), np.nan, "float32")), "TIFF")
+    with pytest.raises(BadInput, match="control picture has no brightness: none of its values"):
+        await map_of(data, (64, 64))
+    with pytest.raises(BadInput, match="start picture has no brightness"):
+        decoding.prepare_init_image(data, 64, 64)
+
+
+@pytest.mark.parametrize("preprocessor", ["none", "invert", "canny"])
+async def test_a_float_depth_map_becomes_a_map(preprocessor: str) -> None:
+    data = saved(Image.fromarray((RAMP > 0.5).astype("float32") * 0.8), "TIFF")
+    assert (await map_of(data, (64, 64), preprocessor)).std() > 10
+
+
 async def test_sixteen_bits_keep_their_greys() -> None:
     grey = Image.fromarray(np.full((64, 64), 32768, np.uint16))
     assert abs(int((await map_of(saved(grey), (64, 64)))[0, 0, 0]) - 128) <= 1

@@ -81,8 +81,35 @@ async def test_a_word_that_the_prompt_does_not_have_changes_nothing(
     local: Local, model: Model
 ) -> None:
     plain, _ = await drawn(local, model, replace(ASK, prompt="a circle of moodboards"))
-    unused, _ = await drawn(local, model, knowing("moodboard", "a circle of moodboards"))
+    unused, receipt = await drawn(local, model, knowing("moodboard", "a circle of moodboards"))
     assert plain == unused
+    note = "embedding ignored: the prompt does not have its word “moodboard”"
+    assert receipt.honoured["embeddings"] == Applied("moodboard", None, note)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "negative", "used"),
+    [
+        ("a MOODBOARD, circle", "", "moodboard"),
+        ("a circle", "(moodboard)", "moodboard"),
+        ("a moodboard <mascot>", "", "moodboard, <mascot>"),
+        ("a circle", "<mascot>", "<mascot>"),
+        ("mood board", "", None),
+    ],
+)
+async def test_the_words_that_are_used_are_named(
+    local: Local, model: Model, here: Path, prompt: str, negative: str, used: str | None
+) -> None:
+    asked = replace(
+        knowing(f"moodboard, {here / 'concept'}", prompt),
+        negative_prompt=negative,
+        num_inference_steps=1,
+    )
+    _, receipt = await drawn(local, model, asked)
+    words = receipt.honoured["embeddings"]
+    assert words.used == used
+    missing = [word for word in ("moodboard", "<mascot>") if word not in (used or "")]
+    assert all(f"“{word}”" in words.note for word in missing) and bool(words.note) is bool(missing)
 
 
 async def test_a_file_may_bring_its_own_word_and_a_person_another(

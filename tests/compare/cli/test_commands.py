@@ -375,3 +375,30 @@ def test_options_are_read_as_what_they_look_like():
     words = ["a.x=1", "a.y=0.5", "a.z=true", "b.s=DDIM", "b.e="]
     expected = {"a": {"x": 1, "y": 0.5, "z": True}, "b": {"s": "DDIM", "e": ""}}
     assert arguments.parse_options(words) == expected
+
+
+@pytest.mark.parametrize("name", ["007", "1e5", "1.10", "1_5", "true", "0", "-1", "nan", "False"])
+@pytest.mark.parametrize("option", ["local.loras", "miniature.embeddings", "a1111.sampler_name"])
+def test_a_text_stays_as_it_is_written(option: str, name: str):
+    backend, _, field = option.partition(".")
+    assert arguments.parse_options([f"{option}={name}"]) == {backend: {field: name}}
+
+
+def test_options_are_read_as_their_backend_declares_them():
+    words = ["local.previews=False", "midjourney.stylize=0100", "local.compile="]
+    assert arguments.parse_options(words) == {
+        "local": {"previews": False, "compile": ""},
+        "midjourney": {"stylize": 100},
+    }
+    for word, why in {
+        "local.previews=7": "local.previews must be true or false; not 7",
+        "midjourney.stylize=much": "midjourney.stylize must be a number; not much",
+    }.items():
+        with pytest.raises(arguments.BadArgument, match=why):
+            arguments.parse_options([word])
+
+
+def test_an_option_that_nobody_declares_keeps_what_a_number_would_lose():
+    words = ["local.unknown=007", "nobody.x=1e5", "nobody.y=1.10"]
+    expected = {"local": {"unknown": "007"}, "nobody": {"x": "1e5", "y": "1.10"}}
+    assert arguments.parse_options(words) == expected
