@@ -19,6 +19,14 @@ def format_cost(cost: Cost) -> str:
     return format_range(cost.low, cost.high)
 
 
+def format_spent(cost: Cost) -> str:
+    """Return the cost of a finished job: a range that was expected is not what it cost."""
+    expected = format_cost(cost)
+    if cost.amount is not None or expected == "unknown":
+        return expected
+    return f"unknown ({'' if '–' in expected else 'about '}{expected})"
+
+
 def format_range(low: Decimal, high: Decimal) -> str:
     """Return a range of dollars such as "$0.20–1.25", one amount if both ends round to the same."""
     first, last = format_dollars(low), format_dollars(high)

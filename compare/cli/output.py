@@ -18,7 +18,7 @@ from rich.text import Text
 
 from backends.errors import Outcome
 from compare.catalogue.listing import Line
-from compare.formatting import format_cost
+from compare.formatting import format_spent
 from compare.prompts.rewrite import Rewritten
 from compare.records import Job, Phase, Run
 from compare.runs import second_step
@@ -137,12 +137,12 @@ def _jobs(run: Run, home: Path) -> list[dict[str, Any]]:
 def _table(run: Run, home: Path) -> None:
     table = Table("model", "outcome", "seconds", "cost", "picture", box=None, padding=(0, 2, 0, 0))
     for job in run.jobs:
-        name, seconds, cost = _model_name(job), _seconds(job.timing.total), format_cost(job.cost)
+        name, seconds, cost = _model_name(job), _seconds(job.timing.total), format_spent(job.cost)
         seconds += " (cached)" if job.timing.cached else ""
         if (parent := second_step.parent_of(job, run.jobs)) is not None and job.pictures:
             spent, both = second_step.chain_totals(parent, job)
             seconds += f"\n{_seconds(spent)} in all"
-            cost += f"\n{format_cost(both)} in all" if both.amount != 0 else ""
+            cost += f"\n{format_spent(both)} in all" if both.amount != 0 else ""
         files = "\n".join(str(home / picture.path) for picture in job.pictures)
         told = Text("\n".join(part for part in (files, job.message, *_notes(job)) if part))
         told.overflow = "fold"

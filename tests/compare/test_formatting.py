@@ -4,7 +4,7 @@ from decimal import Decimal
 import pytest
 
 from backends.base import Basis, State, Status
-from compare.formatting import format_cost, format_seconds, format_status
+from compare.formatting import format_cost, format_seconds, format_spent, format_status
 from compare.records import Cost
 
 D = Decimal
@@ -27,6 +27,20 @@ D = Decimal
 )
 def test_words(cost: Cost, words: str):
     assert format_cost(cost) == words
+
+
+@pytest.mark.parametrize(
+    ("cost", "words"),
+    [
+        (Cost(low=D("0.006"), high=D("0.013")), "unknown ($0.006–0.013)"),
+        (Cost(low=D("0.02"), high=D("0.02")), "unknown (about $0.02)"),
+        (Cost(), "unknown"),
+        (Cost(amount=D("0.02"), low=D("0.01"), high=D("0.03")), "$0.02"),
+        (Cost(amount=D(0)), "not charged"),
+    ],
+)
+def test_what_was_expected_is_not_what_was_spent(cost: Cost, words: str):
+    assert format_spent(cost) == words
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from backends.base import Model
 from compare.catalogue.catalogue import Catalogue, UnknownModel
-from compare.formatting import format_cost, format_seconds
+from compare.formatting import format_cost, format_seconds, format_spent
 from compare.records import Job, Phase, Run, RunSpec, SavedPicture
 from compare.runs.second_step import chain_totals
 from ui.board.variants import entries
@@ -168,7 +168,7 @@ class Renderer:
             "title": _title(job) if started else NOT_STARTED,
             "elapsed": max(0.0, (datetime.now(UTC) - job.created_at).total_seconds()),
             "amount": job.cost.amount if ended else None,
-            "cost": format_cost(job.cost),
+            "cost": format_spent(job.cost) if ended else format_cost(job.cost),
             "basis": _basis(job),
         }
 
@@ -273,7 +273,7 @@ def _both_steps(parent: Job | None, job: Job) -> str:
     if parent is None or not parent.pictures or not job.pictures or job.outcome is None:
         return ""
     time, cost = chain_totals(parent, job)
-    return f"{format_seconds(time)} · {format_cost(cost)}"
+    return f"{format_seconds(time)} · {format_spent(cost)}"
 
 
 def _row_id(job: Job) -> str:
