@@ -380,6 +380,18 @@ async def test_what_is_no_model_is_refused_by_what_it_is(
     assert isinstance(error, BadInput)
 
 
+async def test_a_file_that_was_exchanged_is_judged_anew(
+    local: Local, here: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "one.safetensors"
+    shutil.copy(here / "diffusion.safetensors", file)
+    assert local.ready(tiny.model(file)).state is Readiness.READY
+    save_file(some("a.lora_A.weight", "a.lora_B.weight"), file)
+    await refused(local, file, str(here / "diffusion"), "is a LoRA")
+    shutil.copy(here / "diffusion.safetensors", file)
+    assert local.ready(tiny.model(file)).state is Readiness.READY
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 async def test_nothing_unknown_is_drawn_by_the_layouts_denoiser(
     local: Local, here: Path, tmp_path: Path, family: str
