@@ -12,12 +12,13 @@ import json
 import math
 import re
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, cast
 
 from backends.errors import BackendError, BadInput, NotReady
 from backends.local.weights.headers import Header, read_header
-from backends.local.weights.sources import class_of
+from backends.local.weights.sources import class_of, files_version
 
 # What a file is, by the names of most of its tensors; the first that fits.
 _KINDS: Final[Mapping[str, str]] = {
@@ -89,8 +90,18 @@ _CONCATENATED: Final[Mapping[int, str]] = {
 
 def unsuitable(path: Path, label: str) -> BackendError | None:
     """Return an error if the folder or file at `path` is no model that draws from a prompt."""
-    if path.is_dir():
-        return _unsuitable_folder(path, label)
+    found = _judged(path, label, files_version([str(path)]))
+    return found and found[0](found[1])
+
+
+@lru_cache(maxsize=256)  # lists of models ask for all of them, again and again
+def _judged(path: Path, label: str, _version: str) -> tuple[type[BackendError], str] | None:
+    """Return the kind and the message of the error for the present version of the files."""
+    problem = _unsuitable_folder(path, label) if path.is_dir() else _unsuitable_file(path, label)
+    return problem and (type(problem), str(problem))
+
+
+def _unsuitable_file(path: Path, label: str) -> BackendError | None:
     header = read_header(path)
     if header is None:
         return None  # loading says what is wrong with it

@@ -19,7 +19,7 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
 from safetensors.torch import load_file, save_file
 
-from backends.base import Config, Loading, Model, Picture, Readiness, Request
+from backends.base import Config, Control, Loading, Model, Picture, Readiness, Request
 from backends.errors import BackendError, BadInput, NotReady
 from backends.local import Local
 from backends.local.job import ModelSpec
@@ -380,6 +380,18 @@ async def test_what_is_no_model_is_refused_by_what_it_is(
     assert isinstance(error, BadInput)
 
 
+async def test_a_file_that_was_exchanged_is_judged_anew(
+    local: Local, here: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "one.safetensors"
+    shutil.copy(here / "diffusion.safetensors", file)
+    assert local.ready(tiny.model(file)).state is Readiness.READY
+    save_file(some("a.lora_A.weight", "a.lora_B.weight"), file)
+    await refused(local, file, str(here / "diffusion"), "is a LoRA")
+    shutil.copy(here / "diffusion.safetensors", file)
+    assert local.ready(tiny.model(file)).state is Readiness.READY
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 async def test_nothing_unknown_is_drawn_by_the_layouts_denoiser(
     local: Local, here: Path, tmp_path: Path, family: str
@@ -545,3 +557,36 @@ async def test_the_edm_kind_needs_a_layout_of_its_kind(
     asked = replace(ASK, options={"local": {"config": str(here / "sdxl")}})
     with pytest.raises(BadInput, match="is of the EDM kind"):
         await events_of(local, tiny.model(tmp_path / "cos.safetensors"), asked)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("one.gguf", "is GGUF, whose packed weights are not read here"),
+        ("one.onnx", "is ONNX, which is not read here"),
+        ("one.sft", r"Rename it to end in \.safetensors"),
+        ("one.ckpt", "a pickle file, which can run code"),
+    ],
+)
+async def test_other_formats_are_refused_by_name(
+    local: Local, tmp_path: Path, name: str, words: str
+) -> None:
+    (tmp_path / name).write_bytes(b"GGUF")
+    await refused(local, tmp_path / name, "", words)
+
+
+@pytest.mark.parametrize(
+    ("net", "words"),
+    [
+        ("diffusion/vae", "is AutoencoderKL, not a ControlNet"),
+        (f"diffusion/vae/{tiny.WEIGHTS}", "is a VAE .*, not a ControlNet"),
+        ("diffusion/text_encoder/model.safetensors", "text encoder, not a ControlNet"),
+    ],
+)
+async def test_what_is_no_controlnet_says_what_it_is(
+    local: Local, here: Path, net: str, words: str
+) -> None:
+    steered = tiny.model(here / "diffusion", controls={"none": str(here / net)})
+    control = Control(image=plain(64, 64), preprocessor="none")
+    with pytest.raises(BadInput, match=words):
+        await events_of(local, steered, replace(ASK, controls=(control,)))
