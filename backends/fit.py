@@ -73,7 +73,7 @@ def fit(model: Model, request: Request, *, syntax: Collection[Syntax] = ()) -> F
     count = min(request.count, model.most_count)
     note = f"{count} instead of {request.count} pictures" if count != request.count else ""
     honoured["count"] = Applied(request.count, count, note)
-    _note_syntax(model, (request.prompt, str(negative_prompt or "")), syntax, honoured)
+    _note_syntax(model, request.prompt, str(negative_prompt or ""), syntax, honoured)
     fitted = replace(
         request,
         negative_prompt=str(negative_prompt or ""),
@@ -162,11 +162,14 @@ def _validate(model: Model, request: Request) -> None:
 
 def _note_syntax(
     model: Model,
-    prompts: Iterable[str],
+    prompt: str,
+    negative_prompt: str,
     understood: Collection[Syntax],
     honoured: dict[str, Applied],
 ) -> None:
-    found = [each for prompt in prompts for each in unknown_syntax(prompt, understood)]
+    # Nobody reads LoRA tags in a negative prompt.
+    in_negative = [syntax for syntax in understood if syntax is not Syntax.LORA]
+    found = unknown_syntax(prompt, understood) + unknown_syntax(negative_prompt, in_negative)
     if found:
         note = syntax_note(found, model.label, certain=not model.server)
         honoured["prompt_syntax"] = Applied(", ".join(found), None, note)

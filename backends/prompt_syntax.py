@@ -7,6 +7,8 @@ them without a word. The notations, and where they are documented:
         https://github.com/AUTOMATIC1111/stable-diffusion-webui/wiki/Features
     ADDCOL  ADDROW  ADDBASE  ADDCOMM
         https://github.com/hako-mikan/sd-webui-regional-prompter
+    {{red}}
+        https://docs.novelai.net/image/strengthening-weakening
     embedding:name
         https://comfyanonymous.github.io/ComfyUI_examples/textual_inversion_embeddings
     red++  red--  (red blue)1.3  ("a", "b").and()
@@ -44,6 +46,7 @@ _WEIGHTS: Final = (
     r"\[[^\[\]|]*\|[^\[\]]*\]",  # [red|blue]
     rf"\[{_TIME}[^\[\]]*:\s*{_NUMBER}\s*\]",  # [red:blue:0.5]
     r"(?<!\[)\[{2,}+[^\[\]]*\]{2,}",  # [[red]]
+    r"(?<!\{)\{{2,}+[^{}|]*\}{2,}",  # {{red}}
     r"\\[()\[\]]",  # \(
     r"<\s*[A-Za-z]\w*\s*:[^<>\n]*>?",  # <lyco:name:0.8>, and LoRA tags with a slip
     r"(?<![\w/:])embedding:[^\s,()]+",

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from backends.base import Control, Value
 from backends.registry import UnknownBackend, options_of
@@ -131,8 +131,9 @@ def _default(backend: str, name: str) -> Value:
         declared = options_of(backend)
     except UnknownBackend:
         return None
-    listed = fields(declared) if declared else ()
-    return next((field.default for field in listed if field.name == name), None)
+    defaults = {field.name: field.default for field in fields(declared)} if declared else {}
+    default: Any = defaults.get(name)
+    return default
 
 
 def _value(word: str, default: Value, place: str) -> Value:

@@ -20,7 +20,7 @@ ABLE = replace(PLAIN, supports=frozenset({"negative_prompt"}))
         ("a (red circle :.5), (a:-1)", ["(red circle :.5)", "(a:-1)"]),
         ("a photo (of (red:1.2) things)", ["(red:1.2)"]),
         ("a ((red)) circle, (((blue)))", ["((red))", "(((blue)))"]),
-        ("a [[red]] circle", ["[[red]]"]),
+        ("a [[red]] circle, {{blue}}", ["[[red]]", "{{blue}}"]),
         ("a [red:blue:0.5] circle", ["[red:blue:0.5]"]),
         ("a [red::10] circle, [:hat:.5]", ["[red::10]", "[:hat:.5]"]),
         ("a [red|blue|green] circle", ["[red|blue|green]"]),
@@ -51,6 +51,7 @@ def test_notation_is_found(prompt: str, found: list[str]) -> None:
         "the hero--the brave one--stands; C++ and std::vector on a screen",
         "a map at scale 1:1000 (see: 16) and a <mascot>",
         "<svg> and a <b>bold</b> word, 3 < 4: true > 2",
+        "a {red|blue} circle, a {round {2$$red|blue}} square",
         "a well-known man - with a hat -- and a dog",
         "an embedding of jewels, an Embedding: gold",
     ],
@@ -87,6 +88,12 @@ def test_a_negative_prompt_counts_where_there_is_one() -> None:
     request = Request(prompt="a circle", negative_prompt="embedding:easynegative")
     assert "easynegative" in fit(ABLE, request).honoured["prompt_syntax"].note
     assert "prompt_syntax" not in fit(PLAIN, request).honoured
+
+
+def test_nobody_reads_lora_tags_in_a_negative_prompt() -> None:
+    request = Request(prompt="a circle <lora:a:1>", negative_prompt="<lora:bad:0.5>, (red:1.3)")
+    note = fit(ABLE, request, syntax=(Syntax.LORA, Syntax.WEIGHTS)).honoured["prompt_syntax"].note
+    assert note.startswith("“<lora:bad:0.5>” not understood")
 
 
 def test_servers_of_ones_own_may_know_more_than_their_api() -> None:
