@@ -8,8 +8,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Generator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -42,18 +42,19 @@ class App:
             return [json.loads(row[0]) for row in rows]
 
 
-@contextmanager
-def serve(
-    home: Path,
-    *arguments: str,
-    root: Path = PROJECT,
-    canaries: Mapping[str, str] = CANARIES,
-    **environment: str,
-) -> Generator[App, None, None]:
-    """Run `python app.py` of the checkout in `root` with its data in `home`, and end it with -9.
+def serve(home: Path, *arguments: str, **environment: str) -> AbstractContextManager[App]:
+    """Run `python app.py` with its data in `home`, and end it with -9.
 
-    The `canaries` are keys in its environment that are found nowhere afterwards.
+    The canary keys in its environment are found nowhere afterwards.
     """
+    return serve_checkout(PROJECT, home, arguments, {**CANARIES, **environment})
+
+
+@contextmanager
+def serve_checkout(
+    root: Path, home: Path, arguments: Sequence[str], environment: Mapping[str, str]
+) -> Generator[App, None, None]:
+    """Run the app of the checkout in `root`, as `serve` does."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -66,7 +67,7 @@ def serve(
         process = subprocess.Popen(
             [sys.executable, "app.py", "--port", str(port), *arguments],
             cwd=root,
-            env={**os.environ, **canaries, **places, **environment},
+            env={**os.environ, **places, **environment},
             stdout=output,
             stderr=output,
         )

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from backends.paths import PROJECT
 from tests import app_process
-from tests.app_process import serve
+from tests.app_process import serve_checkout
 from tests.browser.chromium import ARGUMENTS, find
 from tests.canaries import found
 
@@ -40,7 +40,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @contextmanager
 def app(home: Path, root: Path = PROJECT, /, **environment: str) -> Generator[str, None, None]:
     """Serve the app (the one in `root`) with its data in `home`; yield its address."""
-    with serve(home, root=root, canaries=CANARIES, **environment) as served:
+    with serve_checkout(root, home, (), {**CANARIES, **environment}) as served:
         yield served.address
 
 
@@ -49,7 +49,7 @@ def killed(
     home: Path, **environment: str
 ) -> Generator[tuple[str, Callable[[], object]], None, None]:
     """Serve the app; yield its address and what kills it on the spot."""
-    with serve(home, canaries=CANARIES, **environment) as served:
+    with serve_checkout(PROJECT, home, (), {**CANARIES, **environment}) as served:
         yield served.address, served.kill
 
 
