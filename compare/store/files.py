@@ -69,6 +69,10 @@ class PictureFiles:
         """Move a picture whose row is in the database from `incoming/` to `pictures/`."""
         move(incoming.file, self.home / incoming.picture.path)
 
+    def copy(self, incoming: Incoming) -> None:
+        """Write a picture to `pictures/`, and leave it in `incoming/` until it is accepted."""
+        write_atomically(self.home / incoming.picture.path, incoming.file.read_bytes())
+
     def left_behind(self, job_ids: frozenset[str]) -> Iterator[Incoming]:
         """Yield the complete pictures in `incoming/` of jobs whose process ended.
 

@@ -69,6 +69,9 @@ async def _end_jobs(writer: Writer, files: PictureFiles, owner_id: str) -> int:
     begun = await writer.do(queries.with_pictures, parents)
     begun |= {job_id for job_id, _ in found}
     ended = [recovered(job, begun=job.parent in begun) for job in jobs.values()]
+    # Before the rows: nobody looks for these files again once their jobs have ended.
+    for incoming in left_behind:
+        files.copy(incoming)
     await writer.do(queries.end_jobs, ended, found)
     for incoming in left_behind:
         files.accept(incoming)

@@ -144,7 +144,9 @@ def check(home: Path, server: OpenAIServer, marker: str, whole: frozenset[str]) 
     picture that was whole at the kill, or is on the disk now, belongs to a job.
     """
     deadline = time.monotonic() + 30
-    while count(home, marker, ended=True) < 8 and time.monotonic() < deadline:
+    while time.monotonic() < deadline:
+        if count(home, marker, ended=True) == 8 and not list(home.glob("incoming/*")):
+            break
         time.sleep(0.01)
     prompts = [json.loads(request.body)["prompt"] for request in server.generations]
     twice = [prompt for prompt, number in Counter(prompts).items() if number > 1]
