@@ -304,7 +304,7 @@ async def test_fal_says_that_a_job_has_ended_without_a_picture(
     script = Script(result=status, error={**said, "error_type": kind})
     if named == "header":
         script = Script(result=status, error=said, headers=headers)
-    error = await fails(server, script)
+    error = await fails(server, script, LINEUP_ANSWER_SECONDS="8")
     assert type(error) is ServiceFault and error.charged is None
     assert str(error) == "Fal could not finish the picture: The lamp went out."
     results = [each.path for each in server.requests if each.path.startswith(f"{QUEUE}?")]
