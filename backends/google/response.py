@@ -83,10 +83,13 @@ def _billed_tokens(metadata: object) -> dict[str, int]:
     if not isinstance(inputs, int) or not isinstance(output, int):
         return {}
     thoughts = _tokens(counts, "thoughtsTokenCount")
+    tools = _tokens(counts, "toolUsePromptTokenCount")
+    if _tokens(counts, "totalTokenCount") > inputs + output + thoughts + tools:
+        return {}  # some are counted in the total only: what kind they are is unknown
     cached = _tokens(counts, "cachedContentTokenCount")
     details = objects(counts.get("candidatesTokensDetails"))
     image = sum(_tokens(each, "tokenCount") for each in details if each.get("modality") == "IMAGE")
-    found = {"text_input": inputs - cached, "text_output": thoughts}
+    found = {"text_input": inputs + tools - cached, "text_output": thoughts}
     if cached:
         found["cached_input"] = cached
     if image:

@@ -16,7 +16,13 @@ from backends.http.client import ClientPool
 from backends.http.errors import unanswered
 from backends.http.pictures import PictureFetcher
 from backends.huggingface.credentials import ROUTER, Credentials
-from backends.huggingface.errors import Service, explain, rejected, without_picture
+from backends.huggingface.errors import (
+    Service,
+    explain,
+    rejected,
+    says_ended,
+    without_picture,
+)
 from backends.huggingface.providers import IMAGE_TO_IMAGE, TEXT_TO_IMAGE
 from backends.huggingface.request import ApiRequest
 from backends.huggingface.response import Waiting, is_result, parse_response
@@ -178,7 +184,11 @@ async def _poll(
         return None
     if response.status_code in (200, 201, 202):  # Fal answers 202 while a job waits or is drawn
         return response.content
-    if response.status_code in (400, 403, 422, 500) and is_result(response.url.path):
+    # The result of a job that failed has the model's own status, whatever that is.
+    ended = response.status_code in (400, 403, 422, 500) or (
+        response.status_code >= 429 and says_ended(response.headers, response.content)
+    )
+    if ended and is_result(response.url.path):
         raise rejected(response, response.content, service)
     if response.status_code in (408, 425, 429) or response.status_code >= 500:
         return None

@@ -18,7 +18,7 @@ from backends.errors import (
 )
 from backends.http.client import retry_after
 from backends.http.errors import failure, unanswered
-from backends.json_values import loads
+from backends.json_values import loads, mapping, text
 from backends.wording import retry_phrase, service_message
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ _MODERATED = re.compile(
     r"nsfw|content[ _-]?(policy|checker|filter)|moderat|safety|flagged|unsafe|sensitive content",
     re.IGNORECASE,
 )
+_SPENT = re.compile(r"\bcredits?\b|\bbalance\b|\brecharge\b|\b1113\b", re.IGNORECASE)
+"""What providers say of an empty account, in a 403 (Fal) or a 429 (Z.ai, by its code 1113)."""
 MAX_MESSAGE_DEPTH: Final = 8
 """How deep a message lies in an error at most."""
 
@@ -65,8 +67,8 @@ def rejected(response: "httpx2.Response", body: bytes, service: Service) -> Back
             return WrongKey(f"Hugging Face does not accept the token: {why} Check HF_TOKEN.")
         case 402:
             return no_credit()
-        case 429 if "credit" in message.lower():
-            return no_credit()
+        case 403 | 429 if _SPENT.search(kinds):
+            return _provider_without_credit(service, why)
         case 403 if "permission" in message.lower():
             return Forbidden(
                 "The token may not call Inference Providers. Allow it that at "
@@ -86,6 +88,8 @@ def rejected(response: "httpx2.Response", body: bytes, service: Service) -> Back
             )
         case 400 | 413 | 415 | 422:
             return BadInput(f"{service.name} does not take this request: {why}")
+        case _ if status >= 500 and says_ended(response.headers, body):
+            return failed(message, service)
         case 504 | 524:  # a gateway timed out, the request behind it may go on
             return unanswered(service.name, "in time")
         case 502 | 503:
@@ -99,6 +103,21 @@ def rejected(response: "httpx2.Response", body: bytes, service: Service) -> Back
             )
         case _:
             return ServiceFault(f"{service.name} failed: {why}")
+
+
+def says_ended(headers: Mapping[str, str], body: bytes) -> bool:
+    """Return whether an error is Fal's word that a request has ended, not that of a gateway.
+
+    Fal names the kind of its errors in a field and in a header ("Request Error Types",
+    https://fal.ai/docs/documentation/model-apis/request-errors).
+    """
+    if headers.get("x-fal-error-type"):
+        return True
+    try:
+        answer = loads(body)
+    except ValueError:
+        return False
+    return bool(text(mapping(answer).get("error_type")))
 
 
 def failed(message: str, service: Service) -> BackendError:
@@ -124,6 +143,15 @@ def no_credit() -> NoCredit:
     return NoCredit(
         "The Hugging Face account has no credit for Inference Providers left. "
         "Add some at huggingface.co/settings/billing, then try again."
+    )
+
+
+def _provider_without_credit(service: Service, why: str) -> NoCredit:
+    """Return the error for an account without credit at the provider, or at Hugging Face."""
+    return NoCredit(
+        f"The account that pays for {service.name} has no credit left: {why} Add some at "
+        f"huggingface.co/settings/billing, or at {service.name} where you set a key of your own "
+        "for it; or choose another provider."
     )
 
 

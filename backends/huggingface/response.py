@@ -116,21 +116,22 @@ def _replicate(answer: Mapping[str, object], service: Service) -> Parsed | None:
     match answer:
         case {"status": "failed" | "canceled" | "aborted"}:
             raise _failed(answer, service)
-        case {"output": [str(url), *_] | str(url)} if url:
-            return Found(picture=url)
-        case {"status": "succeeded"}:
-            return None
-        case {"status": str()}:  # starting, processing
+        # The output grows while a model draws, and may begin with sketches: only the end counts.
+        case {"status": str(status)} if status != "succeeded":  # starting, processing
             path = urlsplit(str(mapping(answer.get("urls")).get("get") or "")).path
             if path:
                 return Waiting(path, 1.0)
             raise without_picture(service)
+        case {"output": [str(url), *_] | str(url)} if url:
+            return Found(picture=url)
         case _:
             return None
 
 
 def _wavespeed(answer: Mapping[str, object], service: Service) -> Parsed | None:
     task = mapping(answer.get("data"))
+    if answer.get("code") not in (None, 200):  # the envelope has a status of its own
+        raise failed(text(answer.get("message")) or "", service)
     match task:
         case {"status": "failed" | "timeout" | "cancelled" | "canceled"}:
             raise _failed(task, service)

@@ -138,6 +138,8 @@ def _billed_tokens(usage: object) -> dict[str, int]:
     outputs = _by_kind(counts, "output", ("image", "text"))
     if not outputs.get("image_output") or not sum(inputs.values()):
         return {}
+    if count(counts.get("total_tokens")) > sum(inputs.values()) + sum(outputs.values()):
+        return {}  # some are counted in the total only: what kind they are is unknown
     return inputs | outputs
 
 

@@ -39,6 +39,7 @@ class Situation(StrEnum):
     ONE_OF_TWO = "one of two pictures"
     ZERO_USAGE = "a usage of zeros"
     PARTIAL_USAGE = "a partial usage"
+    HIDDEN_USAGE = "tokens that only the total counts"
     DATA_URL = "a data: address"
     PREFIX = "base64 with a prefix"
     LINE_BREAKS = "base64 with line breaks"
@@ -65,6 +66,7 @@ IMPOSSIBLE: Mapping[str, Mapping[Situation, str]] = {
     "a1111": {
         Situation.ZERO_USAGE: _NO_TOKENS,
         Situation.PARTIAL_USAGE: _NO_TOKENS,
+        Situation.HIDDEN_USAGE: _NO_TOKENS,
         Situation.DATA_URL: _NO_ADDRESSES,
     },
     "openai": dict.fromkeys(COURTESIES, _NO_COURTESIES),
@@ -73,18 +75,25 @@ IMPOSSIBLE: Mapping[str, Mapping[Situation, str]] = {
         **dict.fromkeys(COURTESIES, "The Hub says who draws: nothing can be sent without it."),
         Situation.ZERO_USAGE: _NO_TOKENS,
         Situation.PARTIAL_USAGE: _NO_TOKENS,
+        Situation.HIDDEN_USAGE: _NO_TOKENS,
     },
-    "stability": {Situation.DATA_URL: _NO_ADDRESSES, Situation.PARTIAL_USAGE: _NO_TOKENS},
+    "stability": {
+        Situation.DATA_URL: _NO_ADDRESSES,
+        Situation.PARTIAL_USAGE: _NO_TOKENS,
+        Situation.HIDDEN_USAGE: _NO_TOKENS,
+    },
     "craiyon": {
         **dict.fromkeys(COURTESIES, _NO_COURTESIES),
         **dict.fromkeys(FORMS, "Pictures are fetched from its own address only."),
         Situation.ZERO_USAGE: _NO_TOKENS,
         Situation.PARTIAL_USAGE: _NO_TOKENS,
+        Situation.HIDDEN_USAGE: _NO_TOKENS,
     },
     "comfyui": {
         **dict.fromkeys(FORMS, "Its pictures are files."),
         Situation.ZERO_USAGE: _NO_TOKENS,
         Situation.PARTIAL_USAGE: _NO_TOKENS,
+        Situation.HIDDEN_USAGE: _NO_TOKENS,
     },
 }
 
@@ -107,6 +116,7 @@ def _openai(server: openai.OpenAIServer, situation: Situation) -> None:
     usage: Mapping[Situation, Mapping[str, int]] = {
         Situation.ZERO_USAGE: dict.fromkeys(counted, 0),
         Situation.PARTIAL_USAGE: {"input_tokens": 12},
+        Situation.HIDDEN_USAGE: {**counted, "total_tokens": 240},
     }
     answer: dict[str, Any] = {
         "created": 1,
@@ -126,6 +136,7 @@ def _google(server: google.GoogleServer, situation: Situation) -> None:
         Situation.ONE_OF_TWO: google.Script(parts=(), finish="IMAGE_SAFETY"),
         Situation.ZERO_USAGE: google.Script(usage=dict.fromkeys(google.USAGE, 0)),
         Situation.PARTIAL_USAGE: google.Script(usage={"promptTokenCount": 12}),
+        Situation.HIDDEN_USAGE: google.Script(usage={**google.USAGE, "totalTokenCount": 1322}),
         Situation.PREFIX: google.Script(parts=(part(f"data:image/png;base64,{B64}"),)),
         Situation.LINE_BREAKS: google.Script(parts=(part(LINES),)),
         Situation.ERROR_IN_A_SUCCESS: google.Script(

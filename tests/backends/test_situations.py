@@ -41,7 +41,7 @@ async def test_situation(name: str, kind: type[Harness], situation: Situation, h
         assert receipt.honoured["count"].note.startswith("1 instead of 2 pictures")
         return
     assert len(pictures) == 1 and pictures[0].width == 64
-    if situation in (Situation.ZERO_USAGE, Situation.PARTIAL_USAGE):
+    if situation in (Situation.ZERO_USAGE, Situation.PARTIAL_USAGE, Situation.HIDDEN_USAGE):
         assert receipt.usage == {} and receipt.charged is None
     if situation in COURTESIES:
         assert receipt.charged is None

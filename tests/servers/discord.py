@@ -110,7 +110,7 @@ class DiscordServer(Server):
             "size": len(data),
             "url": f"{self.origin}{path}?ex=6a&is=6b&hm=6c&",
             "proxy_url": f"{self.origin}{path}?ex=6a&is=6b&hm=6c&",
-            "content_type": "image/png",
+            "content_type": f"image/{name.rpartition('.')[2]}",
         }
 
     def hang_up(self, code: int = 4000) -> None:
@@ -144,10 +144,13 @@ class DiscordServer(Server):
         elif self.dripping and path.endswith("/messages"):
             await _drip(reply)
         elif received.method != "GET":
-            await _send_json(reply, {"message": "This bot only reads.", "code": 0}, 405)
+            await _send_json(reply, {"message": "405: Method Not Allowed", "code": 0}, 405)
         else:
             known = self._lookup(path.removeprefix(API), parse_qs(urlsplit(received.path).query))
-            found = {"message": "Unknown Channel", "code": 10003} if known is None else known
+            missing = {"message": "404: Not Found", "code": 0}
+            if "/channels/" in path:
+                missing = {"message": "Unknown Channel", "code": 10003}
+            found = missing if known is None else known
             await _send_json(reply, found, 404 if known is None else 200)
 
     def _lookup(self, path: str, query: Mapping[str, list[str]]) -> object | None:
@@ -301,7 +304,15 @@ class DiscordServer(Server):
 
 
 async def _send_json(reply: Reply, answer: object, status: int = 200) -> None:
-    await reply.send(json.dumps(answer).encode(), status=status)
+    # https://discord.com/developers/docs/topics/rate-limits#header-format
+    limit = {
+        "X-RateLimit-Limit": "5",
+        "X-RateLimit-Remaining": "4",
+        "X-RateLimit-Reset": f"{datetime.datetime.now(datetime.UTC).timestamp() + 1:.3f}",
+        "X-RateLimit-Reset-After": "1.000",
+        "X-RateLimit-Bucket": "80c17d2f203122d936070c88c8d10f33",
+    }
+    await reply.send(json.dumps(answer).encode(), status=status, headers=limit)
 
 
 async def _drip(reply: Reply) -> None:

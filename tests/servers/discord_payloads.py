@@ -5,7 +5,7 @@ from typing import Any
 BOT, GUILD, CHANNEL, OTHER_CHANNEL = 11, 22, 33, 34
 
 
-def user(number: int, name: str) -> dict[str, Any]:
+def user(number: int, name: str, *, bot: bool = True) -> dict[str, Any]:
     """Return a user: a bot, or a person."""
     return {
         "id": str(number),
@@ -13,7 +13,7 @@ def user(number: int, name: str) -> dict[str, Any]:
         "discriminator": "0",
         "global_name": None,
         "avatar": None,
-        "bot": True,
+        "bot": bot,
         "verified": True,
         "mfa_enabled": False,
         "flags": 0,
@@ -29,7 +29,7 @@ def application() -> dict[str, Any]:
         "description": "",
         "bot_public": False,
         "bot_require_code_grant": False,
-        "owner": user(44, "owner"),
+        "owner": user(44, "owner", bot=False),
         "verify_key": "",
         "flags": 1 << 19,
     }

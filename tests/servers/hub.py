@@ -44,7 +44,15 @@ class Hub(Server):
             if name != path and (self._folder / name).is_file():
                 return await _send(self._folder / name, received, reply)
         kind = "EntryNotFound" if path.startswith(f"/{self._id}/") else "RepoNotFound"
-        await reply.send(b'{"error": "Not found"}', status=404, headers={"X-Error-Code": kind})
+        # Without a token the Hub does not say whether a repository is private or not there:
+        # huggingface_hub, utils/_http.py, `hf_raise_for_status`.
+        hidden = kind == "RepoNotFound" and "authorization" not in received.headers
+        said = "Invalid username or password." if hidden else "Not found"
+        await reply.send(
+            json.dumps({"error": said}).encode(),
+            status=401 if hidden else 404,
+            headers={"X-Error-Code": kind, "X-Error-Message": said},
+        )
 
     def _details(self) -> dict[str, Any]:
         siblings = [{"rfilename": name} for name, _ in self._files()]
@@ -61,7 +69,9 @@ def _row(name: str, path: Path) -> dict[str, Any]:
 
 @cache
 def _digest(path: Path) -> str:
-    return hashlib.sha1(path.read_bytes()).hexdigest()
+    """Return the object id that Git gives a file."""
+    data = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
 
 
 async def _send(path: Path, received: Received, reply: Reply) -> None:

@@ -29,8 +29,9 @@ class Script:
     pauses. `looks` are the responses to polls before the picture is ready: True for "not yet", a
     number for that status. `result` is the status with which Fal's queue returns the result of a
     job; other than 200 it comes with `error`. `withheld` marks the picture as unfit (Fal),
-    `given_up` is the reason for which a started job ends without a picture (Replicate, WaveSpeed,
-    Z.ai). `waiting` is what a provider calls the state of a job that is not finished.
+    `sketch` is a picture that is shown before the end (Replicate), `given_up` is the reason for
+    which a started job ends without a picture (Replicate, WaveSpeed, Z.ai). `waiting` is what a
+    provider calls the state of a job that is not finished.
     """
 
     delay: float = 0.0
@@ -49,6 +50,7 @@ class Script:
     withheld: bool = False
     given_up: str | None = None
     waiting: str | None = None
+    sketch: bytes | None = field(default=None, repr=False)
 
 
 class HuggingFaceServer(Server):
@@ -86,6 +88,8 @@ class HuggingFaceServer(Server):
             case "GET", ["api", "models", *model]:
                 answer = {"id": "/".join(model), "inferenceProviderMapping": self.serving}
                 await _send_scripted(self.hub, json.dumps(answer).encode(), reply)
+            case "GET", ["sketch", number]:
+                await reply.send(self._jobs[int(number)].sketch or b"", media_type="image/png")
             case "GET", ["picture", number]:
                 job = self._jobs[int(number)]
                 await reply.send(job.picture, status=job.picture_status, media_type="image/png")
@@ -95,9 +99,10 @@ class HuggingFaceServer(Server):
                 await self._draw(provider, reply, queue="_subdomain=queue" in received.path)
             case "GET", ["fal-ai", "maker", "model", "requests", number]:
                 job = self._jobs[int(number)]
+                # fal.ai/docs/inference-api/queue/result: status, headers and body of the model
                 ended = self._response_body("fal-ai", int(number), waiting=False)
                 ended = ended if job.result == 200 else json.dumps(job.error).encode()
-                await reply.send(ended, status=job.result)
+                await reply.send(ended, status=job.result, headers=job.headers)
             case "GET", ["fal-ai", "maker", "model", "requests", number, "status"]:
                 await self._poll("queue", int(number), reply)
             case _:
@@ -112,6 +117,12 @@ class HuggingFaceServer(Server):
         answer = self._response_body(kind, number, waiting=queue or bool(script.looks))
         if provider == "hf-inference" and script.raw is None and script.status is None:
             await _send_scripted(replace(script, media_type="image/png"), script.picture, reply)
+        elif provider == "replicate" and script.status is None:
+            # https://replicate.com/docs/reference/http#predictions.create
+            created = {"Location": f"https://api.replicate.com/v1/predictions/job/{number}"}
+            headers = {**created, **script.headers}
+            code = 202 if script.looks else 201
+            await _send_scripted(replace(script, headers=headers), answer, reply, status=code)
         else:
             await _send_scripted(script, answer, reply)
 
@@ -144,26 +155,36 @@ class HuggingFaceServer(Server):
                     "status": (job.waiting or "IN_QUEUE") if waiting else "COMPLETED",
                     "request_id": str(number),
                     "response_url": f"https://queue.fal.run/maker/model/requests/{number}",
+                    "status_url": f"https://queue.fal.run/maker/model/requests/{number}/status",
+                    "cancel_url": f"https://queue.fal.run/maker/model/requests/{number}/cancel",
+                    **({"queue_position": 0} if waiting else {"metrics": {}, "logs": None}),
                 }
             case "replicate":
                 state = "failed" if given_up else "succeeded"
                 state = (job.waiting or "processing") if waiting else state
+                early = None if job.sketch is None else [f"{self.origin}/sketch/{number}"]
                 answer = {
+                    "id": f"job/{number}",
                     "status": state,
-                    "output": [url] if state == "succeeded" else None,
+                    "output": [url] if state == "succeeded" else early,
                     "error": job.given_up,
                     "urls": {"get": f"https://api.replicate.com/v1/predictions/job/{number}"},
                 }
             case "wavespeed":
                 state = "failed" if given_up else "completed"
                 state = (job.waiting or "created") if waiting else state
-                task = {"status": state, "outputs": [url] if state == "completed" else []}
+                task = {
+                    "id": f"job/{number}",
+                    "status": state,
+                    "outputs": [url] if state == "completed" else [],
+                }
                 get = f"https://api.wavespeed.ai/api/v3/predictions/job/{number}"
-                answer = {"data": {**task, "error": job.given_up, "urls": {"get": get}}}
+                task |= {"error": job.given_up or "", "urls": {"get": get}}
+                answer = {"code": 200, "message": "success", "data": task}
             case "zai-org":
                 state = "FAIL" if given_up else "SUCCESS"
                 state = (job.waiting or "PROCESSING") if waiting else state
-                answer = {"id": f"job/{number}", "task_status": state}
+                answer = {"id": f"job/{number}", "model": "glm-image", "task_status": state}
                 if state == "SUCCESS":
                     answer["image_result"] = [{"url": url}]
             case _:
@@ -171,14 +192,14 @@ class HuggingFaceServer(Server):
         return json.dumps(answer).encode()
 
 
-async def _send_scripted(script: Script, answer: bytes, reply: Reply) -> None:
+async def _send_scripted(script: Script, answer: bytes, reply: Reply, *, status: int = 200) -> None:
     if script.hang:
         await asyncio.sleep(3600)
     if script.status is not None:
         answer = json.dumps(script.error).encode()
     answer = answer if script.raw is None else script.raw
     await reply.start(
-        status=script.status or 200,
+        status=script.status or status,
         media_type=script.media_type,
         headers={"Content-Length": str(len(answer)), **script.headers},
     )

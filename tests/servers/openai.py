@@ -59,7 +59,8 @@ class OpenAIServer(Server):
                 wrong = failing(401, "invalid_api_key", "Incorrect API key provided.")
                 await reply.send(json.dumps({"error": wrong.error}).encode(), status=401)
             case "GET", "/v1/models":
-                rows = [{"id": name, "object": "model", "owned_by": "test"} for name in MODELS]
+                row = {"object": "model", "created": 1, "owned_by": "test"}
+                rows = [{"id": name, **row} for name in MODELS]
                 await reply.send(json.dumps({"object": "list", "data": rows}).encode())
             case "GET", "/picture":
                 await reply.send(self.usual.picture or pictures.noise(), media_type="image/png")
@@ -68,7 +69,8 @@ class OpenAIServer(Server):
             case "POST", "/v1/images/edits" if "image" in received.form.files:
                 await self._generate({**received.form.fields, "edits": True}, reply)
             case _:
-                await reply.send(b"Not Found", status=404, media_type="text/plain")
+                wrong = failing(404, message=f"Invalid URL ({received.method} {received.path})")
+                await reply.send(json.dumps({"error": wrong.error}).encode(), status=404)
 
     def _is_rejected(self, received: Received) -> bool:
         return self.key is not None and received.headers["authorization"] != f"Bearer {self.key}"
@@ -101,7 +103,7 @@ class OpenAIServer(Server):
         data = b",".join([one] * int(body.get("n") or 1))
         rest = {
             "created": 1,
-            "size": body.get("size"),
+            **_drawn_as(body),
             "usage": _usage(script, body),
             **script.extra,
         }
@@ -115,7 +117,8 @@ class OpenAIServer(Server):
         await reply.start(media_type="text/event-stream", headers={"Transfer-Encoding": "chunked"})
         for index in range(count):
             await asyncio.sleep(script.delay / (count + 1))
-            look = _event(f"{kind}.partial_image", partial, {"partial_image_index": index})
+            facts = {"created_at": 1, **_drawn_as(body), "partial_image_index": index}
+            look = _event(f"{kind}.partial_image", partial, facts)
             await reply.chunk(look if script.names else look.partition(b"\n")[2])
         await asyncio.sleep(script.delay / (count + 1))
         if script.hang:
@@ -124,7 +127,8 @@ class OpenAIServer(Server):
             data = json.dumps({"type": "error", "error": script.stream_error}).encode()
             await reply.chunk(b"event: error\ndata: " + data + b"\n\n")
         elif not script.unfinished:
-            more = {"usage": _usage(script, body), **script.extra}
+            facts = {"created_at": 1, **_drawn_as(body)}
+            more = {**facts, "usage": _usage(script, body), **script.extra}
             last = _event(f"{kind}.completed", picture, more)
             last = last if script.names else last.partition(b"\n")[2]
             if script.cut is not None:
@@ -134,6 +138,16 @@ class OpenAIServer(Server):
         if script.linger:
             await asyncio.sleep(3600)
         await reply.chunk(b"")
+
+
+def _drawn_as(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a response says of its pictures; what was left to the service is left out.
+
+    openai-python: types/images_response.py, types/image_gen_completed_event.py
+    """
+    chosen = {name: body.get(name) for name in ("size", "quality")}
+    said = {name: value for name, value in chosen.items() if value not in (None, "auto")}
+    return {"background": "opaque", "output_format": "png", **said}
 
 
 def _usage(script: Script, body: Mapping[str, Any]) -> Mapping[str, Any] | None:

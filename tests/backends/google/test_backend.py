@@ -190,8 +190,19 @@ async def test_the_cost_is_exact_by_what_the_answer_counts(google: GoogleServer)
         {"promptTokenCount": 12},
         {"promptTokenCount": 12, "candidatesTokenCount": 1120},
         {**USAGE, "cachedContentTokenCount": 4},
+        {**USAGE, "totalTokenCount": 2352},
+        {**USAGE, "thoughtsTokenCount": None},
+        {**USAGE, "candidatesTokenCount": 10, "candidatesTokensDetails": []},
     ],
-    ids=["no counters", "no output", "output of no kind", "a discount of unknown size"],
+    ids=[
+        "no counters",
+        "no output",
+        "output of no kind",
+        "a discount of unknown size",
+        "more in the total than in its parts",
+        "thoughts in the total only",
+        "the picture in the total only",
+    ],
 )
 async def test_a_cost_that_cannot_be_known_is_unknown(
     google: GoogleServer, usage: dict[str, Any] | None
@@ -204,6 +215,15 @@ async def test_a_cost_that_cannot_be_known_is_unknown(
     assert (
         settle(BillableWork(model=model, request=wish, receipt=receipt_of(got)), 2).amount is None
     )
+
+
+@pytest.mark.parametrize("total", [1292, None])
+async def test_what_a_tool_brought_into_the_prompt_is_input(
+    google: GoogleServer, total: int | None
+) -> None:
+    google.usual = Script(usage={**USAGE, "toolUsePromptTokenCount": 60, "totalTokenCount": total})
+    got = await events(backend(google.origin))
+    assert receipt_of(got).usage == {"text_input": 72, "text_output": 100, "image_output": 1120}
 
 
 async def test_thoughts_are_no_pictures_and_all_others_are_kept(google: GoogleServer) -> None:

@@ -257,6 +257,13 @@ async def test_a_job_is_waited_for_in_any_state_but_its_end(
     assert len(pictures_of(events)) == 1 and error is None
 
 
+async def test_a_sketch_on_replicate_is_not_the_picture(server: HuggingFaceServer):
+    server.usual = Script(looks=(True,), sketch=pictures.plain(8, 8))
+    got = await draw(server, by("replicate"))
+    assert pictures_of(got)[0].width == 64
+    assert not any(each.path.startswith("/sketch/") for each in server.requests)
+
+
 async def test_pictures_that_came_are_kept_where_another_may_be_billed(server: HuggingFaceServer):
     server.queue.append(Script(cut=10))
     events, error = await attempt(server, by("together", replace(ASK, count=3)))

@@ -16,7 +16,9 @@ from backends.base import (
 from backends.errors import (
     BackendError,
     BadInput,
+    Forbidden,
     MissingKey,
+    NoCredit,
     NotReady,
     RateLimited,
     Refused,
@@ -159,6 +161,61 @@ async def test_other_answers(
     assert isinstance(caught, kind)
     assert not isinstance(caught, RateLimited)
     assert len(server.generations) == 1
+
+
+@pytest.mark.parametrize(
+    ("provider", "status", "error"),
+    [
+        ("zai-org", 429, {"error": {"code": "1113", "message": "Insufficient balance."}}),
+        ("zai-org", 429, {"error": {"code": "1113", "message": "Please add funds."}}),
+        ("zai-org", 429, {"error": {"code": "1300", "message": "Your account needs a recharge"}}),
+        ("fal-ai", 403, {"detail": "User is locked. Reason: Exhausted balance."}),
+        ("together", 429, {"error": {"message": "Credit limit exceeded"}}),
+        ("replicate", 402, {"title": "Insufficient credit", "status": 402}),
+    ],
+)
+async def test_an_empty_account_is_not_a_busy_service(
+    server: HuggingFaceServer, provider: str, status: int, error: Any
+):
+    server.usual = Script(status=status, error=error)
+    _, caught = await attempt(server, by(provider))
+    assert isinstance(caught, NoCredit) and caught.charged is False
+
+
+@pytest.mark.parametrize(
+    ("provider", "status", "error", "kind"),
+    [
+        ("zai-org", 429, {"error": {"code": "1302", "message": "Too many requests"}}, RateLimited),
+        ("fal-ai", 429, {"detail": "The load balancer is busy"}, RateLimited),
+        ("together", 403, {"error": {"message": "This key is read-only"}}, Forbidden),
+    ],
+)
+async def test_a_busy_service_is_not_an_empty_account(
+    server: HuggingFaceServer,
+    provider: str,
+    status: int,
+    error: Any,
+    kind: type[BackendError],
+):
+    server.usual = Script(status=status, error=error)
+    _, caught = await attempt(server, by(provider))
+    assert type(caught) is kind
+
+
+@pytest.mark.parametrize("kind", ["request_timeout", "startup_timeout"])
+async def test_a_request_that_fal_calls_ended_is_not_said_to_go_on(
+    server: HuggingFaceServer, kind: str
+):
+    server.usual = Script(status=504, error={"detail": "Timed out", "error_type": kind})
+    _, error = await attempt(server)
+    assert type(error) is ServiceFault and "Timed out" in str(error)
+
+
+async def test_an_error_in_wavespeeds_envelope(server: HuggingFaceServer):
+    body = b'{"code": 400, "message": "The lamp went out", "data": {"outputs": []}}'
+    server.usual = Script(raw=body)
+    _, error = await attempt(server, by("wavespeed"))
+    assert type(error) is ServiceFault and "The lamp went out" in str(error)
 
 
 async def test_a_page_where_a_picture_should_be(server: HuggingFaceServer):

@@ -286,6 +286,31 @@ async def test_fal_fails_at_it(server: HuggingFaceServer) -> None:
     assert type(error) is ServiceFault and str(error).startswith("Fal failed")
 
 
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (504, "request_timeout"),
+        (504, "startup_timeout"),
+        (503, "runner_disconnected"),
+        (503, "runner_connection_refused"),
+    ],
+)
+@pytest.mark.parametrize("named", ["body", "header"])
+async def test_fal_says_that_a_job_has_ended_without_a_picture(
+    server: HuggingFaceServer, status: int, kind: str, named: str
+) -> None:
+    said: dict[str, Any] = {"detail": "The lamp went out"}
+    headers = {"X-Fal-Error-Type": kind}
+    script = Script(result=status, error={**said, "error_type": kind})
+    if named == "header":
+        script = Script(result=status, error=said, headers=headers)
+    error = await fails(server, script, LINEUP_ANSWER_SECONDS="8")
+    assert type(error) is ServiceFault and error.charged is None
+    assert str(error) == "Fal could not finish the picture: The lamp went out."
+    results = [each.path for each in server.requests if each.path.startswith(f"{QUEUE}?")]
+    assert len(results) == 1, "the result is asked for once"
+
+
 @pytest.mark.parametrize("script", [Script(result=404), Script(looks=(404,))])
 async def test_fal_forgets_it(server: HuggingFaceServer, script: Script) -> None:
     error = await fails(server, script)
