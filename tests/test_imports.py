@@ -43,7 +43,7 @@ LAYERS: Mapping[str, Sequence[str]] = {
         "__main__",
     ),
     "ui": (
-        "theme events uploads visitors control_maps",
+        "theme page_files events uploads visitors control_maps",
         "context",
         "board",
         "compare_tab models_tab keys_tab",

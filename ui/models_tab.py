@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, Template, select_autoescape
 from compare.catalogue.listing import Line, lines
 from compare.store.errors import StoreError
 from ui.context import Context
-from ui.theme import PAGE_FILES, asset
+from ui.page_files import FOLDER, script
 
 COLUMNS = (
     ("Model", "Its name, and the id that the command line takes"),
@@ -30,8 +30,7 @@ class ModelsTab:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        script = asset("table.js") + asset("models.js")
-        self.table = gr.HTML("", js_on_load=script, apply_default_css=False)
+        self.table = gr.HTML("", js_on_load=script("models.js"), apply_default_css=False)
 
     async def open(self) -> str:
         """Return the table's HTML with the current prices, times and readiness."""
@@ -52,5 +51,5 @@ def render(listed: Sequence[Line], *, wrong: str = "") -> str:
 
 @cache
 def _template() -> Template:
-    environment = Environment(loader=FileSystemLoader(PAGE_FILES), autoescape=select_autoescape())
+    environment = Environment(loader=FileSystemLoader(FOLDER), autoescape=select_autoescape())
     return environment.get_template("models.html")

@@ -1,11 +1,6 @@
-"""The theme with the system's fonts, and access to the files of `assets/ui`."""
+"""The theme: its colours, and the system's fonts."""
 
 from gradio import themes
-
-from backends.paths import ASSETS
-
-PAGE_FILES = ASSETS / "ui"
-STYLESHEET = PAGE_FILES / "lineup.css"
 
 
 def theme() -> themes.Base:
@@ -38,8 +33,3 @@ def theme() -> themes.Base:
         button_secondary_border_color="#e4e4e0",
         button_secondary_border_color_dark="#2c2f33",
     )
-
-
-def asset(name: str) -> str:
-    """Return the text of a file of `assets/ui`."""
-    return (PAGE_FILES / name).read_text(encoding="utf-8")

@@ -1,26 +1,30 @@
 // The catalogue's table: a search box that keeps the rows holding every word, and sorting by column.
-let sorted = { column: null, down: false };
-const rows = () => [...element.querySelectorAll("tbody tr")];
+import { order } from "./table.js";
 
-function find() {
-  const box = element.querySelector(".lu-find input");
-  if (!box) return;
-  const words = box.value.toLowerCase().split(/\s+/).filter(Boolean);
-  let shown = 0;
-  for (const row of rows()) {
-    const text = row.textContent.toLowerCase();
-    row.hidden = !words.every((word) => text.includes(word));
-    shown += row.hidden ? 0 : 1;
+export function mount({ element, watch }) {
+  let sorted = { column: null, down: false };
+  const rows = () => [...element.querySelectorAll("tbody tr")];
+
+  function find() {
+    const box = element.querySelector(".lu-find input");
+    if (!box) return;
+    const words = box.value.toLowerCase().split(/\s+/).filter(Boolean);
+    let shown = 0;
+    for (const row of rows()) {
+      const text = row.textContent.toLowerCase();
+      row.hidden = !words.every((word) => text.includes(word));
+      shown += row.hidden ? 0 : 1;
+    }
+    element.querySelector(".lu-count").textContent = shown === 1 ? "1 model" : `${shown} models`;
   }
-  element.querySelector(".lu-count").textContent = shown === 1 ? "1 model" : `${shown} models`;
-}
 
-element.addEventListener("input", find);
-element.addEventListener("click", (event) => {
-  const button = event.target.closest('[data-act="sort"]');
-  if (!button) return;
-  const column = parseInt(button.dataset.column);
-  sorted = { column, down: sorted.column === column && !sorted.down };
-  order(element.querySelector("table"), sorted);
-});
-watch("value", find);
+  element.addEventListener("input", find);
+  element.addEventListener("click", (event) => {
+    const button = event.target.closest('[data-act="sort"]');
+    if (!button) return;
+    const column = parseInt(button.dataset.column);
+    sorted = { column, down: sorted.column === column && !sorted.down };
+    order(element.querySelector("table"), sorted);
+  });
+  watch("value", find);
+}

@@ -1,5 +1,5 @@
 // Sort a table by the column that `sorted` names; cells say their value in data-v, unknown stays last.
-function order(table, sorted) {
+export function order(table, sorted) {
   const key = (row) => row.children[sorted.column].dataset.v;
   const compare = (a, b) => {
     if (key(a) === "" || key(b) === "") return (key(a) === "") - (key(b) === "");

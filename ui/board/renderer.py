@@ -20,7 +20,7 @@ from compare.formatting import format_cost, format_seconds, format_spent
 from compare.records import Job, Phase, Run, RunSpec, SavedPicture
 from compare.runs.second_step import chain_totals
 from ui.board.variants import entries
-from ui.theme import PAGE_FILES, asset
+from ui.page_files import FOLDER, script
 
 COLUMNS = (
     ("Model", "Which model"),
@@ -53,6 +53,9 @@ PHASES = {
     Phase.ENDED: "Done",
 }
 
+EVENTS = ("retry", "again", "variant", "halt")
+"""The events that board.js triggers."""
+
 # Enables "Try again" once a retry is answered: a refused one leaves the card as it was.
 ON_RETRIED = """() => document.querySelectorAll('.lu-card [data-act="retry"]').forEach((button) => {
   button.disabled = false;
@@ -61,7 +64,7 @@ ON_RETRIED = """() => document.querySelectorAll('.lu-card [data-act="retry"]').f
 
 def component() -> gr.HTML:
     """Return the component that shows one run; its value is the HTML of `Renderer.board`."""
-    return gr.HTML("", js_on_load=asset("table.js") + asset("board.js"), apply_default_css=False)
+    return gr.HTML("", js_on_load=script("board.js", events=EVENTS), apply_default_css=False)
 
 
 class Renderer:
@@ -70,7 +73,7 @@ class Renderer:
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
         environment = Environment(
-            loader=FileSystemLoader(PAGE_FILES), autoescape=select_autoescape(), trim_blocks=False
+            loader=FileSystemLoader(FOLDER), autoescape=select_autoescape(), trim_blocks=False
         )
         helpers = dict[str, Any](url=url, filename=filename, seconds=format_seconds)
         environment.globals.update(helpers)

@@ -6,7 +6,7 @@ import gradio as gr
 
 from backends.base import Model, Ready, State
 from compare.lineup import Lineup
-from ui.theme import asset
+from ui.page_files import script
 
 
 def component(chosen: Sequence[str], *, adding: bool) -> gr.HTML:
@@ -18,7 +18,7 @@ def component(chosen: Sequence[str], *, adding: bool) -> gr.HTML:
     return gr.HTML(
         list(chosen),  # pyright: ignore[reportArgumentType]  # a gr.HTML takes any JSON
         html_template='<div class="lu-picker"></div>',
-        js_on_load=asset("picker.js"),
+        js_on_load=script("picker.js", events=("change",)),
         apply_default_css=False,
         models=[],
         costs={},

@@ -24,6 +24,7 @@ from backends.errors import BackendError
 from compare.records import Run
 from compare.runs.broadcast import UnknownRun
 from compare.runs.runner import Runner
+from ui import page_files
 from ui.board.renderer import Renderer
 from ui.board.variants import state
 from ui.context import NOT_YOURS, Context
@@ -91,6 +92,7 @@ def routes(context: Context, renderer: Renderer) -> list[BaseRoute]:
         yield "event: end\ndata: {}\n\n"
 
     return [
+        page_files.route(),
         Route("/lineup/pictures/{name}", picture),
         Route("/lineup/runs/{run_id}/events", events),
         Route("/lineup/runs/{run_id}/batch", batch),
