@@ -19,10 +19,8 @@ The page learns only from the queue's answers that a state has changed; after a 
 the listeners of `change` are never called.
 """
 
-SLOW: dict[str, Any] = {
-    **QUICK,
-    "queue": True,
-    "show_progress": "minimal",
-    "concurrency_limit": None,
-}
+QUEUED: dict[str, Any] = {**QUICK, "queue": True, "concurrency_limit": None}
+"""As `STATE`, with Gradio's conversion of the values."""
+
+SLOW: dict[str, Any] = {**QUEUED, "show_progress": "minimal"}
 """For handlers that may take seconds: they wait in Gradio's queue and show a progress indicator."""

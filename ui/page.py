@@ -21,8 +21,8 @@ from ui.server.routes import routes
 from ui.theme import theme
 from ui.uploads import MAX_FILE
 
-TITLE = "Lineup"
-MOTTO = "One prompt, every text-to-image model, side by side."
+TITLE = page_files.TITLE
+HEAD = f'<h1 title="One prompt, every text-to-image model, side by side.">{TITLE}</h1>'
 
 GC_THRESHOLD = 10_000
 """The number of new objects that starts a garbage collection of the youngest generation.
@@ -47,7 +47,7 @@ def build(context: Context, renderer: Renderer) -> gr.Blocks:
     with Page(
         title=TITLE, analytics_enabled=False, fill_width=True, delete_cache=UPLOADS_KEPT
     ) as page:
-        gr.HTML(f'<div class="lu-head"><b>{TITLE}</b><span>{MOTTO}</span></div>')
+        gr.HTML(HEAD, elem_classes="lu-head", apply_default_css=False)
         keys = keys_tab.session()
         with gr.Tabs(elem_classes="lu-tabs"):
             with gr.Tab("Compare", id="compare") as compare_item:

@@ -6,6 +6,7 @@ that is only an import of the module, which gets the component as `mount({elemen
 """
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -37,7 +38,7 @@ STYLESHEETS: Final = (
     "keys.css",
 )
 """In the order in which they apply."""
-MODULES: Final = ("picker.js", "board.js", "table.js")
+MODULES: Final = ("picker.js", "settings.js", "board.js", "table.js")
 """What the first page runs, so that the browser fetches it beside Gradio's own scripts."""
 TITLE: Final = "Lineup"
 DESCRIPTION: Final = (
@@ -64,21 +65,31 @@ def script(module: str, *, events: tuple[str, ...] = ()) -> str:
     )
 
 
+def call(module: str, function: str, *arguments: object) -> str:
+    """Return the `js` of an event that calls a function of `module`.
+
+    The function gets `arguments` (anything that is JSON) and then the values of the event's inputs.
+    """
+    first = "".join(f"{json.dumps(each)}, " for each in arguments)
+    return (
+        f'async (...values) => (await import(new URL("{path(module)}", document.baseURI)))'
+        f".{function}({first}...values)"
+    )
+
+
 def path(name: str) -> str:
     """Return the path of a file, relative to the page so that it works behind a proxy's prefix."""
     return f"lineup/page/{_version()}/{name}"
 
 
 def head(root: str) -> str:
-    """Return what the head of the document links to: styles, scripts, icon and link preview.
+    """Return what the head of the document links to: scripts, icon and link preview.
 
     `root` is the page's own address: who shows a preview of a link reads no relative ones.
     """
     parts = [Markup('<link rel="icon" type="image/svg+xml" href="{}">').format(path(ICON.name))]
-    parts += [
-        Markup('<link rel="stylesheet" href="{}">').format(path(each)) for each in STYLESHEETS
-    ]
-    parts += [Markup('<link rel="modulepreload" href="{}">').format(path(each)) for each in MODULES]
+    parts += [_link("preload", each, ' as="style"') for each in STYLESHEETS]
+    parts += [_link("modulepreload", each) for each in MODULES]
     preview = {
         "og:type": "website",
         "og:title": TITLE,
@@ -97,6 +108,19 @@ def head(root: str) -> str:
         named.format("twitter:card", "summary_large_image"),
     ]
     return "\n".join(parts)
+
+
+def styles() -> str:
+    """Return the links to the styles, for the end of the document.
+
+    They stand after the styles that Gradio's scripts add to the head, and so win where a rule of
+    both is as specific.
+    """
+    return "".join(_link("stylesheet", each) for each in STYLESHEETS)
+
+
+def _link(kind: str, name: str, attributes: str = "") -> str:
+    return Markup('<link rel="{}" href="{}"{}>').format(kind, path(name), Markup(attributes))
 
 
 def route() -> Route:

@@ -62,7 +62,7 @@ class MiniatureVisitor(LineupVisitor):
 
 def _first(port: int) -> object:
     """Return the models that are chosen on a fresh page."""
-    _, data = event_of(config(port), "Compare  Ctrl ↵", "click")
+    _, data = event_of(config(port), "Compare", "click")
     return next(value for value in data if isinstance(value, list) and value)
 
 
@@ -74,7 +74,7 @@ class Hostile:
         self._root = f"http://127.0.0.1:{port}"
         self._visitor = MiniatureVisitor(port)
         page = config(port)
-        self._event, self._data = event_of(page, "Compare  Ctrl ↵", "click")
+        self._event, self._data = event_of(page, "Compare", "click")
 
     @contextlib.asynccontextmanager
     async def at_work(self) -> AsyncGenerator[None]:

@@ -110,7 +110,7 @@ class LineupVisitor:
         self._root = f"http://127.0.0.1:{port}"
         page = config(port)
         self._load, _ = event_of(page, "", "load")
-        self._event, self._data = event_of(page, "Compare  Ctrl ↵", "click")
+        self._event, self._data = event_of(page, "Compare", "click")
 
     async def arrive(self, client: httpx2.AsyncClient) -> str:
         """Open the page, which fills itself."""

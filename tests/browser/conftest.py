@@ -37,6 +37,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 
+def open_setting(page: Page, name: str) -> None:
+    """Open the panel of one entry of the line of settings, unless it is open."""
+    button = page.locator(f'.lu-settings-line [data-panel="{name}"]')
+    if button.get_attribute("aria-expanded") != "true":
+        button.click()
+
+
 @contextmanager
 def app(home: Path, root: Path = PROJECT, /, **environment: str) -> Generator[str, None, None]:
     """Serve the app (the one in `root`) with its data in `home`; yield its address."""

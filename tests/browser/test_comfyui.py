@@ -5,7 +5,7 @@ from pathlib import Path
 from playwright.sync_api import Page, expect
 
 from tests.backends.comfyui.case import keep, nodes, workflow
-from tests.browser.conftest import Visit, app
+from tests.browser.conftest import Visit, app, open_setting
 from tests.browser.test_compare import WIDE, finished
 from tests.servers.comfyui import ComfyUIServer
 from tests.servers.comfyui_script import Script
@@ -65,6 +65,7 @@ def test_a_workflow_is_there_without_a_restart_and_gone_when_its_file_is(
             page.click(f'.lu-line input[data-id="{first}"]')
         expect(page.locator(".lu-line").filter(has_text="broken")).to_contain_text("is not JSON")
         page.click('.lu-line input[data-id="comfyui/mine"]')
+        open_setting(page, "steps")
         page.get_by_label("Steps", exact=True).fill("3")
         page.click("button.lu-go")
         finished(page)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Visit, app
+from tests.browser.conftest import Visit, app, open_setting
 from tests.servers.openai import OpenAIServer
 from tests.servers.openai_script import Script
 
@@ -207,6 +207,7 @@ def test_a_size_that_cannot_be_is_told_before_anything_runs(
     visit: Visit, address: str, words: str
 ) -> None:
     page = visit(address, **WIDE)
+    open_setting(page, "size")
     box = page.get_by_label("Size")
     box.fill(words)
     box.press("Enter")
@@ -217,6 +218,7 @@ def test_a_size_that_cannot_be_is_told_before_anything_runs(
 
 def test_no_steps_is_told_before_anything_runs(visit: Visit, address: str) -> None:
     page = visit(address, **WIDE)
+    open_setting(page, "steps")
     page.get_by_label("Steps", exact=True).fill("0")
     page.click("button.lu-go")
     expect(page.locator(".block.lu-said .lu-bad")).to_contain_text("teps")
@@ -225,6 +227,7 @@ def test_no_steps_is_told_before_anything_runs(visit: Visit, address: str) -> No
 
 def test_stop_ends_the_run_and_says_so(visit: Visit, address: str) -> None:
     page = visit(address, **WIDE)
+    open_setting(page, "steps")
     page.get_by_label("Steps", exact=True).fill("500")
     page.click("button.lu-go")
     page.wait_for_selector(".lu-card.lu-running")

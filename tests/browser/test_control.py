@@ -6,7 +6,7 @@ import pytest
 from PIL import Image, ImageDraw
 from playwright.sync_api import Locator, Page, Request, expect
 
-from tests.browser.conftest import Visit
+from tests.browser.conftest import Visit, open_setting
 from tests.browser.test_compare import PHONE, WIDE, finished, pictures, press_compare
 
 
@@ -21,7 +21,7 @@ def drawing(file: Path, side: int = 256) -> Path:
 
 def give(page: Page, file: Path) -> None:
     """Open the control picture's part and upload `file`."""
-    page.get_by_text("Control picture", exact=True).first.click()
+    open_setting(page, "control")
     page.set_input_files('input[type="file"]', file)
 
 
@@ -50,7 +50,7 @@ def test_the_estimate_is_made_anew_for_a_control_picture_and_without_it(
     def is_estimate(request: Request) -> bool:
         return estimate in (request.post_data or "").replace(" ", "")
 
-    page.get_by_text("Control picture", exact=True).first.click()
+    open_setting(page, "control")
     with page.expect_request(is_estimate):
         page.set_input_files('input[type="file"]', drawing(tmp_path / "circle.png"))
     expect(page.get_by_text("will follow this map")).to_be_visible(timeout=60_000)
@@ -105,6 +105,7 @@ def test_several_controls_steer_together_and_come_back_with_the_link(
     expect(add).to_be_visible()
 
     page.locator("textarea").first.fill("a red circle and a blue square on a white background")
+    open_setting(page, "steps")
     page.get_by_label("Steps", exact=True).fill("4")
     press_compare(page)
     expect(page.locator(".lu-run")).to_contain_text("control canny + canny")
@@ -113,7 +114,7 @@ def test_several_controls_steer_together_and_come_back_with_the_link(
     first = pictures(page)
 
     again = visit(page.url, **PHONE)
-    again.get_by_text("Control picture", exact=True).first.click()
+    open_setting(again, "control")
     expect(again.get_by_text("will follow this map")).to_have_count(2, timeout=60_000)
     second = again.locator(".lu-control").nth(1)
     expect(setting(second, "Weight")).to_have_value("0.6")

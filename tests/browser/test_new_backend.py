@@ -5,7 +5,7 @@ from pathlib import Path
 from playwright.sync_api import expect
 
 from tests.backends.toy import grow
-from tests.browser.conftest import Visit, app
+from tests.browser.conftest import Visit, app, open_setting
 from tests.browser.test_compare import WIDE, finished
 
 
@@ -18,7 +18,7 @@ def test_the_form_the_cards_and_the_table_know_it(visit: Visit, tmp_path: Path) 
         page.click('.lu-line input[data-id="squares/one"]')
         page.click(".lu-more")
         expect(page.locator(".block.lu-said")).to_contain_text("1 model")
-        page.get_by_text("Backend options", exact=True).click()
+        open_setting(page, "options")
         page.get_by_label("Pause").fill("0.05")
         page.click("button.lu-go")
         finished(page)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Visit, app
+from tests.browser.conftest import Visit, app, open_setting
 from tests.browser.test_compare import DRAWN, PHONE, WIDE, finished, pictures, press_compare
 from tests.servers.chat import REWRITTEN, ChatServer
 
@@ -102,7 +102,7 @@ def test_the_builder_fills_the_prompt_and_what_should_not_be_there(
 ) -> None:
     page = visit(address, **screen)
     expect(page.get_by_label("Subject")).not_to_be_visible()
-    page.get_by_text("Prompt builder").click()
+    open_setting(page, "builder")
     page.get_by_role("combobox", name="Lighting").click()
     expect(page.get_by_role("option").first).to_be_visible()  # by now the boxes listen
     for label, words in (("Lighting", "moonlight"), ("Without", "no people, fog")):

@@ -4,15 +4,15 @@ import re
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Visit
+from tests.browser.conftest import Visit, open_setting
 from tests.browser.test_compare import PHONE, WIDE, finished, pictures
 
 PROMPT = "a green star left of a yellow ring on a white background"
 
 
 def choose(page: Page) -> None:
-    """Open the fold-out and ask for a second step of the diffusion miniature."""
-    page.get_by_role("button", name="Second step").click()
+    """Open the panel and ask for a second step of the diffusion miniature."""
+    open_setting(page, "second")
     page.get_by_label("Model", exact=True).click()
     page.get_by_role("option", name="Miniature diffusion").click()
     page.get_by_label("Its prompt").fill(PROMPT)
@@ -46,7 +46,7 @@ def test_a_second_step_goes_on_from_each_picture_and_comes_back_with_the_link(
     again = visit(page.url, **PHONE)
     finished(again)
     assert pictures(again) == seen
-    again.get_by_role("button", name="Second step").click()
+    open_setting(again, "second")
     expect(again.get_by_label("Its prompt")).to_have_value(PROMPT)
     width = again.evaluate("document.documentElement.scrollWidth")
     assert width <= again.evaluate("window.innerWidth"), "the page scrolls sideways"

@@ -5,17 +5,12 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Visit
+from tests.browser.conftest import Visit, open_setting
 from tests.browser.test_compare import PHONE, WIDE, finished, pictures, press_compare
 from tests.browser.test_control import drawing
 
 UPLOADS = 'input[type="file"]'
 SAID = ".block.lu-said"
-
-
-def open_part(page: Page, name: str) -> None:
-    """Unfold a part of the form."""
-    page.locator("button.label-wrap", has_text=name).click()
 
 
 def move(page: Page, slider: str, value: str) -> None:
@@ -30,11 +25,11 @@ def test_a_start_picture_is_drawn_anew_and_the_form_comes_back_whole_with_the_li
 ) -> None:
     page = visit(address, **WIDE)
     page.fill(".lu-prompt textarea", "a blue circle on a white background")
-    open_part(page, "Start picture")
+    open_setting(page, "start")
     page.locator(f".lu-start {UPLOADS}").set_input_files(drawing(tmp_path / "start.png"))
     expect(page.locator(".lu-start img")).to_be_visible()
     page.get_by_label("Strength, from 0.01 to 1").fill("0.5")
-    open_part(page, "Control picture")
+    open_setting(page, "control")
     page.locator(f".lu-control {UPLOADS}").first.set_input_files(drawing(tmp_path / "edges.png"))
     expect(page.get_by_text("will follow this map")).to_be_visible(timeout=60_000)
     move(page, "Weak edges from", "60")
@@ -45,10 +40,10 @@ def test_a_start_picture_is_drawn_anew_and_the_form_comes_back_whole_with_the_li
     first = pictures(page)
 
     again = visit(page.url, **PHONE)
-    open_part(again, "Start picture")
+    open_setting(again, "start")
     expect(again.locator(".lu-start img")).to_be_visible()
     expect(again.get_by_label("Strength, from 0.01 to 1")).to_have_value("0.5")
-    open_part(again, "Control picture")
+    open_setting(again, "control")
     expect(again.get_by_text("will follow this map")).to_be_visible(timeout=60_000)
     expect(again.get_by_label("number input for Weak edges from")).to_have_value("60")
     expect(again.get_by_label("number input for Weight")).to_have_value("0.8")
@@ -63,7 +58,7 @@ def test_a_start_picture_that_is_taken_away_is_not_sent(
     visit: Visit, address: str, tmp_path: Path
 ) -> None:
     page = visit(address, **WIDE)
-    open_part(page, "Start picture")
+    open_setting(page, "start")
     page.locator(f".lu-start {UPLOADS}").set_input_files(drawing(tmp_path / "start.png"))
     expect(page.locator(".lu-start img")).to_be_visible()
     page.get_by_label("Strength, from 0.01 to 1").fill("2")

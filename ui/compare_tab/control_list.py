@@ -23,6 +23,7 @@ from compare.records import RunSpec
 from ui.compare_tab.control_picture import DEFAULTS, ControlPicture, parse_control
 from ui.compare_tab.pictures import PictureFile
 from ui.compare_tab.sections import Fields, Section, Updates
+from ui.compare_tab.settings_line import NONE
 from ui.context import Context
 from ui.events import QUICK, STATE
 
@@ -68,6 +69,12 @@ class ControlList(Section):
         parsed = (parse_control(each) for each in (fields, *additional))
         controls = tuple(control for control in parsed if control is not None)
         return replace(spec, request=replace(spec.request, controls=controls))
+
+    def summary(self, fields: Fields) -> str:
+        """Return what is set, for the line of settings: the preprocessor of each picture."""
+        additional: list[Fields] = fields.get("more_controls") or []
+        pictures = [each for each in (fields, *additional) if each.get("control_picture")]
+        return " + ".join(str(each["control_preprocessor"]) for each in pictures) or NONE
 
     def values_for(self, spec: RunSpec, lineup: Lineup) -> Updates:
         """Show the control pictures of `spec`; `preview_after` then computes their maps."""

@@ -222,7 +222,7 @@ def parse_control(fields: Fields) -> Control | None:
 
 
 def _number_or(default: float, value: object, name: str) -> float:
-    number = parse_number(value, name)
+    number = parse_number(value, name, "controls")
     return default if number is None else number
 
 

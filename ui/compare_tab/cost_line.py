@@ -50,9 +50,17 @@ def estimate(
 
 
 def problems(wrong: Mapping[str, str]) -> str:
-    """Return the sentences of `wrong` (by field name) as HTML, one in a line."""
-    line = Markup('<span class="lu-bad" role="alert">{}</span>')
-    return str(Markup("<br>").join(line.format(sentence) for sentence in wrong.values()))
+    """Return the sentences of `wrong` (by field name) as HTML, one in a line.
+
+    The page finds the field by the name in `data-field`.
+    """
+    line = Markup('<span class="lu-bad" role="alert" data-field="{}">{}</span>')
+    return str(Markup("<br>").join(line.format(*each) for each in wrong.items()))
+
+
+def problem(error: Exception) -> str:
+    """Return the sentence of one error as HTML; a `BadField` names its field."""
+    return problems({getattr(error, "field", ""): str(error)})
 
 
 def format_costs(costs: Mapping[str, Cost]) -> dict[str, str]:

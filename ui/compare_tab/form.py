@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 from gradio.blocks import Block
+from gradio.components import Component
 
 from backends.base import Request
 from compare.lineup import Lineup
@@ -24,15 +25,16 @@ from ui.compare_tab.sections import (
     Fields,
     Section,
     Updates,
-    Widgets,
     parse_integer,
     parse_number,
 )
+from ui.compare_tab.settings_line import panel
 from ui.context import Context
 from ui.events import QUICK
 
 SIZES = (MODEL_DEFAULT, "512×512", "768×768", "1024×1024", "1024×1536", "1536×1024")
 PROMPT = "a red star left of a blue ring on a white background"
+SIZE_HINT = "Width × height in pixels, such as 896×1152."
 SEED = 1
 MAX_SEED = 2**32 - 1
 
@@ -78,38 +80,47 @@ def prompt_box() -> gr.Textbox:
 
 
 class SharedSettings(Section):
-    """The prompt and the settings that every backend shares, in one row of the form.
+    """The prompt and the settings that every backend shares, each in a panel of its own.
 
     `lock` keeps the seed for the next run; without it, each run gets a random seed.
     """
 
     def __init__(self, prompt: gr.Textbox) -> None:
-        settings: Widgets = {
-            "negative_prompt": gr.Textbox(
+        with panel("size"):
+            size = gr.Dropdown(
+                SIZES, value=MODEL_DEFAULT, label="Size", info=SIZE_HINT, allow_custom_value=True
+            )
+        with panel("seed"), gr.Row(elem_classes="lu-seed"):
+            self.seed = gr.Number(SEED, label="Seed", precision=0, minimum=0, maximum=MAX_SEED)
+            randomize = gr.Button("Another", elem_classes="lu-dice")
+            self.lock = gr.Checkbox(
+                True, label="Keep it for the next run", container=False, elem_classes="lu-lock"
+            )
+        with panel("count"):
+            count = gr.Number(1, label="Pictures", precision=0, minimum=1, maximum=20, step=1)
+        with panel("steps"), gr.Row():
+            steps = gr.Textbox("", label="Steps", placeholder=MODEL_DEFAULT, max_lines=1)
+            guidance = gr.Textbox("", label="Guidance", placeholder=MODEL_DEFAULT, max_lines=1)
+        with panel("negative"):
+            negative = gr.Textbox(
                 "",
                 label="Negative prompt",
                 placeholder="what should not be there",
-                max_lines=1,
+                max_lines=4,
                 max_length=40_000,
-                scale=3,
-            ),
-            "size": gr.Dropdown(
-                SIZES, value=MODEL_DEFAULT, label="Size", allow_custom_value=True, scale=2
-            ),
-            "count": gr.Number(1, label="Pictures", precision=0, minimum=1, maximum=20, step=1),
-            "num_inference_steps": gr.Textbox(
-                "", label="Steps", placeholder=MODEL_DEFAULT, max_lines=1
-            ),
-            "guidance_scale": gr.Textbox(
-                "", label="Guidance", placeholder=MODEL_DEFAULT, max_lines=1
-            ),
-        }
-        with gr.Row(elem_classes="lu-seed"):
-            self.seed = gr.Number(SEED, label="Seed", precision=0, minimum=0, maximum=MAX_SEED)
-            randomize = gr.Button("⚄", elem_classes="lu-dice")
-            self.lock = gr.Checkbox(True, label="lock", container=False, elem_classes="lu-lock")
+            )
         randomize.click(random_seed, None, self.seed, **QUICK)
-        self.widgets = {"prompt": prompt, **settings, "seed": self.seed}
+        self.widgets = {
+            "prompt": prompt,
+            "negative_prompt": negative,
+            "size": size,
+            "count": count,
+            "num_inference_steps": steps,
+            "guidance_scale": guidance,
+            "seed": self.seed,
+        }
+        for name, widget in self.widgets.items():
+            widget.elem_classes = [*_classes(widget), f"lu-field-{name}"]
 
     @property
     def outputs(self) -> Sequence[Block]:
@@ -129,10 +140,12 @@ class SharedSettings(Section):
             negative_prompt=str(fields.get("negative_prompt") or ""),
             width=width,
             height=height,
-            num_inference_steps=parse_integer(fields.get("num_inference_steps"), "Steps"),
-            guidance_scale=parse_number(fields.get("guidance_scale"), "Guidance"),
-            seed=parse_integer(fields.get("seed"), "The seed"),
-            count=parse_integer(fields.get("count"), "Pictures") or 1,
+            num_inference_steps=parse_integer(
+                fields.get("num_inference_steps"), "Steps", "num_inference_steps"
+            ),
+            guidance_scale=parse_number(fields.get("guidance_scale"), "Guidance", "guidance_scale"),
+            seed=parse_integer(fields.get("seed"), "The seed", "seed"),
+            count=parse_integer(fields.get("count"), "Pictures", "count") or 1,
         )
         return replace(spec, request=request)
 
@@ -170,10 +183,10 @@ def parse_models(value: object) -> list[str]:
     if value is None:
         return []
     if not isinstance(value, list) or not all(isinstance(id, str) for id in value):
-        raise BadField("The choice of models cannot be read. Choose them again.")
+        raise BadField("The choice of models cannot be read. Choose them again.", "models")
     for id, times in Counter(value).items():
         if times > 1:
-            raise BadField(f"{id[:100]} is chosen twice; once is enough.")
+            raise BadField(f"{id[:100]} is chosen twice; once is enough.", "models")
     return value
 
 
@@ -190,8 +203,13 @@ def parse_size(value: object) -> tuple[int | None, int | None]:
         return None, None
     match = re.fullmatch(r"(\d{1,5})\s*(?:px)?\s*[×xX*, ]\s*(\d{1,5})\s*(?:px)?", text)
     if match is None:
-        raise BadField(f"“{text[:40]}” is no size. Write width × height, such as 512×768.")
+        raise BadField(f"“{text[:40]}” is no size. Write width × height, such as 512×768.", "size")
     return int(match[1]), int(match[2])
+
+
+def _classes(widget: Component) -> Sequence[str]:
+    classes = widget.elem_classes or []
+    return [classes] if isinstance(classes, str) else classes
 
 
 def _format_number(value: float | None) -> str:

@@ -83,7 +83,7 @@ class Results:
             with visitor_keys(keys):
                 await lineup.runner.retry(run_id, job_id)
         except CHANGE_ERRORS as error:
-            return {self._message: cost_line.problems({"": str(error)})}
+            return {self._message: cost_line.problem(error)}
         run = await lineup.runner.get(run_id)
         return await self.show(lineup, run, request) if run else {}
 
@@ -98,7 +98,7 @@ class Results:
                     run.spec, models_of(run), visitor=visitor_id(request.headers)
                 )
         except CHANGE_ERRORS as error:
-            return {self._message: cost_line.problems({"": str(error)})}
+            return {self._message: cost_line.problem(error)}
         return await self.show(lineup, started, request)
 
     async def show_variant(self, event: gr.EventData, request: gr.Request) -> Updates:
@@ -114,7 +114,7 @@ class Results:
         try:
             lineup, _ = await self._changeable(run_id, request)
         except CHANGE_ERRORS as error:
-            return {self._message: cost_line.problems({"": str(error)})}
+            return {self._message: cost_line.problem(error)}
         await lineup.runner.stop_batch(run_id)
         return {}
 
@@ -124,7 +124,7 @@ class Results:
         try:
             lineup, _ = await self._changeable(run_id, request)
         except CHANGE_ERRORS as error:
-            return {self._message: cost_line.problems({"": str(error)})}
+            return {self._message: cost_line.problem(error)}
         await lineup.runner.stop(run_id, job_id)
         return {}
 

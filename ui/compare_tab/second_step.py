@@ -11,6 +11,7 @@ from backends.fit import STRENGTH
 from compare.catalogue.catalogue import UnknownModel
 from compare.lineup import Lineup
 from compare.records import Cost, RunSpec, SecondStep
+from ui.compare_tab import settings_line
 from ui.compare_tab.sections import Fields, Section, Updates
 from ui.context import Context
 from ui.events import QUICK
@@ -68,6 +69,14 @@ class SecondStepSection(Section):
             strength=strength if self._takes_strength(id) else None,
         )
         return replace(spec, second_step=second)
+
+    def summary(self, fields: Fields) -> str:
+        """Return what is set, for the line of settings: the second model's label."""
+        id = str(fields.get("then_model") or "").strip()
+        try:
+            return self._catalogue.find(id).label if id else settings_line.NONE
+        except UnknownModel:
+            return id
 
     def values_for(self, spec: RunSpec, lineup: Lineup) -> Updates:
         """Show the second step of `spec`."""

@@ -26,7 +26,14 @@ MODEL_DEFAULT = "model's own"
 
 
 class BadField(ValueError):
-    """A field holds a value that cannot be parsed; the message says what to write instead."""
+    """A field holds a value that cannot be parsed; the message says what to write instead.
+
+    `field` is its name, as in `settings_line.ENTRIES`; "" if it has no place on the page.
+    """
+
+    def __init__(self, sentence: str, field: str = "") -> None:
+        super().__init__(sentence)
+        self.field = field
 
 
 class Section(ABC):
@@ -65,19 +72,19 @@ class Section(ABC):
         return {}
 
 
-def parse_number(value: object, name: str) -> float | None:
+def parse_number(value: object, name: str, field: str) -> float | None:
     """Return a field as a number, None if it is empty; `name` starts the error's sentence."""
     if value is None or value == "":
         return None
     try:
         return float(str(value))
     except ValueError as error:
-        raise BadField(f"{name} must be a number.") from error
+        raise BadField(f"{name} must be a number.", field) from error
 
 
-def parse_integer(value: object, name: str) -> int | None:
+def parse_integer(value: object, name: str, field: str) -> int | None:
     """Return a field as an integer, None if it is empty; `name` starts the error's sentence."""
-    number = parse_number(value, name)
+    number = parse_number(value, name, field)
     if number is not None and not number.is_integer():
-        raise BadField(f"{name} must be a whole number.")
+        raise BadField(f"{name} must be a whole number.", field)
     return None if number is None else int(number)

@@ -11,6 +11,7 @@ from compare.lineup import Lineup
 from compare.records import RunSpec
 from ui.compare_tab.pictures import PictureFile, receive
 from ui.compare_tab.sections import MODEL_DEFAULT, Fields, Section, Updates, parse_number
+from ui.compare_tab.settings_line import NONE
 from ui.context import Context
 from ui.events import STATE
 
@@ -38,7 +39,11 @@ class StartPicture(Section):
             )
             with gr.Column(scale=3, min_width=220):
                 self._strength = gr.Textbox(
-                    "", label="Strength, from 0.01 to 1", placeholder=MODEL_DEFAULT, max_lines=1
+                    "",
+                    label="Strength, from 0.01 to 1",
+                    placeholder=MODEL_DEFAULT,
+                    max_lines=1,
+                    elem_classes="lu-field-strength",
                 )
                 gr.HTML(HINT, elem_classes="lu-sum", apply_default_css=False)
         # STATE leaves the uploaded file as it is, where Gradio's preprocessing would re-encode it.
@@ -60,8 +65,15 @@ class StartPicture(Section):
         image = fields.get("start_picture")
         if image is None:
             return spec
-        strength = parse_number(fields.get("start_strength"), "The strength")
+        strength = parse_number(fields.get("start_strength"), "The strength", "strength")
         return replace(spec, request=replace(spec.request, image=image, strength=strength))
+
+    def summary(self, fields: Fields) -> str:
+        """Return what is set, for the line of settings."""
+        if fields.get("start_picture") is None:
+            return NONE
+        strength = str(fields.get("start_strength") or "").strip()
+        return f"a picture, strength {strength}" if strength else "a picture"
 
     def values_for(self, spec: RunSpec, lineup: Lineup) -> Updates:
         """Show the start picture of `spec`; change nothing if it has none. Blocks: it decodes."""

@@ -15,7 +15,15 @@ from compare.runs.validation import problems
 from compare.store.errors import StoreError
 from compare.visitor_keys import visitor_keys
 from ui.board.renderer import Renderer
-from ui.compare_tab import backend_options, cost_line, form, model_picker, results, variants_row
+from ui.compare_tab import (
+    backend_options,
+    cost_line,
+    form,
+    model_picker,
+    results,
+    settings_line,
+    variants_row,
+)
 from ui.compare_tab.backend_options import BackendOptions
 from ui.compare_tab.control_list import ControlList
 from ui.compare_tab.form import SharedSettings
@@ -24,10 +32,11 @@ from ui.compare_tab.results import Results, models_of
 from ui.compare_tab.rewrite_panel import RewritePanel
 from ui.compare_tab.second_step import SecondStepSection
 from ui.compare_tab.sections import BadField, Fields, Section, Updates, Widgets
+from ui.compare_tab.settings_line import panel
 from ui.compare_tab.start_picture import StartPicture
 from ui.compare_tab.variants_row import VariantsRow
 from ui.context import Context
-from ui.events import PLAIN, QUICK
+from ui.events import PLAIN, QUEUED, QUICK
 from ui.visitors import visitor_id
 
 FORM_ERRORS = (BadField, BadVariants, *results.START_ERRORS)
@@ -81,33 +90,32 @@ class CompareTab:
                 prompt = form.prompt_box()
                 rewrite = gr.Button("Rewrite", elem_classes="lu-open-rewrite")
                 self._stop = gr.Button("Stop", elem_classes="lu-stop")
-                self._compare = gr.Button(
-                    "Compare  Ctrl ↵", variant="primary", elem_classes="lu-go"
-                )
+                self._compare = gr.Button("Compare", variant="primary", elem_classes="lu-go")
             self._rewrite = RewritePanel(context, self._keys, prompt, rewrite)
             self._variants = VariantsRow()
             self.picker = model_picker.component(context.first, adding=not context.public)
-            with gr.Row(elem_classes="lu-set"):
-                self._settings = SharedSettings(prompt)
-            with gr.Row(elem_classes="lu-folds"):
-                with _accordion("Prompt builder"):
-                    PromptBuilder(context, prompt, self._settings.widgets["negative_prompt"])
-                with _accordion("Control picture"):
-                    self._controls = ControlList(context)
-                with _accordion("Start picture"):
-                    self._start = StartPicture(context)
-                with _accordion("Second step"):
-                    self._second = SecondStepSection(context)
-                with _accordion("Backend options"):
-                    self._options = BackendOptions()
+            self._line = settings_line.component()
+            # Above the panels, so that an open one does not push what is wrong out of sight.
             self.message = gr.HTML(elem_classes=["lu-sum", "lu-said"], apply_default_css=False)
+            self._settings = SharedSettings(prompt)
+            with panel("control"):
+                self._controls = ControlList(context)
+            with panel("start"):
+                self._start = StartPicture(context)
+            with panel("second"):
+                self._second = SecondStepSection(context)
+            with panel("options"):
+                self._options = BackendOptions()
+            with panel("builder"):
+                PromptBuilder(context, prompt, self._settings.widgets["negative_prompt"])
             self._restore = gr.Button("Restore", visible="hidden", elem_classes="lu-restore")
         self.results = Results(context, self._renderer, self._keys, self.message)
 
     def _wire(self) -> None:
         variants, settings = self._variants, self._settings
         inputs: dict[str, Any] = {**self.form, "models": self.picker}
-        estimated = [self.picker, self.message, *variants.count_outputs]
+        estimated = [self.picker, self.message, self._line, *variants.count_outputs]
+        settings_line.follow(self._line, {**settings.widgets, "locked": settings.lock})
         # Gradio rebuilds each output of a handler, changed or not, at each click: so Compare, whose
         # delay is felt, has only those that it changes.
         self._compare.click(
@@ -125,7 +133,7 @@ class CompareTab:
                 *self._rewrite.outputs,
             ],
             **PLAIN,
-        ).then(None, js=variants_row.ANNOUNCE)
+        ).then(None, js=variants_row.ANNOUNCE).then(None, js=settings_line.REVEAL)
         self._stop.click(self.results.stop, self.results.id, self.message, **QUICK)
         # Typing a prompt without variants costs no round trip: its price is that of any other.
         prompt = self.form["prompt"]
@@ -140,7 +148,7 @@ class CompareTab:
             **PLAIN,
         )
         variants.announce.click(self.announce, inputs_kwargs=inputs, outputs=estimated, **PLAIN)
-        restored = self._restore.click(self.restore, None, self.restorable, **QUICK)
+        restored = self._restore.click(self.restore, None, self.restorable, **QUEUED)
         self._controls.preview_after(restored)
         # On a busy machine an estimate of the untouched page may arrive after the restored values.
         restored.then(None, js=variants_row.RECOUNT)
@@ -186,7 +194,7 @@ class CompareTab:
                     specs, models, visitor=visitor_id(request.headers)
                 )
         except FORM_ERRORS as error:
-            return {self.message: cost_line.problems({"": str(error)})}
+            return {self.message: cost_line.problem(error)}
         return {
             **await self.results.show(lineup, runs[0], request),
             **self._rewrite.show(specs[0], fields["rewrite"]),
@@ -201,14 +209,15 @@ class CompareTab:
             lineup, specs = await self._specs(fields)
             updates = self._priced(lineup, specs, models)
             updates |= self._variants.show_count(fields, len(specs))
+            updates[self._line] = settings_line.with_sections(self._summaries(fields))
             found = self._problems(lineup, specs, models)
             wrong = {name: text for name, text in found.items() if name not in _MAY_BE_MISSING}
             return {**updates, self.message: cost_line.problems(wrong)} if wrong else updates
         except BadVariants as error:
             updates = self._variants.show_count(fields, 0)
-            return {**updates, self.message: cost_line.problems({"": str(error)})}
+            return {**updates, self.message: cost_line.problem(error)}
         except (BadField, UnknownModel, StoreError) as error:
-            return {self.message: cost_line.problems({"": str(error)})}
+            return {self.message: cost_line.problem(error)}
 
     async def announce(self, *, models: object, **fields: Any) -> Updates:
         """Ask for another click, and say how many runs it starts."""
@@ -223,7 +232,7 @@ class CompareTab:
             lineup = await self.context.visited()
             run_id, run = await _requested_run(lineup, request)
         except StoreError as error:
-            return {self.message: cost_line.problems({"": str(error)})}
+            return {self.message: cost_line.problem(error)}
         if not run_id:
             lineup.availability.warm(chosen)
         specs = [RunSpec(Request(prompt=form.PROMPT))]
@@ -260,10 +269,18 @@ class CompareTab:
         try:
             lineup = await self.context.visited()
         except StoreError as error:
-            return {self.message: cost_line.problems({"": str(error)})}
+            return {self.message: cost_line.problem(error)}
         with visitor_keys(keys):
             models = gr.HTML(models=model_picker.lines(lineup))
             return {self.picker: models, **self._refreshed_sections(lineup)}
+
+    def _summaries(self, fields: Fields) -> dict[str, str]:
+        """Return what each section with a panel is set to, by the panel's name."""
+        return {
+            "control": self._controls.summary(fields),
+            "start": self._start.summary(fields),
+            "second": self._second.summary(fields),
+        }
 
     def _refreshed_sections(self, lineup: Lineup) -> Updates:
         updates: Updates = {}
@@ -329,10 +346,6 @@ _UNPRICED = frozenset(
     | {f"control_{name}" for name in ("parameters", "weight", "start", "end")}
 )
 """Fields that no price depends on."""
-
-
-def _accordion(label: str) -> gr.Accordion:
-    return gr.Accordion(label, open=False, elem_classes="lu-more-settings")
 
 
 async def _requested_run(lineup: Lineup, request: gr.Request) -> tuple[str, Run | None]:

@@ -16,6 +16,7 @@ from ui import page_files
 _PREVIEW: Final = re.compile(r'<meta\s+(?:property="og:|name="twitter:)[^>]*>\s*')
 _ROOT: Final = re.compile(r'"root":"([^"]*)"')
 _HEAD_END: Final = "</head>"
+_BODY_END: Final = "</body>"
 
 
 class Document:
@@ -61,5 +62,7 @@ def with_head(document: str) -> str:
     """Return Gradio's document with our icon, styles and link preview in its head."""
     root = _ROOT.search(document)
     plain = _PREVIEW.sub("", document)
-    before, end, after = plain.partition(_HEAD_END)
-    return f"{before}{page_files.head(root[1] if root else '')}{end}{after}"
+    head, end, body = plain.partition(_HEAD_END)
+    main, foot, rest = body.rpartition(_BODY_END)
+    head += page_files.head(root[1] if root else "")
+    return f"{head}{end}{main}{page_files.styles()}{foot}{rest}"
