@@ -36,11 +36,14 @@ class Payer(StrEnum):
 class Timing:
     """Seconds on the monotonic clock; None is "not known" or "did not happen".
 
-    queued: in Lineup's lane or the service's queue. load: loading weights. first_preview: from the
-    start of work to the first preview. generate: generation itself. download: fetching the bytes.
+    queued: in Lineup's lane or the service's queue. load: starting libraries and loading weights.
+    first_preview: drawing until the first preview. generate: the drawing itself, by which models
+    are compared. download: fetching the bytes.
     total: from the click (of a second step: from the end of the first) to the last byte on disk.
     cached: a picture comes from an earlier job, so `total` says nothing about the model's speed
     and `generate` is None.
+
+    A picture that a person fetched by hand has no `generate` either: nobody saw it begin.
     """
 
     queued: float | None = None
@@ -87,7 +90,8 @@ class Job:
     `started_at` is the wall clock time when work began (for a stopwatch in a browser); `sent_at`
     marks the moment since which money may have been spent. `command` is a text that a person is
     to submit elsewhere by hand, and `by_hand` is true if the picture may be uploaded in return.
-    These two, `preview`, `step` and `steps` are live only and not stored.
+    `since` is the moment from which the seconds of what it does now count: of waiting, of loading,
+    of drawing. These three, `preview`, `step` and `steps` are live only and not stored.
     """
 
     id: str
@@ -110,6 +114,7 @@ class Job:
     step: int | None = None
     steps: int | None = None
     preview: Preview | None = None
+    since: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Hashable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING
 
@@ -78,12 +78,16 @@ class DeviceWorker:
 
         def run_and_finish() -> None:
             try:
-                self._run_job(job, emit)
+                self._run_job(_Asked(job, starting), emit)
             finally:
                 emit(None)
 
+        starting = None
         if zerogpu.is_installed():
             yield Queued(message="waiting for a GPU of the Space")
+        elif not self._ready:
+            starting = time.monotonic()
+            yield Loading(message="starting PyTorch")
         future = self._thread.submit(run_and_finish)
         finished = asyncio.wrap_future(future)
         try:
@@ -102,15 +106,16 @@ class DeviceWorker:
         if self._ready:
             self._thread.submit(self._clear_cache)
 
-    def _run_in_thread(self, job: LocalJob, emit: Emit[Event]) -> None:
-        if not self._ready:
-            emit(Loading(message="starting PyTorch"))
-        elif zerogpu.is_installed():
-            emit(Progress())  # the wait for the GPU is over
+    def _run_in_thread(self, asked: "_Asked", emit: Emit[Event]) -> None:
+        if zerogpu.is_installed():
+            # The wait for the GPU is over.
+            emit(Progress() if self._ready else Loading(message="starting PyTorch"))
         import_seconds = self._import_libraries()
         from backends.local.inference import run_job
 
-        job = _with_versions(job)
+        if asked.starting is not None:
+            import_seconds = time.monotonic() - asked.starting
+        job = _with_versions(asked.job)
         self.context.cache.discard(partial(_is_outdated, job))
         run_job(self.context, job, emit, import_seconds=import_seconds)
 
@@ -124,6 +129,18 @@ class DeviceWorker:
 
     def _clear_cache(self) -> None:
         self.context.cache.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A job, and since when (monotonic clock) it has waited for the libraries to be imported.
+
+    `starting` is None where they were there. The imports may have begun before the job came
+    (`DeviceWorker.warm`): what it waits for them is part of its loading, and of nobody's drawing.
+    """
+
+    job: LocalJob
+    starting: float | None
 
 
 def _with_versions(job: LocalJob) -> LocalJob:

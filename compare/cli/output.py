@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Final, Self, cast
 
 import typer
 from rich.console import Console
@@ -43,6 +43,10 @@ _WIDTHS = {
     "licence": 200,
 }
 """Minimum width of the terminal, in characters, for each column of the models' table."""
+
+
+WIDE: Final = 110
+"""The width of a terminal, in characters, that has room for all times of a run."""
 
 
 class LiveTable:
@@ -135,10 +139,13 @@ def _jobs(run: Run, home: Path) -> list[dict[str, Any]]:
 
 
 def _table(run: Run, home: Path) -> None:
-    table = Table("model", "outcome", "seconds", "cost", "picture", box=None, padding=(0, 2, 0, 0))
+    console = Console()
+    wide = console.width >= WIDE
+    times = ("waited", "load", "drawing", "total") if wide else ("drawing",)
+    columns = ("model", "outcome", *times, "cost", "picture")
+    table = Table(*columns, box=None, padding=(0, 2, 0, 0))
     for job in run.jobs:
-        name, seconds, cost = _model_name(job), _seconds(job.timing.total), format_spent(job.cost)
-        seconds += " (cached)" if job.timing.cached else ""
+        name, seconds, cost = _model_name(job), _drawing(job), format_spent(job.cost)
         if (parent := second_step.parent_of(job, run.jobs)) is not None and job.pictures:
             spent, both = second_step.chain_totals(parent, job)
             seconds += f"\n{_seconds(spent)} in all"
@@ -146,8 +153,20 @@ def _table(run: Run, home: Path) -> None:
         files = "\n".join(str(home / picture.path) for picture in job.pictures)
         told = Text("\n".join(part for part in (files, job.message, *_notes(job)) if part))
         told.overflow = "fold"
-        table.add_row(name, _state(job), seconds, cost, told)
-    Console().print(table)
+        before = (_seconds(job.timing.queued), _seconds(job.timing.load)) if wide else ()
+        after = (_seconds(job.timing.total),) if wide else ()
+        table.add_row(name, _state(job), *before, seconds, *after, cost, told)
+    console.print(table)
+
+
+def _drawing(job: Job) -> str:
+    """Return the seconds of drawing; where they are unknown, what passed in all."""
+    timing = job.timing
+    if timing.cached:
+        return "from the cache"
+    if timing.generate is not None:
+        return _seconds(timing.generate)
+    return "" if timing.total is None else f"{_seconds(timing.total)} in all"
 
 
 def models(lines: Sequence[Line], *, as_json: bool) -> None:

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, assert_never
 
@@ -236,7 +236,7 @@ class JobTask:
             case Sending():
                 at = datetime.now(UTC)
                 await self._context.store.mark_sent(self.job.id, at)
-                self._stopwatch.switch_to(Activity.GENERATE)
+                self._stopwatch.record_sending()
                 self._update(phase=Phase.SENT, sent_at=at, message="")
                 await self._context.throttle.wait()  # the request is sent as soon as this returns
             case Progress():
@@ -336,8 +336,9 @@ class JobTask:
         if self._is_ending:
             return  # reported by work that did not stop
         before, timing = self.job, self._stopwatch.read(self._receipt)
-        by_hand = self._submit is not None
-        self.job = replace(before, timing=timing, command=command, by_hand=by_hand, **changes)
+        since = datetime.now(UTC) - timedelta(seconds=self._stopwatch.in_activity())
+        live = {"command": command, "by_hand": self._submit is not None, "since": since}
+        self.job = replace(before, timing=timing, **live, **changes)
         self._publish(self.job, immediate or self.job.phase is not before.phase)
 
     async def _finish(self, end: JobResult) -> None:
@@ -367,6 +368,7 @@ class JobTask:
             timing=self._stopwatch.read(self._receipt, ended=True) if begun else Timing(),
             command="",
             by_hand=False,
+            since=None,
             step=None,
             steps=None,
             preview=self.job.preview if self._losses else None,

@@ -22,10 +22,11 @@ class Stopwatch:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._began = self._since = clock()
-        self._turn_began: float | None = None
         self._activity = Activity.QUEUED
         self._spent: dict[Activity, float] = {}
         self._first_preview: float | None = None
+        self._before_turn = 0.0
+        self._is_sent = False
         self._is_turn_unknown = False
         self._last_picture: float | None = None
         self._end: float | None = None
@@ -42,14 +43,31 @@ class Stopwatch:
         """
         now = self._clock()
         if self._activity is Activity.QUEUED and activity is not Activity.QUEUED:
-            self._turn_began = now
+            self._before_turn = self._spent.get(Activity.GENERATE, 0.0)
         self._spent[self._activity] = self._spent.get(self._activity, 0.0) + now - self._since
         self._activity, self._since = activity, now
 
+    def record_sending(self) -> None:
+        """Record that the request leaves now; drawing begins.
+
+        What was attributed to drawing until the first request was preparation, such as importing
+        a client library: it is loading, and not part of the model's time.
+        """
+        self.switch_to(Activity.GENERATE)
+        if not self._is_sent:
+            self._is_sent = True
+            prepared = self._spent.pop(Activity.GENERATE, 0.0)
+            self._before_turn = 0.0
+            self._spent[Activity.LOAD] = self._spent.get(Activity.LOAD, 0.0) + prepared
+
     def record_preview(self) -> None:
-        """Record a preview; only the first one counts."""
-        if self._first_preview is None and self._turn_began is not None:
-            self._first_preview = self._clock() - self._turn_began
+        """Record a preview; only the first one counts, by the seconds of drawing before it."""
+        if self._first_preview is None and self._activity is Activity.GENERATE:
+            self._first_preview = self.in_activity() - self._before_turn
+
+    def in_activity(self) -> float:
+        """Return the seconds spent so far on what the job does now."""
+        return self._spent.get(self._activity, 0.0) + self._clock() - self._since
 
     def record_picture(self) -> None:
         """Record that a picture has arrived, before it is stored.

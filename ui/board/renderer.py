@@ -6,15 +6,17 @@ wrote.
 
 import base64
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import gradio as gr
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 from markupsafe import Markup
 
 from backends.base import Model
+from backends.errors import Outcome
 from compare.catalogue.catalogue import Catalogue, UnknownModel
 from compare.formatting import format_cost, format_seconds, format_spent
 from compare.records import Job, Phase, Run, RunSpec, SavedPicture
@@ -23,18 +25,17 @@ from ui.board.variants import entries
 from ui.page_files import FOLDER, script
 
 COLUMNS = (
-    ("Model", "Which model"),
-    ("Outcome", "How it ended"),
-    ("Queued", "Seconds in a queue: ours, or the service's"),
-    ("Load", "Seconds until the weights were in memory"),
-    (
-        "First look",
-        "Seconds from the start of the work to the first preview; most models send none",
-    ),
-    ("Total", "Seconds from the click to the last byte on disk"),
-    ("Cost", "In US dollars"),
-    ("Basis", "What the cost rests on"),
+    ("name", "Model", "Which model"),
+    ("outcome", "Outcome", "How it ended"),
+    ("waited", "Waited", "Seconds in a queue: ours, or the service's"),
+    ("load", "Load", "Seconds in which libraries were started and weights loaded"),
+    ("look", "First look", "Seconds of drawing before the first preview; most models send none"),
+    ("drawing", "Drawing", "Seconds of drawing alone: by these, models are compared"),
+    ("total", "Total", "Seconds from the click to the last byte on disk"),
+    ("cost", "Cost", "In US dollars"),
+    ("basis", "Basis", "What the cost rests on"),
 )
+"""Each column of the table: its key, which the page sorts and styles by, its title and a hint."""
 TITLES = {
     "done": "Done",
     "failed": "Not drawn",
@@ -56,6 +57,16 @@ PHASES = {
 EVENTS = ("retry", "again", "variant", "halt")
 """The events that board.js triggers."""
 
+SHOWN: Final = 0.05
+"""A card leaves out waiting and loading of less than this many seconds."""
+_ACTIVITIES: Mapping[Phase, str] = {
+    Phase.QUEUED: "waited",
+    Phase.LOADING: "load",
+    Phase.SENT: "drawing",
+    Phase.GENERATING: "drawing",
+}
+"""The column whose seconds pass in each phase."""
+
 # Enables "Try again" once a retry is answered: a refused one leaves the card as it was.
 ON_RETRIED = """() => document.querySelectorAll('.lu-card [data-act="retry"]').forEach((button) => {
   button.disabled = false;
@@ -75,7 +86,9 @@ class Renderer:
         environment = Environment(
             loader=FileSystemLoader(FOLDER), autoescape=select_autoescape(), trim_blocks=False
         )
-        helpers = dict[str, Any](url=url, filename=filename, seconds=format_seconds)
+        helpers = dict[str, Any](
+            url=url, filename=filename, seconds=format_seconds, times=format_times
+        )
         environment.globals.update(helpers)
         self._board = environment.get_template("board.html")
         self._card = environment.get_template("card.html")
@@ -129,7 +142,7 @@ class Renderer:
             self._variables(job, parent),
             element_id=jobs.card_id(job),
             prompt=then.prompt or run.request.prompt if parent and then else run.request.prompt,
-            aspect_ratio=f"{width * columns} / {height * rows}",
+            shape=f"{width * columns / (height * rows):.4f}",
             grid=(columns, rows),
             preview=_data_uri(job),
             fraction=min(1, job.step / job.steps) if job.step is not None and job.steps else None,
@@ -169,11 +182,42 @@ class Renderer:
             "started": started,
             "state": (job.outcome or "running").replace(" ", "-"),
             "title": _title(job) if started else NOT_STARTED,
-            "elapsed": max(0.0, (datetime.now(UTC) - job.created_at).total_seconds()),
+            "elapsed": _seconds_since(job.created_at),
+            "activity": _ACTIVITIES.get(job.phase, ""),
+            "in_activity": _seconds_since(job.since or job.created_at),
+            "compared": None if parent else compared_seconds(job),
             "amount": job.cost.amount if ended else None,
             "cost": format_spent(job.cost) if ended else format_cost(job.cost),
             "basis": _basis(job),
         }
+
+
+def compared_seconds(job: Job) -> float | None:
+    """Return the seconds of drawing by which a job is compared with others.
+
+    None if it has not drawn everything, if the picture comes from a cache, or if nobody saw the
+    drawing begin, as with a picture that a person fetched by hand.
+    """
+    return job.timing.generate if job.outcome is Outcome.DONE and not job.timing.cached else None
+
+
+def format_times(job: Job) -> tuple[str, str]:
+    """Return the headline of an ended job's card, and in smaller type what else took time.
+
+    The headline is the drawing; without it, what passed from the click to the end.
+    """
+    timing = job.timing
+    parts: Sequence[tuple[str, float | None]] = (("waited", timing.queued), ("load", timing.load))
+    rest = [f"{name} {format_seconds(time)}" for name, time in parts if time and time >= SHOWN]
+    if timing.cached:
+        return "from the cache", ""
+    if timing.generate is not None:
+        return f"{format_seconds(timing.generate)} drawing", ", ".join(rest)
+    return ("" if timing.total is None else f"{format_seconds(timing.total)} in all"), ""
+
+
+def _seconds_since(moment: datetime) -> float:
+    return max(0.0, (datetime.now(UTC) - moment).total_seconds())
 
 
 class _Jobs:
@@ -234,10 +278,11 @@ def url(picture: SavedPicture) -> str:
     return f"lineup/pictures/{picture.sha256}.{suffix}"
 
 
-def filename(picture: SavedPicture) -> str:
-    """Return the name under which a browser saves the picture."""
+def filename(picture: SavedPicture, model: Model) -> str:
+    """Return the name under which a browser saves the picture: it says who has drawn it."""
+    words = re.sub(r"[^\w.]+", "-", model.label).strip("-.")[:60] or "lineup"
     seed = f"-seed{picture.seed}" if picture.seed is not None else ""
-    return f"lineup{seed}-{picture.sha256[:8]}.{picture.path.rpartition('.')[2]}"
+    return f"{words}{seed}-{picture.sha256[:8]}.{picture.path.rpartition('.')[2]}"
 
 
 def _grid(run: Run, job: Job, parent: Job | None) -> tuple[int, int]:

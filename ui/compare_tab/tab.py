@@ -37,6 +37,7 @@ from ui.compare_tab.start_picture import StartPicture
 from ui.compare_tab.variants_row import VariantsRow
 from ui.context import Context
 from ui.events import PLAIN, QUEUED, QUICK
+from ui.page_files import call
 from ui.visitors import visitor_id
 
 FORM_ERRORS = (BadField, BadVariants, *results.START_ERRORS)
@@ -50,6 +51,8 @@ KEYS = """() => document.addEventListener("keydown", (event) => {
     setTimeout(() => document.querySelector("button.lu-go")?.click(), 50);
   }
 })"""
+
+INTO_SIGHT = call("board.js", "intoSight")
 
 # Fills the page with the run that its address names, unless the page shows an error.
 RESTORE = """() => new URLSearchParams(location.search).has("run") &&
@@ -133,7 +136,9 @@ class CompareTab:
                 *self._rewrite.outputs,
             ],
             **PLAIN,
-        ).then(None, js=variants_row.ANNOUNCE).then(None, js=settings_line.REVEAL)
+        ).then(None, js=variants_row.ANNOUNCE).then(None, js=settings_line.REVEAL).then(
+            None, js=INTO_SIGHT
+        )
         self._stop.click(self.results.stop, self.results.id, self.message, **QUICK)
         # Typing a prompt without variants costs no round trip: its price is that of any other.
         prompt = self.form["prompt"]
@@ -238,8 +243,7 @@ class CompareTab:
         specs = [RunSpec(Request(prompt=form.PROMPT))]
         updates = self._priced(lineup, specs, chosen, models=model_picker.lines(lineup))
         if run_id and run is None:
-            missing = f"There is no run {run_id[:40]} here. It may be kept in another data folder."
-            updates[self.message] = cost_line.problems({"run": missing})
+            updates[self.message] = cost_line.problems({"run": results.missing(run_id)})
         return {**updates, **self._refreshed_sections(lineup)}
 
     async def restore(self, request: gr.Request) -> Updates:

@@ -88,7 +88,7 @@ async def test_times_are_split(build: Build):
     assert timing.queued is not None and timing.queued >= 0.10
     assert timing.load is not None and timing.load >= 0.15
     assert timing.generate is not None and timing.generate >= 0.20
-    assert timing.first_preview is not None and timing.first_preview >= 0.25
+    assert timing.first_preview is not None and timing.first_preview >= 0.10
     assert timing.total is not None
     assert timing.queued + timing.load + timing.generate <= timing.total + 0.001
     assert timing.download is None

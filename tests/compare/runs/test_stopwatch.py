@@ -37,7 +37,7 @@ def test_each_second_goes_to_one_part(clock: Clock):
     clock.now += 128  # the receipt takes its time
     times = watch.read(ended=True)
     assert (times.queued, times.load, times.generate) == (5, 8, 50)
-    assert times.first_preview == 24  # from its turn on the server to the first look
+    assert times.first_preview == 16  # drawing, from its turn on the server to the first look
     assert times.total == 127  # from the click to the last byte on disk
     assert times.download is None
 

@@ -1,7 +1,8 @@
 """Cards and rows: what a person reads in them, and that nothing a stranger wrote becomes markup."""
 
+import re
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -28,7 +29,7 @@ DONE = replace(
     phase=Phase.ENDED,
     outcome=Outcome.DONE,
     pictures=(PICTURE,),
-    timing=Timing(queued=0.0, load=0.4, first_preview=0.1, total=0.9),
+    timing=Timing(queued=0.0, load=0.4, first_preview=0.1, generate=0.5, total=0.9),
     cost=Cost(amount=Decimal(0), basis=Basis.FREE),
 )
 
@@ -44,7 +45,14 @@ def renderer() -> Renderer:
 
 def test_a_finished_card_shows_picture_time_cost_and_seed(renderer: Renderer) -> None:
     card = renderer.card(run(DONE), DONE)
-    for words in ("lineup/pictures/abcdef0123.png", "0.9 s", "free", "seed 7", "Download"):
+    for words in (
+        "lineup/pictures/abcdef0123.png",
+        "0.5 s drawing",
+        "load 0.4 s",
+        "free",
+        "seed 7",
+        "Download",
+    ):
         assert words in card
 
 
@@ -104,7 +112,7 @@ def test_a_second_try_takes_the_card_and_the_first_stays_in_the_table(renderer: 
 def test_unknown_times_and_costs_are_dashes_or_words_never_zero(renderer: Renderer) -> None:
     job = replace(DONE, timing=Timing(total=2.0), cost=Cost(basis=Basis.USAGE))
     row = renderer.row(run(job), job)
-    assert row.count("–") == 3
+    assert row.count("–") == 4
     assert "unknown" in row
     assert "$0" not in row
 
@@ -125,10 +133,45 @@ def test_settings_are_told_only_where_they_differ_from_the_models_own() -> None:
 def test_a_cached_picture_is_marked_and_wins_no_race(renderer: Renderer) -> None:
     job = replace(DONE, timing=Timing(total=0.1, cached=True))
     card, row = renderer.card(run(job), job), renderer.row(run(job), job)
-    assert "0.1 s cached" in card and "0.1 s cached" in row
-    assert "data-seconds" not in card
-    assert "data-seconds" in renderer.card(run(DONE), DONE)
-    assert 'class="lu-total" data-v=""' in row
+    assert "from the cache" in card and "from the cache" in row
+    assert "data-drawing" not in card
+    assert 'data-drawing="0.5"' in renderer.card(run(DONE), DONE)
+    assert 'class="lu-bars" data-v=""' in row
+
+
+def test_a_picture_brought_by_hand_has_its_whole_time_and_wins_no_race(renderer: Renderer) -> None:
+    job = replace(DONE, timing=Timing(queued=40.0, total=41.0))
+    card = renderer.card(run(job), job)
+    assert "41.0 s in all" in card and "data-drawing" not in card
+
+
+def test_the_wait_of_a_job_is_no_part_of_its_headline(renderer: Renderer) -> None:
+    job = replace(DONE, timing=Timing(queued=136.0, load=0.4, generate=8.4, total=145.0))
+    card = renderer.card(run(job), job)
+    assert "8.4 s drawing" in card and "waited 136 s, load 0.4 s" in card
+
+
+@pytest.mark.parametrize(
+    ("phase", "word"),
+    [(Phase.QUEUED, "waiting"), (Phase.LOADING, "loading"), (Phase.GENERATING, "drawing")],
+)
+def test_a_running_stopwatch_tells_what_it_measures(
+    renderer: Renderer, phase: Phase, word: str
+) -> None:
+    began = datetime.now(UTC) - timedelta(seconds=5)
+    job = replace(JOB, created_at=NOW, phase=phase, since=began)
+    assert re.search(rf"5\.\d s…</span>\s*<span>{word}<", renderer.card(run(job), job))
+
+
+def test_a_download_is_named_after_its_model(renderer: Renderer) -> None:
+    assert 'download="Miniature-diffusion-seed7-abcdef01.png"' in renderer.card(run(DONE), DONE)
+
+
+def test_each_of_several_pictures_shows_its_own_seed(renderer: Renderer) -> None:
+    other = replace(PICTURE, sha256="0123456789", seed=8)
+    job = replace(DONE, pictures=(PICTURE, other))
+    card = renderer.card(run(job), job)
+    assert "seed 7" in card and "seed 8" in card
 
 
 SECOND = replace(
@@ -162,7 +205,7 @@ def test_a_second_step_stands_with_the_first_and_says_what_both_took(renderer: R
 
 def test_a_second_step_competes_with_no_first_one(renderer: Renderer) -> None:
     card = renderer.card(chain(DONE, SECOND), SECOND)
-    assert "data-seconds" not in card and "data-amount" not in card
+    assert "data-drawing" not in card and "data-amount" not in card
 
 
 def test_a_second_step_waits_without_a_stopwatch(renderer: Renderer) -> None:
