@@ -46,6 +46,7 @@ MODULES: Final = (
     "arrange.js",
     "table.js",
     "clipboard.js",
+    "keys.js",
     "closely.js",
 )
 """What the first page runs, so that the browser fetches it beside Gradio's own scripts."""

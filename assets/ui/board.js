@@ -4,6 +4,7 @@
 import { Arrangement } from "./arrange.js";
 import { copy } from "./clipboard.js";
 import { full } from "./closely.js";
+import { lacksKey } from "./picker.js";
 
 const BAR = 72; // pixels of the longest bar in the table
 
@@ -63,6 +64,14 @@ export function mount({ element, trigger, watch }) {
     cards.forEach((card) => {
       card.querySelector(".lu-num .lu-time")?.classList.toggle("lu-best", parseFloat(card.dataset.drawing) === fastest);
       card.querySelector(".lu-cost")?.classList.toggle("lu-best", parseFloat(card.dataset.amount) === cheapest);
+    });
+    // A card that failed for want of a key leads to where one can be typed.
+    cards.forEach((card) => {
+      const keys = card.querySelector('[data-act="keys"]');
+      const service = keys && lacksKey(card.querySelector(".lu-name").title);
+      if (!keys) return;
+      keys.hidden = !service;
+      keys.dataset.service = service ?? "";
     });
     drawBars();
     arrangement.sortTable();
@@ -179,6 +188,8 @@ export function mount({ element, trigger, watch }) {
     label.classList.toggle("lu-over", kind === "dragover");
     if (kind === "drop") bring(card, event.dataTransfer.files[0]);
   }));
+
+  document.addEventListener("lineup:models", mark); // a key may be there now
 
   setInterval(tick, 100);
   watch("value", connect);
