@@ -21,6 +21,7 @@ from compare.catalogue.catalogue import Catalogue, UnknownModel
 from compare.formatting import format_cost, format_seconds, format_spent
 from compare.records import Job, Phase, Run, RunSpec, SavedPicture
 from compare.runs.second_step import chain_totals
+from ui.board.pictures import entries as entries_of_pictures
 from ui.board.variants import entries
 from ui.page_files import FOLDER, script
 
@@ -156,6 +157,10 @@ class Renderer:
         jobs = jobs or _Jobs(run)
         variables = self._variables(job, jobs.parent(job))
         return self._row.render(variables, element_id=_row_id(job), attempt=jobs.attempt(job))
+
+    def pictures(self, run: Run) -> list[dict[str, Any]]:
+        """Return the pictures of a run with their settings, as plain data."""
+        return entries_of_pictures(run, self.model, url, filename)
 
     def model(self, job: Job) -> Model:
         """Return a job's model, or one with only an id if the catalogue no longer has it."""
