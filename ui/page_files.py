@@ -48,6 +48,9 @@ MODULES: Final = (
     "clipboard.js",
     "keys.js",
     "closely.js",
+    "menu.js",
+    "from_picture.js",
+    "memory.js",
 )
 """What the first page runs, so that the browser fetches it beside Gradio's own scripts."""
 TITLE: Final = "Lineup"

@@ -55,7 +55,7 @@ PHASES = {
     Phase.ENDED: "Done",
 }
 
-EVENTS = ("retry", "again", "variant", "halt")
+EVENTS = ("retry", "again", "seed", "more", "variant", "halt")
 """The events that board.js triggers."""
 
 SHOWN: Final = 0.05

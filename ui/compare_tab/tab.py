@@ -28,6 +28,7 @@ from ui.compare_tab import (
 from ui.compare_tab.backend_options import BackendOptions
 from ui.compare_tab.control_list import ControlList
 from ui.compare_tab.form import SharedSettings
+from ui.compare_tab.from_picture import FromPicture
 from ui.compare_tab.memory import Memory
 from ui.compare_tab.prompt_builder import PromptBuilder
 from ui.compare_tab.results import Results, models_of
@@ -116,6 +117,13 @@ class CompareTab:
             with panel("presets"):
                 self.memory = Memory()
             self._restore = gr.Button("Restore", visible="hidden", elem_classes="lu-restore")
+        FromPicture(
+            context,
+            settings=self._settings,
+            start=self._start,
+            controls=self._controls,
+            message=self.message,
+        )
         self.results = Results(context, self._renderer, self._keys, self.message)
 
     def _wire(self) -> None:
