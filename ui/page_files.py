@@ -31,6 +31,7 @@ TYPES: Final = {
 STYLESHEETS: Final = (
     "base.css",
     "form.css",
+    "options.css",
     "picker.css",
     "board.css",
     "closely.css",
@@ -47,6 +48,7 @@ MODULES: Final = (
     "table.js",
     "clipboard.js",
     "keys.js",
+    "options.js",
     "closely.js",
     "menu.js",
     "from_picture.js",

@@ -17,10 +17,12 @@ from markupsafe import Markup
 
 from backends.base import Model
 from backends.errors import Outcome
+from backends.registry import BACKENDS, backend_class
 from compare.catalogue.catalogue import Catalogue, UnknownModel
 from compare.formatting import format_cost, format_seconds, format_spent
 from compare.records import Job, Phase, Run, RunSpec, SavedPicture
 from compare.runs.second_step import chain_totals
+from ui.board.options import format_options, set_options
 from ui.board.pictures import entries as entries_of_pictures
 from ui.board.variants import entries
 from ui.page_files import FOLDER, script
@@ -111,12 +113,17 @@ class Renderer:
             run=run,
             mine=mine,
             variants=entries(batch),
-            settings=format_settings(run.spec, self._label),
+            settings=" · ".join(filter(None, self._settings(run))),
             ended=all(job.outcome is not None for job in run.jobs),
             chains=list(chains.values()),
             rows=[Markup(self.row(run, job, jobs)) for job in run.jobs],
             columns=COLUMNS,
         )
+
+    def _settings(self, run: Run) -> tuple[str, str]:
+        models = [self.model(job) for job in run.jobs]
+        backends = {model.backend: backend_label(model.backend) for model in models}
+        return format_settings(run.spec, self._label), format_options(run.spec, backends)
 
     def update(self, run: Run, job: Job) -> Mapping[str, str]:
         """Return the card and the row of one job, with the ids of the elements they replace."""
@@ -148,6 +155,7 @@ class Renderer:
             preview=_data_uri(job),
             fraction=min(1, job.step / job.steps) if job.step is not None and job.steps else None,
             seed=first.seed if first else None,
+            options=set_options(run.spec, self.model(job).backend, second=parent is not None),
             notes=notes,
             both_steps=_both_steps(parent, job),
         )
@@ -248,6 +256,11 @@ class _Jobs:
     def attempt(self, job: Job) -> int:
         """Return which attempt of its card a job is, from 1; a job that is not listed is next."""
         return self._attempts.get(job.id) or self._counts.get(self.card_id(job), 0) + 1
+
+
+def backend_label(name: str) -> str:
+    """Return what a backend is called on the page."""
+    return backend_class(name).label if name in BACKENDS else name
 
 
 def format_settings(spec: RunSpec, label: Callable[[str], str] = str) -> str:
