@@ -216,7 +216,7 @@ export function mount({ element, props, trigger, watch }) {
     return [...best.keys()].sort((one, other) => best.get(one) - best.get(other)).map((group) => {
       const part = node("section", "", "");
       const members = shown.filter((model) => model.group === group);
-      part.append(node("h3", "", group), ...members.sort((one, other) => rank(one) - rank(other)).map(line));
+      part.append(node("h2", "", group), ...members.sort((one, other) => rank(one) - rank(other)).map(line));
       return part;
     });
   }

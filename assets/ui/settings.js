@@ -106,8 +106,13 @@ export function mount({ element, props, watch }) {
     const inside = event.target.closest(".lu-fold, .lu-settings-line");
     if (event.key === "Escape" && inside && !event.defaultPrevented) close(true);
   });
-  // A prompt may be written from right to left.
-  form.querySelectorAll("textarea").forEach((area) => { area.dir = "auto"; });
+  // A prompt may be written from right to left; and what Gradio labels must have a role for it.
+  const mend = () => {
+    form.querySelectorAll("textarea:not([dir=auto])").forEach((area) => { area.dir = "auto"; });
+    form.querySelectorAll("div[aria-label]:not([role])").forEach((part) => { part.setAttribute("role", "group"); });
+  };
+  new MutationObserver(mend).observe(form, { childList: true, subtree: true });
+  mend();
   watch(["value", "sections"], draw);
   draw();
 }

@@ -18,7 +18,7 @@ def test_groups_come_and_go_with_the_models_and_offer_what_the_server_has(
     with A1111Server() as server, app(tmp_path, A1111_URL=server.origin) as address:
         page = visit(address, **WIDE)
         open_setting(page, "options")
-        shown = page.locator(".lu-options:visible h3")
+        shown = page.locator(".lu-options:visible h2")
         expect(shown).to_have_count(1)
         page.click(".lu-more")
         page.fill(".lu-panel input[type=search]", "a1111/current")

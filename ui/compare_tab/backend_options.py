@@ -37,7 +37,7 @@ class BackendOptions(Section):
         for options, names in groups.items():
             of = [f"lu-of-{name}" for name in names]
             with gr.Column(elem_classes=["lu-options", *of]):
-                gr.HTML(Markup("<h3>{}</h3>").format(backend_class(names[0]).label))
+                gr.HTML(Markup("<h2>{}</h2>").format(backend_class(names[0]).label))
                 with gr.Row(elem_classes="lu-option-row"):
                     for field in fields(options):
                         self.widgets[f"{'+'.join(names)}.{field.name}"] = _widget(field)
