@@ -32,6 +32,11 @@ function open(name) {
   form.dataset.open = name;
   redraw();
   const panel = form.querySelector(`.lu-fold-${name}`);
+  // What is heavy is laid out when its panel is opened for the first time.
+  panel?.querySelectorAll("button.lu-prepare:not([data-pressed])").forEach((button) => {
+    button.dataset.pressed = "yes";
+    button.click();
+  });
   const first = panel?.querySelector("input:not([type=file]), textarea, select, button");
   first?.focus({ preventScroll: true });
   panel?.scrollIntoView({ block: "nearest" });

@@ -132,6 +132,9 @@ class AdditionalControl(ControlPicture):
     def _after_preprocessor(self, event: Dependency) -> None:
         self._controls.render_after(self._store(event.then))
 
+    def _layout_pad(self, inputs_of_map: Sequence[Block]) -> None:
+        self._render_pad(inputs_of_map)
+
     def _layout_parameters(self) -> None:
         self._render_parameters(self._preprocessor.value, self._initial_parameters.value)
 

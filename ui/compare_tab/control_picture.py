@@ -1,6 +1,7 @@
 """A control picture: upload or draw it, choose a preprocessor, see the map before the run."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -104,18 +105,7 @@ class ControlPicture:
                 value=_uploaded(fields["control_picture"]),
             )
         with gr.Tab("Draw", id="draw"):
-            self._pad = gr.Sketchpad(
-                label="Dark strokes on white",
-                type="filepath",
-                canvas_size=(384, 384),
-                brush=gr.Brush(default_size=5, colors=["#111111"], default_color="#111111"),
-                height=430,
-                layers=False,
-                sources=(),
-                buttons=[],
-                interactive=True,
-            )
-            self._use = gr.Button("Use this drawing", size="sm")
+            self._drawing_area = gr.Column()
 
     def _layout_settings(self, fields: Fields) -> None:
         choices = [(preprocessor.label, name) for name, preprocessor in PREPROCESSORS.items()]
@@ -142,14 +132,33 @@ class ControlPicture:
         self.preview_after(self._upload.upload(self._receive, self._upload, picture, **STATE))
         self.preview_after(self._upload.clear(_no_file, None, picture, **STATE))
         inputs_of_map = [picture, self._preprocessor, *parameters]
-        self._after_preprocessor(
-            self._use.click(self._use_drawing, self._pad, inputs_of_map, **STATE)
-        )
+        with self._drawing_area:
+            self._layout_pad(inputs_of_map)
         self._preprocessor.change(_download_note, self._preprocessor, self._download, **QUICK)
         # `input` fires for a user's choice only: a restored run brings its parameters with it.
         chosen = self._preprocessor.input(_default_parameters, None, parameters, **QUICK)
         self._after_preprocessor(chosen)
         self._wire_removal()
+
+    def _layout_pad(self, inputs_of_map: Sequence[Block]) -> None:
+        """Render the pad when the panel is opened: its code is a third of the page's weight."""
+        prepare = gr.Button("Prepare the pad", visible="hidden", elem_classes="lu-prepare")
+        gr.render(triggers=[prepare.click])(partial(self._render_pad, inputs_of_map))
+
+    def _render_pad(self, inputs_of_map: Sequence[Block]) -> None:
+        pad = gr.Sketchpad(
+            label="Dark strokes on white",
+            type="filepath",
+            canvas_size=(384, 384),
+            brush=gr.Brush(default_size=5, colors=["#111111"], default_color="#111111"),
+            height=430,
+            layers=False,
+            sources=(),
+            buttons=[],
+            interactive=True,
+        )
+        use = gr.Button("Use this drawing", size="sm")
+        self._after_preprocessor(use.click(self._use_drawing, pad, inputs_of_map, **STATE))
 
     def _wire_removal(self) -> None:
         emptied = [self._picture, self._upload]
