@@ -15,6 +15,7 @@ from compare.records import Cost, Job
 from compare.store.errors import StoreError
 
 STOPPED_FREE = "Stopped before anything was sent; nothing was spent."
+STOPPED_BY_HAND = "Stopped. If you pasted it, {} bills it."
 STOPPED_SENT = "Stopped after it was sent: it may have been billed."
 
 
@@ -52,6 +53,10 @@ class Ending:
             return JobResult(Outcome.CANCELLED, "Stopped.", pricing.uncharged(self.work.model))
         if self.job.sent_at is None:
             return JobResult(Outcome.CANCELLED, STOPPED_FREE, pricing.uncharged(self.work.model))
+        if self.job.command:  # a person was to submit it, and nothing was seen of that
+            cost = pricing.unsettled(self.work.model, self.job.cost)
+            message = STOPPED_BY_HAND.format(self.work.model.provider)
+            return JobResult(Outcome.CANCELLED, message, cost)
         return JobResult(
             Outcome.UNKNOWN, STOPPED_SENT, pricing.unsettled(self.work.model, self.job.cost)
         )

@@ -10,6 +10,7 @@ import pytest
 from backends.base import (
     Control,
     Progress,
+    Queued,
     Request,
     Sending,
 )
@@ -160,3 +161,23 @@ async def test_retry_of_what_is_under_way_is_refused(build: Build):
     run = await world.runner.start(SPEC, ["test/a"])
     with pytest.raises(ValueError, match="under way"):
         await world.runner.retry(run.id, run.jobs[0].id)
+
+
+async def test_stop_of_what_a_person_was_to_paste_says_who_bills_it(build: Build):
+    async def by_hand(request: Request) -> Events:
+        yield Sending()
+        yield Queued(message="Paste this", command="/imagine a fox")
+        await asyncio.sleep(3600)
+
+    world = await build(a=by_hand)
+    run = await world.runner.start(SPEC, ["test/a"])
+    await until(world, run, Phase.QUEUED)
+    while not (await world.runner.get(run.id) or run).jobs[0].command:
+        await asyncio.sleep(0.01)
+    await world.runner.stop(run.id)
+    ended = await world.store.run(run.id)
+    assert ended is not None
+    (job,) = ended.jobs
+    assert job.outcome is Outcome.CANCELLED
+    assert job.message.startswith("Stopped. If you pasted it, ")
+    assert job.cost.amount is None and job.cost.high == Decimal("0.02")
