@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from contextlib import aclosing
 from decimal import Decimal
 from pathlib import Path
 
@@ -171,9 +172,10 @@ async def test_stop_of_what_a_person_was_to_paste_says_who_bills_it(build: Build
 
     world = await build(a=by_hand)
     run = await world.runner.start(SPEC, ["test/a"])
-    await until(world, run, Phase.QUEUED)
-    while not (await world.runner.get(run.id) or run).jobs[0].command:
-        await asyncio.sleep(0.01)
+    async with aclosing(world.runner.watch(run.id)) as jobs:
+        async for seen in jobs:
+            if seen.command:
+                break
     await world.runner.stop(run.id)
     ended = await world.store.run(run.id)
     assert ended is not None
