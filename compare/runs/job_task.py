@@ -369,6 +369,7 @@ class JobTask:
             command="",
             by_hand=False,
             since=None,
+            typical=None,
             step=None,
             steps=None,
             preview=self.job.preview if self._losses else None,
