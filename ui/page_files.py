@@ -51,6 +51,7 @@ MODULES: Final = (
     "options.js",
     "closely.js",
     "menu.js",
+    "replay.js",
     "from_picture.js",
     "memory.js",
 )

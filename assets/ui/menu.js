@@ -6,7 +6,7 @@ const WAIT = 2500; // milliseconds for which a button says how it went
 let close = () => {};
 
 // A small dialog with a title, rows of names and texts, a sentence and buttons [words, action].
-export function note({ title, rows = [], text = "", buttons = [] }) {
+export function note({ title, rows = [], text = "", buttons = [], content = null }) {
   const dialog = document.createElement("dialog");
   dialog.className = "lu-note-box";
   const head = document.createElement("h2");
@@ -30,7 +30,7 @@ export function note({ title, rows = [], text = "", buttons = [] }) {
     row.append(button);
   });
   dialog.setAttribute("aria-label", title);
-  dialog.append(head, ...(rows.length ? [list] : []), ...(text ? [more] : []), row);
+  dialog.append(head, ...(content ? [content] : []), ...(rows.length ? [list] : []), ...(text ? [more] : []), row);
   dialog.addEventListener("close", () => dialog.remove());
   document.body.append(dialog);
   dialog.showModal();

@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, assert_never
@@ -47,6 +47,7 @@ from compare.redaction import clean_text, traceback_text
 from compare.runs.cleaning import clean_event
 from compare.runs.lanes import Lanes
 from compare.runs.outcome import Ending, JobResult
+from compare.runs.replay import Replays
 from compare.runs.second_step import FirstStep
 from compare.runs.stopwatch import Activity, Stopwatch
 from compare.store.errors import StoreError
@@ -71,6 +72,7 @@ class JobContext:
     hide: Callable[[str], str]
     hourly_rate: Decimal | None
     public: bool = False
+    replays: Replays = field(default_factory=Replays)
 
 
 LENT_FAILS = (
@@ -243,6 +245,7 @@ class JobTask:
                 self._stopwatch.switch_to(Activity.GENERATE)
                 if event.preview is not None:
                     self._stopwatch.record_preview()
+                    self._context.replays.add(self.job.id, event.preview)
                 self._update(
                     phase=Phase.GENERATING,
                     message=event.message,

@@ -14,7 +14,7 @@ from functools import partial
 from secrets import token_hex
 from typing import Any, TypeVar
 
-from backends.base import Applied, Model
+from backends.base import Applied, Model, Preview
 from backends.concurrency import Throttle
 from compare.catalogue.availability import Availability
 from compare.records import Job, Run, RunSpec
@@ -215,6 +215,10 @@ class Runner:
             for work in own:
                 self._start_task(live, work)
         return tuple(live.run for live in begun)
+
+    def previews(self, job_id: str) -> Sequence[Preview]:
+        """Return the previews that a job has sent, as far as they are still in memory."""
+        return self._context.replays.of(job_id)
 
     async def spent_today(self) -> tuple[Decimal, Decimal] | None:
         """Return what the owner's jobs of today cost, and the daily budget; None without one.

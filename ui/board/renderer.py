@@ -15,7 +15,7 @@ import gradio as gr
 from jinja2 import Environment, FileSystemLoader, select_autoescape
 from markupsafe import Markup
 
-from backends.base import Model
+from backends.base import Model, Preview
 from backends.errors import Outcome
 from backends.registry import BACKENDS, backend_class
 from compare.catalogue.catalogue import Catalogue, UnknownModel
@@ -60,6 +60,14 @@ PHASES = {
 EVENTS = ("retry", "again", "seed", "more", "variant", "halt")
 """The events that board.js triggers."""
 
+CHAPTERS: Final[Mapping[str, str]] = {
+    "miniature/diffusion": "5. A U-Net, its skips, and how words get in",
+    "miniature/masked": "6. Transformers over tokens: all at once, or one after the other",
+    "miniature/discrete": "6. Transformers over tokens: all at once, or one after the other",
+    "miniature/autoregressive": "6. Transformers over tokens: all at once, or one after the other",
+    "miniature/cascade": "8. Five ways to the same picture",
+}
+"""The chapter about each miniature in notebooks/how_the_families_work.ipynb."""
 SHOWN: Final = 0.05
 """A card leaves out waiting and loading of less than this many seconds."""
 _ACTIVITIES: Mapping[Phase, str] = {
@@ -152,9 +160,10 @@ class Renderer:
             prompt=then.prompt or run.request.prompt if parent and then else run.request.prompt,
             shape=f"{width * columns / (height * rows):.4f}",
             grid=(columns, rows),
-            preview=_data_uri(job),
+            preview=data_uri(job.preview) if job.preview else "",
             fraction=min(1, job.step / job.steps) if job.step is not None and job.steps else None,
             seed=first.seed if first else None,
+            chapter=CHAPTERS.get(job.model, ""),
             options=set_options(run.spec, self.model(job).backend, second=parent is not None),
             notes=notes,
             both_steps=_both_steps(parent, job),
@@ -328,11 +337,10 @@ def _basis(job: Job) -> str:
     return "–" if basis is None or job.cost.amount == 0 else basis.value
 
 
-def _data_uri(job: Job) -> str:
-    if job.preview is None:
-        return ""
-    data = base64.b64encode(job.preview.data).decode("ascii")
-    return f"data:{job.preview.media_type};base64,{data}"
+def data_uri(preview: Preview) -> str:
+    """Return a preview as an address that holds it."""
+    data = base64.b64encode(preview.data).decode("ascii")
+    return f"data:{preview.media_type};base64,{data}"
 
 
 def _both_steps(parent: Job | None, job: Job) -> str:

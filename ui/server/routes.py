@@ -27,7 +27,7 @@ from compare.records import Run
 from compare.runs.broadcast import UnknownRun
 from compare.runs.runner import Runner
 from ui import page_files
-from ui.board.renderer import Renderer
+from ui.board.renderer import Renderer, data_uri
 from ui.board.variants import progress
 from ui.context import NOT_YOURS, Context
 from ui.server.boundary import place
@@ -84,6 +84,15 @@ def routes(context: Context, renderer: Renderer) -> list[BaseRoute]:
         runs = [run for run_id in ids if (run := await runner.get(run_id)) is not None]
         return JSONResponse({run.id: progress(run) for run in runs}, headers=NO_STORE)
 
+    async def replay(request: Request) -> Response:
+        """Return the previews of one job of a run, as data URIs in their order."""
+        runner = (await context.lineup()).runner
+        run = await runner.get(request.path_params["run_id"])
+        job_id = request.path_params["job_id"]
+        if run is None or not any(job.id == job_id for job in run.jobs):
+            return PlainTextResponse("There is no such job here.", status_code=404)
+        return JSONResponse([data_uri(each) for each in runner.previews(job_id)], headers=NO_STORE)
+
     async def options(request: Request) -> Response:
         """Return the values that the backends in the query know for their options."""
         names = [name for name in request.query_params.getlist("backend") if name in BACKENDS]
@@ -118,5 +127,6 @@ def routes(context: Context, renderer: Renderer) -> list[BaseRoute]:
         Route("/lineup/runs", states),
         Route("/lineup/runs/{run_id}/events", events),
         Route("/lineup/runs/{run_id}/pictures", pictures),
+        Route("/lineup/runs/{run_id}/jobs/{job_id}/replay", replay),
         Route("/lineup/runs/{run_id}/jobs/{job_id}/picture", submit_picture, methods=["POST"]),
     ]
