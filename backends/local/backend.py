@@ -43,7 +43,6 @@ from backends.local.options import Options
 from backends.local.prepare import build_job, check_model, download_missing, stages
 from backends.local.weights import contents, sources
 from backends.local.worker import DeviceWorker, device_worker
-from backends.prompt_syntax import Syntax
 
 _PACKAGES = ("torch", "diffusers", "transformers")
 
