@@ -53,7 +53,6 @@ class Local(Backend):
     name: ClassVar[str] = "local"
     label: ClassVar[str] = "this machine"
     Options: ClassVar[type | None] = Options
-    syntax = (Syntax.LORA,)
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)

@@ -45,8 +45,7 @@ def too_long(prompt: str, models: Sequence[Model]) -> str:
     cut = [model for model in models if model.most_prompt and len(prompt) > model.most_prompt]
     if not cut:
         return ""
-    who = _named([each.label for each in cut])
-    return f"{who} takes no prompt of {len(prompt):,} characters. Shorten it."
+    return f"{_named([each.label for each in cut])} takes no prompt of {len(prompt):,} characters. Shorten it."
 
 
 def not_understood(prompt: str, models: Sequence[Model]) -> str:
