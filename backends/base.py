@@ -17,7 +17,7 @@ the backend stops its work, on the server too where the API allows it.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
@@ -31,7 +31,6 @@ from backends.model import Sizes as Sizes
 from backends.model import State as State
 from backends.model import Status as Status
 from backends.model import Value as Value
-from backends.prompt_syntax import Syntax
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -253,8 +252,6 @@ class Backend(ABC):
     label: ClassVar[str]
     Options: ClassVar[type | None] = None
     keys: ClassVar[tuple[Key, ...]] = ()
-    syntax: ClassVar[Collection[Syntax]] = ()
-    """The notations in prompts that it understands; others are read as plain words."""
 
     def __init__(self, config: Config) -> None:
         self.config = config

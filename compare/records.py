@@ -91,8 +91,7 @@ class Job:
     marks the moment since which money may have been spent. `command` is a text that a person is
     to submit elsewhere by hand, and `by_hand` is true if the picture may be uploaded in return.
     `since` is the moment from which the seconds of what it does now count: of waiting, of loading,
-    of drawing; `typical` is how long the model usually draws here. These four, `preview`, `step`
-    and `steps` are live only and not stored.
+    of drawing. These three, `preview`, `step` and `steps` are live only and not stored.
     """
 
     id: str
@@ -116,7 +115,6 @@ class Job:
     steps: int | None = None
     preview: Preview | None = None
     since: datetime | None = None
-    typical: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -66,12 +66,7 @@ export function mount({ element, trigger, watch }) {
   const passed = (time) => (performance.now() - parseFloat(time.dataset.zero)) / 1000;
   function tick() {
     const running = [...element.querySelectorAll("[data-zero]")];
-    running.forEach((time) => {
-      time.textContent = seconds(passed(time));
-      const left = parseFloat(time.dataset.typical) - passed(time);
-      const told = time.closest(".lu-meta")?.querySelector(".lu-left");
-      if (told) told.textContent = left > 0.5 ? `about ${Math.ceil(left)} s left` : "";
-    });
+    running.forEach((time) => { time.textContent = seconds(passed(time)); });
     if (running.length) drawBars();
   }
 

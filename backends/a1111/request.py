@@ -4,7 +4,7 @@ import base64
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any
 
 from backends.base import Applied, Config, Control, Model, Request, Value
 from backends.fit import STRENGTH, fit
@@ -20,9 +20,6 @@ NO_URL = (
     "Set A1111_URL to the address of your AUTOMATIC1111, Forge or SD.Next server, "
     f"for example {EXAMPLE_URL}, and start that with --api."
 )
-
-SYNTAX: Final = (Syntax.LORA, Syntax.WEIGHTS)
-"""The notations in prompts that are understood there."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,7 +80,7 @@ def build_request(model: Model, request: Request) -> ApiRequest:
     Raises:
         BadInput: the request does not fit the model.
     """
-    result = fit(model, request, syntax=SYNTAX)
+    result = fit(model, request, syntax=(Syntax.LORA, Syntax.WEIGHTS))
     options, ignored = _parse_options(request.options.get("a1111", {}))
     fitted = result.request
     task = f"task({secrets.token_hex(8)})"

@@ -4,7 +4,6 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
 
 from backends.base import Applied, Config, Control, Model, Request, Value
 from backends.comfyui import library
@@ -37,9 +36,6 @@ NO_URL = (
     "Set COMFYUI_URL to the address of your ComfyUI server, for example "
     f"{EXAMPLE_URL}, and start that."
 )
-
-SYNTAX: Final = (Syntax.LORA, Syntax.WEIGHTS)
-"""The notations in prompts that are understood there."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,7 +112,7 @@ def build_request(model: Model, request: Request, home: Path) -> ApiRequest:
     )
     if user_workflow is not None:
         model = library.as_model(model, user_workflow)
-    result = fit(model, request, syntax=SYNTAX)
+    result = fit(model, request, syntax=(Syntax.LORA, Syntax.WEIGHTS))
     fitted, honoured = result.request, result.honoured
     options, ignored = parse_options(Options, request.options.get("comfyui", {}), "ComfyUI")
     workflow = user_workflow or library.shipped_workflow(

@@ -43,6 +43,7 @@ from backends.local.options import Options
 from backends.local.prepare import build_job, check_model, download_missing, stages
 from backends.local.weights import contents, sources
 from backends.local.worker import DeviceWorker, device_worker
+from backends.prompt_syntax import Syntax
 
 _PACKAGES = ("torch", "diffusers", "transformers")
 
@@ -139,7 +140,7 @@ class Local(Backend):
         options = request.options.get(self.name, {})
         config = str(options.get("config") or model.options.get("config") or "")
         model = await asyncio.to_thread(with_native_size, model, config)
-        fitted = fit(model, request, syntax=self.syntax)
+        fitted = fit(model, request, syntax=(Syntax.LORA,))
         seed = random_seed if fitted.request.seed is None else fitted.request.seed
         folders = adapter_folders(self.config)
         job = await build_job(model, fitted.request, options, seed, folders)

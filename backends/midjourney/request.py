@@ -22,9 +22,6 @@ _FIRST_PARAMETER = re.compile(r"(?<!\S)(?:--|—)[a-z]", re.IGNORECASE)
 _LINKS = re.compile(r"<?https?://[^\s>]+>?", re.IGNORECASE)
 _MAX_VALUES = {"stylize": 1000, "chaos": 100}
 
-SYNTAX: Final = (Syntax.MIDJOURNEY,)
-"""The notations in prompts that are understood there."""
-
 
 SPEEDS: Final = ("", "fast", "relax", "turbo")
 
@@ -66,7 +63,7 @@ def build_command(model: Model, request: Request) -> Command:
     """
     options, honoured = _parse_options(request)
     prompt = " ".join(request.prompt.split())
-    result = fit(model, replace(request, prompt=prompt), syntax=SYNTAX)
+    result = fit(model, replace(request, prompt=prompt), syntax=(Syntax.MIDJOURNEY,))
     fitted, prompt = result.request, result.request.prompt
     if found := _RESERVED_PARAMETERS.search(prompt):
         raise BadInput(

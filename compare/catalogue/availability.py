@@ -149,17 +149,6 @@ class Availability:
         """Return how long a picture of this model usually takes here, None if unknown."""
         return self._seconds.get(model_id)
 
-    def seconds_by_lane(self, models: Sequence[Model]) -> dict[str, tuple[str, float | None]]:
-        """Return for each model the name of its lane and how long it usually draws here."""
-        found: dict[str, tuple[str, float | None]] = {}
-        for model in models:
-            with suppress(BackendError, LookupError, ImportError):
-                lane = self.backend(model).lane(model)
-                # Models of a lane with several slots draw side by side.
-                name = lane.name if lane.width == 1 else f"{lane.name} {model.id}"
-                found[model.id] = (name, self.typical_seconds(model.id))
-        return found
-
     def record_seconds(self, model_id: str, seconds: float) -> None:
         """Take a measured time as typical for a model that has none yet."""
         self._seconds.setdefault(model_id, seconds)

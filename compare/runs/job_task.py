@@ -372,7 +372,6 @@ class JobTask:
             command="",
             by_hand=False,
             since=None,
-            typical=None,
             step=None,
             steps=None,
             preview=self.job.preview if self._losses else None,

@@ -323,7 +323,6 @@ class Runner:
 
     def _new_task(self, live: ActiveRun, job: Job, *, even_if_stopped: bool = False) -> JobTask:
         model = self._availability.model(job.model)
-        job = replace(job, typical=self._availability.typical_seconds(model.id))
         if job.parent is None:
             return JobTask(
                 job,

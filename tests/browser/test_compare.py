@@ -223,19 +223,3 @@ def test_stop_ends_the_run_and_says_so(visit: Visit, address: str) -> None:
     page.get_by_role("button", name="Stop", exact=True).click()
     finished(page)
     expect(page.locator(".lu-card.lu-cancelled").first).to_contain_text("Stopped")
-
-
-def test_what_a_model_will_not_understand_is_said_before_the_click_and_keeps_nothing_back(
-    visit: Visit, address: str
-) -> None:
-    page = visit(address, **WIDE)
-    page.locator("textarea").first.fill("a (red:1.3) star")
-    said = page.locator(".block.lu-said")
-    expect(said).to_contain_text("“(red:1.3)” is plain words to Miniature diffusion")
-    page.locator("textarea").first.fill("a red star")
-    expect(said).not_to_contain_text("plain words")
-    page.locator("textarea").first.fill("a (red:1.3) star")
-    expect(said).to_contain_text("plain words")
-    press_compare(page)
-    assert page.locator(".lu-card.lu-done").count() == 2
-    expect(said).to_contain_text("of drawing here")

@@ -207,7 +207,6 @@ class Renderer:
             "elapsed": _seconds_since(job.created_at),
             "activity": _ACTIVITIES.get(job.phase, ""),
             "in_activity": _seconds_since(job.since or job.created_at),
-            "typical": job.typical if _ACTIVITIES.get(job.phase) == "drawing" else None,
             "compared": None if parent else compared_seconds(job),
             "amount": job.cost.amount if ended else None,
             "cost": format_spent(job.cost) if ended else format_cost(job.cost),

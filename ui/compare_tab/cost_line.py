@@ -44,7 +44,7 @@ def estimate(
     *variants: Mapping[str, Cost],
     second: tuple[str, Cost] | None = None,
     unable: Unable = NOBODY,
-    rest: str = "",
+    today: str = "",
 ) -> str:
     """Return "5 models, about $0.06–0.07 before you start · 2 free" as HTML.
 
@@ -54,7 +54,7 @@ def estimate(
         second: the second step that follows each picture: its model's label, and its cost each
             time.
         unable: the chosen models that cannot draw; `costs` has only those that can.
-        rest: what else is said at the end of the line.
+        today: what has been spent today, for the end of the line.
     """
     left = _unable(unable, bool(costs))
     if not costs:
@@ -78,7 +78,7 @@ def estimate(
         parts.append(escape("all free" if sums.free == steps else f"{sums.free} free"))
     if sums.unknown:
         parts.append(Markup("<b>{} of unknown price</b>").format(sums.unknown))
-    return str(Markup(" · ").join([*parts, *left, *filter(None, [escape(rest)])]))
+    return str(Markup(" · ").join([*parts, *left, *filter(None, [escape(today)])]))
 
 
 def today(spent: Decimal, limit: Decimal, *, public: bool) -> str:

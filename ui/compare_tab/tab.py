@@ -19,7 +19,6 @@ from ui.compare_tab import (
     backend_options,
     cost_line,
     form,
-    hints,
     model_picker,
     results,
     settings_line,
@@ -45,6 +44,15 @@ from ui.visitors import visitor_id
 
 FORM_ERRORS = (BadField, BadVariants, *results.START_ERRORS)
 """Errors of reading the form and of starting its runs, whose message is shown to the user."""
+
+# Ctrl/Cmd+Enter in any field presses Compare, as everywhere.
+KEYS = """() => document.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
+    event.preventDefault();
+    document.activeElement?.blur();
+    setTimeout(() => document.querySelector("button.lu-go")?.click(), 50);
+  }
+})"""
 
 INTO_SIGHT = call("board.js", "intoSight")
 
@@ -353,14 +361,7 @@ class CompareTab:
         second = self._second.expected(lineup, specs[0])
         spent = await lineup.runner.spent_today()
         today = cost_line.today(*spent, public=self.context.public) if spent else ""
-        models = [lineup.catalogue.find(id) for id in able]
-        prompt = specs[0].request.prompt
-        time = hints.time_needed(lineup.availability.seconds_by_lane(models))
-        rest = " · ".join(filter(None, [time, today]))
-        line = cost_line.estimate(*costs, second=second, unable=unable, rest=rest)
-        return line + hints.lines(
-            hints.too_long(prompt, models), hints.not_understood(prompt, models)
-        )
+        return cost_line.estimate(*costs, second=second, unable=unable, today=today)
 
     async def _priced(
         self, lineup: Lineup, specs: Sequence[RunSpec], chosen: Sequence[str], **props: Any

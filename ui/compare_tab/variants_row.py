@@ -19,13 +19,11 @@ CHOICES = [("each of them", ALL), ("some at random", SOME), ("as it is written",
 # Typing costs no round trip, unless the prompt holds variants, or held some at the last change.
 COUNT = r"""(text) => {
   const holds = /\{[^]*(\||\$\$)|__[^\s_]/.test(text || "");
-  // What a model may not read in full, or not understand: hints.py says it.
-  const hints = (text || "").length > 200 || /[()\[\]<>]|--|\b(BREAK|AND)\b/.test(text || "");
-  const held = window.lineupHeldVariants, hinted = window.lineupHinted;
-  [window.lineupHeldVariants, window.lineupHinted] = [holds, hints];
+  const held = window.lineupHeldVariants;
+  window.lineupHeldVariants = holds;
   clearTimeout(window.lineupCounting);
-  if (holds || held || hints || hinted) window.lineupCounting = setTimeout(
-    () => document.querySelector("button.lu-recount")?.click(), holds || held ? 300 : 700);
+  if (holds || held) window.lineupCounting = setTimeout(
+    () => document.querySelector("button.lu-recount")?.click(), 300);
 }"""
 
 RECOUNT = """() => document.querySelector("button.lu-recount")?.click()"""

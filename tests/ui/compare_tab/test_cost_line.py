@@ -65,7 +65,7 @@ def test_models_that_cannot_draw_are_counted_apart_with_the_way_to_a_key() -> No
 def test_a_budget_says_what_is_spent_and_to_visitors_what_is_left() -> None:
     spent, limit = Decimal("0.41"), Decimal(2)
     owner = cost_line.today(spent, limit, public=False)
-    assert cost_line.estimate({"a": FREE}, rest=owner).endswith("today so far $0.41 of $2")
+    assert cost_line.estimate({"a": FREE}, today=owner).endswith("today so far $0.41 of $2")
     visitor = cost_line.today(spent, limit, public=True)
     assert visitor == "$1.59 of today's budget is left" and "0.41" not in visitor
 
