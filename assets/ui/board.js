@@ -26,12 +26,33 @@ export function mount({ element, trigger, watch }) {
     node.querySelectorAll("[data-elapsed]").forEach((time) => {
       time.dataset.zero = performance.now() - 1000 * parseFloat(time.dataset.elapsed);
     });
+    node.querySelectorAll("[data-left]").forEach((left) => {
+      left.dataset.end = performance.now() + 1000 * parseFloat(left.dataset.left);
+    });
   }
+  const since = (time) => (performance.now() - parseFloat(time.dataset.zero)) / 1000;
   function tick() {
-    element.querySelectorAll("[data-zero]").forEach((time) => {
-      const seconds = (performance.now() - parseFloat(time.dataset.zero)) / 1000;
+    const times = element.querySelectorAll("[data-zero]");
+    if (!times.length) return;
+    times.forEach((time) => {
+      const seconds = since(time);
       time.textContent = seconds < 100 ? `${seconds.toFixed(1)} s…` : `${Math.round(seconds)} s…`;
     });
+    element.querySelectorAll("[data-end]").forEach((left) => {
+      const seconds = Math.ceil((parseFloat(left.dataset.end) - performance.now()) / 1000);
+      left.textContent = seconds > 0 ? `about ${seconds} s left` : "any moment now";
+    });
+    bars();
+  }
+
+  // The bars of the table grow with the drawing, scaled to the longest.
+  function bars() {
+    const drawn = [...element.querySelectorAll('td[data-column="drawing"] > i')].map((bar) => {
+      const time = bar.parentElement.querySelector("[data-zero]");
+      return [bar, time ? since(time) : parseFloat(bar.parentElement.dataset.v) || 0];
+    });
+    const longest = Math.max(...drawn.map(([, seconds]) => seconds), 0.001);
+    drawn.forEach(([bar, seconds]) => { bar.style.width = `${72 * seconds / longest}px`; });
   }
 
   function least(cards, name) {
@@ -45,9 +66,7 @@ export function mount({ element, trigger, watch }) {
       card.querySelector(".lu-num .lu-time")?.classList.toggle("lu-best", parseFloat(card.dataset.seconds) === fastest);
       card.querySelector(".lu-cost")?.classList.toggle("lu-best", parseFloat(card.dataset.amount) === cheapest);
     });
-    const totals = [...element.querySelectorAll(".lu-total")];
-    const longest = Math.max(...totals.map((cell) => parseFloat(cell.dataset.v) || 0), 0.001);
-    totals.forEach((cell) => { cell.firstElementChild.style.width = `${72 * (parseFloat(cell.dataset.v) || 0) / longest}px`; });
+    bars();
     sort();
     const board = element.querySelector(".lu-board");
     const others = element.querySelector('.lu-strip [data-look="running"]:not([aria-current])');

@@ -7,7 +7,6 @@ for the events that this thread reports.
 import asyncio
 import importlib
 import threading
-import time
 from collections.abc import AsyncGenerator, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -84,6 +83,8 @@ class DeviceWorker:
 
         if zerogpu.is_installed():
             yield Queued(message="waiting for a GPU of the Space")
+        elif not self._ready:
+            yield Loading(message="starting PyTorch")  # the thread may be at it since `warm`
         future = self._thread.submit(run_and_finish)
         finished = asyncio.wrap_future(future)
         try:
@@ -103,24 +104,20 @@ class DeviceWorker:
             self._thread.submit(self._clear_cache)
 
     def _run_in_thread(self, job: LocalJob, emit: Emit[Event]) -> None:
-        if not self._ready:
-            emit(Loading(message="starting PyTorch"))
-        elif zerogpu.is_installed():
-            emit(Progress())  # the wait for the GPU is over
-        import_seconds = self._import_libraries()
+        if zerogpu.is_installed():  # the wait for the GPU is over
+            emit(Progress() if self._ready else Loading(message="starting PyTorch"))
+        self._import_libraries()
         from backends.local.inference import run_job
 
         job = _with_versions(job)
         self.context.cache.discard(partial(_is_outdated, job))
-        run_job(self.context, job, emit, import_seconds=import_seconds)
+        run_job(self.context, job, emit)
 
-    def _import_libraries(self) -> float:
-        """Import torch and diffusers; return the seconds that it took."""
-        start = time.monotonic()
+    def _import_libraries(self) -> None:
+        """Import torch and diffusers."""
         importlib.import_module("backends.local.inference")
         _ = self.context
         self._ready = True
-        return time.monotonic() - start
 
     def _clear_cache(self) -> None:
         self.context.cache.clear()

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, assert_never
 
@@ -140,6 +140,7 @@ class JobTask:
         if self._submit is None:
             raise BadInput("This card waits for no picture any more.")
         self._submit(data)
+        self._stopwatch.record_by_hand()
 
     async def _run(self) -> None:
         try:
@@ -209,7 +210,7 @@ class JobTask:
         async with self._context.lanes.slot(backend.lane(self.model), self._visitor):
             await self._context.throttle.wait()
             self._stopwatch.start_work()
-            self._update(immediate=True, started_at=datetime.now(UTC))
+            self._update(immediate=True, phase=Phase.LOADING, started_at=datetime.now(UTC))
             async with aclosing(backend.generate(self.model, self._request)) as events:
                 try:
                     async for reported in events:
@@ -240,7 +241,8 @@ class JobTask:
                 self._update(phase=Phase.SENT, sent_at=at, message="")
                 await self._context.throttle.wait()  # the request is sent as soon as this returns
             case Progress():
-                self._stopwatch.switch_to(Activity.GENERATE)
+                done = bool(event.step) or event.preview is not None
+                self._stopwatch.switch_to(Activity.GENERATE, began_before=done)
                 if event.preview is not None:
                     self._stopwatch.record_preview()
                 self._update(
@@ -337,7 +339,15 @@ class JobTask:
             return  # reported by work that did not stop
         before, timing = self.job, self._stopwatch.read(self._receipt)
         by_hand = self._submit is not None
-        self.job = replace(before, timing=timing, command=command, by_hand=by_hand, **changes)
+        since = datetime.now(UTC) - timedelta(seconds=self._stopwatch.seconds_so_far())
+        self.job = replace(
+            before,
+            timing=timing,
+            command=command,
+            by_hand=by_hand,
+            phase_since=since,
+            **changes,
+        )
         self._publish(self.job, immediate or self.job.phase is not before.phase)
 
     async def _finish(self, end: JobResult) -> None:
@@ -367,6 +377,7 @@ class JobTask:
             timing=self._stopwatch.read(self._receipt, ended=True) if begun else Timing(),
             command="",
             by_hand=False,
+            phase_since=None,
             step=None,
             steps=None,
             preview=self.job.preview if self._losses else None,

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from backends.base import Model, Request
 from backends.errors import BackendError, Outcome
+from compare.durations import Duration, both_steps
 from compare.pricing import combine
 from compare.records import Cost, Job, Payer, Phase, RunSpec
 
@@ -105,11 +106,9 @@ def new_job(
     )
 
 
-def chain_totals(parent: Job, job: Job) -> tuple[float | None, Cost]:
-    """Return the seconds and the cost of both steps together; None if unknown."""
-    times = parent.timing.total, job.timing.total
-    seconds = None if None in times else sum(time for time in times if time is not None)
-    return seconds, combine((parent.cost, job.cost))
+def chain_totals(parent: Job, job: Job) -> tuple[Duration | None, Cost]:
+    """Return the time and the cost of both steps together; None if unknown."""
+    return both_steps(parent, job), combine((parent.cost, job.cost))
 
 
 def parent_of(job: Job, jobs: Sequence[Job]) -> Job | None:

@@ -16,25 +16,22 @@ from markupsafe import Markup
 
 from backends.base import Model
 from compare.catalogue.catalogue import Catalogue, UnknownModel
-from compare.formatting import format_cost, format_seconds, format_spent
+from compare.durations import (
+    comparable_seconds,
+    details,
+    format_left,
+    headline,
+    running,
+    seconds_left,
+)
+from compare.formatting import format_cost, format_spent
 from compare.records import Job, Phase, Run, RunSpec, SavedPicture
 from compare.runs.second_step import chain_totals
+from ui.board import table
+from ui.board.table import Cell, time_cells
 from ui.board.variants import entries
 from ui.page_files import FOLDER, script
 
-COLUMNS = (
-    ("Model", "Which model"),
-    ("Outcome", "How it ended"),
-    ("Queued", "Seconds in a queue: ours, or the service's"),
-    ("Load", "Seconds until the weights were in memory"),
-    (
-        "First look",
-        "Seconds from the start of the work to the first preview; most models send none",
-    ),
-    ("Total", "Seconds from the click to the last byte on disk"),
-    ("Cost", "In US dollars"),
-    ("Basis", "What the cost rests on"),
-)
 TITLES = {
     "done": "Done",
     "failed": "Not drawn",
@@ -75,7 +72,7 @@ class Renderer:
         environment = Environment(
             loader=FileSystemLoader(FOLDER), autoescape=select_autoescape(), trim_blocks=False
         )
-        helpers = dict[str, Any](url=url, filename=filename, seconds=format_seconds)
+        helpers = dict[str, Any](url=url, filename=filename, format_left=format_left)
         environment.globals.update(helpers)
         self._board = environment.get_template("board.html")
         self._card = environment.get_template("card.html")
@@ -101,7 +98,7 @@ class Renderer:
             ended=all(job.outcome is not None for job in run.jobs),
             chains=list(chains.values()),
             rows=[Markup(self.row(run, job, jobs)) for job in run.jobs],
-            columns=COLUMNS,
+            columns=table.COLUMNS,
         )
 
     def update(self, run: Run, job: Job) -> Mapping[str, str]:
@@ -136,13 +133,29 @@ class Renderer:
             seed=first.seed if first else None,
             notes=notes,
             both_steps=_both_steps(parent, job),
+            comparable=comparable_seconds(job, run.request.count),
         )
 
     def row(self, run: Run, job: Job, jobs: "_Jobs | None" = None) -> str:
         """Return one job's row of the table; `jobs` as in `card`."""
         jobs = jobs or _Jobs(run)
-        variables = self._variables(job, jobs.parent(job))
-        return self._row.render(variables, element_id=_row_id(job), attempt=jobs.attempt(job))
+        parent, attempt, now = jobs.parent(job), jobs.attempt(job), datetime.now(UTC)
+        variables = self._variables(job, parent)
+        notes = [] if parent is None else [f"second step, from {self.model(parent).label}"]
+        notes += [f"try {attempt}"] if attempt > 1 else []
+        label, title, amount = self.model(job).label, variables["title"], variables["amount"]
+        cells = {
+            "model": Cell(text=label, value=label, notes=tuple(notes)),
+            "outcome": Cell(text=title.lower(), value=title),
+            **time_cells(job, run.request.count, now),
+            "cost": Cell(text=variables["cost"], value="" if amount is None else amount),
+            "basis": Cell(text=variables["basis"], value=variables["basis"]),
+        }
+        return self._row.render(
+            element_id=_row_id(job),
+            state=variables["state"],
+            cells=[(column.key, cells[column.key]) for column in table.COLUMNS],
+        )
 
     def model(self, job: Job) -> Model:
         """Return a job's model, or one with only an id if the catalogue no longer has it."""
@@ -159,7 +172,7 @@ class Renderer:
 
     def _variables(self, job: Job, parent: Job | None) -> dict[str, Any]:
         """Return the template variables that a job's card and row share."""
-        ended = job.outcome is not None
+        now, ended = datetime.now(UTC), job.outcome is not None
         started = parent is None or bool(parent.pictures) or not ended
         return {
             "job": job,
@@ -169,7 +182,9 @@ class Renderer:
             "started": started,
             "state": (job.outcome or "running").replace(" ", "-"),
             "title": _title(job) if started else NOT_STARTED,
-            "elapsed": max(0.0, (datetime.now(UTC) - job.created_at).total_seconds()),
+            "time": headline(job) if ended else running(job, now),
+            "times": details(job),
+            "left": seconds_left(job, now),
             "amount": job.cost.amount if ended else None,
             "cost": format_spent(job.cost) if ended else format_cost(job.cost),
             "basis": _basis(job),
@@ -276,7 +291,7 @@ def _both_steps(parent: Job | None, job: Job) -> str:
     if parent is None or not parent.pictures or not job.pictures or job.outcome is None:
         return ""
     time, cost = chain_totals(parent, job)
-    return f"{format_seconds(time)} · {format_spent(cost)}"
+    return f"{time or '–'} · {format_spent(cost)}"
 
 
 def _row_id(job: Job) -> str:

@@ -1,7 +1,7 @@
 """Cards and rows: what a person reads in them, and that nothing a stranger wrote becomes markup."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -28,7 +28,7 @@ DONE = replace(
     phase=Phase.ENDED,
     outcome=Outcome.DONE,
     pictures=(PICTURE,),
-    timing=Timing(queued=0.0, load=0.4, first_preview=0.1, total=0.9),
+    timing=Timing(queued=136.2, load=0.4, first_preview=0.1, generate=0.9, total=137.6),
     cost=Cost(amount=Decimal(0), basis=Basis.FREE),
 )
 
@@ -44,7 +44,7 @@ def renderer() -> Renderer:
 
 def test_a_finished_card_shows_picture_time_cost_and_seed(renderer: Renderer) -> None:
     card = renderer.card(run(DONE), DONE)
-    for words in ("lineup/pictures/abcdef0123.png", "0.9 s", "free", "seed 7", "Download"):
+    for words in ("lineup/pictures/abcdef0123.png", "0.9 s drawing", "free", "seed 7", "Download"):
         assert words in card
 
 
@@ -104,7 +104,7 @@ def test_a_second_try_takes_the_card_and_the_first_stays_in_the_table(renderer: 
 def test_unknown_times_and_costs_are_dashes_or_words_never_zero(renderer: Renderer) -> None:
     job = replace(DONE, timing=Timing(total=2.0), cost=Cost(basis=Basis.USAGE))
     row = renderer.row(run(job), job)
-    assert row.count("–") == 3
+    assert row.count("–") == 4
     assert "unknown" in row
     assert "$0" not in row
 
@@ -114,6 +114,61 @@ def test_what_was_not_charged_rests_on_nothing(renderer: Renderer) -> None:
     refused = replace(JOB, outcome=Outcome.REFUSED, message="No.", cost=cost)
     row = renderer.row(run(refused), refused)
     assert "not charged" in row and "usage" not in row
+
+
+def test_the_headline_is_drawing_and_the_rest_is_small_print(renderer: Renderer) -> None:
+    card, row = renderer.card(run(DONE), DONE), renderer.row(run(DONE), DONE)
+    assert "waited 136 s, load 0.4 s" in card and "138 s" not in card
+    assert 'data-seconds="0.9"' in card and '<td data-column="drawing" data-v="0.9"><i>' in row
+    times = [cell.partition(">")[2].partition("<")[0] for cell in row.split("<td")[3:8]]
+    assert times == ["136.2", "0.4", "0.1", "", "138 s"]  # before the drawing's is its bar
+
+
+def test_where_drawing_is_unknown_the_total_stands_with_a_word(renderer: Renderer) -> None:
+    brought = replace(DONE, timing=Timing(queued=11.0, total=12.1))
+    card = renderer.card(run(brought), brought)
+    assert "12.1 s in all" in card and "waited 11.0 s" in card and "data-seconds" not in card
+    assert "<i>" not in renderer.row(run(brought), brought)
+    stopped = replace(JOB, outcome=Outcome.CANCELLED, message="Stopped.", timing=brought.timing)
+    assert "12.1 s in all" in renderer.card(run(stopped), stopped)
+
+
+@pytest.mark.parametrize("short", [False, True], ids=["all pictures", "one is missing"])
+def test_who_has_drawn_fewer_pictures_wins_no_race(renderer: Renderer, short: bool) -> None:
+    job = DONE if short else replace(DONE, pictures=(PICTURE, PICTURE))
+    asked = replace(run(job), spec=RunSpec(Request(prompt="a", count=2)))
+    assert ("data-seconds" in renderer.card(asked, job)) is not short
+
+
+@pytest.mark.parametrize(
+    ("phase", "column"),
+    [(Phase.QUEUED, "waited"), (Phase.LOADING, "load"), (Phase.GENERATING, "drawing")],
+)
+def test_the_seconds_of_the_phase_under_way_tick(
+    renderer: Renderer, phase: Phase, column: str
+) -> None:
+    now = datetime.now(UTC)
+    since, timing = now - timedelta(seconds=8.4), Timing(queued=136.0, load=20.0)
+    job = replace(
+        JOB,
+        created_at=now - timedelta(seconds=200),
+        phase=phase,
+        phase_since=since,
+        expected_seconds=20.0,
+        timing=timing,
+    )
+    card, row = renderer.card(run(job), job), renderer.row(run(job), job)
+    assert 'data-elapsed="8.4"' in card
+    assert row.count("data-elapsed") == 2 and 'data-elapsed="200.' in row
+    cell = row.partition(f'data-column="{column}"')[2]
+    assert cell.index('data-elapsed="8.4"') < cell.index("</td>")
+    drawing = phase is Phase.GENERATING
+    assert ("<i>" in row) is drawing
+    assert ("about 12 s left" in card) is drawing
+    assert ("waited 136 s" in card) is (phase is not Phase.QUEUED)
+    assert ("load 20.0 s" in card) is (phase is not Phase.LOADING)
+    stepped = replace(job, step=2, steps=3)
+    assert ("about 5 s left" in renderer.card(run(stepped), stepped)) is drawing
 
 
 def test_settings_are_told_only_where_they_differ_from_the_models_own() -> None:
@@ -128,7 +183,7 @@ def test_a_cached_picture_is_marked_and_wins_no_race(renderer: Renderer) -> None
     assert "0.1 s cached" in card and "0.1 s cached" in row
     assert "data-seconds" not in card
     assert "data-seconds" in renderer.card(run(DONE), DONE)
-    assert 'class="lu-total" data-v=""' in row
+    assert 'data-column="total" data-v=""' in row and "<i>" not in row
 
 
 SECOND = replace(
@@ -137,7 +192,7 @@ SECOND = replace(
     model="miniature/masked",
     parent="j1",
     pictures=(replace(PICTURE, sha256="fedcba3210", path="pictures/fe/fedcba3210.png"),),
-    timing=Timing(total=2.0),
+    timing=Timing(generate=2.0, total=2.5),
     cost=Cost(amount=Decimal("0.02"), basis=Basis.USAGE),
 )
 WAITING = replace(JOB, id="j2", model="miniature/masked", parent="j1", phase=Phase.WAITING)
@@ -154,7 +209,9 @@ def test_a_second_step_stands_with_the_first_and_says_what_both_took(renderer: R
     assert pair.index("abcdef0123") < pair.index("lu-arrow") < pair.index("fedcba3210")
     card = renderer.card(chain(DONE, SECOND), SECOND)
     assert "from Miniature diffusion" in card and "a blue star" in card
-    assert "2.9 s · $0.02" in card
+    assert "2.9 s drawing · $0.02" in card
+    unknown = replace(SECOND, timing=Timing(total=2.5))
+    assert "140 s in all · $0.02" in renderer.card(chain(DONE, unknown), unknown)
     assert "both steps" not in renderer.card(chain(DONE, SECOND), DONE)
     row = renderer.row(chain(DONE, SECOND), SECOND)
     assert "second step, from Miniature diffusion" in row and "try" not in row
