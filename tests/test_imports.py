@@ -34,7 +34,7 @@ LAYERS: Mapping[str, Sequence[str]] = {
     "compare": (
         "redaction",
         "records settings visitor_keys",
-        "pricing formatting prompts store",
+        "pricing formatting durations prompts store",
         "catalogue",
         "runs",
         "history sweeps judging export",

@@ -134,9 +134,7 @@ class _Inference:
                 "Change the prompt or the seed and run it again."
             )
         ignored = self._ignored | loaded.ignored | ignored | call.ignored
-        self._emit(
-            Receipt(honoured={**ignored, **self._honoured}, generate=self._drawing_seconds)
-        )
+        self._emit(Receipt(honoured={**ignored, **self._honoured}, generate=self._drawing_seconds))
 
     def out_of_memory_message(self) -> str:
         """Return the error message for a run that still ran out of memory."""

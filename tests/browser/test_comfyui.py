@@ -39,7 +39,7 @@ def test_a_workflow_and_a_typed_checkpoint_are_drawn_and_the_cache_is_told(
             expect(card).to_contain_text("s cached")
             expect(card).to_contain_text("the time says nothing about its speed")
             assert card.get_attribute("data-seconds") is None
-        assert page.locator(".lu-table tbody .lu-total:has-text('cached')").count() == 2
+        assert page.locator(".lu-table tbody [data-column=total]:has-text('cached')").count() == 2
         assert len(server.jobs) == 4
 
 

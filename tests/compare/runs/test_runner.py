@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 import time
 from contextlib import aclosing
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
