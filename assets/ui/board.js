@@ -61,9 +61,10 @@ export function mount({ element, trigger, watch }) {
   }
   function mark() {
     const cards = [...element.querySelectorAll(".lu-card")];
-    const fastest = least(cards, "seconds"), cheapest = least(cards, "amount");
+    const tenth = (seconds) => parseFloat(seconds).toFixed(1); // as it is shown: equals are equal
+    const fastest = tenth(least(cards, "seconds")), cheapest = least(cards, "amount");
     cards.forEach((card) => {
-      card.querySelector(".lu-num .lu-time")?.classList.toggle("lu-best", parseFloat(card.dataset.seconds) === fastest);
+      card.querySelector(".lu-num .lu-time")?.classList.toggle("lu-best", tenth(card.dataset.seconds) === fastest && fastest !== "NaN");
       card.querySelector(".lu-cost")?.classList.toggle("lu-best", parseFloat(card.dataset.amount) === cheapest);
     });
     bars();
