@@ -117,6 +117,11 @@ class Model:
         return self.id.partition("/")[0].partition("@")[0]
 
     @property
+    def service(self) -> str:
+        """Whose key the model needs: "backend", or "backend@server"."""
+        return self.id.partition("/")[0]
+
+    @property
     def server(self) -> str:
         """The name of the user's server that runs it ("openai@NAME/..."), else ""."""
         return self.id.partition("/")[0].partition("@")[2]

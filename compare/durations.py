@@ -13,26 +13,30 @@ from backends.errors import Outcome
 from compare.formatting import format_seconds
 from compare.records import Job, Phase
 
-DRAWING, IN_ALL, CACHED = "drawing", "in all", "cached"
+DRAWING, IN_ALL, CACHED = "drawing", "in all", "from the cache"
 _LEAST_SHOWN = 0.05
 """Seconds that would be rounded to 0.0 are left out of the small print."""
-_ACTIVITIES = {
+ACTIVITIES = {
     Phase.QUEUED: "waiting",
     Phase.LOADING: "loading",
     Phase.SENT: DRAWING,
     Phase.GENERATING: DRAWING,
 }
+"""What a job's time goes to in each phase that a stopwatch is shown for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Duration:
-    """Seconds, and the word for what they measure; `str()` gives "8.4 s drawing"."""
+    """Seconds, and the word for what they measure; `str()` gives "8.4 s drawing".
+
+    Those of a picture from a cache say nothing, so it gives "from the cache".
+    """
 
     seconds: float
     word: str
 
     def __str__(self) -> str:
-        return f"{format_seconds(self.seconds)} {self.word}"
+        return CACHED if self.word == CACHED else f"{format_seconds(self.seconds)} {self.word}"
 
 
 def headline(job: Job) -> Duration | None:
@@ -51,8 +55,10 @@ def details(job: Job) -> str:
     The seconds of the phase that is under way are left out: they are the headline.
     """
     timing = job.timing
+    if timing.cached:
+        return ""
     parts = [("waited", timing.queued), ("load", timing.load), ("download", timing.download)]
-    present = {"waiting": "waited", "loading": "load"}.get(_ACTIVITIES.get(job.phase, ""))
+    present = {"waiting": "waited", "loading": "load"}.get(ACTIVITIES.get(job.phase, ""))
     return ", ".join(
         f"{word} {format_seconds(seconds)}"
         for word, seconds in parts
@@ -64,10 +70,10 @@ def running(job: Job, now: datetime) -> Duration | None:
     """Return the seconds of a job's present phase, None for one that has ended or cannot begin."""
     if job.outcome is not None or job.phase is Phase.WAITING:
         return None
-    if job.phase_since is not None:
-        return Duration(_between(job.phase_since, now), _ACTIVITIES[job.phase])
+    if job.since is not None:
+        return Duration(_between(job.since, now), ACTIVITIES[job.phase])
     # In the lane. A job of another process is only known by what is stored of it.
-    word = _ACTIVITIES[job.phase] if job.phase is Phase.QUEUED else IN_ALL
+    word = ACTIVITIES[job.phase] if job.phase is Phase.QUEUED else IN_ALL
     return Duration(_between(job.created_at, now), word)
 
 

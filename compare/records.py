@@ -89,7 +89,7 @@ class Job:
     `started_at` is the wall clock time when work began (for a stopwatch in a browser); `sent_at`
     marks the moment since which money may have been spent. `command` is a text that a person is
     to submit elsewhere by hand, and `by_hand` is true if the picture may be uploaded in return.
-    `phase_since` is the wall clock time from which the seconds of the present phase count, and
+    `since` is the wall clock time from which the seconds of the present phase count, and
     `expected_seconds` how long the drawing usually takes here. These four, `preview`, `step` and
     `steps` are live only and not stored.
     """
@@ -111,7 +111,7 @@ class Job:
     pictures: tuple[SavedPicture, ...] = ()
     command: str = ""
     by_hand: bool = False
-    phase_since: datetime | None = None
+    since: datetime | None = None
     expected_seconds: float | None = None
     step: int | None = None
     steps: int | None = None

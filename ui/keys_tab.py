@@ -152,14 +152,15 @@ def _model(context: Context, backend: str, server: str) -> Model:
 
 def _title(row: ServiceRow, public: bool) -> str:
     name = Markup("<b>{}</b>").format(row.service.label)
+    opening = Markup('<p class="lu-key-name" data-service="{}">').format(row.model.service)
     where = row.service.keys[0].where
     if row.service.server:
         # The address of a server is not shown to visitors.
         more = "" if public else f"your server at {host_of(where)}"
-        return Markup('<p class="lu-key-name">{} {}</p>').format(name, more)
+        return opening + Markup("{} {}</p>").format(name, more)
     text = "get a key" if row.editable else "how to start one"
     link = Markup('<a href="{}" target="_blank" rel="noreferrer">{}</a>').format(where, text)
-    return Markup('<p class="lu-key-name">{} {}</p>').format(name, link)
+    return opening + Markup("{} {}</p>").format(name, link)
 
 
 def _box(setting: str) -> gr.Textbox:

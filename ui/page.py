@@ -10,6 +10,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from ui import keys_tab, page_files
 from ui.board.renderer import Renderer
 from ui.compare_tab.tab import KEYS, RESTORE, CompareTab
+from ui.compare_tab.variants_row import RECOUNT
 from ui.context import Context, map_folder
 from ui.events import QUICK
 from ui.keys_tab import KeysTab
@@ -59,7 +60,9 @@ def build(context: Context, renderer: Renderer) -> gr.Blocks:
         opened = page.load(compare.open, None, compare.refreshed, **QUICK)
         opened.then(None, js=RESTORE)
         page.load(None, js=KEYS)
-        compare_item.select(compare.refresh, keys, compare.refreshed, **QUICK)
+        refreshed = compare_item.select(compare.refresh, keys, compare.refreshed, **QUICK)
+        # A key that was typed meanwhile changes who can draw.
+        refreshed.then(None, js=RECOUNT)
         models_item.select(models.open, None, models.table, **QUICK)
         keys_item.select(keys_panel.open, keys, keys_panel.messages, **QUICK)
     return page

@@ -38,7 +38,17 @@ STYLESHEETS: Final = (
     "keys.css",
 )
 """In the order in which they apply."""
-MODULES: Final = ("picker.js", "settings.js", "board.js", "table.js")
+MODULES: Final = (
+    "picker.js",
+    "settings.js",
+    "visit.js",
+    "board.js",
+    "arrange.js",
+    "table.js",
+    "clipboard.js",
+    "keys.js",
+    "closely.js",
+)
 """What the first page runs, so that the browser fetches it beside Gradio's own scripts."""
 TITLE: Final = "Lineup"
 DESCRIPTION: Final = (

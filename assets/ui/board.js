@@ -1,12 +1,19 @@
-// The board of one run. The server sends whole cards and rows; this file puts them in place,
-import { order } from "./table.js";
+// The board of one run. The server sends whole cards and rows; this file puts them in place, ticks
+// the stopwatches, marks the fastest and cheapest, and shows a picture large. What the board shows
+// is told to the rest of the page by the event "lineup:run" on the document.
+import { Arrangement } from "./arrange.js";
+import { copy } from "./clipboard.js";
+import { full } from "./closely.js";
+import { lacksKey } from "./picker.js";
+
+const BAR = 72; // pixels of the longest bar in the table
+
+const seconds = (time) => (time < 100 ? `${time.toFixed(1)} s…` : `${Math.round(time)} s…`);
 
 export function mount({ element, trigger, watch }) {
-  // ticks the stopwatches, sorts the table, marks the fastest and cheapest, and shows a picture large.
-  // Gradio calls it with `element`, `trigger` and `watch` (see gr.HTML, js_on_load).
   const byId = (id) => element.querySelector(`[id="${CSS.escape(id)}"]`);
+  const arrangement = new Arrangement(element);
   let stream = null;
-  let sorted = { column: null, down: false };
 
   function place(id, html, parent) {
     const fresh = document.createElement("template");
@@ -18,7 +25,10 @@ export function mount({ element, trigger, watch }) {
     const kept = old.querySelector("img.lu-preview");
     const next = node.querySelector("img.lu-preview");
     if (kept && next) { kept.src = next.src; next.replaceWith(kept); } // no flash between previews
+    if (node.matches(".lu-card")) arrangement.inherit(old, node);
+    const focused = old.contains(document.activeElement) ? document.activeElement.dataset.act : null;
     old.replaceWith(node);
+    if (focused) node.querySelector(`[data-act="${focused}"]`)?.focus({ preventScroll: true });
   }
 
   // Stopwatches run on this clock from the moment the server's elapsed seconds arrived.
@@ -30,29 +40,25 @@ export function mount({ element, trigger, watch }) {
       left.dataset.end = performance.now() + 1000 * parseFloat(left.dataset.left);
     });
   }
-  const since = (time) => (performance.now() - parseFloat(time.dataset.zero)) / 1000;
+  const passed = (time) => (performance.now() - parseFloat(time.dataset.zero)) / 1000;
   function tick() {
-    const times = element.querySelectorAll("[data-zero]");
-    if (!times.length) return;
-    times.forEach((time) => {
-      const seconds = since(time);
-      time.textContent = seconds < 100 ? `${seconds.toFixed(1)} s…` : `${Math.round(seconds)} s…`;
-    });
+    const running = [...element.querySelectorAll("[data-zero]")];
+    running.forEach((time) => { time.textContent = seconds(passed(time)); });
     element.querySelectorAll("[data-end]").forEach((left) => {
-      const seconds = Math.ceil((parseFloat(left.dataset.end) - performance.now()) / 1000);
-      left.textContent = seconds > 0 ? `about ${seconds} s left` : "any moment now";
+      const rest = Math.ceil((parseFloat(left.dataset.end) - performance.now()) / 1000);
+      left.textContent = rest > 0 ? `about ${rest} s left` : "any moment now";
     });
-    bars();
+    if (running.length) drawBars();
   }
 
-  // The bars of the table grow with the drawing, scaled to the longest.
-  function bars() {
-    const drawn = [...element.querySelectorAll('td[data-column="drawing"] > i')].map((bar) => {
-      const time = bar.parentElement.querySelector("[data-zero]");
-      return [bar, time ? since(time) : parseFloat(bar.parentElement.dataset.v) || 0];
+  // Bars go by drawing, those of running jobs too; what cannot be compared has none.
+  function drawBars() {
+    const bars = [...element.querySelectorAll(".lu-bars > i")].map((bar) => {
+      const cell = bar.parentElement, live = cell.querySelector("[data-zero]");
+      return [bar, live ? passed(live) : parseFloat(cell.dataset.v) || 0];
     });
-    const longest = Math.max(...drawn.map(([, seconds]) => seconds), 0.001);
-    drawn.forEach(([bar, seconds]) => { bar.style.width = `${72 * seconds / longest}px`; });
+    const longest = Math.max(...bars.map(([, time]) => time), 0.001);
+    bars.forEach(([bar, time]) => { bar.style.width = `${(BAR * time / longest).toFixed(1)}px`; });
   }
 
   function least(cards, name) {
@@ -61,24 +67,47 @@ export function mount({ element, trigger, watch }) {
   }
   function mark() {
     const cards = [...element.querySelectorAll(".lu-card")];
-    const tenth = (seconds) => parseFloat(seconds).toFixed(1); // as it is shown: equals are equal
-    const fastest = tenth(least(cards, "seconds")), cheapest = least(cards, "amount");
+    const tenth = (time) => parseFloat(time).toFixed(1); // as it is shown: equals are equal
+    const fastest = tenth(least(cards, "drawing")), cheapest = least(cards, "amount");
     cards.forEach((card) => {
-      card.querySelector(".lu-num .lu-time")?.classList.toggle("lu-best", tenth(card.dataset.seconds) === fastest && fastest !== "NaN");
+      card.querySelector(".lu-num .lu-time")?.classList.toggle("lu-best", fastest !== "NaN" && tenth(card.dataset.drawing) === fastest);
       card.querySelector(".lu-cost")?.classList.toggle("lu-best", parseFloat(card.dataset.amount) === cheapest);
     });
-    bars();
-    sort();
-    const board = element.querySelector(".lu-board");
-    const others = element.querySelector('.lu-strip [data-look="running"]:not([aria-current])');
-    const mine = board?.dataset.mine === "yes"; // only who has started a run may stop it
-    const running = mine && (board.dataset.ended === "no" || !!others);
-    document.querySelectorAll(".lu-ask").forEach((ask) => ask.classList.toggle("lu-running", running));
+    // A card that failed for want of a key leads to where one can be typed.
+    cards.forEach((card) => {
+      const keys = card.querySelector('[data-act="keys"]');
+      const service = keys && lacksKey(card.querySelector(".lu-name").title);
+      if (!keys) return;
+      keys.hidden = !service;
+      keys.dataset.service = service ?? "";
+    });
+    drawBars();
+    arrangement.sortTable();
+    tell();
   }
 
-  function sort() {
-    const table = element.querySelector(".lu-table");
-    if (table && sorted.column !== null) order(table, sorted);
+  // Tell the page what is shown and how far it is.
+  function tell() {
+    const board = element.querySelector(".lu-board");
+    const cards = [...element.querySelectorAll(".lu-card")];
+    const looks = cards.map((card) => card.dataset.look);
+    const variants = [...element.querySelectorAll(".lu-strip [data-run]")];
+    const ended = board?.dataset.ended === "yes", done = looks.filter((look) => look === "done").length;
+    const current = variants.find((button) => button.hasAttribute("aria-current"));
+    if (current && ended) current.dataset.look = done === looks.length ? "done" : "failed";
+    const detail = {
+      run: board?.dataset.run ?? "",
+      prompt: board?.querySelector(".lu-run q").textContent ?? "",
+      mine: board?.dataset.mine === "yes", // only who has started a run may stop it
+      running: !!board && !ended,
+      total: looks.length,
+      ended: looks.filter((look) => look !== "running").length,
+      done,
+      // The other variants that are under way.
+      others: variants.filter((each) => each !== current && each.dataset.look === "running")
+        .map((each) => each.dataset.run),
+    };
+    document.dispatchEvent(new CustomEvent("lineup:run", { detail }));
   }
 
   function connect() {
@@ -87,13 +116,14 @@ export function mount({ element, trigger, watch }) {
     const board = element.querySelector(".lu-board");
     if (!board) return mark();
     start(board);
+    arrangement.shown();
     mark();
     const shown = board.querySelector(".lu-strip [aria-current]");
     if (shown) shown.parentElement.scrollLeft = shown.offsetLeft - (board.clientWidth - shown.offsetWidth) / 2;
     const here = new URL(location.href);
     if (here.searchParams.get("run") !== board.dataset.run) {
       here.searchParams.set("run", board.dataset.run);
-      history.replaceState(null, "", here);
+      history.pushState(null, "", here);
     }
     if (board.dataset.ended === "yes") return;
     stream = new EventSource(`lineup/runs/${board.dataset.run}/events`);
@@ -101,76 +131,29 @@ export function mount({ element, trigger, watch }) {
       const job = JSON.parse(event.data);
       place(job.card_id, job.card, ".lu-grid");
       place(job.row_id, job.row, ".lu-table tbody");
+      arrangement.shape();
       mark();
     });
     stream.addEventListener("end", () => {
       stream?.close();
       board.dataset.ended = "yes";
+      if (arrangement.sorted.key) arrangement.choose(arrangement.sorted.key, arrangement.sorted.down);
       mark();
     });
   }
 
-  // How the other variants stand: asked now and then, as long as one of them is under way.
-  async function look() {
-    const strip = element.querySelector(".lu-strip");
-    if (!strip?.querySelector('[data-look="running"]')) return;
-    const { run } = element.querySelector(".lu-board").dataset;
-    const answer = await fetch(`lineup/runs/${run}/batch`).catch(() => null);
-    const looks = answer?.ok ? await answer.json() : {};
-    strip.querySelectorAll("button").forEach((button) => {
-      button.dataset.look = looks[button.dataset.run] ?? button.dataset.look;
+  // Back and Forward go through the runs that were shown.
+  addEventListener("popstate", () => {
+    const run = new URLSearchParams(location.search).get("run") ?? "";
+    if (run !== (element.querySelector(".lu-board")?.dataset.run ?? "")) trigger("variant", { run });
+  });
+  // How the other variants stand.
+  document.addEventListener("lineup:states", ({ detail }) => {
+    element.querySelectorAll(".lu-strip [data-run]").forEach((button) => {
+      button.dataset.look = detail[button.dataset.run]?.state ?? button.dataset.look;
     });
-    mark();
-  }
-  setInterval(look, 1500);
-
-  function copy(text, button) {
-    const before = button.textContent;
-    navigator.clipboard?.writeText(text);
-    button.textContent = "Copied";
-    setTimeout(() => { button.textContent = before; }, 1500);
-  }
-
-  // Full size: one dialog, arrows go through all pictures of the run.
-  function full(link) {
-    const links = [...element.querySelectorAll('[data-act="full"]')];
-    let at = links.indexOf(link);
-    const dialog = document.createElement("dialog");
-    dialog.className = "lu-dialog";
-    const show = () => {
-      const image = links[at].querySelector("img");
-      dialog.innerHTML = `<figure><img alt=""><figcaption><span></span><a download>Download</a>
-        <button type="button" data-go="-1" aria-label="Previous">←</button>
-        <button type="button" data-go="1" aria-label="Next">→</button>
-        <button type="button" data-go="0" aria-label="Close">Close</button></figcaption></figure>`;
-      const large = dialog.querySelector("img");
-      large.src = links[at].href;
-      large.alt = image.alt;
-      const card = links[at].closest(".lu-card");
-      dialog.querySelector("span").textContent =
-        `${card.querySelector(".lu-name").textContent} · ${image.getAttribute("width")}×${image.getAttribute("height")}`;
-      dialog.querySelector("a").href = links[at].href;
-      dialog.querySelector("a").download = links[at].dataset.name;
-    };
-    const go = (by) => {
-      if (by === 0) return dialog.close();
-      at = (at + by + links.length) % links.length;
-      show();
-    };
-    dialog.addEventListener("click", (event) => {
-      const button = event.target.closest("[data-go]");
-      if (button) go(parseInt(button.dataset.go));
-      else if (!event.target.closest("figcaption, img")) dialog.close();
-    });
-    dialog.addEventListener("keydown", (event) => {
-      if (event.key === "ArrowRight") go(1);
-      if (event.key === "ArrowLeft") go(-1);
-    });
-    dialog.addEventListener("close", () => dialog.remove());
-    show();
-    document.body.append(dialog);
-    dialog.showModal();
-  }
+    tell();
+  });
 
   element.addEventListener("click", (event) => {
     const target = event.target.closest("[data-act]");
@@ -178,18 +161,13 @@ export function mount({ element, trigger, watch }) {
     const run = element.querySelector(".lu-board")?.dataset.run;
     const job = target.closest(".lu-card")?.dataset.job;
     switch (target.dataset.act) {
-      case "full": event.preventDefault(); return full(target);
+      case "full": event.preventDefault(); return full(element, target);
       case "retry": target.disabled = true; return trigger("retry", { run, job });
       case "stop": target.disabled = true; return trigger("halt", { run, job });
       case "variant": return trigger("variant", { run: target.dataset.run });
       case "again": return trigger("again", { run });
       case "link": return copy(location.href, target);
       case "copy": return copy(target.previousElementSibling.textContent, target);
-      case "sort": {
-        const column = parseInt(target.dataset.column);
-        sorted = { column, down: sorted.column === column && !sorted.down };
-        return sort();
-      }
     }
   });
 
@@ -219,7 +197,16 @@ export function mount({ element, trigger, watch }) {
     if (kind === "drop") bring(card, event.dataTransfer.files[0]);
   }));
 
+  document.addEventListener("lineup:models", mark); // a key may be there now
+
   setInterval(tick, 100);
   watch("value", connect);
   connect();
+}
+
+// After Compare on a screen too low for form and board, the first card comes into sight.
+export function intoSight() {
+  const board = document.querySelector(".lu-board");
+  if (!board || document.querySelector(".lu-said .lu-bad")) return;
+  if (board.getBoundingClientRect().top > innerHeight * 0.6) board.scrollIntoView({ block: "start" });
 }

@@ -1,4 +1,5 @@
 // The catalogue's table: a search box that keeps the rows holding every word, and sorting by column.
+import { add } from "./picker.js";
 import { order } from "./table.js";
 
 export function mount({ element, watch }) {
@@ -20,6 +21,12 @@ export function mount({ element, watch }) {
 
   element.addEventListener("input", find);
   element.addEventListener("click", (event) => {
+    const adding = event.target.closest('[data-act="add"]');
+    if (adding) {
+      adding.textContent = add(adding.dataset.id) ? "Added" : "Is chosen already";
+      setTimeout(() => { adding.textContent = "Add to comparison"; }, 2000);
+      return;
+    }
     const button = event.target.closest('[data-act="sort"]');
     if (!button) return;
     const column = parseInt(button.dataset.column);

@@ -345,7 +345,7 @@ class JobTask:
             timing=timing,
             command=command,
             by_hand=by_hand,
-            phase_since=since,
+            since=since,
             **changes,
         )
         self._publish(self.job, immediate or self.job.phase is not before.phase)
@@ -377,7 +377,7 @@ class JobTask:
             timing=self._stopwatch.read(self._receipt, ended=True) if begun else Timing(),
             command="",
             by_hand=False,
-            phase_since=None,
+            since=None,
             step=None,
             steps=None,
             preview=self.job.preview if self._losses else None,

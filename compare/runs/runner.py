@@ -217,6 +217,16 @@ class Runner:
                 self._start_task(live, work)
         return tuple(live.run for live in begun)
 
+    async def spent_today(self) -> tuple[Decimal, Decimal] | None:
+        """Return what the owner's jobs of today cost, and the daily budget; None without one.
+
+        In USD. Jobs under way count with the most that they may cost.
+        """
+        today = budget.today(self._settings.daily_budget)
+        if today is None or (self._settings.public and not self._settings.lends_keys):
+            return None
+        return await self._store.spent_since(today.since), today.limit
+
     @contextmanager
     def _budgeted(self) -> Generator[Budget | None]:
         """Yield today's budget for adding jobs to the store; explain where they exceed it."""

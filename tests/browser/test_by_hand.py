@@ -47,6 +47,9 @@ def test_the_grid_is_brought_to_its_card(
     card.locator("[data-bring]").set_input_files(grid)
     finished(page)
     expect(card).to_contain_text("$0.05")
-    assert all(inside(card.locator(".lu-pic"), each) for each in card.locator(".lu-pics a").all())
+    assert all(
+        inside(card.locator(".lu-pic"), each)
+        for each in card.locator(".lu-pics [data-act=full]").all()
+    )
     whole, *parts = pictures(page)
     assert whole == hashlib.sha256(grid.read_bytes()).hexdigest() and len(parts) == 4

@@ -6,6 +6,7 @@ wrote.
 
 import base64
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +18,7 @@ from markupsafe import Markup
 from backends.base import Model
 from compare.catalogue.catalogue import Catalogue, UnknownModel
 from compare.durations import (
+    ACTIVITIES,
     comparable_seconds,
     details,
     format_left,
@@ -126,14 +128,14 @@ class Renderer:
             self._variables(job, parent),
             element_id=jobs.card_id(job),
             prompt=then.prompt or run.request.prompt if parent and then else run.request.prompt,
-            aspect_ratio=f"{width * columns} / {height * rows}",
+            shape=f"{width * columns / (height * rows):.4f}",
             grid=(columns, rows),
             preview=_data_uri(job),
             fraction=min(1, job.step / job.steps) if job.step is not None and job.steps else None,
             seed=first.seed if first else None,
             notes=notes,
             both_steps=_both_steps(parent, job),
-            comparable=comparable_seconds(job, run.request.count),
+            compared=comparable_seconds(job, run.request.count),
         )
 
     def row(self, run: Run, job: Job, jobs: "_Jobs | None" = None) -> str:
@@ -145,7 +147,7 @@ class Renderer:
         notes += [f"try {attempt}"] if attempt > 1 else []
         label, title, amount = self.model(job).label, variables["title"], variables["amount"]
         cells = {
-            "model": Cell(text=label, value=label, notes=tuple(notes)),
+            "name": Cell(text=label, value=label, notes=tuple(notes)),
             "outcome": Cell(text=title.lower(), value=title),
             **time_cells(job, run.request.count, now),
             "cost": Cell(text=variables["cost"], value="" if amount is None else amount),
@@ -183,7 +185,8 @@ class Renderer:
             "state": (job.outcome or "running").replace(" ", "-"),
             "title": _title(job) if started else NOT_STARTED,
             "time": headline(job) if ended else running(job, now),
-            "times": details(job),
+            "activity": ACTIVITIES.get(job.phase, ""),
+            "rest": details(job),
             "left": seconds_left(job, now),
             "amount": job.cost.amount if ended else None,
             "cost": format_spent(job.cost) if ended else format_cost(job.cost),
@@ -249,10 +252,11 @@ def url(picture: SavedPicture) -> str:
     return f"lineup/pictures/{picture.sha256}.{suffix}"
 
 
-def filename(picture: SavedPicture) -> str:
-    """Return the name under which a browser saves the picture."""
+def filename(picture: SavedPicture, model: Model) -> str:
+    """Return the name under which a browser saves the picture: it says who has drawn it."""
+    words = re.sub(r"[^\w.]+", "-", model.label).strip("-.")[:60] or "lineup"
     seed = f"-seed{picture.seed}" if picture.seed is not None else ""
-    return f"lineup{seed}-{picture.sha256[:8]}.{picture.path.rpartition('.')[2]}"
+    return f"{words}{seed}-{picture.sha256[:8]}.{picture.path.rpartition('.')[2]}"
 
 
 def _grid(run: Run, job: Job, parent: Job | None) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from compare.durations import CACHED, DRAWING, comparable_seconds, headline, running
+from compare.durations import CACHED, DRAWING, comparable_seconds, running
 from compare.formatting import format_seconds
 from compare.records import Job
 
@@ -23,7 +23,7 @@ class Column:
 
 
 COLUMNS = (
-    Column("model", "Model", "Which model"),
+    Column("name", "Model", "Which model"),
     Column("outcome", "Outcome", "How it ended"),
     Column("waited", "Waited", "Seconds in a queue, ours or the service's, or for you"),
     Column("load", "Load", "Seconds until it could draw: libraries, weights, the request"),
@@ -41,7 +41,7 @@ _TICKING = {"waiting": "waited", "loading": "load", DRAWING: "drawing"}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cell:
-    """One cell; `bar` says that it is drawn as a bar beside those of the other rows."""
+    """One cell; with `bar` its value is drawn as a bar too, beside those of the other rows."""
 
     text: str
     value: object = ""
@@ -57,13 +57,13 @@ def time_cells(job: Job, count: int, now: datetime) -> dict[str, Cell]:
         "waited": _seconds(timing.queued),
         "load": _seconds(timing.load),
         "look": _seconds(timing.first_preview),
-        "drawing": _seconds(None if timing.cached else timing.generate, format_seconds),
+        "drawing": Cell(text=format_seconds(timing.generate)),
         "total": _seconds(timing.total, format_seconds),
     }
     if comparable_seconds(job, count) is not None:
         cells["drawing"] = Cell(text=cells["drawing"].text, value=timing.generate, bar=True)
     if timing.cached:
-        cells["total"] = Cell(text=str(headline(job) or CACHED))
+        cells["drawing"] = Cell(text=CACHED)
     if present is not None:
         bar = present.word == DRAWING and job.parent is None
         if (column := _TICKING.get(present.word)) is not None:

@@ -40,6 +40,18 @@ def state(run: Run) -> str:
     return "done" if outcomes == {Outcome.DONE} else "failed"
 
 
+def progress(run: Run) -> dict[str, str | int]:
+    """Return how far a run is: its state, and how many of its cards there are, ended and done."""
+    newest = {(job.model, job.parent): job for job in run.jobs}
+    outcomes = [job.outcome for job in newest.values()]
+    return {
+        "state": state(run),
+        "total": len(outcomes),
+        "ended": sum(outcome is not None for outcome in outcomes),
+        "done": sum(outcome is Outcome.DONE for outcome in outcomes),
+    }
+
+
 def differing_words(prompts: Sequence[str]) -> list[str]:
     """Return each prompt without the words that all prompts start with and end with."""
     rows = [prompt.split() for prompt in prompts]

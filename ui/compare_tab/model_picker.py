@@ -1,12 +1,21 @@
 """The model picker: chips for the chosen models, and a panel of all models grouped by family."""
 
 from collections.abc import Sequence
+from typing import Any, Final
 
 import gradio as gr
 
-from backends.base import Model, Ready, State
+from backends.base import Model, Readiness, Ready, State
+from backends.registry import BACKENDS
+from compare.catalogue.catalogue import UnknownModel
 from compare.lineup import Lineup
 from ui.page_files import script
+
+UNCHECKED: Final = "unchecked"
+"""The state of a model that was typed and that only its server can know."""
+LATER: Final = "Whether the server has it shows when it draws."
+_LOOKED_AT: Final = ("local", "miniature")
+"""Backends whose models are files of this machine: that they are there was looked at."""
 
 
 def component(chosen: Sequence[str], *, adding: bool) -> gr.HTML:
@@ -21,17 +30,37 @@ def component(chosen: Sequence[str], *, adding: bool) -> gr.HTML:
         js_on_load=script("picker.js", events=("change",)),
         apply_default_css=False,
         models=[],
+        added=[],
         costs={},
         adding=adding,
+        backends=list(BACKENDS),
     )
 
 
-def lines(lineup: Lineup) -> list[dict[str, str]]:
+def lines(lineup: Lineup) -> list[dict[str, Any]]:
     """Return the property `models`: what picker.js shows of each model of the catalogue."""
     return [_line(model, lineup.availability.ready(model)) for model in lineup.catalogue.models]
 
 
-def _line(model: Model, ready: Ready) -> dict[str, str]:
+def added(lineup: Lineup, ids: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the property `added`: the lines of those of `ids` that the catalogue does not list."""
+    listed = {model.id for model in lineup.catalogue.models}
+    return [_typed(lineup, id) for id in ids if id not in listed]
+
+
+def _typed(lineup: Lineup, id: str) -> dict[str, Any]:
+    try:
+        model = lineup.catalogue.find(id)
+    except UnknownModel as error:
+        nobody = Model(id=id, label=id, family="", source="", provider="")
+        return _line(nobody, Ready(Readiness.UNAVAILABLE, str(error)))
+    line = _line(model, lineup.availability.ready(model))
+    if line["state"] == Readiness.READY.value and model.backend not in _LOOKED_AT:
+        return {**line, "state": UNCHECKED, "sentence": LATER}
+    return line
+
+
+def _line(model: Model, ready: Ready) -> dict[str, Any]:
     status = model.status
     words = status.state.value
     if status.date is not None:
@@ -43,6 +72,9 @@ def _line(model: Model, ready: Ready) -> dict[str, str]:
         "family": model.family,
         "group": f"{model.family} · {model.provider}",
         "provider": model.provider,
+        "local": model.backend in _LOOKED_AT,
+        "takes": sorted(model.supports & {"controls", "image"}),
+        "service": model.service,
         "state": ready.state.value,
         "sentence": ready.sentence,
         "note": model.note,

@@ -1,7 +1,7 @@
 """The results below the form: one run's board, and the handlers of the board's buttons."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import gradio as gr
 from gradio.blocks import Block
@@ -20,8 +20,16 @@ from ui.compare_tab import cost_line
 from ui.compare_tab.sections import Updates
 from ui.context import NOT_YOURS, Context
 from ui.events import QUICK
+from ui.page_files import script
 from ui.visitors import visitor_id
 
+MAX_STOPPED: Final = 50
+"""Runs that "Stop all" ends at most."""
+VISIT: Final = """<div class="lu-visit" hidden>
+  <nav class="lu-runs" aria-label="Runs of this visit, newest first" hidden></nav>
+  <button type="button" data-act="stop-all" hidden>Stop all</button>
+  <p class="lu-unseen" role="status"></p>
+</div>"""
 START_ERRORS = (OverBudget, OverLimit, UnknownModel, StoreError)
 """Errors of starting a run or a retry, whose message is shown to the user."""
 
@@ -46,6 +54,11 @@ class Results:
         self._context = context
         self._renderer = renderer
         self._message = message
+        self._visit = gr.HTML(
+            html_template=VISIT,
+            js_on_load=script("visit.js", events=("open", "stopall")),
+            apply_default_css=False,
+        )
         self._board = board.component()
         self.id = gr.State("")
         self._wire(keys)
@@ -70,7 +83,9 @@ class Results:
         retried = self._board.retry(self.retry, keys, outputs, **QUICK)
         retried.then(None, js=board.ON_RETRIED)
         self._board.again(self.run_again, keys, outputs, **QUICK)
-        self._board.variant(self.show_variant, None, self.outputs, **QUICK)
+        self._board.variant(self.open, None, outputs, **QUICK)
+        self._visit.open(self.open, None, outputs, **QUICK)
+        self._visit.stopall(self.stop_all, None, self._message, **QUICK)
         self._board.halt(self.stop_job, None, self._message, **QUICK)
 
     async def retry(
@@ -101,11 +116,27 @@ class Results:
             return {self._message: cost_line.problem(error)}
         return await self.show(lineup, started, request)
 
-    async def show_variant(self, event: gr.EventData, request: gr.Request) -> Updates:
-        """Show the board of another variant of the same prompt."""
+    async def open(self, event: gr.EventData, request: gr.Request) -> Updates:
+        """Show the board of another run: a variant, or one of the visit; "" shows none."""
         lineup = await self._context.lineup()
-        run = await lineup.runner.get(_ids(event)[0])
-        return await self.show(lineup, run, request) if run else {}
+        run_id = _ids(event)[0]
+        run = await lineup.runner.get(run_id) if run_id else None
+        if run is not None:
+            return await self.show(lineup, run, request)
+        wrong = cost_line.problems({"run": missing(run_id)}) if run_id else gr.skip()
+        return {self._board: "", self.id: "", self._message: wrong}
+
+    async def stop_all(self, event: gr.EventData, request: gr.Request) -> Updates:
+        """Stop every run that the page names and that the visitor may change."""
+        named = event._data.get("runs", [])  # pyright: ignore[reportPrivateUsage]
+        ids = [str(run_id) for run_id in named][:MAX_STOPPED] if isinstance(named, list) else []
+        try:
+            for run_id in ids:
+                lineup, _ = await self._changeable(run_id, request)
+                await lineup.runner.stop_batch(run_id)
+        except CHANGE_ERRORS as error:
+            return {self._message: cost_line.problem(error)}
+        return {}
 
     async def stop(self, run_id: str, request: gr.Request) -> Updates:
         """Stop what can be stopped of the run that is shown, and of its other variants."""
@@ -140,6 +171,11 @@ class Results:
         if run is None or not self._context.may_change(run, visitor_id(request.headers)):
             raise NotYours(NOT_YOURS)
         return lineup, run
+
+
+def missing(run_id: str) -> str:
+    """Return the sentence about a run that is not in the store."""
+    return f"There is no run {run_id[:40]} here. It may be kept in another data folder."
 
 
 def models_of(run: Run) -> list[str]:

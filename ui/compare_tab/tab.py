@@ -1,12 +1,13 @@
 """The Compare tab: its layout, and the handlers of its form."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gradio as gr
 from gradio.blocks import Block
 
-from backends.base import Request
+from backends.base import Readiness, Request
 from compare.catalogue.catalogue import UnknownModel
 from compare.lineup import Lineup
 from compare.prompts.template import BadVariants
@@ -37,6 +38,7 @@ from ui.compare_tab.start_picture import StartPicture
 from ui.compare_tab.variants_row import VariantsRow
 from ui.context import Context
 from ui.events import PLAIN, QUEUED, QUICK
+from ui.page_files import call
 from ui.visitors import visitor_id
 
 FORM_ERRORS = (BadField, BadVariants, *results.START_ERRORS)
@@ -50,6 +52,8 @@ KEYS = """() => document.addEventListener("keydown", (event) => {
     setTimeout(() => document.querySelector("button.lu-go")?.click(), 50);
   }
 })"""
+
+INTO_SIGHT = call("board.js", "intoSight")
 
 # Fills the page with the run that its address names, unless the page shows an error.
 RESTORE = """() => new URLSearchParams(location.search).has("run") &&
@@ -133,7 +137,9 @@ class CompareTab:
                 *self._rewrite.outputs,
             ],
             **PLAIN,
-        ).then(None, js=variants_row.ANNOUNCE).then(None, js=settings_line.REVEAL)
+        ).then(None, js=variants_row.ANNOUNCE).then(None, js=settings_line.REVEAL).then(
+            None, js=INTO_SIGHT
+        )
         self._stop.click(self.results.stop, self.results.id, self.message, **QUICK)
         # Typing a prompt without variants costs no round trip: its price is that of any other.
         prompt = self.form["prompt"]
@@ -142,12 +148,18 @@ class CompareTab:
         gr.on(
             [variants.recount.click, *(widget.change for widget in priced)],  # pyright: ignore[reportAttributeAccessIssue]
             self.estimate,
-            inputs_kwargs=inputs,
+            inputs_kwargs={**inputs, "keys": self._keys},
             outputs=estimated,
             trigger_mode="always_last",
             **PLAIN,
         )
-        variants.announce.click(self.announce, inputs_kwargs=inputs, outputs=estimated, **PLAIN)
+        self._compare.click(None, self.picker, None, js=call("picker.js", "remember"))
+        variants.announce.click(
+            self.announce,
+            inputs_kwargs={**inputs, "keys": self._keys},
+            outputs=estimated,
+            **PLAIN,
+        )
         restored = self._restore.click(self.restore, None, self.restorable, **QUEUED)
         self._controls.preview_after(restored)
         # On a busy machine an estimate of the untouched page may arrive after the restored values.
@@ -186,7 +198,8 @@ class CompareTab:
             lineup, specs = await self._specs(fields)
             if wrong := self._problems(lineup, specs, models):
                 return {self.message: cost_line.problems(wrong)}
-            estimate = self._estimate(lineup, specs, models)
+            with visitor_keys(keys):
+                estimate = await self._estimate(lineup, specs, models)
             if len(specs) not in (1, announced):
                 return {self.message: variants_row.UNANNOUNCED}
             with visitor_keys(keys):
@@ -202,12 +215,13 @@ class CompareTab:
             self.message: estimate,
         }
 
-    async def estimate(self, *, models: object, **fields: Any) -> Updates:
+    async def estimate(self, *, models: object, keys: Mapping[str, str], **fields: Any) -> Updates:
         """Show the cost of each model and of the whole run, and the number of variants."""
         try:
             models = form.parse_models(models)
             lineup, specs = await self._specs(fields)
-            updates = self._priced(lineup, specs, models)
+            with visitor_keys(keys):
+                updates = await self._priced(lineup, specs, models)
             updates |= self._variants.show_count(fields, len(specs))
             updates[self._line] = settings_line.with_sections(self._summaries(fields))
             found = self._problems(lineup, specs, models)
@@ -219,9 +233,9 @@ class CompareTab:
         except (BadField, UnknownModel, StoreError) as error:
             return {self.message: cost_line.problem(error)}
 
-    async def announce(self, *, models: object, **fields: Any) -> Updates:
+    async def announce(self, *, models: object, keys: Mapping[str, str], **fields: Any) -> Updates:
         """Ask for another click, and say how many runs it starts."""
-        updates = await self.estimate(models=models, **fields)
+        updates = await self.estimate(models=models, keys=keys, **fields)
         count = updates.get(self._variants.announced, 1)
         return {**updates, self.message: variants_row.press_again(count, updates[self.message])}
 
@@ -236,10 +250,9 @@ class CompareTab:
         if not run_id:
             lineup.availability.warm(chosen)
         specs = [RunSpec(Request(prompt=form.PROMPT))]
-        updates = self._priced(lineup, specs, chosen, models=model_picker.lines(lineup))
+        updates = await self._priced(lineup, specs, chosen, models=model_picker.lines(lineup))
         if run_id and run is None:
-            missing = f"There is no run {run_id[:40]} here. It may be kept in another data folder."
-            updates[self.message] = cost_line.problems({"run": missing})
+            updates[self.message] = cost_line.problems({"run": results.missing(run_id)})
         return {**updates, **self._refreshed_sections(lineup)}
 
     async def restore(self, request: gr.Request) -> Updates:
@@ -250,7 +263,7 @@ class CompareTab:
             return {}
         chosen = models_of(run)
         lineup.availability.warm(chosen)
-        updates = self._priced(lineup, [run.spec], chosen, value=chosen)
+        updates = await self._priced(lineup, [run.spec], chosen, value=chosen)
         updates |= await self.context.off_loop(self._values_for, run.spec, lineup)
         return {**updates, **await self.results.show(lineup, run, request)}
 
@@ -316,11 +329,18 @@ class CompareTab:
             found["options"] = sentence
         return found
 
-    def _estimate(self, lineup: Lineup, specs: Sequence[RunSpec], chosen: Sequence[str]) -> str:
-        costs = [lineup.availability.estimates(spec.request, chosen) for spec in specs]
-        return cost_line.estimate(*costs, second=self._second.expected(lineup, specs[0]))
+    async def _estimate(
+        self, lineup: Lineup, specs: Sequence[RunSpec], chosen: Sequence[str]
+    ) -> str:
+        """Return the line below the form as HTML; it counts the models that can draw."""
+        able, unable = _able(lineup, chosen)
+        costs = [lineup.availability.estimates(spec.request, able) for spec in specs]
+        second = self._second.expected(lineup, specs[0])
+        spent = await lineup.runner.spent_today()
+        today = cost_line.today(*spent, public=self.context.public) if spent else ""
+        return cost_line.estimate(*costs, second=second, unable=unable, today=today)
 
-    def _priced(
+    async def _priced(
         self, lineup: Lineup, specs: Sequence[RunSpec], chosen: Sequence[str], **props: Any
     ) -> Updates:
         """Return the estimated costs for the picker and the message; `props` go to the picker.
@@ -328,12 +348,12 @@ class CompareTab:
         The picker's value is left alone: the visitor may have clicked again since the event.
         """
         known = [model.id for model in lineup.catalogue.models]
-        costs = lineup.availability.estimates(
-            specs[0].request, list(dict.fromkeys([*known, *chosen]))
-        )
+        added = model_picker.added(lineup, chosen)
+        ids = [*known, *(line["id"] for line in added if line["family"])]
+        costs = cost_line.format_costs(lineup.availability.estimates(specs[0].request, ids))
         return {
-            self.picker: gr.HTML(costs=cost_line.format_costs(costs), **props),
-            self.message: self._estimate(lineup, specs, chosen),
+            self.picker: gr.HTML(costs=costs, added=added, **props),
+            self.message: await self._estimate(lineup, specs, chosen),
         }
 
 
@@ -346,6 +366,25 @@ _UNPRICED = frozenset(
     | {f"control_{name}" for name in ("parameters", "weight", "start", "end")}
 )
 """Fields that no price depends on."""
+
+
+def _able(lineup: Lineup, chosen: Sequence[str]) -> tuple[list[str], cost_line.Unable]:
+    """Return the ids of the chosen models that can draw, and what the others lack."""
+    able, states, service = list[str](), Counter[Readiness](), ""
+    for id in chosen:
+        try:
+            model = lineup.catalogue.find(id)
+        except UnknownModel:
+            states[Readiness.UNAVAILABLE] += 1
+            continue
+        state = lineup.availability.ready(model).state
+        if state in (Readiness.READY, Readiness.NEEDS_DOWNLOAD):
+            able.append(id)
+            continue
+        states[state] += 1
+        if state is Readiness.NEEDS_KEY:
+            service = service or model.service
+    return able, cost_line.Unable(states, service)
 
 
 async def _requested_run(lineup: Lineup, request: gr.Request) -> tuple[str, Run | None]:

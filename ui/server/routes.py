@@ -1,4 +1,4 @@
-"""Routes beside Gradio's own: a run's events, the states of its batch, stored pictures, uploads.
+"""Routes beside Gradio's own: a run's events, the states of runs, stored pictures, uploads.
 
 Results reach the page by server-sent events and plain files rather than through Gradio. A picture
 that is sent as a URL and fetched as a file is on the screen sooner, and unchanged; and a page can
@@ -9,6 +9,7 @@ import json
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import (
@@ -26,7 +27,7 @@ from compare.runs.broadcast import UnknownRun
 from compare.runs.runner import Runner
 from ui import page_files
 from ui.board.renderer import Renderer
-from ui.board.variants import state
+from ui.board.variants import progress
 from ui.context import NOT_YOURS, Context
 from ui.server.boundary import place
 from ui.visitors import visitor_id
@@ -35,6 +36,8 @@ log = logging.getLogger(__name__)
 
 # A picture's name is the hash of its bytes, so its contents never change.
 IMMUTABLE = {"Cache-Control": "private, max-age=31536000, immutable"}
+MAX_STATES: Final = 50
+"""Runs whose state is told in one answer."""
 NO_STORE = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
@@ -73,10 +76,12 @@ def routes(context: Context, renderer: Renderer) -> list[BaseRoute]:
             stream(runner, run), media_type="text/event-stream", headers=NO_STORE
         )
 
-    async def batch(request: Request) -> Response:
-        """Return the state of each run of a batch by its id, for the strip above the board."""
-        runs = await (await context.lineup()).runner.batch(request.path_params["run_id"])
-        return JSONResponse({run.id: state(run) for run in runs}, headers=NO_STORE)
+    async def states(request: Request) -> Response:
+        """Return how far each run is that the query names, by its id: for the strips of runs."""
+        runner = (await context.lineup()).runner
+        ids = list(dict.fromkeys(request.query_params.getlist("id")))[:MAX_STATES]
+        runs = [run for run_id in ids if (run := await runner.get(run_id)) is not None]
+        return JSONResponse({run.id: progress(run) for run in runs}, headers=NO_STORE)
 
     async def stream(runner: Runner, run: Run) -> AsyncGenerator[str, None]:
         async with aclosing(runner.watch(run.id)) as jobs:
@@ -94,7 +99,7 @@ def routes(context: Context, renderer: Renderer) -> list[BaseRoute]:
     return [
         page_files.route(),
         Route("/lineup/pictures/{name}", picture),
+        Route("/lineup/runs", states),
         Route("/lineup/runs/{run_id}/events", events),
-        Route("/lineup/runs/{run_id}/batch", batch),
         Route("/lineup/runs/{run_id}/jobs/{job_id}/picture", submit_picture, methods=["POST"]),
     ]

@@ -139,12 +139,12 @@ async def test_the_seconds_of_a_phase_count_from_a_moment_of_the_clock(build: Bu
     run = await world.runner.start(SPEC, ["test/a"])
     since = dict[tuple[Phase, int | None], datetime]()
     async for job in world.runner.watch(run.id):
-        if job.phase_since is not None:
-            since.setdefault((job.phase, job.step), job.phase_since)
+        if job.since is not None:
+            since.setdefault((job.phase, job.step), job.since)
         last = job
     begun, stepped = since[Phase.GENERATING, None], since[Phase.GENERATING, 1]
     assert abs(stepped - begun) < timedelta(seconds=0.1)  # the drawing's, and not the step's
-    assert last.phase_since is None
+    assert last.since is None
 
 
 async def test_waiting_for_the_lane_is_queued(build: Build):

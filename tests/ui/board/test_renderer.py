@@ -1,5 +1,6 @@
 """Cards and rows: what a person reads in them, and that nothing a stranger wrote becomes markup."""
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -28,7 +29,7 @@ DONE = replace(
     phase=Phase.ENDED,
     outcome=Outcome.DONE,
     pictures=(PICTURE,),
-    timing=Timing(queued=136.2, load=0.4, first_preview=0.1, generate=0.9, total=137.6),
+    timing=Timing(queued=0.0, load=0.4, first_preview=0.1, generate=0.5, total=0.9),
     cost=Cost(amount=Decimal(0), basis=Basis.FREE),
 )
 
@@ -44,7 +45,14 @@ def renderer() -> Renderer:
 
 def test_a_finished_card_shows_picture_time_cost_and_seed(renderer: Renderer) -> None:
     card = renderer.card(run(DONE), DONE)
-    for words in ("lineup/pictures/abcdef0123.png", "0.9 s drawing", "free", "seed 7", "Download"):
+    for words in (
+        "lineup/pictures/abcdef0123.png",
+        "0.5 s drawing",
+        "load 0.4 s",
+        "free",
+        "seed 7",
+        "Download",
+    ):
         assert words in card
 
 
@@ -116,61 +124,6 @@ def test_what_was_not_charged_rests_on_nothing(renderer: Renderer) -> None:
     assert "not charged" in row and "usage" not in row
 
 
-def test_the_headline_is_drawing_and_the_rest_is_small_print(renderer: Renderer) -> None:
-    card, row = renderer.card(run(DONE), DONE), renderer.row(run(DONE), DONE)
-    assert "waited 136 s, load 0.4 s" in card and "138 s" not in card
-    assert 'data-seconds="0.9"' in card and '<td data-column="drawing" data-v="0.9"><i>' in row
-    times = [cell.partition(">")[2].partition("<")[0] for cell in row.split("<td")[3:8]]
-    assert times == ["136.2", "0.4", "0.1", "", "138 s"]  # before the drawing's is its bar
-
-
-def test_where_drawing_is_unknown_the_total_stands_with_a_word(renderer: Renderer) -> None:
-    brought = replace(DONE, timing=Timing(queued=11.0, total=12.1))
-    card = renderer.card(run(brought), brought)
-    assert "12.1 s in all" in card and "waited 11.0 s" in card and "data-seconds" not in card
-    assert "<i>" not in renderer.row(run(brought), brought)
-    stopped = replace(JOB, outcome=Outcome.CANCELLED, message="Stopped.", timing=brought.timing)
-    assert "12.1 s in all" in renderer.card(run(stopped), stopped)
-
-
-@pytest.mark.parametrize("short", [False, True], ids=["all pictures", "one is missing"])
-def test_who_has_drawn_fewer_pictures_wins_no_race(renderer: Renderer, short: bool) -> None:
-    job = DONE if short else replace(DONE, pictures=(PICTURE, PICTURE))
-    asked = replace(run(job), spec=RunSpec(Request(prompt="a", count=2)))
-    assert ("data-seconds" in renderer.card(asked, job)) is not short
-
-
-@pytest.mark.parametrize(
-    ("phase", "column"),
-    [(Phase.QUEUED, "waited"), (Phase.LOADING, "load"), (Phase.GENERATING, "drawing")],
-)
-def test_the_seconds_of_the_phase_under_way_tick(
-    renderer: Renderer, phase: Phase, column: str
-) -> None:
-    now = datetime.now(UTC)
-    since, timing = now - timedelta(seconds=8.4), Timing(queued=136.0, load=20.0)
-    job = replace(
-        JOB,
-        created_at=now - timedelta(seconds=200),
-        phase=phase,
-        phase_since=since,
-        expected_seconds=20.0,
-        timing=timing,
-    )
-    card, row = renderer.card(run(job), job), renderer.row(run(job), job)
-    assert 'data-elapsed="8.4"' in card
-    assert row.count("data-elapsed") == 2 and 'data-elapsed="200.' in row
-    cell = row.partition(f'data-column="{column}"')[2]
-    assert cell.index('data-elapsed="8.4"') < cell.index("</td>")
-    drawing = phase is Phase.GENERATING
-    assert ("<i>" in row) is drawing
-    assert ("about 12 s left" in card) is drawing
-    assert ("waited 136 s" in card) is (phase is not Phase.QUEUED)
-    assert ("load 20.0 s" in card) is (phase is not Phase.LOADING)
-    stepped = replace(job, step=2, steps=3)
-    assert ("about 5 s left" in renderer.card(run(stepped), stepped)) is drawing
-
-
 def test_settings_are_told_only_where_they_differ_from_the_models_own() -> None:
     assert format_settings(RunSpec(Request(prompt="a"))) == ""
     asked = Request(prompt="a", width=512, height=768, seed=0, count=2, guidance_scale=3.5)
@@ -180,10 +133,81 @@ def test_settings_are_told_only_where_they_differ_from_the_models_own() -> None:
 def test_a_cached_picture_is_marked_and_wins_no_race(renderer: Renderer) -> None:
     job = replace(DONE, timing=Timing(total=0.1, cached=True))
     card, row = renderer.card(run(job), job), renderer.row(run(job), job)
-    assert "0.1 s cached" in card and "0.1 s cached" in row
-    assert "data-seconds" not in card
-    assert "data-seconds" in renderer.card(run(DONE), DONE)
-    assert 'data-column="total" data-v=""' in row and "<i>" not in row
+    assert "from the cache" in card and "from the cache" in row
+    assert "data-drawing" not in card
+    assert 'data-drawing="0.5"' in renderer.card(run(DONE), DONE)
+    assert 'class="lu-bars" data-column="drawing" data-v=""' in row and "<i>" not in row
+
+
+def test_a_picture_brought_by_hand_has_its_whole_time_and_wins_no_race(renderer: Renderer) -> None:
+    job = replace(DONE, timing=Timing(queued=40.0, total=41.0))
+    card = renderer.card(run(job), job)
+    assert "41.0 s in all" in card and "data-drawing" not in card
+    assert "waited 40.0 s" in card and "<i>" not in renderer.row(run(job), job)
+    stopped = replace(job, outcome=Outcome.CANCELLED, message="Stopped.", pictures=())
+    assert "41.0 s in all" in renderer.card(run(stopped), stopped)
+
+
+@pytest.mark.parametrize("short", [False, True], ids=["all pictures", "one is missing"])
+def test_who_has_drawn_fewer_pictures_wins_no_race(renderer: Renderer, short: bool) -> None:
+    job = DONE if short else replace(DONE, pictures=(PICTURE, PICTURE))
+    asked = replace(run(job), spec=RunSpec(Request(prompt="a", count=2)))
+    assert ("data-drawing" in renderer.card(asked, job)) is not short
+
+
+def test_the_wait_of_a_job_is_no_part_of_its_headline(renderer: Renderer) -> None:
+    job = replace(DONE, timing=Timing(queued=136.0, load=0.4, generate=8.4, total=145.0))
+    card = renderer.card(run(job), job)
+    assert "8.4 s drawing" in card and "waited 136 s, load 0.4 s" in card
+    row = renderer.row(run(job), job)
+    assert '<td class="lu-bars" data-column="drawing" data-v="8.4"><i>' in row
+    times = [cell.partition(">")[2].partition("<")[0] for cell in row.split("<td")[3:8]]
+    assert times == ["136.0", "0.4", "–", "", "145 s"]  # before the drawing's is its bar
+
+
+@pytest.mark.parametrize(
+    ("phase", "word", "column"),
+    [
+        (Phase.QUEUED, "waiting", "waited"),
+        (Phase.LOADING, "loading", "load"),
+        (Phase.GENERATING, "drawing", "drawing"),
+    ],
+)
+def test_a_running_stopwatch_tells_what_it_measures(
+    renderer: Renderer, phase: Phase, word: str, column: str
+) -> None:
+    now = datetime.now(UTC)
+    job = replace(
+        JOB,
+        created_at=now - timedelta(seconds=200),
+        phase=phase,
+        since=now - timedelta(seconds=8.45),
+        expected_seconds=20.0,
+        timing=Timing(queued=136.0, load=20.0),
+    )
+    card, row = renderer.card(run(job), job), renderer.row(run(job), job)
+    assert re.search(rf"8\.\d s…</span>\s*<span>{word}<", card)
+    cell = row.partition(f'data-column="{column}"')[2].partition("</td>")[0]
+    assert 'data-elapsed="8.' in cell
+    assert row.count("data-elapsed") == 2 and 'data-elapsed="200.' in row
+    drawing = phase is Phase.GENERATING
+    assert ("<i>" in row) is drawing
+    assert ("about 12 s left" in card) is drawing
+    assert ("waited 136 s" in card) is (phase is not Phase.QUEUED)
+    assert ("load 20.0 s" in card) is (phase is not Phase.LOADING)
+    stepped = replace(job, step=2, steps=3)
+    assert ("about 5 s left" in renderer.card(run(stepped), stepped)) is drawing
+
+
+def test_a_download_is_named_after_its_model(renderer: Renderer) -> None:
+    assert 'download="Miniature-diffusion-seed7-abcdef01.png"' in renderer.card(run(DONE), DONE)
+
+
+def test_each_of_several_pictures_shows_its_own_seed(renderer: Renderer) -> None:
+    other = replace(PICTURE, sha256="0123456789", seed=8)
+    job = replace(DONE, pictures=(PICTURE, other))
+    card = renderer.card(run(job), job)
+    assert "seed 7" in card and "seed 8" in card
 
 
 SECOND = replace(
@@ -209,9 +233,9 @@ def test_a_second_step_stands_with_the_first_and_says_what_both_took(renderer: R
     assert pair.index("abcdef0123") < pair.index("lu-arrow") < pair.index("fedcba3210")
     card = renderer.card(chain(DONE, SECOND), SECOND)
     assert "from Miniature diffusion" in card and "a blue star" in card
-    assert "2.9 s drawing · $0.02" in card
+    assert "2.5 s drawing · $0.02" in card
     unknown = replace(SECOND, timing=Timing(total=2.5))
-    assert "140 s in all · $0.02" in renderer.card(chain(DONE, unknown), unknown)
+    assert "3.4 s in all · $0.02" in renderer.card(chain(DONE, unknown), unknown)
     assert "both steps" not in renderer.card(chain(DONE, SECOND), DONE)
     row = renderer.row(chain(DONE, SECOND), SECOND)
     assert "second step, from Miniature diffusion" in row and "try" not in row
@@ -219,7 +243,7 @@ def test_a_second_step_stands_with_the_first_and_says_what_both_took(renderer: R
 
 def test_a_second_step_competes_with_no_first_one(renderer: Renderer) -> None:
     card = renderer.card(chain(DONE, SECOND), SECOND)
-    assert "data-seconds" not in card and "data-amount" not in card
+    assert "data-drawing" not in card and "data-amount" not in card
 
 
 def test_a_second_step_waits_without_a_stopwatch(renderer: Renderer) -> None:

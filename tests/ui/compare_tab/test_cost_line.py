@@ -2,9 +2,11 @@
 
 from decimal import Decimal
 
-from backends.base import Basis
+from backends.base import Basis, Readiness
 from compare.records import Cost
 from ui.compare_tab import cost_line
+from ui.compare_tab.cost_line import Unable
+from ui.compare_tab.sections import BadField
 
 FREE = Cost(amount=Decimal(0), basis=Basis.FREE)
 PAID = Cost(low=Decimal("0.006"), high=Decimal("0.013"), basis=Basis.USAGE)
@@ -48,3 +50,25 @@ def test_no_model_says_what_to_do() -> None:
 
 def test_a_sentence_cannot_become_markup() -> None:
     assert "<script>" not in cost_line.problems({"prompt": "<script>"})
+
+
+def test_models_that_cannot_draw_are_counted_apart_with_the_way_to_a_key() -> None:
+    unable = Unable({Readiness.NEEDS_KEY: 2, Readiness.NEEDS_PACKAGE: 1}, "openai")
+    words = cost_line.estimate({"a": FREE}, unable=unable)
+    assert "<b>1 model</b>" in words
+    assert "3 cannot draw: 2 need a key, 1 is not installed" in words
+    assert 'data-service="openai"' in words
+    alone = cost_line.estimate({}, unable=Unable({Readiness.UNAVAILABLE: 1}))
+    assert "No chosen model can draw: 1 is not available" in alone and "button" not in alone
+
+
+def test_a_budget_says_what_is_spent_and_to_visitors_what_is_left() -> None:
+    spent, limit = Decimal("0.41"), Decimal(2)
+    owner = cost_line.today(spent, limit, public=False)
+    assert cost_line.estimate({"a": FREE}, today=owner).endswith("today so far $0.41 of $2")
+    visitor = cost_line.today(spent, limit, public=True)
+    assert visitor == "$1.59 of today's budget is left" and "0.41" not in visitor
+
+
+def test_a_sentence_names_its_field() -> None:
+    assert 'data-field="seed"' in cost_line.problem(BadField("The seed must be a number.", "seed"))

@@ -129,9 +129,11 @@ async def test_the_variants_of_a_prompt_say_how_each_of_them_stands(
     for run in runs:
         async for _ in runner.watch(run.id):
             pass
-    answer = await client.get(f"/lineup/runs/{runs[0].id}/batch")
-    assert answer.json() == {run.id: "done" for run in runs}
-    assert (await client.get("/lineup/runs/nobody/batch")).json() == {}
+    query = "&".join(f"id={run.id}" for run in (*runs, runs[0]))
+    done = {"state": "done", "total": 1, "ended": 1, "done": 1}
+    answer = await client.get(f"/lineup/runs?id=nobody&{query}")
+    assert answer.json() == {run.id: done for run in runs}
+    assert (await client.get("/lineup/runs")).json() == {}
 
 
 async def test_a_picture_is_served_byte_for_byte_and_for_ever(
