@@ -35,6 +35,8 @@ from backends.model import Sizes as Sizes
 from backends.model import State as State
 from backends.model import Status as Status
 from backends.model import Value as Value
+from backends.prompt_length import PromptLength, estimate
+from backends.prompt_syntax import Syntax
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -251,12 +253,16 @@ class UserModels:
 
 
 class Backend(ABC):
-    """One system that generates pictures; `keys` lists its required settings, the key first."""
+    """One system that generates pictures; `keys` lists its required settings, the key first.
+
+    `syntax` are the notations in prompts that it understands; all others are plain words to it.
+    """
 
     name: ClassVar[str]
     label: ClassVar[str]
     Options: ClassVar[type | None] = None
     keys: ClassVar[tuple[Key, ...]] = ()
+    syntax: ClassVar[frozenset[Syntax]] = frozenset()
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -268,6 +274,13 @@ class Backend(ABC):
     def price(self, model: Model) -> Price:
         """Return the price rule of `model`: the catalogue's, unless a setting replaces it."""
         return model.price
+
+    def prompt_length(self, model: Model, prompt: str) -> PromptLength:
+        """Return how many tokens `prompt` has for `model`: estimated, unless a backend knows.
+
+        May read a file: call it in a thread.
+        """
+        return estimate(prompt)
 
     def warm(self) -> None:
         """Start slow preparations in the background, before the first picture needs them.

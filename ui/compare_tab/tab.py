@@ -20,6 +20,7 @@ from ui.compare_tab import (
     backend_options,
     cost_line,
     form,
+    hints,
     model_picker,
     results,
     settings_line,
@@ -338,7 +339,8 @@ class CompareTab:
         second = self._second.expected(lineup, specs[0])
         spent = await lineup.runner.spent_today()
         today = cost_line.today(*spent, public=self.context.public) if spent else ""
-        return cost_line.estimate(*costs, second=second, unable=unable, today=today)
+        line = cost_line.estimate(*costs, second=second, unable=unable, today=today)
+        return line + await hints.hints(lineup, specs, able)
 
     async def _priced(
         self, lineup: Lineup, specs: Sequence[RunSpec], chosen: Sequence[str], **props: Any
