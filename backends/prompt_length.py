@@ -15,7 +15,7 @@ from typing import Any, Final
 
 _PIECE: Final = re.compile(r"[^\W\d_]+|\d+|[^\s\w]+|_+")
 _IDEOGRAPH: Final = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
-_COMMON_LETTERS: Final = 8
+_COMMON_LETTERS: Final = 10
 """Words of up to so many letters are mostly one token each, longer ones about one more in four."""
 _CACHED: Final = 16
 
