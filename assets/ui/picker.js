@@ -231,12 +231,12 @@ export function mount({ element, props, trigger, watch }) {
   }
 
   function enter(search) {
-    const found = filter.trim() ? hits().filter((model) => !gone(model)) : [];
-    if (found.length === 1) toggle(found[0].id);
+    const found = filter.trim() ? listed().filter((model) => fits(model) && !gone(model)) : [];
+    if (found.length === 1) choose(found[0].id);
     else if (!found.length && props.adding && filter.trim()) {
       const id = own(filter.trim());
       search.value = filter = "";
-      if (chosen().includes(id)) draw(); else toggle(id);
+      if (!choose(id)) draw();
     }
   }
 

@@ -16,6 +16,7 @@ function shared([size, seed, locked, count, steps, guidance, negative] = []) {
     steps: [steps || OWN, guidance ? `guidance ${guidance}` : ""].filter(Boolean).join(", "),
     negative: negative?.trim() ? short(negative.trim()) : "none",
     builder: "",
+    presets: "",
   };
 }
 
@@ -81,7 +82,7 @@ export function mount({ element, props, watch }) {
         button.append(label, " ", document.createElement("b"));
         line.append(button);
       }
-      const text = texts[name] ?? (name === "builder" ? "" : "none");
+      const text = texts[name] ?? "none";
       button.querySelector("b").textContent = text;
       button.classList.toggle("lu-is-set", !["", "none", OWN, "1"].includes(text));
     }

@@ -110,7 +110,7 @@ def test_a_typed_id_keeps_its_prefix_and_is_looked_at_before_it_counts(
         chip = page.locator(f'.lu-chip[data-id="{id}"]')
         expect(chip).to_have_class(f"lu-chip lu-is-{look}")
         assert len(chip.get_attribute("title") or "") > 40
-    expect(page.locator(SAID)).to_contain_text("No chosen model can draw")
+    expect(page.locator(SAID)).to_contain_text("2 cannot draw: 2 are not available")
 
 
 def test_the_models_tab_adds_to_the_comparison(visit: Visit, address: str) -> None:

@@ -78,3 +78,38 @@ def test_stop_ends_what_is_shown_and_stop_all_ends_every_run(visit: Visit, addre
     strip.locator(f'[data-run="{first}"]').click()
     expect(page.locator(f'.lu-board[data-run="{first}"] .lu-cancelled')).to_have_count(2)
     assert len({first, second, third}) == 3
+
+
+def test_the_form_is_remembered_presets_come_back_and_reset_forgets(
+    visit: Visit, address: str
+) -> None:
+    page = visit(address, **WIDE)
+    prompt = page.locator(".lu-prompt textarea")
+    prompt.fill("a green square")
+    page.locator(".lu-chip[data-id]").last.click()
+    open_setting(page, "steps")
+    page.get_by_label("Steps", exact=True).fill("7")
+    open_setting(page, "seed")
+    page.get_by_label("Keep it for the next run").uncheck()
+    steps = page.locator('[data-panel="steps"]')
+    expect(steps).to_contain_text("7")
+    open_setting(page, "presets")
+    page.locator(".lu-presets input").fill("squares")
+    page.get_by_role("button", name="Save preset").click()
+    page.reload()
+    page.wait_for_selector(".lu-sum b")
+    expect(prompt).to_have_value("a green square")
+    expect(page.locator(".lu-chip[data-id]")).to_have_count(1)
+    expect(steps).to_contain_text("7")
+    expect(page.locator('[data-panel="seed"]')).to_contain_text("new each time")
+    expect(page.locator(".block.lu-said")).to_contain_text("1 model · all free")
+    open_setting(page, "presets")
+    page.get_by_role("button", name="Reset the form").click()
+    expect(prompt).to_have_value("a red star left of a blue ring on a white background")
+    expect(page.locator(".lu-chip[data-id]")).to_have_count(2)
+    expect(steps).to_contain_text("model's own")
+    page.get_by_role("button", name="squares", exact=True).click()
+    expect(prompt).to_have_value("a green square")
+    expect(steps).to_contain_text("7")
+    page.get_by_role("button", name="Forget the preset squares").click()
+    expect(page.get_by_role("button", name="squares", exact=True)).to_have_count(0)

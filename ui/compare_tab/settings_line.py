@@ -40,6 +40,7 @@ ENTRIES: Final = (
     Entry("second", "Second step", ("then",)),
     Entry("options", "Options", ("options",)),
     Entry("builder", "Prompt builder"),
+    Entry("presets", "Presets"),
 )
 SHARED: Final = (
     "size",

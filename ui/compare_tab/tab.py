@@ -29,6 +29,7 @@ from ui.compare_tab import (
 from ui.compare_tab.backend_options import BackendOptions
 from ui.compare_tab.control_list import ControlList
 from ui.compare_tab.form import SharedSettings
+from ui.compare_tab.memory import Memory
 from ui.compare_tab.prompt_builder import PromptBuilder
 from ui.compare_tab.results import Results, models_of
 from ui.compare_tab.rewrite_panel import RewritePanel
@@ -113,6 +114,8 @@ class CompareTab:
                 self._options = BackendOptions()
             with panel("builder"):
                 PromptBuilder(context, prompt, self._settings.widgets["negative_prompt"])
+            with panel("presets"):
+                self.memory = Memory()
             self._restore = gr.Button("Restore", visible="hidden", elem_classes="lu-restore")
         self.results = Results(context, self._renderer, self._keys, self.message)
 
@@ -142,6 +145,7 @@ class CompareTab:
             None, js=INTO_SIGHT
         )
         self._stop.click(self.results.stop, self.results.id, self.message, **QUICK)
+        self.memory.follow({**self._remembered(), "models": self.picker})
         # Typing a prompt without variants costs no round trip: its price is that of any other.
         prompt = self.form["prompt"]
         prompt.change(None, prompt, None, js=variants_row.COUNT)  # pyright: ignore[reportAttributeAccessIssue]
@@ -287,6 +291,11 @@ class CompareTab:
         with visitor_keys(keys):
             models = gr.HTML(models=model_picker.lines(lineup))
             return {self.picker: models, **self._refreshed_sections(lineup)}
+
+    def _remembered(self) -> Widgets:
+        """Return the form's fields that a browser can keep, by name."""
+        shown = {name: box for name, box in self.form.items() if not isinstance(box, gr.State)}
+        return {**shown, "locked": self._settings.lock}
 
     def _summaries(self, fields: Fields) -> dict[str, str]:
         """Return what each section with a panel is set to, by the panel's name."""
