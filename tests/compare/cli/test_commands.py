@@ -86,7 +86,7 @@ def test_json_is_one_object_and_nothing_else(home: Path, server: OpenAIServer):
 
 def test_for_people(call: Call, home: Path):
     result = call("run", "a fox", "-m", "openai/gpt-image-2", "-m", "openai/dall-e-2")
-    assert result.exit_code == 1
+    assert result.exit_code == 1 and "plain words" not in result.stderr
     assert "done" in result.stdout and "$0.0059" in result.stdout
     assert "not charged" in result.stdout and "12 May 2026" in result.stdout
     heads = result.stdout.splitlines()[0].split()
@@ -95,7 +95,9 @@ def test_for_people(call: Call, home: Path):
     assert history.exit_code == 0 and "a fox" in history.stdout
     (row,) = json.loads(call("history", "--json").stdout)
     assert row["prompt"] == "a fox" and len(row["jobs"]) == 2
-    wide = call("run", "a fox", "-m", "openai/gpt-image-2", width=140).stdout.splitlines()
+    weighted = call("run", "(a fox:1.2)", "-m", "openai/gpt-image-2", width=140)
+    assert "“(a fox:1.2)”: plain words to gpt-image-2." in weighted.stderr
+    wide = weighted.stdout.splitlines()
     assert wide[0].split()[2:6] == ["waited", "load", "drawing", "total"]
     assert len([word for word in wide[1].split() if word.replace(".", "").isdigit()]) == 4
 
