@@ -149,7 +149,8 @@ class Receipt:
     `usage` holds the counters of the price rule (`text_input`, `image_output`, ... tokens).
     `charged` is the exact amount in USD if the service reports one. `load` and `generate` are
     seconds measured by the backend, where it knows them better than the order of its events tells;
-    `load` is counted from the first event on. `cached` is true if the
+    `load` is counted from the first event on, and `queued` are seconds in the service's queue that
+    no event told of. `cached` is true if the
     service returned an earlier picture, so that no time says anything about its speed. `monthly`
     is the price of a subscription in USD a month, of which the job bears its share.
     `may_owe_more` says that a missing picture may have been billed too, which `usage` does not
@@ -159,6 +160,7 @@ class Receipt:
     honoured: Mapping[str, Applied] = field(default_factory=dict[str, Applied])
     usage: Mapping[str, int] = field(default_factory=dict[str, int])
     charged: Decimal | None = None
+    queued: float | None = None
     load: float | None = None
     generate: float | None = None
     download: float | None = None

@@ -96,7 +96,7 @@ class Stopwatch:
         spent[self._activity] = spent.get(self._activity, 0.0) + now - self._since
         receipt = receipt or Receipt()
         return Timing(
-            queued=spent[Activity.QUEUED],
+            queued=spent[Activity.QUEUED] + (receipt.queued or 0.0),
             load=self._load_seconds(spent, receipt),
             first_preview=self._first_preview,
             generate=self._generate_seconds(receipt),

@@ -51,6 +51,7 @@ def test_the_backend_knows_better(clock: Clock):
     assert watch.read(Receipt(download=30)).generate == 0
     times = watch.read(Receipt(load=1, generate=2, download=3))
     assert (times.load, times.generate, times.download) == (1, 2, 3)
+    assert watch.read(Receipt(queued=4)).queued == 4  # what no event told of
 
 
 @pytest.mark.parametrize("receipt", [None, Receipt(load=4)], ids=["events", "the backend's"])
