@@ -32,10 +32,16 @@ class PromptLength:
     ends: Sequence[int]
 
     def rest(self, text: str, limit: int) -> str:
-        """Return the end of `text` that is certainly not among its first `limit` tokens."""
+        """Return the end of `text` that is certainly not among its first `limit` tokens.
+
+        It begins with a whole word, of which the first part may still be among them.
+        """
         if len(self.ends) <= limit:
             return ""
-        return text[self.ends[limit - 1] if limit else 0 :].strip()
+        start = self.ends[limit - 1] if limit else 0
+        word = re.search(r"\w*$", text[:start])
+        whole = word is None or not text[start : start + 1].isalnum()
+        return text[start if whole else word.start() :].strip()
 
 
 def estimate(text: str) -> PromptLength:

@@ -7,7 +7,7 @@ import pytest
 
 from backends.base import Config, Model
 from backends.paths import PROJECT
-from backends.prompt_length import estimate, measure
+from backends.prompt_length import PromptLength, estimate, measure
 from backends.registry import create
 from compare.catalogue.catalogue import load
 
@@ -35,6 +35,14 @@ def test_long_words_are_several_tokens_and_never_cut_for_certain() -> None:
     assert length.tokens > 2 and len(length.ends) == 2
     assert length.rest("extraordinarily detailed", 1) == "detailed"
     assert length.rest("extraordinarily detailed", 2) == ""
+
+
+def test_what_is_not_read_begins_with_a_whole_word() -> None:
+    text = "a red constellation at dusk"
+    assert PromptLength(7, exact=True, ends=(1, 5, 9, 12, 19, 22, 27)).rest(text, 4) == (
+        "constellation at dusk"
+    )
+    assert PromptLength(7, exact=True, ends=(1, 5, 9, 12, 19, 22, 27)).rest(text, 5) == "at dusk"
 
 
 def test_a_file_that_is_no_tokenizer_counts_nothing(tmp_path: Path) -> None:
