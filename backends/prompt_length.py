@@ -39,9 +39,9 @@ class PromptLength:
         if len(self.ends) <= limit:
             return ""
         start = self.ends[limit - 1] if limit else 0
-        word = re.search(r"\w*$", text[:start])
-        whole = word is None or not text[start : start + 1].isalnum()
-        return text[start if whole else word.start() :].strip()
+        if text[start : start + 1].isalnum():
+            start = len(re.sub(r"\w+$", "", text[:start]))
+        return text[start:].strip()
 
 
 def estimate(text: str) -> PromptLength:

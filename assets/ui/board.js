@@ -3,8 +3,9 @@
 // is told to the rest of the page by the event "lineup:run" on the document.
 import { Arrangement } from "./arrange.js";
 import { copy } from "./clipboard.js";
-import { full } from "./closely.js";
+import { forget, lookClosely } from "./closely.js";
 import { lacksKey } from "./picker.js";
+import { visited } from "./visit.js";
 
 const BAR = 72; // pixels of the longest bar in the table
 
@@ -14,6 +15,29 @@ export function mount({ element, trigger, watch }) {
   const byId = (id) => element.querySelector(`[id="${CSS.escape(id)}"]`);
   const arrangement = new Arrangement(element);
   let stream = null;
+
+  // The pictures that were chosen to be looked at side by side.
+  const picked = new Set();
+  function pick(sha) {
+    picked[picked.has(sha) ? "delete" : "add"](sha);
+    showPicked();
+  }
+  function showPicked() {
+    let count = 0;
+    element.querySelectorAll("figure[data-sha]").forEach((figure) => {
+      const on = picked.has(figure.dataset.sha);
+      count += on;
+      figure.querySelector(".lu-pick").setAttribute("aria-pressed", on);
+    });
+    const button = element.querySelector('[data-act="closely"]');
+    if (button) button.textContent = count ? `Look closely at ${count}` : "Look closely";
+  }
+  function closely(shas) {
+    const board = element.querySelector(".lu-board");
+    if (board.dataset.ended === "no") forget(board.dataset.run);
+    const here = new Set([...element.querySelectorAll("figure[data-sha]")].map((each) => each.dataset.sha));
+    return lookClosely(board.dataset.run, shas.filter((sha) => here.has(sha)), visited());
+  }
 
   function place(id, html, parent) {
     const fresh = document.createElement("template");
@@ -81,6 +105,7 @@ export function mount({ element, trigger, watch }) {
       keys.hidden = !service;
       keys.dataset.service = service ?? "";
     });
+    showPicked();
     drawBars();
     arrangement.sortTable();
     tell();
@@ -137,6 +162,7 @@ export function mount({ element, trigger, watch }) {
     stream.addEventListener("end", () => {
       stream?.close();
       board.dataset.ended = "yes";
+      forget(board.dataset.run);
       if (arrangement.sorted.key) arrangement.choose(arrangement.sorted.key, arrangement.sorted.down);
       mark();
     });
@@ -161,7 +187,9 @@ export function mount({ element, trigger, watch }) {
     const run = element.querySelector(".lu-board")?.dataset.run;
     const job = target.closest(".lu-card")?.dataset.job;
     switch (target.dataset.act) {
-      case "full": event.preventDefault(); return full(element, target);
+      case "full": event.preventDefault(); return closely([target.closest("figure").dataset.sha]);
+      case "closely": return closely([...picked]);
+      case "pick": return pick(target.closest("figure").dataset.sha);
       case "retry": target.disabled = true; return trigger("retry", { run, job });
       case "stop": target.disabled = true; return trigger("halt", { run, job });
       case "variant": return trigger("variant", { run: target.dataset.run });

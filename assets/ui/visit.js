@@ -10,6 +10,9 @@ const EVERY = 1500; // milliseconds between two questions
 const read = (storage, key) => { try { return JSON.parse(storage.getItem(key)); } catch { return null; } };
 const write = (storage, key, value) => { try { storage.setItem(key, JSON.stringify(value)); } catch { /* private */ } };
 
+// The runs of this visit, newest first.
+export const visited = () => read(sessionStorage, KEY) ?? [];
+
 export const progress = ({ running, total, ended, done }) => {
   if (!total) return "";
   if (running) return `${ended} of ${total} done`;

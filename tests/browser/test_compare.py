@@ -110,17 +110,6 @@ def test_control_enter_runs_and_the_table_sorts(visit: Visit, address: str) -> N
     assert totals == sorted(totals, reverse=True)
 
 
-def test_a_picture_opens_large_and_closes_with_escape(visit: Visit, address: str) -> None:
-    page = visit(address, **WIDE)
-    press_compare(page)
-    page.locator('[data-act="full"]').first.click()
-    expect(page.locator("dialog.lu-dialog img")).to_be_visible()
-    expect(page.locator("dialog.lu-dialog")).to_contain_text("128×128")
-    page.keyboard.press("ArrowRight")
-    page.keyboard.press("Escape")
-    expect(page.locator("dialog.lu-dialog")).to_have_count(0)
-
-
 def test_an_empty_prompt_is_told_before_anything_runs(visit: Visit, address: str) -> None:
     page = visit(address, **WIDE)
     page.locator("textarea").first.fill("   ")

@@ -30,6 +30,7 @@ from compare.formatting import format_cost, format_spent
 from compare.records import Job, Phase, Run, RunSpec, SavedPicture
 from compare.runs.second_step import chain_totals
 from ui.board import table
+from ui.board.pictures import entries as entries_of_pictures
 from ui.board.table import Cell, time_cells
 from ui.board.variants import entries
 from ui.page_files import FOLDER, script
@@ -158,6 +159,10 @@ class Renderer:
             state=variables["state"],
             cells=[(column.key, cells[column.key]) for column in table.COLUMNS],
         )
+
+    def pictures(self, run: Run) -> list[dict[str, Any]]:
+        """Return the pictures of a run with their settings, as plain data."""
+        return entries_of_pictures(run, self.model, url, filename)
 
     def model(self, job: Job) -> Model:
         """Return a job's model, or one with only an id if the catalogue no longer has it."""

@@ -83,6 +83,13 @@ def routes(context: Context, renderer: Renderer) -> list[BaseRoute]:
         runs = [run for run_id in ids if (run := await runner.get(run_id)) is not None]
         return JSONResponse({run.id: progress(run) for run in runs}, headers=NO_STORE)
 
+    async def pictures(request: Request) -> Response:
+        """Return the pictures of a run with their settings, for looking at them closely."""
+        run = await (await context.lineup()).runner.get(request.path_params["run_id"])
+        if run is None:
+            return PlainTextResponse("There is no such run here.", status_code=404)
+        return JSONResponse(renderer.pictures(run), headers=NO_STORE)
+
     async def stream(runner: Runner, run: Run) -> AsyncGenerator[str, None]:
         async with aclosing(runner.watch(run.id)) as jobs:
             async for job in jobs:
@@ -101,5 +108,6 @@ def routes(context: Context, renderer: Renderer) -> list[BaseRoute]:
         Route("/lineup/pictures/{name}", picture),
         Route("/lineup/runs", states),
         Route("/lineup/runs/{run_id}/events", events),
+        Route("/lineup/runs/{run_id}/pictures", pictures),
         Route("/lineup/runs/{run_id}/jobs/{job_id}/picture", submit_picture, methods=["POST"]),
     ]
