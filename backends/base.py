@@ -21,7 +21,7 @@ the backend stops its work, on the server too where the API allows it.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
@@ -305,6 +305,17 @@ class Backend(ABC):
             NotReady: `read` raises it where a setting that lists models cannot be read.
         """
         return UserModels()
+
+    async def option_values(self) -> Mapping[str, Sequence[str]]:
+        """Return the values known for options whose `choices` are not fixed, by the option's name.
+
+        They are offered in the form, for example the samplers of a server. Costs nothing. Options
+        without known values are left out.
+
+        Raises:
+            BackendError: the service can't be reached.
+        """
+        return {}
 
     async def check(self, server: str = "") -> str:
         """Check a key with its service, and return a sentence that confirms it.

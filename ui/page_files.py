@@ -31,6 +31,7 @@ TYPES: Final = {
 STYLESHEETS: Final = (
     "base.css",
     "form.css",
+    "options.css",
     "picker.css",
     "board.css",
     "closely.css",
@@ -47,7 +48,11 @@ MODULES: Final = (
     "table.js",
     "clipboard.js",
     "keys.js",
+    "options.js",
     "closely.js",
+    "menu.js",
+    "from_picture.js",
+    "memory.js",
 )
 """What the first page runs, so that the browser fetches it beside Gradio's own scripts."""
 TITLE: Final = "Lineup"

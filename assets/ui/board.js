@@ -4,6 +4,7 @@
 import { Arrangement } from "./arrange.js";
 import { copy } from "./clipboard.js";
 import { forget, lookClosely } from "./closely.js";
+import { pictureMenu } from "./menu.js";
 import { lacksKey } from "./picker.js";
 import { visited } from "./visit.js";
 
@@ -194,6 +195,7 @@ export function mount({ element, trigger, watch }) {
       case "stop": target.disabled = true; return trigger("halt", { run, job });
       case "variant": return trigger("variant", { run: target.dataset.run });
       case "again": return trigger("again", { run });
+      case "menu": return pictureMenu(target, { run, job, mine: target.closest(".lu-board").dataset.mine === "yes", trigger });
       case "link": return copy(location.href, target);
       case "copy": return copy(target.previousElementSibling.textContent, target);
     }

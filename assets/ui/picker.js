@@ -3,6 +3,7 @@
 // `props.added` (ids that are typed, as far as the server has looked at them) and `props.costs` come
 // from the server and change with the form.
 import { openKeys } from "./keys.js";
+import { choice } from "./options.js";
 
 const SETS = "lineup:sets"; // named sets of models, kept in this browser
 const LAST = "lineup:last"; // the models of the last run
@@ -76,6 +77,7 @@ export function mount({ element, props, trigger, watch }) {
   function draw() {
     const root = element.querySelector(".lu-picker");
     if (!root) return;
+    choice(chosen());
     const held = element.contains(document.activeElement) ? document.activeElement : null;
     const place = held?.closest(".lu-chips") ? [...root.querySelectorAll(".lu-chips button")].indexOf(held) : -1;
     const key = held?.dataset.id ? `${held.tagName}[data-id="${CSS.escape(held.dataset.id)}"]` : held?.dataset.act ? `[data-act="${held.dataset.act}"][data-name="${CSS.escape(held.dataset.name ?? "")}"]` : "";

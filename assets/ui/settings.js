@@ -37,6 +37,13 @@ function open(name) {
   panel?.scrollIntoView({ block: "nearest" });
 }
 
+// Open a setting's panel from elsewhere on the page, and bring it into sight.
+export function show(name) {
+  if (document.querySelector(".lu-said .lu-bad")) return;
+  open(name);
+  form.scrollIntoView({ block: "start" });
+}
+
 function redraw() {
   form.querySelectorAll("[data-panel]").forEach((button) => {
     button.setAttribute("aria-expanded", button.dataset.panel === form.dataset.open);

@@ -6,7 +6,7 @@ the one that runs. A checkpoint is selected for one request, never for the whole
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from backends.a1111.client import (
     find_sampler,
     find_schedule,
     list_checkpoints,
+    list_options,
 )
 from backends.a1111.control import add_controls
 from backends.a1111.errors import explain
@@ -88,6 +89,12 @@ class A1111(HostedBackend):
         except Exception as error:
             raise explain(error, target, sent=False) from error
         return f"{target.name} answers. {list_models([entry.title for entry in checkpoints])}"
+
+    async def option_values(self) -> Mapping[str, Sequence[str]]:
+        """Return the server's samplers, schedule types and ControlNet models."""
+        return await list_options(
+            Client(await self._clients.get(), server_from_config(self.config))
+        )
 
     def lane(self, model: Model) -> Lane:
         """Return a lane of one job at a time for each server."""

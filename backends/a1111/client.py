@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from backends.errors import BadInput
 from backends.http.self_hosted import SelfHostedClient
-from backends.json_values import items, objects, text
+from backends.json_values import items, mapping, objects, text
 from backends.wording import nearest
 
 if TYPE_CHECKING:
@@ -157,6 +157,18 @@ async def find_checkpoint(client: Client, name: str) -> Checkpoint:
             "Name one with its folder."
         )
     return found[0]
+
+
+async def list_options(client: Client) -> dict[str, list[str]]:
+    """Return the names of what the server has, by the option that takes them."""
+    samplers = objects(await client.courtesy(_LISTS[1]))
+    schedules = objects(await client.courtesy("/sdapi/v1/schedulers"))
+    controls = mapping(await client.courtesy("/controlnet/model_list"))
+    return {
+        "sampler_name": [str(row["name"]) for row in samplers if row.get("name")],
+        "scheduler": [str(row["label"]) for row in schedules if row.get("label")],
+        "control_model": [str(name) for name in items(controls.get("model_list"))],
+    }
 
 
 async def find_sampler(client: Client, name: str) -> str:

@@ -6,7 +6,7 @@ is polled where that is closed. It is stopped only while it is the one that runs
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -28,7 +28,7 @@ from backends.base import (
     UserModels,
 )
 from backends.comfyui import library
-from backends.comfyui.client import Client, list_checkpoints, require_comfyui
+from backends.comfyui.client import Client, list_checkpoints, list_options, require_comfyui
 from backends.comfyui.errors import explain
 from backends.comfyui.execution import Result, execute
 from backends.comfyui.monitor import Monitor
@@ -98,6 +98,11 @@ class ComfyUI(HostedBackend):
             raise explain(error, target, sent=False) from error
         known = "It does not tell its checkpoints." if checkpoints is None else None
         return f"{target.name} answers. {known or list_models(checkpoints or [])}"
+
+    async def option_values(self) -> Mapping[str, Sequence[str]]:
+        """Return the server's samplers, schedulers and ControlNet models."""
+        target, limits = server_from_config(self.config), Timeouts.from_config(self.config)
+        return await list_options(Client(await self._clients.get(), target, limits))
 
     def lane(self, model: Model) -> Lane:
         """Return a lane of one job at a time for each server."""

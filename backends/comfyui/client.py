@@ -218,6 +218,14 @@ async def list_loras(client: Client) -> list[str] | None:
     return await _list_models(client, "loras", "LoraLoader", "lora_name")
 
 
+async def list_options(client: Client) -> dict[str, list[str]]:
+    """Return the names of what the server has, by the option that takes them."""
+    described = mapping(await client.courtesy("/object_info/KSampler")).get("KSampler")
+    names = {"sampler": "sampler_name", "scheduler": "scheduler"}
+    found = {name: [str(each) for each in _choices(described, key)] for name, key in names.items()}
+    return {**found, "control_model": await list_controlnets(client) or []}
+
+
 NOT_LISTED: Final = "not looked up: the server does not tell what it has"
 
 

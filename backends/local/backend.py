@@ -13,7 +13,7 @@ Nothing here imports torch: the worker's thread does so at the first run.
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from importlib.util import find_spec
@@ -93,6 +93,16 @@ class Local(Backend):
         if not _lacks_packages():
             for name in self._assignment.devices:
                 self._worker(name).warm()
+
+    async def option_values(self) -> Mapping[str, Sequence[str]]:
+        """Return the names in the folders of LoRAs and embeddings."""
+        folders = adapter_folders(self.config)
+        return {
+            "loras": await asyncio.to_thread(lambda: sorted(folders.loras.names.values())),
+            "embeddings": await asyncio.to_thread(
+                lambda: sorted(folders.embeddings.names.values())
+            ),
+        }
 
     def lane(self, model: Model) -> Lane:
         """Return the lane of the model's device."""

@@ -36,6 +36,10 @@ log = logging.getLogger(__name__)
 
 MAX_CHECK_SECONDS = 20.0
 """Time limit for a service to say whether it accepts a key."""
+MAX_VALUES_SECONDS = 8.0
+"""Time limit for a backend to say which values its options know."""
+MAX_VALUES = 500
+"""Values of one option that are offered."""
 LENT = "Whoever runs this Lineup lends a key for it, as far as there is one."
 """The answer to a visitor who asks about a key that is not their own."""
 
@@ -185,6 +189,24 @@ class Availability:
             raise ServiceFault(
                 f"{server or service.label} gave an answer that makes no sense. Nothing was spent."
             ) from error
+
+    async def option_values(self, backend: str) -> Mapping[str, Sequence[str]]:
+        """Return the values that a backend knows for its options; none if it does not answer.
+
+        At a public address what the owner's servers and folders hold is not told.
+        """
+        if self._settings.public:
+            return {}
+        try:
+            async with asyncio.timeout(MAX_VALUES_SECONDS):
+                found = await self._backend(backend).option_values()
+        except Exception as error:  # a list that is missing must not keep anyone from typing
+            log.info("%s does not tell its options: %s", backend, self._settings.hide(str(error)))
+            return {}
+        return {
+            option: [clean_text(value, self._settings.hide) for value in values[:MAX_VALUES]]
+            for option, values in found.items()
+        }
 
     def warm(self, model_ids: Sequence[str]) -> None:
         """Let the backends of these models load slow things in the background."""

@@ -16,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader, select_autoescape
 from markupsafe import Markup
 
 from backends.base import Model
+from backends.registry import BACKENDS, backend_class
 from compare.catalogue.catalogue import Catalogue, UnknownModel
 from compare.durations import (
     ACTIVITIES,
@@ -30,6 +31,7 @@ from compare.formatting import format_cost, format_spent
 from compare.records import Job, Phase, Run, RunSpec, SavedPicture
 from compare.runs.second_step import chain_totals
 from ui.board import table
+from ui.board.options import format_options, set_options
 from ui.board.pictures import entries as entries_of_pictures
 from ui.board.table import Cell, time_cells
 from ui.board.variants import entries
@@ -53,7 +55,7 @@ PHASES = {
     Phase.ENDED: "Done",
 }
 
-EVENTS = ("retry", "again", "variant", "halt")
+EVENTS = ("retry", "again", "seed", "more", "variant", "halt")
 """The events that board.js triggers."""
 
 # Enables "Try again" once a retry is answered: a refused one leaves the card as it was.
@@ -97,12 +99,17 @@ class Renderer:
             run=run,
             mine=mine,
             variants=entries(batch),
-            settings=format_settings(run.spec, self._label),
+            settings=" · ".join(filter(None, self._settings(run))),
             ended=all(job.outcome is not None for job in run.jobs),
             chains=list(chains.values()),
             rows=[Markup(self.row(run, job, jobs)) for job in run.jobs],
             columns=table.COLUMNS,
         )
+
+    def _settings(self, run: Run) -> tuple[str, str]:
+        models = [self.model(job) for job in run.jobs]
+        backends = {model.backend: backend_label(model.backend) for model in models}
+        return format_settings(run.spec, self._label), format_options(run.spec, backends)
 
     def update(self, run: Run, job: Job) -> Mapping[str, str]:
         """Return the card and the row of one job, with the ids of the elements they replace."""
@@ -134,6 +141,7 @@ class Renderer:
             preview=_data_uri(job),
             fraction=min(1, job.step / job.steps) if job.step is not None and job.steps else None,
             seed=first.seed if first else None,
+            options=set_options(run.spec, self.model(job).backend, second=parent is not None),
             notes=notes,
             both_steps=_both_steps(parent, job),
             compared=comparable_seconds(job, run.request.count),
@@ -222,6 +230,11 @@ class _Jobs:
     def attempt(self, job: Job) -> int:
         """Return which attempt of its card a job is, from 1; a job that is not listed is next."""
         return self._attempts.get(job.id) or self._counts.get(self.card_id(job), 0) + 1
+
+
+def backend_label(name: str) -> str:
+    """Return what a backend is called on the page."""
+    return backend_class(name).label if name in BACKENDS else name
 
 
 def format_settings(spec: RunSpec, label: Callable[[str], str] = str) -> str:

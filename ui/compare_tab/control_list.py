@@ -85,6 +85,10 @@ class ControlList(Section):
         listed = dict(zip(self.list_outputs, _list_updates(additional), strict=True))
         return {**self._first.show(first), **listed}
 
+    def use(self, file: PictureFile) -> Updates:
+        """Make a picture the first control picture; `preview_after` then computes its map."""
+        return self._first.show({**DEFAULTS, "control_picture": file})
+
     def preview_after(self, event: Dependency) -> None:
         """Compute the first map after `event`, then render the others, which compute theirs."""
         self.render_after(self._first.preview_after(event))

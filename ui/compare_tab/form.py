@@ -3,7 +3,7 @@
 import random
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -148,6 +148,17 @@ class SharedSettings(Section):
             count=parse_integer(fields.get("count"), "Pictures", "count") or 1,
         )
         return replace(spec, request=request)
+
+    def show(self, values: Mapping[str, Any]) -> Updates:
+        """Show some settings, by the names of `Request`; the others stay as they are.
+
+        A seed is locked with it.
+        """
+        every = field_values(replace(Request(prompt=""), **values))
+        has_size = "width" in values and "height" in values
+        names = [name for name in values if name in every] + (["size"] if has_size else [])
+        locked = {self.lock: True} if "seed" in values else {}
+        return {**{self.widgets[name]: every[name] for name in names}, **locked}
 
     def values_for(self, spec: RunSpec, lineup: Lineup) -> Updates:
         """Show the settings of `spec`, and lock its seed."""

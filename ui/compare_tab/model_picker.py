@@ -1,5 +1,6 @@
 """The model picker: chips for the chosen models, and a panel of all models grouped by family."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -9,6 +10,8 @@ from backends.base import Model, Readiness, Ready, State
 from backends.registry import BACKENDS
 from compare.catalogue.catalogue import UnknownModel
 from compare.lineup import Lineup
+from ui.compare_tab.cost_line import Unable
+from ui.compare_tab.sections import Fields
 from ui.page_files import script
 
 UNCHECKED: Final = "unchecked"
@@ -46,6 +49,32 @@ def added(lineup: Lineup, ids: Sequence[str]) -> list[dict[str, Any]]:
     """Return the property `added`: the lines of those of `ids` that the catalogue does not list."""
     listed = {model.id for model in lineup.catalogue.models}
     return [_typed(lineup, id) for id in ids if id not in listed]
+
+
+def backends(models: Sequence[str], fields: Fields) -> set[str]:
+    """Return the backends of the chosen models, that of the second step among them."""
+    second = str(fields.get("then_model") or "").strip()
+    ids = [*models, second] if second else models
+    return {id.partition("/")[0].partition("@")[0] for id in ids}
+
+
+def able(lineup: Lineup, chosen: Sequence[str]) -> tuple[list[str], Unable]:
+    """Return the ids of the chosen models that can draw, and what the others lack."""
+    able, states, service = list[str](), Counter[Readiness](), ""
+    for id in chosen:
+        try:
+            model = lineup.catalogue.find(id)
+        except UnknownModel:
+            states[Readiness.UNAVAILABLE] += 1
+            continue
+        state = lineup.availability.ready(model).state
+        if state in (Readiness.READY, Readiness.NEEDS_DOWNLOAD):
+            able.append(id)
+            continue
+        states[state] += 1
+        if state is Readiness.NEEDS_KEY:
+            service = service or model.service
+    return able, Unable(states, service)
 
 
 def _typed(lineup: Lineup, id: str) -> dict[str, Any]:

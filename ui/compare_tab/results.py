@@ -1,6 +1,7 @@
 """The results below the form: one run's board, and the handlers of the board's buttons."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import gradio as gr
@@ -8,7 +9,7 @@ from gradio.blocks import Block
 
 from compare.catalogue.catalogue import UnknownModel
 from compare.lineup import Lineup
-from compare.records import Run
+from compare.records import Job, Run, RunSpec
 from compare.runs.broadcast import UnknownRun
 from compare.runs.budget import OverBudget
 from compare.runs.limits import OverLimit
@@ -17,12 +18,15 @@ from compare.visitor_keys import visitor_keys
 from ui.board import renderer as board
 from ui.board.renderer import Renderer
 from ui.compare_tab import cost_line
+from ui.compare_tab.form import random_seed
 from ui.compare_tab.sections import Updates
 from ui.context import NOT_YOURS, Context
 from ui.events import QUICK
 from ui.page_files import script
 from ui.visitors import visitor_id
 
+MORE: Final = 4
+"""Pictures of "More of this model"."""
 MAX_STOPPED: Final = 50
 """Runs that "Stop all" ends at most."""
 VISIT: Final = """<div class="lu-visit" hidden>
@@ -83,6 +87,8 @@ class Results:
         retried = self._board.retry(self.retry, keys, outputs, **QUICK)
         retried.then(None, js=board.ON_RETRIED)
         self._board.again(self.run_again, keys, outputs, **QUICK)
+        self._board.seed(self.new_seed, keys, outputs, **QUICK)
+        self._board.more(self.more, keys, outputs, **QUICK)
         self._board.variant(self.open, None, outputs, **QUICK)
         self._visit.open(self.open, None, outputs, **QUICK)
         self._visit.stopall(self.stop_all, None, self._message, **QUICK)
@@ -106,11 +112,41 @@ class Results:
         self, keys: Mapping[str, str], event: gr.EventData, request: gr.Request
     ) -> Updates:
         """Start a new run with the specification and the models of the one shown."""
+        return await self._start(keys, event, request, lambda run, _: (run.spec, models_of(run)))
+
+    async def new_seed(
+        self, keys: Mapping[str, str], event: gr.EventData, request: gr.Request
+    ) -> Updates:
+        """Start the run that is shown once more, with another seed."""
+        return await self._start(
+            keys, event, request, lambda run, _: (reseeded(run.spec), models_of(run))
+        )
+
+    async def more(
+        self, keys: Mapping[str, str], event: gr.EventData, request: gr.Request
+    ) -> Updates:
+        """Start a run of `MORE` pictures of one model of the run that is shown."""
+        return await self._start(
+            keys, event, request, lambda run, job: (reseeded(run.spec, count=MORE), [job.model])
+        )
+
+    async def _start(
+        self,
+        keys: Mapping[str, str],
+        event: gr.EventData,
+        request: gr.Request,
+        derive: Callable[[Run, Job], tuple[RunSpec, Sequence[str]]],
+    ) -> Updates:
+        """Start the run that `derive` makes of the one shown and of the job that the page named."""
+        run_id, job_id = _ids(event)
         try:
-            lineup, run = await self._changeable(_ids(event)[0], request)
+            lineup, run = await self._changeable(run_id, request)
+            job = next((job for job in run.jobs if job.id == job_id), run.jobs[0])
+            first = next((each for each in run.jobs if each.id == job.parent), job)
+            spec, models = derive(run, first)
             with visitor_keys(keys):
                 started = await lineup.runner.start(
-                    run.spec, models_of(run), visitor=visitor_id(request.headers)
+                    spec, models, visitor=visitor_id(request.headers)
                 )
         except CHANGE_ERRORS as error:
             return {self._message: cost_line.problem(error)}
@@ -171,6 +207,12 @@ class Results:
         if run is None or not self._context.may_change(run, visitor_id(request.headers)):
             raise NotYours(NOT_YOURS)
         return lineup, run
+
+
+def reseeded(spec: RunSpec, *, count: int | None = None) -> RunSpec:
+    """Return `spec` with a random seed, and with `count` pictures if it is given."""
+    request = replace(spec.request, seed=random_seed(), count=count or spec.request.count)
+    return replace(spec, request=request)
 
 
 def missing(run_id: str) -> str:

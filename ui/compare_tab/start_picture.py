@@ -14,6 +14,7 @@ from ui.compare_tab.sections import MODEL_DEFAULT, Fields, Section, Updates, par
 from ui.compare_tab.settings_line import NONE
 from ui.context import Context
 from ui.events import STATE
+from ui.uploads import read
 
 HINT = (
     "Models that take one draw this picture anew after the prompt: the more strength, the less is "
@@ -85,6 +86,10 @@ class StartPicture(Section):
             self._strength: "" if strength is None else f"{strength:g}",
             self._picture: _decode(image),
         }
+
+    def show(self, file: PictureFile) -> Updates:
+        """Show a picture as the start picture. Blocks: it decodes."""
+        return {self._file: file, self._picture: _decode(read(file.path))}
 
     def _receive(self, file: object, request: gr.Request) -> PictureFile | None:
         return receive(self._context, file, request)

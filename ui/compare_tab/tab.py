@@ -1,13 +1,12 @@
 """The Compare tab: its layout, and the handlers of its form."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gradio as gr
 from gradio.blocks import Block
 
-from backends.base import Readiness, Request
+from backends.base import Request
 from compare.catalogue.catalogue import UnknownModel
 from compare.lineup import Lineup
 from compare.prompts.template import BadVariants
@@ -29,6 +28,7 @@ from ui.compare_tab import (
 from ui.compare_tab.backend_options import BackendOptions
 from ui.compare_tab.control_list import ControlList
 from ui.compare_tab.form import SharedSettings
+from ui.compare_tab.from_picture import FromPicture
 from ui.compare_tab.memory import Memory
 from ui.compare_tab.prompt_builder import PromptBuilder
 from ui.compare_tab.results import Results, models_of
@@ -117,12 +117,21 @@ class CompareTab:
             with panel("presets"):
                 self.memory = Memory()
             self._restore = gr.Button("Restore", visible="hidden", elem_classes="lu-restore")
+        FromPicture(
+            context,
+            settings=self._settings,
+            start=self._start,
+            controls=self._controls,
+            message=self.message,
+        )
         self.results = Results(context, self._renderer, self._keys, self.message)
 
     def _wire(self) -> None:
         variants, settings = self._variants, self._settings
         inputs: dict[str, Any] = {**self.form, "models": self.picker}
         estimated = [self.picker, self.message, self._line, *variants.count_outputs]
+        second = self._second.model
+        second.change(None, second, None, js=call("options.js", "second"))
         settings_line.follow(self._line, {**settings.widgets, "locked": settings.lock})
         # Gradio rebuilds each output of a handler, changed or not, at each click: so Compare, whose
         # delay is felt, has only those that it changes.
@@ -200,7 +209,7 @@ class CompareTab:
             fields["seed"] = form.random_seed()
         try:
             models = form.parse_models(models)
-            lineup, specs = await self._specs(fields)
+            lineup, specs = await self._specs(fields, models)
             if wrong := self._problems(lineup, specs, models):
                 return {self.message: cost_line.problems(wrong)}
             with visitor_keys(keys):
@@ -224,11 +233,11 @@ class CompareTab:
         """Show the cost of each model and of the whole run, and the number of variants."""
         try:
             models = form.parse_models(models)
-            lineup, specs = await self._specs(fields)
+            lineup, specs = await self._specs(fields, models)
             with visitor_keys(keys):
                 updates = await self._priced(lineup, specs, models)
             updates |= self._variants.show_count(fields, len(specs))
-            updates[self._line] = settings_line.with_sections(self._summaries(fields))
+            updates[self._line] = settings_line.with_sections(self._summaries(fields, models))
             found = self._problems(lineup, specs, models)
             wrong = {name: text for name, text in found.items() if name not in _MAY_BE_MISSING}
             return {**updates, self.message: cost_line.problems(wrong)} if wrong else updates
@@ -297,12 +306,13 @@ class CompareTab:
         shown = {name: box for name, box in self.form.items() if not isinstance(box, gr.State)}
         return {**shown, "locked": self._settings.lock}
 
-    def _summaries(self, fields: Fields) -> dict[str, str]:
+    def _summaries(self, fields: Fields, models: Sequence[str]) -> dict[str, str]:
         """Return what each section with a panel is set to, by the panel's name."""
         return {
             "control": self._controls.summary(fields),
             "start": self._start.summary(fields),
             "second": self._second.summary(fields),
+            "options": self._options.summary(fields, model_picker.backends(models, fields)),
         }
 
     def _refreshed_sections(self, lineup: Lineup) -> Updates:
@@ -311,10 +321,14 @@ class CompareTab:
             updates |= section.refresh(lineup)
         return updates
 
-    async def _specs(self, fields: Fields) -> tuple[Lineup, Sequence[RunSpec]]:
-        """Return the open Lineup, and what the form asks for."""
+    async def _specs(
+        self, fields: Fields, models: Sequence[str]
+    ) -> tuple[Lineup, Sequence[RunSpec]]:
+        """Return the open Lineup, and what the form asks of `models`."""
         lineup = await self.context.lineup()
-        return lineup, await form.to_specs(fields, self.sections, self.context)
+        specs = await form.to_specs(fields, self.sections, self.context)
+        backends = model_picker.backends(models, fields)
+        return lineup, [backend_options.for_backends(spec, backends) for spec in specs]
 
     def _problems(
         self, lineup: Lineup, specs: Sequence[RunSpec], models: Sequence[str]
@@ -343,7 +357,7 @@ class CompareTab:
         self, lineup: Lineup, specs: Sequence[RunSpec], chosen: Sequence[str]
     ) -> str:
         """Return the line below the form as HTML; it counts the models that can draw."""
-        able, unable = _able(lineup, chosen)
+        able, unable = model_picker.able(lineup, chosen)
         costs = [lineup.availability.estimates(spec.request, able) for spec in specs]
         second = self._second.expected(lineup, specs[0])
         spent = await lineup.runner.spent_today()
@@ -377,25 +391,6 @@ _UNPRICED = frozenset(
     | {f"control_{name}" for name in ("parameters", "weight", "start", "end")}
 )
 """Fields that no price depends on."""
-
-
-def _able(lineup: Lineup, chosen: Sequence[str]) -> tuple[list[str], cost_line.Unable]:
-    """Return the ids of the chosen models that can draw, and what the others lack."""
-    able, states, service = list[str](), Counter[Readiness](), ""
-    for id in chosen:
-        try:
-            model = lineup.catalogue.find(id)
-        except UnknownModel:
-            states[Readiness.UNAVAILABLE] += 1
-            continue
-        state = lineup.availability.ready(model).state
-        if state in (Readiness.READY, Readiness.NEEDS_DOWNLOAD):
-            able.append(id)
-            continue
-        states[state] += 1
-        if state is Readiness.NEEDS_KEY:
-            service = service or model.service
-    return able, cost_line.Unable(states, service)
 
 
 async def _requested_run(lineup: Lineup, request: gr.Request) -> tuple[str, Run | None]:

@@ -22,6 +22,7 @@ from starlette.responses import (
 from starlette.routing import BaseRoute, Route
 
 from backends.errors import BackendError
+from backends.registry import BACKENDS
 from compare.records import Run
 from compare.runs.broadcast import UnknownRun
 from compare.runs.runner import Runner
@@ -83,6 +84,13 @@ def routes(context: Context, renderer: Renderer) -> list[BaseRoute]:
         runs = [run for run_id in ids if (run := await runner.get(run_id)) is not None]
         return JSONResponse({run.id: progress(run) for run in runs}, headers=NO_STORE)
 
+    async def options(request: Request) -> Response:
+        """Return the values that the backends in the query know for their options."""
+        names = [name for name in request.query_params.getlist("backend") if name in BACKENDS]
+        availability = (await context.lineup()).availability
+        found = {name: dict(await availability.option_values(name)) for name in set(names)}
+        return JSONResponse(found, headers=NO_STORE)
+
     async def pictures(request: Request) -> Response:
         """Return the pictures of a run with their settings, for looking at them closely."""
         run = await (await context.lineup()).runner.get(request.path_params["run_id"])
@@ -106,6 +114,7 @@ def routes(context: Context, renderer: Renderer) -> list[BaseRoute]:
     return [
         page_files.route(),
         Route("/lineup/pictures/{name}", picture),
+        Route("/lineup/options", options),
         Route("/lineup/runs", states),
         Route("/lineup/runs/{run_id}/events", events),
         Route("/lineup/runs/{run_id}/pictures", pictures),

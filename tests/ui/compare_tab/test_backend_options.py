@@ -8,7 +8,7 @@ import pytest
 
 from backends.base import Request
 from compare.records import RunSpec, SecondStep
-from ui.compare_tab.backend_options import BackendOptions, outside_folders
+from ui.compare_tab.backend_options import BackendOptions, for_backends, outside_folders
 
 SPEC = RunSpec(Request(prompt="a"))
 
@@ -52,3 +52,23 @@ def test_at_a_public_address_nobody_names_files_or_hub_ids(name: str, value: str
 def test_names_and_other_options_are_a_visitors_too() -> None:
     asked = {"local": {"loras": "style:0.5, other", "scheduler": "Euler"}, "gone": {"a": "b/c"}}
     assert outside_folders(RunSpec(Request(prompt="a", options=asked))) == ""
+
+
+def test_the_line_of_settings_counts_what_the_chosen_backends_have_set(
+    options: BackendOptions,
+) -> None:
+    fields: dict[str, Any] = {
+        "openai.quality": "high",
+        "openai.background": "auto",
+        "local+miniature.loras": "watercolour:0.8",
+        "local+miniature.previews": False,
+    }
+    assert options.summary(fields, {"openai"}) == "1 set"
+    assert options.summary(fields, {"local", "miniature", "openai"}) == "3 set"
+    assert options.summary(fields, {"stability"}) == "none"
+
+
+def test_options_of_no_chosen_model_are_not_sent() -> None:
+    options = {"openai": {"quality": "high"}, "a1111": {"scheduler": "Karras"}}
+    spec = RunSpec(Request(prompt="a", options=options))
+    assert for_backends(spec, {"openai"}).request.options == {"openai": {"quality": "high"}}
