@@ -7,9 +7,13 @@ until all pictures are finished. Parameters have the names that diffusers gives 
     Queued     waiting in a server's queue or for a person, not in Lineup's own lane
     Loading    weights are being read or downloaded
     Sending    the next step may cost money
-    Progress   one step is done, with or without a preview
+    Progress   drawing has begun; with a `step` or a preview: that is done
     Picture    one finished picture, its bytes unchanged
     Receipt    usage, times and applied settings; at most once, after the last picture
+
+Models are compared by the seconds of drawing. What precedes the first event is preparation, such as
+the import of a client library, and counts as load; where that lasts, yield `Loading` before it and
+`Progress()` as soon as the drawing begins. `Sending` begins the drawing too.
 
 `Sending` is a promise: the consumer commits "sent" to the store before it requests the next
 event, and a backend must not send its request before that. Closing the generator cancels the job:
@@ -31,6 +35,8 @@ from backends.model import Sizes as Sizes
 from backends.model import State as State
 from backends.model import Status as Status
 from backends.model import Value as Value
+from backends.prompt_length import PromptLength, estimate
+from backends.prompt_syntax import Syntax
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,7 +114,7 @@ class Sending:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
-    """Step `step` of `steps` is done (None if the service does not report it)."""
+    """Drawing is under way: step `step` of `steps` is done (None if that is not known)."""
 
     step: int | None = None
     steps: int | None = None
@@ -142,7 +148,9 @@ class Receipt:
 
     `usage` holds the counters of the price rule (`text_input`, `image_output`, ... tokens).
     `charged` is the exact amount in USD if the service reports one. `load` and `generate` are
-    seconds measured by the backend, None if it cannot tell them apart. `cached` is true if the
+    seconds measured by the backend, where it knows them better than the order of its events tells;
+    `load` is counted from the first event on, and `queued` are seconds in the service's queue that
+    no event told of. `cached` is true if the
     service returned an earlier picture, so that no time says anything about its speed. `monthly`
     is the price of a subscription in USD a month, of which the job bears its share.
     `may_owe_more` says that a missing picture may have been billed too, which `usage` does not
@@ -152,6 +160,7 @@ class Receipt:
     honoured: Mapping[str, Applied] = field(default_factory=dict[str, Applied])
     usage: Mapping[str, int] = field(default_factory=dict[str, int])
     charged: Decimal | None = None
+    queued: float | None = None
     load: float | None = None
     generate: float | None = None
     download: float | None = None
@@ -246,12 +255,16 @@ class UserModels:
 
 
 class Backend(ABC):
-    """One system that generates pictures; `keys` lists its required settings, the key first."""
+    """One system that generates pictures; `keys` lists its required settings, the key first.
+
+    `syntax` are the notations in prompts that it understands; all others are plain words to it.
+    """
 
     name: ClassVar[str]
     label: ClassVar[str]
     Options: ClassVar[type | None] = None
     keys: ClassVar[tuple[Key, ...]] = ()
+    syntax: ClassVar[frozenset[Syntax]] = frozenset()
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -263,6 +276,13 @@ class Backend(ABC):
     def price(self, model: Model) -> Price:
         """Return the price rule of `model`: the catalogue's, unless a setting replaces it."""
         return model.price
+
+    def prompt_length(self, model: Model, prompt: str) -> PromptLength:
+        """Return how many tokens `prompt` has for `model`: estimated, unless a backend knows.
+
+        May read a file: call it in a thread.
+        """
+        return estimate(prompt)
 
     def warm(self) -> None:
         """Start slow preparations in the background, before the first picture needs them.

@@ -70,12 +70,13 @@ class Result:
     """The pictures that one API call returned, and why others are missing (`losses`).
 
     `usage` counts the billed tokens by kind, empty where the service does not count them.
-    `generate` and `download` are seconds, None where they are unknown.
+    `queued`, `generate` and `download` are seconds, None where they are unknown.
     """
 
     pictures: tuple[Picture, ...]
     losses: tuple[BackendError, ...] = ()
     usage: Mapping[str, int] = field(default_factory=dict[str, int])
+    queued: float | None = None
     generate: float | None = None
     download: float | None = None
 
@@ -137,6 +138,7 @@ class ConcurrentCalls:
             usage=_total_usage((*self.results, *(each for each in self.failures if each.usage))),
             may_owe_more=not self._prepaid
             and any(each.charged is not False and not each.usage for each in self.failures),
+            queued=_longest(result.queued for result in self.results),
             generate=_longest(result.generate for result in self.results),
             download=_longest(result.download for result in self.results),
         )

@@ -82,8 +82,11 @@ class Model:
     `count`, `num_inference_steps`, `guidance_scale`, `controls`, `image`, `strength`); others are
     shown as not honoured. `defaults` holds the model's own values for those fields. `controls`
     maps a preprocessor to its ControlNet weights for this model ("*" for any preprocessor);
-    `most_controls` is the largest number of controls at once. `options` are settings for the
-    backend. `sources` maps fields to the pages that their facts are from, if not `links["docs"]`.
+    `most_prompt` is the largest number of characters of a prompt, and `most_tokens` how many tokens
+    of it the text encoder that reads most takes in, without the tokenizer's own marks; what comes
+    after is lost. `most_controls` is the largest number of controls at once. `options` are
+    settings for the backend. `sources` maps fields to the pages that their facts are from, if not
+    `links["docs"]`.
     """
 
     id: str
@@ -104,6 +107,7 @@ class Model:
     sizes: Sizes = field(default_factory=Sizes)
     most_count: int = 8
     most_prompt: int | None = None
+    most_tokens: int | None = None
     defaults: Mapping[str, Value] = field(default_factory=dict[str, Value])
     controls: Mapping[str, str] = field(default_factory=dict[str, str])
     most_controls: int = 8

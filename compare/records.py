@@ -36,14 +36,13 @@ class Payer(StrEnum):
 class Timing:
     """Seconds on the monotonic clock; None is "not known" or "did not happen".
 
-    queued: in Lineup's lane or the service's queue. load: starting libraries and loading weights.
-    first_preview: drawing until the first preview. generate: the drawing itself, by which models
-    are compared. download: fetching the bytes.
-    total: from the click (of a second step: from the end of the first) to the last byte on disk.
-    cached: a picture comes from an earlier job, so `total` says nothing about the model's speed
-    and `generate` is None.
-
-    A picture that a person fetched by hand has no `generate` either: nobody saw it begin.
+    queued: in Lineup's lane, in the service's queue, or for a person. load: all that precedes the
+    drawing in the job's turn: importing libraries, downloading and loading weights, preparing the
+    request. generate: the drawing itself, by which models are compared; None while it lasts, and
+    if it is not known when it began or ended. first_preview: the drawing up to the first preview.
+    download: fetching the bytes. total: from the click (of a second step: from the end of the
+    first) to the last byte on disk. cached: a picture comes from an earlier job, so `total` says
+    nothing about the model's speed and `generate` is None.
     """
 
     queued: float | None = None
@@ -90,8 +89,9 @@ class Job:
     `started_at` is the wall clock time when work began (for a stopwatch in a browser); `sent_at`
     marks the moment since which money may have been spent. `command` is a text that a person is
     to submit elsewhere by hand, and `by_hand` is true if the picture may be uploaded in return.
-    `since` is the moment from which the seconds of what it does now count: of waiting, of loading,
-    of drawing. These three, `preview`, `step` and `steps` are live only and not stored.
+    `since` is the wall clock time from which the seconds of the present phase count, and
+    `expected_seconds` how long the drawing usually takes here. These four, `preview`, `step` and
+    `steps` are live only and not stored.
     """
 
     id: str
@@ -111,10 +111,11 @@ class Job:
     pictures: tuple[SavedPicture, ...] = ()
     command: str = ""
     by_hand: bool = False
+    since: datetime | None = None
+    expected_seconds: float | None = None
     step: int | None = None
     steps: int | None = None
     preview: Preview | None = None
-    since: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -24,7 +24,7 @@ PROVIDERS = (
 LAYERS: Mapping[str, Sequence[str]] = {
     "backends": (
         "errors model base paths files json_values lazy_import concurrency settings wording "
-        "preprocessors prompt_syntax threads",
+        "preprocessors prompt_syntax prompt_length threads",
         "http images",
         "fit options readiness chat hosted",
         f"local miniatures.world miniatures.defaults {' '.join(PROVIDERS)}",
@@ -34,7 +34,7 @@ LAYERS: Mapping[str, Sequence[str]] = {
     "compare": (
         "redaction",
         "records settings visitor_keys",
-        "pricing formatting prompts store",
+        "pricing formatting durations prompts store",
         "catalogue",
         "runs",
         "history sweeps judging export",

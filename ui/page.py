@@ -10,7 +10,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from ui import keys_tab, page_files
 from ui.board.renderer import Renderer
 from ui.compare_tab.memory import SETTLED
-from ui.compare_tab.tab import KEYS, RESTORE, CompareTab
+from ui.compare_tab.tab import RESTORE, CompareTab
 from ui.compare_tab.variants_row import RECOUNT
 from ui.context import Context, map_folder
 from ui.events import QUICK
@@ -61,7 +61,6 @@ def build(context: Context, renderer: Renderer) -> gr.Blocks:
         opened = page.load(compare.open, None, compare.refreshed, **QUICK)
         compare.memory.recall_on(page)
         opened.then(None, js=SETTLED).then(None, js=RESTORE)
-        page.load(None, js=KEYS)
         refreshed = compare_item.select(compare.refresh, keys, compare.refreshed, **QUICK)
         # A key that was typed meanwhile changes who can draw.
         refreshed.then(None, js=RECOUNT)

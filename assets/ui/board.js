@@ -62,19 +62,26 @@ export function mount({ element, trigger, watch }) {
     node.querySelectorAll("[data-elapsed]").forEach((time) => {
       time.dataset.zero = performance.now() - 1000 * parseFloat(time.dataset.elapsed);
     });
+    node.querySelectorAll("[data-left]").forEach((left) => {
+      left.dataset.end = performance.now() + 1000 * parseFloat(left.dataset.left);
+    });
   }
   const passed = (time) => (performance.now() - parseFloat(time.dataset.zero)) / 1000;
   function tick() {
     const running = [...element.querySelectorAll("[data-zero]")];
     running.forEach((time) => { time.textContent = seconds(passed(time)); });
+    element.querySelectorAll("[data-end]").forEach((left) => {
+      const rest = Math.ceil((parseFloat(left.dataset.end) - performance.now()) / 1000);
+      left.textContent = rest > 0 ? `about ${rest} s left` : "any moment now";
+    });
     if (running.length) drawBars();
   }
 
-  // Bars go by drawing, those of running jobs too.
+  // Bars go by drawing, those of running jobs too; what cannot be compared has none.
   function drawBars() {
-    const bars = [...element.querySelectorAll(".lu-bars")].map((cell) => {
-      const live = cell.querySelector("[data-zero]");
-      return [cell.firstElementChild, live ? passed(live) : parseFloat(cell.dataset.v) || 0];
+    const bars = [...element.querySelectorAll(".lu-bars > i")].map((bar) => {
+      const cell = bar.parentElement, live = cell.querySelector("[data-zero]");
+      return [bar, live ? passed(live) : parseFloat(cell.dataset.v) || 0];
     });
     const longest = Math.max(...bars.map(([, time]) => time), 0.001);
     bars.forEach(([bar, time]) => { bar.style.width = `${(BAR * time / longest).toFixed(1)}px`; });
@@ -86,9 +93,10 @@ export function mount({ element, trigger, watch }) {
   }
   function mark() {
     const cards = [...element.querySelectorAll(".lu-card")];
-    const fastest = least(cards, "drawing"), cheapest = least(cards, "amount");
+    const tenth = (time) => parseFloat(time).toFixed(1); // as it is shown: equals are equal
+    const fastest = tenth(least(cards, "drawing")), cheapest = least(cards, "amount");
     cards.forEach((card) => {
-      card.querySelector(".lu-num .lu-time")?.classList.toggle("lu-best", parseFloat(card.dataset.drawing) === fastest);
+      card.querySelector(".lu-num .lu-time")?.classList.toggle("lu-best", fastest !== "NaN" && tenth(card.dataset.drawing) === fastest);
       card.querySelector(".lu-cost")?.classList.toggle("lu-best", parseFloat(card.dataset.amount) === cheapest);
     });
     // A card that failed for want of a key leads to where one can be typed.

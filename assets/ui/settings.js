@@ -107,6 +107,13 @@ export function mount({ element, props, watch }) {
     if (form.dataset.open === button.dataset.panel) close(true);
     else open(button.dataset.panel);
   });
+  // Ctrl or Cmd and Enter press Compare from any field, as everywhere.
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey) || event.target.closest?.("dialog")) return;
+    event.preventDefault();
+    document.activeElement?.blur();
+    setTimeout(() => document.querySelector("button.lu-go")?.click(), 50);
+  });
   form.addEventListener("keydown", (event) => {
     const inside = event.target.closest(".lu-fold, .lu-settings-line");
     if (event.key === "Escape" && inside && !event.defaultPrevented) close(true);

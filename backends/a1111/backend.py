@@ -26,6 +26,7 @@ from backends.a1111.lora import resolve_tags
 from backends.a1111.progress import Monitor
 from backends.a1111.request import (
     CURRENT_CHECKPOINT,
+    SYNTAX,
     ApiRequest,
     Options,
     build_request,
@@ -67,6 +68,7 @@ class A1111(HostedBackend):
     name = "a1111"
     label = "A1111 server"
     Options = Options
+    syntax = SYNTAX
     keys = (Key("A1111_URL", "https://github.com/AUTOMATIC1111/stable-diffusion-webui/wiki/API"),)
 
     def __init__(

@@ -4,13 +4,16 @@ import base64
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 from backends.base import Applied, Config, Control, Model, Request, Value
 from backends.fit import STRENGTH, fit
 from backends.http.self_hosted import SelfHostedServer
 from backends.options import option, parse_options
 from backends.prompt_syntax import Syntax
+
+SYNTAX: Final = frozenset({Syntax.LORA, Syntax.WEIGHTS})
+"""The notations in prompts that it understands."""
 
 CURRENT_CHECKPOINT = "current"
 """The source of the model that stands for whichever checkpoint the server has loaded."""
@@ -80,7 +83,7 @@ def build_request(model: Model, request: Request) -> ApiRequest:
     Raises:
         BadInput: the request does not fit the model.
     """
-    result = fit(model, request, syntax=(Syntax.LORA, Syntax.WEIGHTS))
+    result = fit(model, request, syntax=SYNTAX)
     options, ignored = _parse_options(request.options.get("a1111", {}))
     fitted = result.request
     task = f"task({secrets.token_hex(8)})"

@@ -33,7 +33,7 @@ from backends.comfyui.errors import explain
 from backends.comfyui.execution import Result, execute
 from backends.comfyui.monitor import Monitor
 from backends.comfyui.prepare import require_output, resolve_names, upload
-from backends.comfyui.request import ApiRequest, Options, build_request, server_from_config
+from backends.comfyui.request import SYNTAX, ApiRequest, Options, build_request, server_from_config
 from backends.comfyui.websocket import WebSocket
 from backends.errors import BackendError, NotReady
 from backends.fit import record_actual
@@ -55,6 +55,7 @@ class ComfyUI(HostedBackend):
     name = "comfyui"
     label = "ComfyUI server"
     Options = Options
+    syntax = SYNTAX
     keys = (Key("COMFYUI_URL", "https://docs.comfy.org/development/comfyui-server/comms_overview"),)
 
     def __init__(

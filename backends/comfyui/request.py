@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Final
 
 from backends.base import Applied, Config, Control, Model, Request, Value
 from backends.comfyui import library
@@ -27,6 +28,9 @@ from backends.fit import fit
 from backends.http.self_hosted import SelfHostedServer
 from backends.options import option, parse_options
 from backends.prompt_syntax import Syntax
+
+SYNTAX: Final = frozenset({Syntax.LORA, Syntax.WEIGHTS})
+"""The notations in prompts that it understands."""
 
 FIRST_CHECKPOINT = "first"
 """The source of the model that stands for the first checkpoint in the server's list."""
@@ -112,7 +116,7 @@ def build_request(model: Model, request: Request, home: Path) -> ApiRequest:
     )
     if user_workflow is not None:
         model = library.as_model(model, user_workflow)
-    result = fit(model, request, syntax=(Syntax.LORA, Syntax.WEIGHTS))
+    result = fit(model, request, syntax=SYNTAX)
     fitted, honoured = result.request, result.honoured
     options, ignored = parse_options(Options, request.options.get("comfyui", {}), "ComfyUI")
     workflow = user_workflow or library.shipped_workflow(

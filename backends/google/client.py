@@ -6,6 +6,8 @@ the event loop; `response` parses it in a thread.
 """
 
 import asyncio
+import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -73,8 +75,11 @@ async def send(
         BackendError: no picture was returned; the sentence says why.
     """
     try:
+        started = time.perf_counter()
         body = await _generate_content(client, credentials, api_request, seed)
-        return await asyncio.to_thread(parse_response, body, seed, credentials.service)
+        seconds = time.perf_counter() - started
+        result = await asyncio.to_thread(parse_response, body, seed, credentials.service)
+        return replace(result, generate=seconds)
     except BackendError:
         raise
     except Exception as error:

@@ -139,7 +139,9 @@ async def _exchange(
         raise rejected(response, body, service)
     found = await asyncio.to_thread(parse_response, provider, body, service)
     path: str | None = None
+    queued = 0.0
     while isinstance(found, Waiting):
+        seen, is_queued = answered, found.queued
         path = found.path or path
         if path is None:
             raise without_picture(service)
@@ -148,6 +150,7 @@ async def _exchange(
         await asyncio.sleep(found.pause)
         body = await _poll(client, f"{root}{path}", prepared, service)
         answered = time.perf_counter()
+        queued += answered - seen if is_queued else 0.0
         if body is not None:
             found = await asyncio.to_thread(parse_response, provider, body, service, path)
     picture = found.picture
@@ -158,7 +161,8 @@ async def _exchange(
     seed = prepared.seed if found.seed is None else found.seed
     return Result(
         pictures=(replace(picture, seed=seed),),
-        generate=answered - started if found.seconds is None else found.seconds,
+        queued=queued,
+        generate=answered - started - queued if found.seconds is None else found.seconds,
         download=ended - answered,
     )
 

@@ -32,10 +32,14 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The picture is not finished: poll `path` (None: the same again) after `pause` seconds."""
+    """The picture is not finished: poll `path` (None: the same again) after `pause` seconds.
+
+    `queued` says that the provider has not begun to draw it.
+    """
 
     path: str | None
     pause: float
+    queued: bool = False
 
 
 Parsed: TypeAlias = Found | Waiting
@@ -86,10 +90,11 @@ def _queued(answer: Mapping[str, object], polled: str | None) -> Waiting | None:
     match answer:
         case {"status": "COMPLETED"} if polled is not None and "/status?" in polled:
             return Waiting(polled.replace("/status?", "?"), 0.0)
-        case {"status": str()} if polled is not None and "images" not in answer:
-            return Waiting(None, 0.5)  # IN_QUEUE, IN_PROGRESS
+        case {"status": str(status)} if polled is not None and "images" not in answer:
+            return Waiting(None, 0.5, queued=status == "IN_QUEUE")  # else IN_PROGRESS
         case {"request_id": str(), "response_url": str(url)} if "images" not in answer:
-            return Waiting(f"{urlsplit(url).path}/status?_subdomain=queue", 0.5)
+            queued = answer.get("status") == "IN_QUEUE"
+            return Waiting(f"{urlsplit(url).path}/status?_subdomain=queue", 0.5, queued)
         case _:
             return None
 
@@ -120,10 +125,12 @@ def _replicate(answer: Mapping[str, object], service: Service) -> Parsed | None:
         case {"status": str(status)} if status != "succeeded":  # starting, processing
             path = urlsplit(str(mapping(answer.get("urls")).get("get") or "")).path
             if path:
-                return Waiting(path, 1.0)
+                return Waiting(path, 1.0, queued=status in ("starting", "queued"))
             raise without_picture(service)
         case {"output": [str(url), *_] | str(url)} if url:
-            return Found(picture=url)
+            # https://replicate.com/docs/reference/http#predictions.get
+            seconds = mapping(answer.get("metrics")).get("predict_time")
+            return Found(picture=url, seconds=seconds if isinstance(seconds, float) else None)
         case _:
             return None
 
@@ -139,9 +146,9 @@ def _wavespeed(answer: Mapping[str, object], service: Service) -> Parsed | None:
             return Found(picture=url)
         case {"status": "completed"}:
             return None
-        case {"status": str()}:  # created, pending, processing
+        case {"status": str(status)}:  # created, pending, processing
             path = urlsplit(str(mapping(task.get("urls")).get("get") or "")).path
-            return Waiting(path or None, 0.5)
+            return Waiting(path or None, 0.5, queued=status in ("created", "pending"))
         case _:
             return None
 

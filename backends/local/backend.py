@@ -43,6 +43,7 @@ from backends.local.options import Options
 from backends.local.prepare import build_job, check_model, download_missing, stages
 from backends.local.weights import contents, sources
 from backends.local.worker import DeviceWorker, device_worker
+from backends.prompt_length import PromptLength, measure
 from backends.prompt_syntax import Syntax
 
 _PACKAGES = ("torch", "diffusers", "transformers")
@@ -54,6 +55,7 @@ class Local(Backend):
     name: ClassVar[str] = "local"
     label: ClassVar[str] = "this machine"
     Options: ClassVar[type | None] = Options
+    syntax = frozenset({Syntax.LORA})
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -80,6 +82,11 @@ class Local(Backend):
             )
         size = f"{model.download_gb:.1f} GB" if model.download_gb else "its weights"
         return Ready(Readiness.NEEDS_DOWNLOAD, f"Downloads {size} first.")
+
+    def prompt_length(self, model: Model, prompt: str) -> PromptLength:
+        """Return the exact length where the model's tokenizer is on this machine."""
+        file = sources.tokenizer_file(model.source)
+        return (file and measure(prompt, file)) or super().prompt_length(model, prompt)
 
     def warm(self) -> None:
         """Import torch and diffusers, which takes longer than a picture of a small model."""
@@ -140,7 +147,7 @@ class Local(Backend):
         options = request.options.get(self.name, {})
         config = str(options.get("config") or model.options.get("config") or "")
         model = await asyncio.to_thread(with_native_size, model, config)
-        fitted = fit(model, request, syntax=(Syntax.LORA,))
+        fitted = fit(model, request, syntax=self.syntax)
         seed = random_seed if fitted.request.seed is None else fitted.request.seed
         folders = adapter_folders(self.config)
         job = await build_job(model, fitted.request, options, seed, folders)

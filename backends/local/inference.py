@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from backends.base import Applied, Event, Loading, Picture, Receipt
+from backends.base import Applied, Event, Loading, Picture, Progress, Receipt
 from backends.errors import BadInput, OutOfMemory, Refused
 from backends.local.acceleration import acceleration, processor_threads
 from backends.local.adapters.lora import apply_loras
@@ -50,18 +50,13 @@ def run_job(
     context: DeviceContext,
     job: LocalJob,
     emit: Callable[[Event], None],
-    *,
-    import_seconds: float = 0.0,
 ) -> None:
     """Run `job`; when memory runs out, make room and try once more with single pictures.
-
-    `import_seconds` is the time that the first run spent on imports; it counts as loading.
 
     Raises:
         BackendError: the job cannot be run.
     """
     inference = _Inference(context, job, emit)
-    inference.import_seconds = import_seconds
     retry = False
     try:
         try:
@@ -98,7 +93,7 @@ class _Inference:
         self._finished = 0
         self._missing: Counter[Missing] = Counter()
         self._honoured: dict[str, Applied] = {}
-        self.import_seconds = 0.0
+        self._drawing_seconds = 0.0
         self.batch_size = max(
             1, MAX_BATCH_PIXELS // ((job.request.width or 512) * (job.request.height or 512))
         )
@@ -107,12 +102,10 @@ class _Inference:
 
     def run(self) -> None:
         """Draw the remaining pictures and emit the receipt."""
-        start = time.monotonic()
         count = self._job.request.count
         if any(spec not in self._context.cache for spec in self.required):
             self._emit(Loading(message=f"loading {self._job.spec.label}"))
         loaded, pipeline = self._prepare()
-        load_seconds = time.monotonic() - start
         label, adapters = self._job.spec.label, adapter_state(self._job.loras, self._job.embeddings)
         try:
             with (
@@ -127,7 +120,12 @@ class _Inference:
                 call = loaded.family.pipeline_call(
                     pipeline, loaded.latent_preview, self._job, self._emit
                 )
-                self._draw(call)
+                self._emit(Progress())  # what came before counts as load
+                start = time.monotonic()
+                try:
+                    self._draw(call)
+                finally:
+                    self._drawing_seconds += time.monotonic() - start
         finally:
             release(loaded.model, self._spec)
         if self._missing.total() == count:
@@ -136,13 +134,7 @@ class _Inference:
                 "Change the prompt or the seed and run it again."
             )
         ignored = self._ignored | loaded.ignored | ignored | call.ignored
-        self._emit(
-            Receipt(
-                honoured={**ignored, **self._honoured},
-                load=self.import_seconds + load_seconds,
-                generate=time.monotonic() - start - load_seconds,
-            )
-        )
+        self._emit(Receipt(honoured={**ignored, **self._honoured}, generate=self._drawing_seconds))
 
     def out_of_memory_message(self) -> str:
         """Return the error message for a run that still ran out of memory."""

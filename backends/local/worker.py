@@ -7,10 +7,9 @@ for the events that this thread reports.
 import asyncio
 import importlib
 import threading
-import time
 from collections.abc import AsyncGenerator, Hashable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING
 
@@ -78,16 +77,14 @@ class DeviceWorker:
 
         def run_and_finish() -> None:
             try:
-                self._run_job(_Asked(job, starting), emit)
+                self._run_job(job, emit)
             finally:
                 emit(None)
 
-        starting = None
         if zerogpu.is_installed():
             yield Queued(message="waiting for a GPU of the Space")
         elif not self._ready:
-            starting = time.monotonic()
-            yield Loading(message="starting PyTorch")
+            yield Loading(message="starting PyTorch")  # the thread may be at it since `warm`
         future = self._thread.submit(run_and_finish)
         finished = asyncio.wrap_future(future)
         try:
@@ -106,41 +103,24 @@ class DeviceWorker:
         if self._ready:
             self._thread.submit(self._clear_cache)
 
-    def _run_in_thread(self, asked: "_Asked", emit: Emit[Event]) -> None:
-        if zerogpu.is_installed():
-            # The wait for the GPU is over.
+    def _run_in_thread(self, job: LocalJob, emit: Emit[Event]) -> None:
+        if zerogpu.is_installed():  # the wait for the GPU is over
             emit(Progress() if self._ready else Loading(message="starting PyTorch"))
-        import_seconds = self._import_libraries()
+        self._import_libraries()
         from backends.local.inference import run_job
 
-        if asked.starting is not None:
-            import_seconds = time.monotonic() - asked.starting
-        job = _with_versions(asked.job)
+        job = _with_versions(job)
         self.context.cache.discard(partial(_is_outdated, job))
-        run_job(self.context, job, emit, import_seconds=import_seconds)
+        run_job(self.context, job, emit)
 
-    def _import_libraries(self) -> float:
-        """Import torch and diffusers; return the seconds that it took."""
-        start = time.monotonic()
+    def _import_libraries(self) -> None:
+        """Import torch and diffusers."""
         importlib.import_module("backends.local.inference")
         _ = self.context
         self._ready = True
-        return time.monotonic() - start
 
     def _clear_cache(self) -> None:
         self.context.cache.clear()
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """A job, and since when (monotonic clock) it has waited for the libraries to be imported.
-
-    `starting` is None where they were there. The imports may have begun before the job came
-    (`DeviceWorker.warm`): what it waits for them is part of its loading, and of nobody's drawing.
-    """
-
-    job: LocalJob
-    starting: float | None
 
 
 def _with_versions(job: LocalJob) -> LocalJob:

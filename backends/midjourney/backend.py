@@ -50,7 +50,7 @@ from backends.midjourney.errors import connection_lost, job_stopped, no_update, 
 from backends.midjourney.listener import MAX_CONNECT_SECONDS, GridSource, Listeners, ManualSource
 from backends.midjourney.matching import ConnectionLost, Job, JobEvent, UploadedGrid
 from backends.midjourney.messages import Update, UpdateKind
-from backends.midjourney.request import Command, Options, build_command
+from backends.midjourney.request import SYNTAX, Command, Options, build_command
 from backends.midjourney.response import build_honoured, split_grid
 from backends.settings import address
 
@@ -78,6 +78,7 @@ class Midjourney(Backend):
     name = "midjourney"
     label = "Midjourney"
     Options = Options
+    syntax = SYNTAX
     keys = (
         Key("DISCORD_BOT_TOKEN", "https://discord.com/developers/applications"),
         Key("MIDJOURNEY_CHANNEL", "https://discord.com/developers/docs/resources/channel"),

@@ -12,6 +12,9 @@ from backends.fit import fit
 from backends.options import option
 from backends.prompt_syntax import Syntax
 
+SYNTAX: Final = frozenset({Syntax.MIDJOURNEY})
+"""The notations in prompts that it understands."""
+
 SEED_LIMIT = 2**32
 """Seeds are smaller than this."""
 
@@ -63,7 +66,7 @@ def build_command(model: Model, request: Request) -> Command:
     """
     options, honoured = _parse_options(request)
     prompt = " ".join(request.prompt.split())
-    result = fit(model, replace(request, prompt=prompt), syntax=(Syntax.MIDJOURNEY,))
+    result = fit(model, replace(request, prompt=prompt), syntax=SYNTAX)
     fitted, prompt = result.request, result.request.prompt
     if found := _RESERVED_PARAMETERS.search(prompt):
         raise BadInput(

@@ -38,10 +38,14 @@ class SdkClients:
     async def get(
         self, pool: "httpx2.AsyncClient", credentials: Credentials
     ) -> "openai.AsyncOpenAI":
-        """Return the client for `pool`; the first call imports the SDK in a thread."""
+        """Return the client for `pool`; the first call imports the SDK in a thread.
+
+        All of it that a picture needs, so that none of it is imported while one is drawn.
+        """
         clients = self._clients.setdefault(pool, {})
         if credentials.base_url not in clients:
             openai = await asyncio.to_thread(import_once, "openai")
+            await asyncio.to_thread(import_once, "openai.resources.images")
             clients[credentials.base_url] = openai.AsyncOpenAI(
                 api_key="none",
                 base_url=credentials.base_url,

@@ -62,7 +62,7 @@ class Availability:
         self._store = store
         self._today = today
         self._backends: dict[str, Backend] = {}
-        self._seconds: dict[str, float] = {}
+        self._seconds: dict[str, dict[int, float]] = {}
 
     async def open(self) -> None:
         """Read from the store how long each model usually takes."""
@@ -97,7 +97,7 @@ class Availability:
 
     def estimate(self, model: Model, request: Request) -> Cost:
         """Return the expected cost of `request` on one model."""
-        rate, seconds = self._settings.hourly_rate, self._seconds.get(model.id)
+        rate, seconds = self._settings.hourly_rate, self.typical_seconds(model.id, request.count)
         with suppress(BackendError, LookupError, ImportError):
             model = replace(model, price=self.backend(model).price(model))
         return pricing.estimate(model, request, hourly_rate=rate, seconds=seconds)
@@ -145,13 +145,23 @@ class Availability:
         served = (each.keys for each in services if each.server == server)
         return [keys[0].setting for keys in served if keys]
 
-    def typical_seconds(self, model_id: str) -> float | None:
-        """Return how long a picture of this model usually takes here, None if unknown."""
-        return self._seconds.get(model_id)
+    def typical_seconds(self, model_id: str, count: int = 1) -> float | None:
+        """Return how long the model usually takes here to draw `count` pictures, None if unknown.
 
-    def record_seconds(self, model_id: str, seconds: float) -> None:
-        """Take a measured time as typical for a model that has none yet."""
-        self._seconds.setdefault(model_id, seconds)
+        If that number has not been measured, it follows from the nearest one that has: one machine
+        draws pictures one after the other, a service all at the same time.
+        """
+        measured = self._seconds.get(model_id)
+        if not measured:
+            return None
+        nearest = min(measured, key=lambda drawn: abs(drawn - count))
+        basis = self._catalogue.find(model_id).price.basis
+        in_turn = basis in (Basis.FREE, Basis.HARDWARE)
+        return measured[nearest] * (count / nearest if in_turn else 1)
+
+    def record_seconds(self, model_id: str, seconds: float, count: int = 1) -> None:
+        """Take a measured time as typical for so many pictures of a model if it has none yet."""
+        self._seconds.setdefault(model_id, {}).setdefault(count, seconds)
 
     async def check_key(self, backend: str, server: str = "") -> str:
         """Return a service's answer to the key; "" where asking is not free.

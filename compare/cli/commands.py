@@ -13,6 +13,7 @@ import typer
 from backends.base import Request
 from backends.errors import BackendError, Outcome
 from compare.catalogue.availability import Availability
+from compare.catalogue.forecast import prompt_hints
 from compare.catalogue.listing import lines, markdown
 from compare.catalogue.toml_reader import CatalogueError
 from compare.cli import arguments, output
@@ -190,6 +191,9 @@ async def _run(spec: RunSpec, run_options: RunOptions, as_json: bool) -> tuple[l
             specs = _specs(lineup, rewritten.apply(spec), run_options)
         if run_options.variants is None and holds_variants(specs[0].request.prompt):
             typer.echo("The prompt is drawn as it is; --variants all draws each variant.", err=True)
+        longest = max((each.request for each in specs), key=lambda request: len(request.prompt))
+        for hint in prompt_hints(lineup.availability, longest, run_options.models):
+            typer.echo(hint, err=True)
         starting = asyncio.ensure_future(lineup.runner.start_all(specs, run_options.models))
         try:
             begun = await asyncio.shield(starting)

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, cast
+from typing import Any, Self, cast
 
 import typer
 from rich.console import Console
@@ -18,9 +18,10 @@ from rich.text import Text
 
 from backends.errors import Outcome
 from compare.catalogue.listing import Line
+from compare.durations import DRAWING, format_left, headline, running, seconds_left
 from compare.formatting import format_spent
 from compare.prompts.rewrite import Rewritten
-from compare.records import Job, Phase, Run
+from compare.records import Job, Run
 from compare.runs import second_step
 
 _COLOURS = {
@@ -31,6 +32,17 @@ _COLOURS = {
     Outcome.CANCELLED: "dim",
     Outcome.UNKNOWN: "yellow",
 }
+_RUN_WIDTHS = {
+    "model": 0,
+    "outcome": 0,
+    "waited": 100,
+    "load": 100,
+    "drawing": 0,
+    "total": 90,
+    "cost": 0,
+    "picture": 0,
+}
+"""Minimum width of the terminal for each column of a run's table, whose times are in seconds."""
 _WIDTHS = {
     "model": 0,
     "price": 0,
@@ -43,10 +55,6 @@ _WIDTHS = {
     "licence": 200,
 }
 """Minimum width of the terminal, in characters, for each column of the models' table."""
-
-
-WIDE: Final = 110
-"""The width of a terminal, in characters, that has room for all times of a run."""
 
 
 class LiveTable:
@@ -92,17 +100,13 @@ class LiveTable:
     def _table(self) -> Table:
         table = Table(box=None, padding=(0, 2, 0, 0), show_header=False, caption=self._message)
         for job in self._jobs.values():
-            spent = "" if job.phase is Phase.WAITING else f"{_elapsed(job):.1f} s"
+            now = datetime.now(UTC)
+            spent = headline(job) if job.outcome is not None else running(job, now)
             step = f"{job.step}/{job.steps or '?'}" if job.step is not None else ""
-            table.add_row(self._label(job), _state(job), spent, step, _message_of(job))
+            said = (format_left(seconds_left(job, now)), _message_of(job))
+            cells = (str(spent or ""), step, " ".join(filter(None, said)))
+            table.add_row(self._label(job), _state(job), *cells)
         return table
-
-
-def _elapsed(job: Job) -> float:
-    """Return the seconds since the job could begin; 0 for an ended job that never could."""
-    if job.outcome is not None:
-        return job.timing.total or 0.0
-    return (datetime.now(UTC) - job.created_at).total_seconds()
 
 
 def _message_of(job: Job) -> str:
@@ -140,33 +144,29 @@ def _jobs(run: Run, home: Path) -> list[dict[str, Any]]:
 
 def _table(run: Run, home: Path) -> None:
     console = Console()
-    wide = console.width >= WIDE
-    times = ("waited", "load", "drawing", "total") if wide else ("drawing",)
-    columns = ("model", "outcome", *times, "cost", "picture")
-    table = Table(*columns, box=None, padding=(0, 2, 0, 0))
+    shown = [name for name, least in _RUN_WIDTHS.items() if console.width >= least]
+    table = Table(*shown, box=None, padding=(0, 2, 0, 0))
     for job in run.jobs:
-        name, seconds, cost = _model_name(job), _drawing(job), format_spent(job.cost)
+        timing, cost = job.timing, format_spent(job.cost)
+        waited, load, drawing = map(_seconds, (timing.queued, timing.load, timing.generate))
+        total = _seconds(timing.total) + (" (cached)" if timing.cached else "")
         if (parent := second_step.parent_of(job, run.jobs)) is not None and job.pictures:
             spent, both = second_step.chain_totals(parent, job)
-            seconds += f"\n{_seconds(spent)} in all"
-            cost += f"\n{format_spent(both)} in all" if both.amount != 0 else ""
+            if spent is not None and spent.word == DRAWING:
+                drawing += f"\n{spent.seconds:.1f} both"
+            elif spent is not None:
+                total += f"\n{spent.seconds:.1f} both"
+            cost += f"\n{format_spent(both)} both" if both.amount != 0 else ""
         files = "\n".join(str(home / picture.path) for picture in job.pictures)
         told = Text("\n".join(part for part in (files, job.message, *_notes(job)) if part))
         told.overflow = "fold"
-        before = (_seconds(job.timing.queued), _seconds(job.timing.load)) if wide else ()
-        after = (_seconds(job.timing.total),) if wide else ()
-        table.add_row(name, _state(job), *before, seconds, *after, cost, told)
+        if "total" not in shown and (time := headline(job)) and time.word != DRAWING:
+            drawing = f"{time.seconds:.1f} {time.word}"
+        times = (waited, load, drawing, total)
+        cells = (_model_name(job), _state(job), *times, cost, told)
+        row = dict(zip(_RUN_WIDTHS, cells, strict=True))
+        table.add_row(*(row[name] for name in shown))
     console.print(table)
-
-
-def _drawing(job: Job) -> str:
-    """Return the seconds of drawing; where they are unknown, what passed in all."""
-    timing = job.timing
-    if timing.cached:
-        return "from the cache"
-    if timing.generate is not None:
-        return _seconds(timing.generate)
-    return "" if timing.total is None else f"{_seconds(timing.total)} in all"
 
 
 def models(lines: Sequence[Line], *, as_json: bool) -> None:

@@ -64,6 +64,7 @@ def clean_event(event: Event, hide: Hide) -> Event:
                 usage=_usage(event.usage),
                 charged=_dollars(event.charged),
                 monthly=_dollars(event.monthly),
+                queued=_seconds(event.queued),
                 load=_seconds(event.load),
                 generate=_seconds(event.generate),
                 download=_seconds(event.download),

@@ -33,11 +33,8 @@ from backends.concurrency import Throttle
 from backends.errors import (
     BackendError,
     BadInput,
-    Forbidden,
-    NoCredit,
     RetiredModel,
     ServiceFault,
-    WrongKey,
 )
 from backends.images.validation import check
 from compare.catalogue.catalogue import status_sentence
@@ -46,7 +43,7 @@ from compare.records import Job, Payer, Phase, Timing
 from compare.redaction import clean_text, traceback_text
 from compare.runs.cleaning import clean_event
 from compare.runs.lanes import Lanes
-from compare.runs.outcome import Ending, JobResult
+from compare.runs.outcome import LENT_FAILS, Ending, JobResult, is_of_account
 from compare.runs.replay import Replays
 from compare.runs.second_step import FirstStep
 from compare.runs.stopwatch import Activity, Stopwatch
@@ -73,13 +70,6 @@ class JobContext:
     hourly_rate: Decimal | None
     public: bool = False
     replays: Replays = field(default_factory=Replays)
-
-
-LENT_FAILS = (
-    "{} does not accept the key that is lent here, or does not draw for it now. Tell whoever runs "
-    "this Lineup, or type a key of your own in the Keys tab."
-)
-"""What a visitor learns where the account behind a lent key is the reason."""
 
 
 class JobTask:
@@ -142,6 +132,7 @@ class JobTask:
         if self._submit is None:
             raise BadInput("This card waits for no picture any more.")
         self._submit(data)
+        self._stopwatch.record_by_hand()
 
     async def _run(self) -> None:
         try:
@@ -172,10 +163,9 @@ class JobTask:
 
     def _presentable(self, error: BackendError) -> BackendError:
         """Return `error` without what it tells a visitor of the account behind a lent key."""
-        of_account = isinstance(error, WrongKey | Forbidden | NoCredit)
         own = self.model.price.basis in (Basis.FREE, Basis.HARDWARE)
         lent = self._context.public and self.job.payer is Payer.OWNER and not own
-        if not (of_account and lent):
+        if not (lent and is_of_account(error)):
             return error
         log.warning("Job %s (%s): %s", self.job.id, self.model.id, self._context.hide(str(error)))
         return error.redacted(lambda _: LENT_FAILS.format(self.model.provider))
@@ -211,7 +201,7 @@ class JobTask:
         async with self._context.lanes.slot(backend.lane(self.model), self._visitor):
             await self._context.throttle.wait()
             self._stopwatch.start_work()
-            self._update(immediate=True, started_at=datetime.now(UTC))
+            self._update(immediate=True, phase=Phase.LOADING, started_at=datetime.now(UTC))
             async with aclosing(backend.generate(self.model, self._request)) as events:
                 try:
                     async for reported in events:
@@ -238,11 +228,12 @@ class JobTask:
             case Sending():
                 at = datetime.now(UTC)
                 await self._context.store.mark_sent(self.job.id, at)
-                self._stopwatch.record_sending()
+                self._stopwatch.switch_to(Activity.GENERATE)
                 self._update(phase=Phase.SENT, sent_at=at, message="")
                 await self._context.throttle.wait()  # the request is sent as soon as this returns
             case Progress():
-                self._stopwatch.switch_to(Activity.GENERATE)
+                done = bool(event.step) or event.preview is not None
+                self._stopwatch.switch_to(Activity.GENERATE, began_before=done)
                 if event.preview is not None:
                     self._stopwatch.record_preview()
                     self._context.replays.add(self.job.id, event.preview)
@@ -339,9 +330,16 @@ class JobTask:
         if self._is_ending:
             return  # reported by work that did not stop
         before, timing = self.job, self._stopwatch.read(self._receipt)
-        since = datetime.now(UTC) - timedelta(seconds=self._stopwatch.in_activity())
-        live = {"command": command, "by_hand": self._submit is not None, "since": since}
-        self.job = replace(before, timing=timing, **live, **changes)
+        by_hand = self._submit is not None
+        since = datetime.now(UTC) - timedelta(seconds=self._stopwatch.seconds_so_far())
+        self.job = replace(
+            before,
+            timing=timing,
+            command=command,
+            by_hand=by_hand,
+            since=since,
+            **changes,
+        )
         self._publish(self.job, immediate or self.job.phase is not before.phase)
 
     async def _finish(self, end: JobResult) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from backends.base import Basis
-from backends.errors import BackendError, Outcome
+from backends.errors import BackendError, Forbidden, NoCredit, Outcome, WrongKey
 from compare import pricing
 from compare.pricing import BillableWork
 from compare.records import Cost, Job
@@ -17,6 +17,12 @@ from compare.store.errors import StoreError
 STOPPED_FREE = "Stopped before anything was sent; nothing was spent."
 STOPPED_BY_HAND = "Stopped. If you pasted it, {} bills it."
 STOPPED_SENT = "Stopped after it was sent: it may have been billed."
+
+LENT_FAILS = (
+    "{} does not accept the key that is lent here, or does not draw for it now. Tell whoever runs "
+    "this Lineup, or type a key of your own in the Keys tab."
+)
+"""What a visitor learns where the account behind a lent key is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,3 +103,8 @@ class Ending:
         if self.job.sent_at is None:
             return pricing.uncharged(self.work.model)
         return pricing.unsettled(self.work.model, self.job.cost)
+
+
+def is_of_account(error: BackendError) -> bool:
+    """Return whether an error is about the account behind a key."""
+    return isinstance(error, WrongKey | Forbidden | NoCredit)

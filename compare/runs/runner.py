@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from backends.base import Applied, Model, Preview
 from backends.concurrency import Throttle
+from backends.errors import Outcome
 from compare.catalogue.availability import Availability
 from compare.records import Job, Run, RunSpec
 from compare.runs import budget, limits, second_step
@@ -256,10 +257,7 @@ class Runner:
         then = self._availability.model(spec.second_step.model) if spec.second_step else None
         plan = second_step.plan_jobs(run_id, models, then)
         jobs = tuple(
-            second_step.new_job(
-                planned, spec, now, self._availability.estimate, self._availability.payer
-            )
-            for planned in plan
+            second_step.new_job(planned, spec, now, self._availability) for planned in plan
         )
         return Run(id=run_id, created_at=now, spec=spec, jobs=jobs, visitor=visitor)
 
@@ -278,10 +276,7 @@ class Runner:
                 run_id, [model], follows, first=position, parent=old.parent
             )
             jobs = [
-                second_step.new_job(
-                    planned, live.spec, now, self._availability.estimate, self._availability.payer
-                )
-                for planned in plan
+                second_step.new_job(planned, live.spec, now, self._availability) for planned in plan
             ]
             self._check_lent(jobs, live.spec)
             with self._budgeted() as today:
@@ -354,8 +349,10 @@ class Runner:
     def _on_task_done(self, live: ActiveRun, work: JobTask, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._leave(live)  # first: whatever fails below, the run's stream ends
-        if work.job.timing.generate is not None and work.job.parent is None:
-            self._availability.record_seconds(work.model.id, work.job.timing.generate)
+        job = work.job
+        drawn = job.outcome is Outcome.DONE and job.parent is None
+        if drawn and (seconds := job.timing.generate) is not None:
+            self._availability.record_seconds(work.model.id, seconds, len(job.pictures))
 
     def _leave(self, live: ActiveRun) -> None:
         live.leave()

@@ -10,8 +10,10 @@ from datetime import datetime
 
 from backends.base import Model, Request
 from backends.errors import BackendError, Outcome
+from compare.catalogue.availability import Availability
+from compare.durations import Duration, both_steps
 from compare.pricing import combine
-from compare.records import Cost, Job, Payer, Phase, RunSpec
+from compare.records import Cost, Job, Phase, RunSpec
 
 
 class FirstStepFailed(BackendError):
@@ -88,28 +90,29 @@ def new_job(
     planned: PlannedJob,
     spec: RunSpec,
     now: datetime,
-    estimate: Callable[[Model, Request], Cost],
-    payer: Callable[[Model], Payer],
+    availability: Availability,
 ) -> Job:
     """Return a planned job in its initial state."""
-    request = spec.request if planned.parent is None else spec.second_request()
+    model, first = planned.model, planned.parent is None
+    request = spec.request if first else spec.second_request()
+    # What was measured of first steps says nothing about a second one.
+    seconds = availability.typical_seconds(model.id, request.count) if first else None
     return Job(
         id=planned.id,
         run_id=planned.run_id,
-        model=planned.model.id,
+        model=model.id,
         created_at=now,
         parent=planned.parent,
-        phase=Phase.QUEUED if planned.parent is None else Phase.WAITING,
-        cost=estimate(planned.model, request),
-        payer=payer(planned.model),
+        phase=Phase.QUEUED if first else Phase.WAITING,
+        cost=availability.estimate(model, request),
+        payer=availability.payer(model),
+        expected_seconds=seconds,
     )
 
 
-def chain_totals(parent: Job, job: Job) -> tuple[float | None, Cost]:
-    """Return the seconds and the cost of both steps together; None if unknown."""
-    times = parent.timing.total, job.timing.total
-    seconds = None if None in times else sum(time for time in times if time is not None)
-    return seconds, combine((parent.cost, job.cost))
+def chain_totals(parent: Job, job: Job) -> tuple[Duration | None, Cost]:
+    """Return the time and the cost of both steps together; None if unknown."""
+    return both_steps(parent, job), combine((parent.cost, job.cost))
 
 
 def parent_of(job: Job, jobs: Sequence[Job]) -> Job | None:

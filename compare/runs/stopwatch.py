@@ -1,7 +1,7 @@
 """Measure the times of a job from the order of its events."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum, auto
 
 from backends.base import Receipt
@@ -17,67 +17,71 @@ class Activity(Enum):
 
 
 class Stopwatch:
-    """Measures from its creation on the monotonic clock; one activity runs at any moment."""
+    """Measures from its creation on the monotonic clock; one activity runs at any moment.
+
+    A job that has its slot prepares first: it imports libraries, reads pictures, looks up its
+    provider. That counts as load, as the loading of weights does, and never as generation.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._began = self._since = clock()
+        self._is_preparing = False
+        self._is_drawing_seen = False
+        self._preparation = 0.0
         self._activity = Activity.QUEUED
         self._spent: dict[Activity, float] = {}
         self._first_preview: float | None = None
-        self._before_turn = 0.0
-        self._is_sent = False
         self._is_turn_unknown = False
         self._last_picture: float | None = None
         self._end: float | None = None
 
     def start_work(self) -> None:
-        """Record that the job has got its slot in the lane."""
-        self.switch_to(Activity.GENERATE)
+        """Record that the job has got its slot in the lane and prepares itself."""
+        self.switch_to(Activity.LOAD)
+        self._is_preparing = True
 
-    def switch_to(self, activity: Activity) -> None:
+    def switch_to(self, activity: Activity, *, began_before: bool = False) -> None:
         """Attribute the time from now on to `activity`.
 
-        The job's turn begins where it ceases to wait: for its lane, in a server's queue, for a
-        person. The first preview is counted from there.
+        `began_before`: what is reported shows that the activity has gone on for some time, such as
+        a step that is done. A job that has reported nothing before spent all its time on that.
+        A request that comes into a queue after it was sent has not been drawn until then.
         """
+        if began_before and self._is_preparing:
+            self._activity = activity
         now = self._clock()
-        if self._activity is Activity.QUEUED and activity is not Activity.QUEUED:
-            self._before_turn = self._spent.get(Activity.GENERATE, 0.0)
         self._spent[self._activity] = self._spent.get(self._activity, 0.0) + now - self._since
-        self._activity, self._since = activity, now
+        if self._is_preparing:
+            self._preparation = self._spent.get(Activity.LOAD, 0.0)
+        self._activity, self._since, self._is_preparing = activity, now, False
+        self._is_drawing_seen |= began_before
+        if activity is Activity.QUEUED and not self._is_drawing_seen:
+            self._spent[activity] += self._spent.pop(Activity.GENERATE, 0.0)
 
-    def record_sending(self) -> None:
-        """Record that the request leaves now; drawing begins.
-
-        What was attributed to drawing until the first request was preparation, such as importing
-        a client library: it is loading, and not part of the model's time.
-        """
-        self.switch_to(Activity.GENERATE)
-        if not self._is_sent:
-            self._is_sent = True
-            prepared = self._spent.pop(Activity.GENERATE, 0.0)
-            self._before_turn = 0.0
-            self._spent[Activity.LOAD] = self._spent.get(Activity.LOAD, 0.0) + prepared
+    def seconds_so_far(self) -> float:
+        """Return the seconds that the present activity has taken until now."""
+        return self._spent.get(self._activity, 0.0) + self._clock() - self._since
 
     def record_preview(self) -> None:
-        """Record a preview; only the first one counts, by the seconds of drawing before it."""
-        if self._first_preview is None and self._activity is Activity.GENERATE:
-            self._first_preview = self.in_activity() - self._before_turn
-
-    def in_activity(self) -> float:
-        """Return the seconds spent so far on what the job does now."""
-        return self._spent.get(self._activity, 0.0) + self._clock() - self._since
+        """Record a preview, while the job generates; only the first one counts."""
+        if self._first_preview is None:
+            self._first_preview = self.seconds_so_far()
 
     def record_picture(self) -> None:
         """Record that a picture has arrived, before it is stored.
 
-        If the job's turn was not seen to begin, it is unknown how much of the wait was generation.
+        If generation was not seen to begin, it is unknown how much of the wait it was.
         """
-        self._is_turn_unknown |= self._activity is Activity.QUEUED
-        self.switch_to(Activity.GENERATE)
+        began = self._is_preparing or self._activity is Activity.GENERATE
+        self._is_turn_unknown |= not began
+        self.switch_to(Activity.GENERATE, began_before=True)
         if not self._is_turn_unknown:
             self._last_picture = self._spent[Activity.GENERATE]
+
+    def record_by_hand(self) -> None:
+        """Record that a person brings the picture: when it was finished is not known."""
+        self._is_turn_unknown = True
 
     def record_stored(self) -> None:
         """Record that a picture is on disk; the total ends here unless more pictures follow."""
@@ -92,14 +96,20 @@ class Stopwatch:
         spent[self._activity] = spent.get(self._activity, 0.0) + now - self._since
         receipt = receipt or Receipt()
         return Timing(
-            queued=spent[Activity.QUEUED],
-            load=spent.get(Activity.LOAD) if receipt.load is None else receipt.load,
+            queued=spent[Activity.QUEUED] + (receipt.queued or 0.0),
+            load=self._load_seconds(spent, receipt),
             first_preview=self._first_preview,
             generate=self._generate_seconds(receipt),
             download=receipt.download,
             total=(self._end or now) - self._began if ended else None,
             cached=receipt.cached,
         )
+
+    def _load_seconds(self, spent: Mapping[Activity, float], receipt: Receipt) -> float | None:
+        """Return the seconds of preparation and loading, None before the job's turn."""
+        if receipt.load is None:
+            return spent.get(Activity.LOAD)
+        return self._preparation + receipt.load
 
     def _generate_seconds(self, receipt: Receipt) -> float | None:
         """Return the seconds of generation, None for a picture from a cache."""

@@ -162,24 +162,29 @@ def batch(connection: Connection, run_id: str) -> list[str]:
     return list(connection.scalars(ids))
 
 
-def medians(connection: Connection) -> dict[str, float]:
+def medians(connection: Connection) -> dict[str, dict[int, float]]:
     """Return the median seconds of generation of each model, from its latest jobs.
 
-    Second steps are left out: they start from a picture and run only a part of the steps.
+    For each model by the number of pictures that a job drew. Second steps are left out: they start
+    from a picture and run only a part of the steps.
     """
+    drawn = select(func.count()).where(pictures.c.job_id == jobs.c.id).scalar_subquery()
     done = (
-        select(jobs.c.model, jobs.c.generate)
+        select(jobs.c.model, drawn, jobs.c.generate)
         .where(jobs.c.outcome == Outcome.DONE, jobs.c.generate.is_not(None))
         .where(jobs.c.parent.is_(None))
         .order_by(jobs.c.created_at.desc())
         .limit(_MEDIANS_FROM)
     )
-    seconds: dict[str, list[float]] = {}
-    for model, generate in connection.execute(done):
-        latest = seconds.setdefault(model, [])
+    seconds: dict[str, dict[int, list[float]]] = {}
+    for model, count, generate in connection.execute(done):
+        latest = seconds.setdefault(model, {}).setdefault(max(1, count), [])
         if len(latest) < _MEDIAN_OF:
             latest.append(generate)
-    return {model: median(latest) for model, latest in seconds.items()}
+    return {
+        model: {count: median(latest) for count, latest in by_count.items()}
+        for model, by_count in seconds.items()
+    }
 
 
 def spent_since(connection: Connection, moment: datetime) -> Decimal:

@@ -146,13 +146,13 @@ class Store:
         stored = await self._writer.do(self._writer.queries.recent, limit)
         return tuple(run.to_run() for run in stored)
 
-    async def medians(self) -> dict[str, float]:
-        """Return the median seconds of generation of each model."""
+    async def medians(self) -> dict[str, dict[int, float]]:
+        """Return the median seconds of generation of each model, by the number of pictures."""
         return await self._writer.do(self._writer.queries.medians)
 
     async def median_seconds(self, model_id: str) -> float | None:
-        """Return the median seconds of generation of one model, None before its first picture."""
-        return (await self.medians()).get(model_id)
+        """Return the median seconds of generation of one picture, None before there is one."""
+        return (await self.medians()).get(model_id, {}).get(1)
 
     async def spent_since(self, moment: datetime) -> Decimal:
         """Return the cost in USD of the jobs created since `moment`, estimates included."""

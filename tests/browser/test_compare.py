@@ -47,7 +47,7 @@ def test_one_click_on_the_untouched_page_fills_two_cards(
     for card in page.locator(".lu-card").all():
         expect(card).to_contain_text("free")
         expect(card).to_contain_text("seed 1")
-        expect(card).to_contain_text(re.compile(r"\d+\.\d s"))
+        expect(card).to_contain_text(re.compile(r"\d+\.\d s drawing"))
     assert page.locator(".lu-table tbody tr").count() == 2
     width = page.evaluate("document.documentElement.scrollWidth")
     assert width <= page.evaluate("window.innerWidth"), "the page scrolls sideways"
@@ -89,7 +89,7 @@ def test_a_picture_is_named_by_its_hash_and_downloads_as_it_is(
 
 
 def seconds(page: Page) -> list[float]:
-    """Return the table's totals from top to bottom."""
+    """Return the table's seconds of drawing from top to bottom."""
     cells = page.query_selector_all("td.lu-bars")
     return [float(cell.get_attribute("data-v") or "0") for cell in cells]
 

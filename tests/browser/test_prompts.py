@@ -24,6 +24,24 @@ def write(page: Page, words: str) -> None:
     page.locator(".lu-prompt textarea").fill(words)
 
 
+def test_words_that_a_chosen_model_does_not_read_are_named_while_typing(
+    visit: Visit, address: str
+) -> None:
+    page = visit(address, **WIDE)
+    said = page.locator(SAID)
+    write(page, f"(a red star:1.3) {'left of a blue ring, ' * 8}at dusk")
+    expect(said.locator(".lu-hint")).to_have_count(2)
+    expect(said).to_contain_text(
+        "Miniature diffusion and Miniature masked tokens read 30 tokens of a prompt; this one has"
+    )
+    expect(said).to_contain_text(
+        "“(a red star:1.3)”: plain words to Miniature diffusion and Miniature masked tokens."
+    )
+    assert page.locator(".lu-said .lu-bad").count() == 0
+    write(page, "a red star")
+    expect(said.locator(".lu-hint")).to_have_count(0)
+
+
 def test_each_variant_is_a_run_with_its_own_link(visit: Visit, address: str) -> None:
     page = visit(address, **WIDE)
     write(page, TWO)

@@ -33,7 +33,7 @@ def test_a_second_step_goes_on_from_each_picture_and_comes_back_with_the_link(
         before, after = chain.locator(".lu-card").all()
         expect(before.locator(".lu-name")).to_contain_text(first)
         expect(after).to_contain_text(re.compile(rf"from {first}"))
-        expect(after).to_contain_text(re.compile(r"both steps\s+\d+\.?\d* s · free"))
+        expect(after).to_contain_text(re.compile(r"both steps\s+\d+\.?\d* s drawing · free"))
     expect(page.locator(".lu-table")).to_contain_text("second step, from Miniature masked")
     seen = pictures(page)
     assert len(set(seen)) == 4

@@ -168,6 +168,7 @@ class HuggingFaceServer(Server):
                     "status": state,
                     "output": [url] if state == "succeeded" else early,
                     "error": job.given_up,
+                    "metrics": {"predict_time": 0.5} if state == "succeeded" else {},
                     "urls": {"get": f"https://api.replicate.com/v1/predictions/job/{number}"},
                 }
             case "wavespeed":

@@ -16,29 +16,27 @@ from jinja2 import Environment, FileSystemLoader, select_autoescape
 from markupsafe import Markup
 
 from backends.base import Model, Preview
-from backends.errors import Outcome
 from backends.registry import BACKENDS, backend_class
 from compare.catalogue.catalogue import Catalogue, UnknownModel
-from compare.formatting import format_cost, format_seconds, format_spent
+from compare.durations import (
+    ACTIVITIES,
+    comparable_seconds,
+    details,
+    format_left,
+    headline,
+    running,
+    seconds_left,
+)
+from compare.formatting import format_cost, format_spent
 from compare.records import Job, Phase, Run, RunSpec, SavedPicture
 from compare.runs.second_step import chain_totals
+from ui.board import table
 from ui.board.options import format_options, set_options
 from ui.board.pictures import entries as entries_of_pictures
+from ui.board.table import Cell, time_cells
 from ui.board.variants import entries
 from ui.page_files import FOLDER, script
 
-COLUMNS = (
-    ("name", "Model", "Which model"),
-    ("outcome", "Outcome", "How it ended"),
-    ("waited", "Waited", "Seconds in a queue: ours, or the service's"),
-    ("load", "Load", "Seconds in which libraries were started and weights loaded"),
-    ("look", "First look", "Seconds of drawing before the first preview; most models send none"),
-    ("drawing", "Drawing", "Seconds of drawing alone: by these, models are compared"),
-    ("total", "Total", "Seconds from the click to the last byte on disk"),
-    ("cost", "Cost", "In US dollars"),
-    ("basis", "Basis", "What the cost rests on"),
-)
-"""Each column of the table: its key, which the page sorts and styles by, its title and a hint."""
 TITLES = {
     "done": "Done",
     "failed": "Not drawn",
@@ -68,15 +66,6 @@ CHAPTERS: Final[Mapping[str, str]] = {
     "miniature/cascade": "8. Five ways to the same picture",
 }
 """The chapter about each miniature in notebooks/how_the_families_work.ipynb."""
-SHOWN: Final = 0.05
-"""A card leaves out waiting and loading of less than this many seconds."""
-_ACTIVITIES: Mapping[Phase, str] = {
-    Phase.QUEUED: "waited",
-    Phase.LOADING: "load",
-    Phase.SENT: "drawing",
-    Phase.GENERATING: "drawing",
-}
-"""The column whose seconds pass in each phase."""
 
 # Enables "Try again" once a retry is answered: a refused one leaves the card as it was.
 ON_RETRIED = """() => document.querySelectorAll('.lu-card [data-act="retry"]').forEach((button) => {
@@ -97,9 +86,7 @@ class Renderer:
         environment = Environment(
             loader=FileSystemLoader(FOLDER), autoescape=select_autoescape(), trim_blocks=False
         )
-        helpers = dict[str, Any](
-            url=url, filename=filename, seconds=format_seconds, times=format_times
-        )
+        helpers = dict[str, Any](url=url, filename=filename, format_left=format_left)
         environment.globals.update(helpers)
         self._board = environment.get_template("board.html")
         self._card = environment.get_template("card.html")
@@ -125,7 +112,7 @@ class Renderer:
             ended=all(job.outcome is not None for job in run.jobs),
             chains=list(chains.values()),
             rows=[Markup(self.row(run, job, jobs)) for job in run.jobs],
-            columns=COLUMNS,
+            columns=table.COLUMNS,
         )
 
     def _settings(self, run: Run) -> tuple[str, str]:
@@ -167,13 +154,29 @@ class Renderer:
             options=set_options(run.spec, self.model(job).backend, second=parent is not None),
             notes=notes,
             both_steps=_both_steps(parent, job),
+            compared=comparable_seconds(job, run.request.count),
         )
 
     def row(self, run: Run, job: Job, jobs: "_Jobs | None" = None) -> str:
         """Return one job's row of the table; `jobs` as in `card`."""
         jobs = jobs or _Jobs(run)
-        variables = self._variables(job, jobs.parent(job))
-        return self._row.render(variables, element_id=_row_id(job), attempt=jobs.attempt(job))
+        parent, attempt, now = jobs.parent(job), jobs.attempt(job), datetime.now(UTC)
+        variables = self._variables(job, parent)
+        notes = [] if parent is None else [f"second step, from {self.model(parent).label}"]
+        notes += [f"try {attempt}"] if attempt > 1 else []
+        label, title, amount = self.model(job).label, variables["title"], variables["amount"]
+        cells = {
+            "name": Cell(text=label, value=label, notes=tuple(notes)),
+            "outcome": Cell(text=title.lower(), value=title),
+            **time_cells(job, run.request.count, now),
+            "cost": Cell(text=variables["cost"], value="" if amount is None else amount),
+            "basis": Cell(text=variables["basis"], value=variables["basis"]),
+        }
+        return self._row.render(
+            element_id=_row_id(job),
+            state=variables["state"],
+            cells=[(column.key, cells[column.key]) for column in table.COLUMNS],
+        )
 
     def pictures(self, run: Run) -> list[dict[str, Any]]:
         """Return the pictures of a run with their settings, as plain data."""
@@ -194,7 +197,7 @@ class Renderer:
 
     def _variables(self, job: Job, parent: Job | None) -> dict[str, Any]:
         """Return the template variables that a job's card and row share."""
-        ended = job.outcome is not None
+        now, ended = datetime.now(UTC), job.outcome is not None
         started = parent is None or bool(parent.pictures) or not ended
         return {
             "job": job,
@@ -204,42 +207,14 @@ class Renderer:
             "started": started,
             "state": (job.outcome or "running").replace(" ", "-"),
             "title": _title(job) if started else NOT_STARTED,
-            "elapsed": _seconds_since(job.created_at),
-            "activity": _ACTIVITIES.get(job.phase, ""),
-            "in_activity": _seconds_since(job.since or job.created_at),
-            "compared": None if parent else compared_seconds(job),
+            "time": headline(job) if ended else running(job, now),
+            "activity": ACTIVITIES.get(job.phase, ""),
+            "rest": details(job),
+            "left": seconds_left(job, now),
             "amount": job.cost.amount if ended else None,
             "cost": format_spent(job.cost) if ended else format_cost(job.cost),
             "basis": _basis(job),
         }
-
-
-def compared_seconds(job: Job) -> float | None:
-    """Return the seconds of drawing by which a job is compared with others.
-
-    None if it has not drawn everything, if the picture comes from a cache, or if nobody saw the
-    drawing begin, as with a picture that a person fetched by hand.
-    """
-    return job.timing.generate if job.outcome is Outcome.DONE and not job.timing.cached else None
-
-
-def format_times(job: Job) -> tuple[str, str]:
-    """Return the headline of an ended job's card, and in smaller type what else took time.
-
-    The headline is the drawing; without it, what passed from the click to the end.
-    """
-    timing = job.timing
-    parts: Sequence[tuple[str, float | None]] = (("waited", timing.queued), ("load", timing.load))
-    rest = [f"{name} {format_seconds(time)}" for name, time in parts if time and time >= SHOWN]
-    if timing.cached:
-        return "from the cache", ""
-    if timing.generate is not None:
-        return f"{format_seconds(timing.generate)} drawing", ", ".join(rest)
-    return ("" if timing.total is None else f"{format_seconds(timing.total)} in all"), ""
-
-
-def _seconds_since(moment: datetime) -> float:
-    return max(0.0, (datetime.now(UTC) - moment).total_seconds())
 
 
 class _Jobs:
@@ -347,7 +322,7 @@ def _both_steps(parent: Job | None, job: Job) -> str:
     if parent is None or not parent.pictures or not job.pictures or job.outcome is None:
         return ""
     time, cost = chain_totals(parent, job)
-    return f"{format_seconds(time)} · {format_spent(cost)}"
+    return f"{time or '–'} · {format_spent(cost)}"
 
 
 def _row_id(job: Job) -> str:

@@ -19,6 +19,7 @@ from ui.compare_tab import (
     backend_options,
     cost_line,
     form,
+    hints,
     model_picker,
     results,
     settings_line,
@@ -44,15 +45,6 @@ from ui.visitors import visitor_id
 
 FORM_ERRORS = (BadField, BadVariants, *results.START_ERRORS)
 """Errors of reading the form and of starting its runs, whose message is shown to the user."""
-
-# Ctrl/Cmd+Enter in any field presses Compare, as everywhere.
-KEYS = """() => document.addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
-    event.preventDefault();
-    document.activeElement?.blur();
-    setTimeout(() => document.querySelector("button.lu-go")?.click(), 50);
-  }
-})"""
 
 INTO_SIGHT = call("board.js", "intoSight")
 
@@ -361,7 +353,8 @@ class CompareTab:
         second = self._second.expected(lineup, specs[0])
         spent = await lineup.runner.spent_today()
         today = cost_line.today(*spent, public=self.context.public) if spent else ""
-        return cost_line.estimate(*costs, second=second, unable=unable, today=today)
+        line = cost_line.estimate(*costs, second=second, unable=unable, today=today)
+        return line + await hints.hints(lineup, specs, able)
 
     async def _priced(
         self, lineup: Lineup, specs: Sequence[RunSpec], chosen: Sequence[str], **props: Any

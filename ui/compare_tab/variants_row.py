@@ -16,14 +16,18 @@ from ui.compare_tab.sections import Fields, Section, Updates
 ALL, SOME, OFF = "all", "some", "off"
 CHOICES = [("each of them", ALL), ("some at random", SOME), ("as it is written", OFF)]
 
-# Typing costs no round trip, unless the prompt holds variants, or held some at the last change.
+# Typing costs no round trip, unless the prompt holds variants, or held some at the last change; and
+# one after a pause, if the prompt is long or holds a notation: some models may not read all of it.
 COUNT = r"""(text) => {
-  const holds = /\{[^]*(\||\$\$)|__[^\s_]/.test(text || "");
-  const held = window.lineupHeldVariants;
-  window.lineupHeldVariants = holds;
+  text ||= "";
+  const holds = /\{[^]*(\||\$\$)|__[^\s_]/.test(text);
+  const lost = text.length > 60 || /[(\[{<][^]*[:|)\]}>]|::|--\w|\w[+-]{2}|embedding:/.test(text)
+    || /\b(BREAK|AND|ADD\w+)\b/.test(text);
+  const [held, told] = window.lineupHeldVariants ?? [false, false];
+  window.lineupHeldVariants = [holds, lost];
   clearTimeout(window.lineupCounting);
-  if (holds || held) window.lineupCounting = setTimeout(
-    () => document.querySelector("button.lu-recount")?.click(), 300);
+  if (holds || held || lost || told) window.lineupCounting = setTimeout(
+    () => document.querySelector("button.lu-recount")?.click(), holds || held ? 300 : 700);
 }"""
 
 RECOUNT = """() => document.querySelector("button.lu-recount")?.click()"""

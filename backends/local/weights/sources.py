@@ -142,6 +142,20 @@ def complete_path(source: str, label: str) -> Path:
     raise problem or MissingWeights(f"The weights of {label} are not on this machine.")
 
 
+def tokenizer_file(source: str) -> Path | None:
+    """Return the file of the tokenizer that reads most of a prompt, None if it is not here.
+
+    Of several, that is the last: the first is CLIP's, a further one T5's.
+    """
+    located = locate(source)
+    if located.single:
+        return None
+    folder = snapshot(located.id) if located.kind is Kind.HUB else located.path
+    parts = ("tokenizer_3", "tokenizer_2", "tokenizer", "processor", "")
+    files = (folder / part / "tokenizer.json" for part in parts) if folder else ()
+    return next((file for file in files if file.is_file()), None)
+
+
 def files_version(sources: Iterable[str]) -> str:
     """Return a hash of the names, times and sizes of all files of `sources`.
 

@@ -255,6 +255,11 @@ async def test_a_job_is_waited_for_in_any_state_but_its_end(
     server.usual = Script(looks=(True,), waiting=state)
     events, error = await attempt(server, by(provider))
     assert len(pictures_of(events)) == 1 and error is None
+    receipt, waits = receipt_of(events), state in ("starting", "queued", "pending")
+    assert receipt.queued is not None and (receipt.queued >= 0.5) is waits  # it is no drawing
+    assert receipt.generate is not None and receipt.generate >= 0
+    if provider == "replicate":
+        assert receipt.generate == 0.5  # as its metrics say
 
 
 async def test_a_sketch_on_replicate_is_not_the_picture(server: HuggingFaceServer):

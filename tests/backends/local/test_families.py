@@ -72,7 +72,7 @@ async def test_every_step_is_told_and_shown(
     local: Local, models: dict[str, Model], family: str
 ) -> None:
     events = await events_of(local, models[family], ASK)
-    steps = [event for event in events if isinstance(event, Progress)]
+    steps = [event for event in events if isinstance(event, Progress) and event.step]
     told = [(event.step, event.steps) for event in steps]
     assert told == [(step, STEPS[family]) for step in range(1, STEPS[family] + 1)]
     assert steps[0].preview is not None
@@ -82,7 +82,7 @@ async def test_every_step_is_told_and_shown(
     picture, receipt = events[-2:]
     assert isinstance(picture, Picture) and isinstance(receipt, Receipt)
     assert (picture.width, picture.height, picture.seed) == (64, 64, 5)
-    assert receipt.load and receipt.generate
+    assert receipt.generate
 
 
 @pytest.mark.parametrize("family", STEPS)
@@ -189,7 +189,7 @@ async def test_a_cascade_starts_from_a_picture(local: Local, models: dict[str, M
     model = models["cascade"]
     start = replace(ASK, image=plain(64, 64, b"\xe0\x20\x20"), strength=0.5)
     events = await events_of(local, model, start)
-    steps = [(event.step, event.steps) for event in events if isinstance(event, Progress)]
+    steps = [(event.step, event.steps) for event in events if isinstance(event, Progress)][1:]
     assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]  # two of four, and two of the second stage
     [red] = [event for event in events if isinstance(event, Picture)]
     [blue] = await pictures(local, model, replace(start, image=plain(64, 64, b"\x20\x20\xe0")))
@@ -202,7 +202,7 @@ async def test_the_catalogue_says_what_a_further_stage_takes(
     model = models["cascade"]
     options = {**model.options, "stage_steps": 3, "stage_guidance_scale": 1.0}
     events = await events_of(local, replace(model, options=options), ASK)
-    assert sum(isinstance(event, Progress) for event in events) == 4 + 3
+    assert sum(isinstance(event, Progress) for event in events) == 1 + 4 + 3
     [usual] = await pictures(local, model, ASK)
     [own] = await pictures(
         local, replace(model, options={**model.options, "stage_guidance_scale": 1.0}), ASK

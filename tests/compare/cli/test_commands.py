@@ -41,8 +41,8 @@ def call(server: OpenAIServer, monkeypatch: pytest.MonkeyPatch) -> Call:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret-0123")
     server.usual = USUAL
 
-    def called(*words: str, typed: str | None = None) -> Result:
-        return CliRunner().invoke(app, list(words), input=typed)
+    def called(*words: str, typed: str | None = None, width: int = 80) -> Result:
+        return CliRunner().invoke(app, list(words), input=typed, env={"COLUMNS": str(width)})
 
     return called
 
@@ -86,13 +86,20 @@ def test_json_is_one_object_and_nothing_else(home: Path, server: OpenAIServer):
 
 def test_for_people(call: Call, home: Path):
     result = call("run", "a fox", "-m", "openai/gpt-image-2", "-m", "openai/dall-e-2")
-    assert result.exit_code == 1
+    assert result.exit_code == 1 and "plain words" not in result.stderr
     assert "done" in result.stdout and "$0.0059" in result.stdout
     assert "not charged" in result.stdout and "12 May 2026" in result.stdout
+    heads = result.stdout.splitlines()[0].split()
+    assert heads == ["model", "outcome", "drawing", "cost", "picture"]
     history = call("history")
     assert history.exit_code == 0 and "a fox" in history.stdout
     (row,) = json.loads(call("history", "--json").stdout)
     assert row["prompt"] == "a fox" and len(row["jobs"]) == 2
+    weighted = call("run", "(a fox:1.2)", "-m", "openai/gpt-image-2", width=140)
+    assert "“(a fox:1.2)”: plain words to gpt-image-2." in weighted.stderr
+    wide = weighted.stdout.splitlines()
+    assert wide[0].split()[2:6] == ["waited", "load", "drawing", "total"]
+    assert len([word for word in wide[1].split() if word.replace(".", "").isdigit()]) == 4
 
 
 def test_everything_asked_for_arrives(call: Call, server: OpenAIServer):
@@ -126,7 +133,7 @@ def test_a_second_step(call: Call, server: OpenAIServer):
         assert each.form.fields["quality"] == "high"
     shown = call(*words, *then)
     assert shown.stdout.count("→") == 2
-    assert shown.stdout.count("in all") == 4
+    assert shown.stdout.count("both") == 4
     assert "from gpt-image-2" in shown.stderr
 
 

@@ -13,7 +13,7 @@ from backends.errors import Outcome
 from compare.lineup import Lineup, open_lineup
 from compare.records import Job, Payer, Phase, Run, RunSpec
 from compare.runs.budget import OverBudget
-from compare.runs.job_task import LENT_FAILS
+from compare.runs.outcome import LENT_FAILS
 from compare.settings import Settings
 from compare.store.store import Store
 from compare.visitor_keys import visitor_keys

@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 import time
 from contextlib import aclosing
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,47 @@ async def test_what_the_backend_measured_goes_before_our_own_view(build: Build):
 
     timing = (await only(await build(a=measured))).timing
     assert (timing.load, timing.generate, timing.download) == (5.0, 7.0, 0.5)
+
+
+async def test_what_a_library_needs_to_start_is_load_and_never_drawing(build: Build):
+    async def local(request: Request) -> Events:
+        await asyncio.sleep(0.1)
+        yield Loading(message="starting PyTorch")
+        await asyncio.sleep(0.2)
+        yield Progress()
+        yield picture("local")
+
+    async def hosted(request: Request) -> Events:
+        await asyncio.sleep(0.3)  # the client library is imported
+        yield Sending()
+        yield picture("hosted")
+
+    world = await build(a=local, b=hosted)
+    run = await finish(world, await world.runner.start(SPEC, ["test/a", "test/b"]))
+    for timing in (job.timing for job in run.jobs):
+        assert timing.load is not None and timing.load >= 0.3
+        assert timing.generate is not None and timing.total is not None
+        assert timing.load + timing.generate <= timing.total + 0.001
+
+
+async def test_the_seconds_of_a_phase_count_from_a_moment_of_the_clock(build: Build):
+    async def stepwise(request: Request) -> Events:
+        await asyncio.sleep(0.1)
+        yield Progress()
+        await asyncio.sleep(0.2)
+        yield Progress(step=1, steps=2)
+        yield picture()
+
+    world = await build(a=stepwise)
+    run = await world.runner.start(SPEC, ["test/a"])
+    since = dict[tuple[Phase, int | None], datetime]()
+    async for job in world.runner.watch(run.id):
+        if job.since is not None:
+            since.setdefault((job.phase, job.step), job.since)
+    begun, stepped = since[Phase.GENERATING, None], since[Phase.GENERATING, 1]
+    assert abs(stepped - begun) < timedelta(seconds=0.1)  # the drawing's, and not the step's
+    ended = await world.runner.get(run.id)
+    assert ended is not None and ended.jobs[0].since is None
 
 
 async def test_waiting_for_the_lane_is_queued(build: Build):

@@ -153,6 +153,9 @@ async def test_medians_are_of_finished_jobs_only(store: Store):
     second = replace(jobs[5], outcome=Outcome.DONE, timing=Timing(generate=0.1))
     await store.save_job(second)
     assert await store.median_seconds("test/x") == 2.0
+    for position in range(2):
+        await store.add_picture(jobs[1].id, picture(f"two {position}"), position=position)
+    assert (await store.medians())["test/x"] == {1: 1.5, 2: 3.0}
     assert await store.median_seconds("test/y") is None
 
 

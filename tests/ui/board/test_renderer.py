@@ -136,31 +136,67 @@ def test_a_cached_picture_is_marked_and_wins_no_race(renderer: Renderer) -> None
     assert "from the cache" in card and "from the cache" in row
     assert "data-drawing" not in card
     assert 'data-drawing="0.5"' in renderer.card(run(DONE), DONE)
-    assert 'class="lu-bars" data-v=""' in row
+    assert 'class="lu-bars" data-column="drawing" data-v=""' in row and "<i>" not in row
 
 
 def test_a_picture_brought_by_hand_has_its_whole_time_and_wins_no_race(renderer: Renderer) -> None:
     job = replace(DONE, timing=Timing(queued=40.0, total=41.0))
     card = renderer.card(run(job), job)
     assert "41.0 s in all" in card and "data-drawing" not in card
+    assert "waited 40.0 s" in card and "<i>" not in renderer.row(run(job), job)
+    stopped = replace(job, outcome=Outcome.CANCELLED, message="Stopped.", pictures=())
+    assert "41.0 s in all" in renderer.card(run(stopped), stopped)
+
+
+@pytest.mark.parametrize("short", [False, True], ids=["all pictures", "one is missing"])
+def test_who_has_drawn_fewer_pictures_wins_no_race(renderer: Renderer, short: bool) -> None:
+    job = DONE if short else replace(DONE, pictures=(PICTURE, PICTURE))
+    asked = replace(run(job), spec=RunSpec(Request(prompt="a", count=2)))
+    assert ("data-drawing" in renderer.card(asked, job)) is not short
 
 
 def test_the_wait_of_a_job_is_no_part_of_its_headline(renderer: Renderer) -> None:
     job = replace(DONE, timing=Timing(queued=136.0, load=0.4, generate=8.4, total=145.0))
     card = renderer.card(run(job), job)
     assert "8.4 s drawing" in card and "waited 136 s, load 0.4 s" in card
+    row = renderer.row(run(job), job)
+    assert '<td class="lu-bars" data-column="drawing" data-v="8.4"><i>' in row
+    times = [cell.partition(">")[2].partition("<")[0] for cell in row.split("<td")[3:8]]
+    assert times == ["136.0", "0.4", "–", "", "145 s"]  # before the drawing's is its bar
 
 
 @pytest.mark.parametrize(
-    ("phase", "word"),
-    [(Phase.QUEUED, "waiting"), (Phase.LOADING, "loading"), (Phase.GENERATING, "drawing")],
+    ("phase", "word", "column"),
+    [
+        (Phase.QUEUED, "waiting", "waited"),
+        (Phase.LOADING, "loading", "load"),
+        (Phase.GENERATING, "drawing", "drawing"),
+    ],
 )
 def test_a_running_stopwatch_tells_what_it_measures(
-    renderer: Renderer, phase: Phase, word: str
+    renderer: Renderer, phase: Phase, word: str, column: str
 ) -> None:
-    began = datetime.now(UTC) - timedelta(seconds=5)
-    job = replace(JOB, created_at=NOW, phase=phase, since=began)
-    assert re.search(rf"5\.\d s…</span>\s*<span>{word}<", renderer.card(run(job), job))
+    now = datetime.now(UTC)
+    job = replace(
+        JOB,
+        created_at=now - timedelta(seconds=200),
+        phase=phase,
+        since=now - timedelta(seconds=8.45),
+        expected_seconds=20.0,
+        timing=Timing(queued=136.0, load=20.0),
+    )
+    card, row = renderer.card(run(job), job), renderer.row(run(job), job)
+    assert re.search(rf"8\.\d s…</span>\s*<span>{word}<", card)
+    cell = row.partition(f'data-column="{column}"')[2].partition("</td>")[0]
+    assert 'data-elapsed="8.' in cell
+    assert row.count("data-elapsed") == 2 and 'data-elapsed="200.' in row
+    drawing = phase is Phase.GENERATING
+    assert ("<i>" in row) is drawing
+    assert ("about 12 s left" in card) is drawing
+    assert ("waited 136 s" in card) is (phase is not Phase.QUEUED)
+    assert ("load 20.0 s" in card) is (phase is not Phase.LOADING)
+    stepped = replace(job, step=2, steps=3)
+    assert ("about 5 s left" in renderer.card(run(stepped), stepped)) is drawing
 
 
 def test_a_download_is_named_after_its_model(renderer: Renderer) -> None:
@@ -180,7 +216,7 @@ SECOND = replace(
     model="miniature/masked",
     parent="j1",
     pictures=(replace(PICTURE, sha256="fedcba3210", path="pictures/fe/fedcba3210.png"),),
-    timing=Timing(total=2.0),
+    timing=Timing(generate=2.0, total=2.5),
     cost=Cost(amount=Decimal("0.02"), basis=Basis.USAGE),
 )
 WAITING = replace(JOB, id="j2", model="miniature/masked", parent="j1", phase=Phase.WAITING)
@@ -197,7 +233,9 @@ def test_a_second_step_stands_with_the_first_and_says_what_both_took(renderer: R
     assert pair.index("abcdef0123") < pair.index("lu-arrow") < pair.index("fedcba3210")
     card = renderer.card(chain(DONE, SECOND), SECOND)
     assert "from Miniature diffusion" in card and "a blue star" in card
-    assert "2.9 s · $0.02" in card
+    assert "2.5 s drawing · $0.02" in card
+    unknown = replace(SECOND, timing=Timing(total=2.5))
+    assert "3.4 s in all · $0.02" in renderer.card(chain(DONE, unknown), unknown)
     assert "both steps" not in renderer.card(chain(DONE, SECOND), DONE)
     row = renderer.row(chain(DONE, SECOND), SECOND)
     assert "second step, from Miniature diffusion" in row and "try" not in row
