@@ -11,8 +11,10 @@ from PIL import Image
 from tests.app.visitor import Visitor
 from tests.app_process import App
 
-HANDLERS = ("_receive", "_receive_1", "_use_drawing")
-"""The handlers that take a file: a control picture, the start picture, a drawing."""
+OF_EVENTS = ("start_from", "control_with")
+"""The handlers that take the path of a picture from an event of the page's scripts."""
+HANDLERS = ("_receive", "_receive_1", "_use_drawing", *OF_EVENTS)
+"""The handlers that take a file: a control picture, the start picture, a drawing, either again."""
 
 
 @pytest.fixture
@@ -26,7 +28,13 @@ def picture(tmp_path: Path) -> Path:
 def give(visitor: Visitor, handler: str, path: object, **more: object) -> None:
     """Name a path to a handler that takes a file, as a page does after an upload."""
     file: Any = {"path": path, **more}
-    answer = visitor.post(handler, [{"composite": file} if handler == "_use_drawing" else file])
+    if handler in OF_EVENTS:
+        answer = visitor.post(handler, [], file)
+    elif handler == "_use_drawing":
+        visitor.lay_out("lu-prepare")
+        answer = visitor.post(handler, [{"composite": file}])
+    else:
+        answer = visitor.post(handler, [file])
     assert "Traceback" not in answer.text
 
 
@@ -53,7 +61,7 @@ def test_no_other_file_of_the_server_is_opened(
         give(visitor, handler, path, url=app.address, size=10**12)
     assert not used(app, visitor)
     for file in (None, 7, "x", [], {}, [{"path": str(picture)}]):
-        assert "Traceback" not in visitor.post(handler, [file]).text
+        assert "Traceback" not in visitor.post(handler, [file], file).text
     assert not used(app, visitor)
 
 

@@ -45,13 +45,14 @@ def test_a_deleted_database_is_told_on_card_and_page(tmp_path: Path) -> None:
         assert "The picture was put into" in card
         assert SENTENCE in visitor.call("compare", Prompt="another", html=MODEL).text
         # What was kept before cannot be read, and nothing claims otherwise.
-        for path in (f"{old}/events", f"{old}/batch", "unknown/events"):
-            answer = visitor.http.get(f"/lineup/runs/{path}")
+        for path in (f"/{old}/events", f"/{old}/pictures", f"?id={old}", "/unknown/events"):
+            answer = visitor.http.get(f"/lineup/runs{path}")
             assert answer.status_code == 503 and SENTENCE in answer.text
-        assert SENTENCE in visitor.post("show_variant", [], {"run": old}).text
+        assert SENTENCE in visitor.post("show_run", [], {"run": old}).text
         assert visitor.http.get(f"/?run={run}").status_code == 200
         # What runs can still be followed and stopped, all of it.
-        states = visitor.http.get(f"/lineup/runs/{batch}/batch").json()
+        ids = (batch, f"{batch[:-1]}2")
+        states = visitor.http.get(f"/lineup/runs?id={ids[0]}&id={ids[1]}").json()
         assert len(states) == 2
         assert another.post("stop", [None]).status_code == 200
         for id in states:

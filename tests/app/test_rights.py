@@ -6,12 +6,12 @@ from tests.app.visitor import Visitor
 from tests.app_process import App
 
 NOT_YOURS = "started in another browser"
-BUTTONS = ("stop_job", "retry", "run_again")
+BUTTONS = ("stop_job", "retry", "run_again", "new_seed", "more")
 
 
 def press(visitor: Visitor, button: str, run: str) -> str:
     """Press a button of a run's board and return what the page is told."""
-    keys = [None] if button in ("retry", "run_again") else []
+    keys = [None] if button in ("retry", "run_again", "new_seed", "more") else []
     answer = visitor.post(button, keys, {"run": run, "job": f"{run}-0"})
     assert answer.status_code == 200
     return answer.text
@@ -50,7 +50,7 @@ def test_another_visitor_looks_and_changes_nothing(
         assert NOT_YOURS in visitor.post("stop", [None]).text
         visitor.http.params = {}
     assert len(public_app.requests()) == before
-    assert "Stopped" not in starter.http.get(f"/lineup/runs/{id}/batch").text
+    assert starter.http.get(f"/lineup/runs?id={id}").json()[id]["state"] == "running"
     starter.http.params = {"run": id}
     assert 'data-mine=\\"yes\\"' in starter.post("restore", []).text
     starter.http.params = {}
@@ -78,14 +78,14 @@ def test_on_this_machine_everybody_is_the_owner(loopback_app: App) -> None:
 
 
 @pytest.mark.parametrize("event", [None, {}, {"run": 7}, {"run": None, "job": []}, [1], "x", 5])
-@pytest.mark.parametrize("button", [*BUTTONS, "show_variant"])
+@pytest.mark.parametrize("button", [*BUTTONS, "show_run"])
 def test_a_button_of_a_run_that_is_not_there_is_a_sentence(
     loopback: str, button: str, event: object
 ) -> None:
-    keys = [None] if button in ("retry", "run_again") else []
+    keys = [None] if button in ("retry", "run_again", "new_seed", "more") else []
     answer = Visitor(loopback).post(button, keys, event)
     assert answer.status_code in (200, 422, 500) and "Traceback" not in answer.text
-    if answer.status_code == 200 and button != "show_variant":
+    if answer.status_code == 200 and button != "show_run":
         assert NOT_YOURS in answer.text
 
 

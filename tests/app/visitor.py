@@ -71,6 +71,21 @@ class Visitor:
         (handler,) = [name for name, listened in targets.items() if [box, "change"] in listened]
         self.post(handler, [None, key]).raise_for_status()
 
+    def lay_out(self, button: str) -> None:
+        """Press a hidden button, by its CSS class, whose click renders a part of the page."""
+        (id,) = [
+            id
+            for id, each in self._components.items()
+            if button in (each["props"].get("elem_classes") or [])
+        ]
+        targets = {name: each["targets"] for name, each in self.handlers.items()}
+        (handler,) = [name for name, listened in targets.items() if [id, "click"] in listened]
+        answer = self.post(handler, [])
+        answer.raise_for_status()
+        rendered = answer.json()["render_config"]
+        self.handlers |= {each["api_name"]: each for each in rendered["dependencies"]}
+        self._components |= {each["id"]: each for each in rendered["components"]}
+
     def inputs(self, handler: str) -> dict[str, Any]:
         """Return the inputs of a handler by name, with their first values."""
         values: dict[str, Any] = {}

@@ -89,8 +89,8 @@ class Results:
         self._board.again(self.run_again, keys, outputs, **QUICK)
         self._board.seed(self.new_seed, keys, outputs, **QUICK)
         self._board.more(self.more, keys, outputs, **QUICK)
-        self._board.variant(self.open, None, outputs, **QUICK)
-        self._visit.open(self.open, None, outputs, **QUICK)
+        self._board.variant(self.show_run, None, outputs, **QUICK)
+        self._visit.open(self.show_run, None, outputs, **QUICK)
         self._visit.stopall(self.stop_all, None, self._message, **QUICK)
         self._board.halt(self.stop_job, None, self._message, **QUICK)
 
@@ -152,7 +152,7 @@ class Results:
             return {self._message: cost_line.problem(error)}
         return await self.show(lineup, started, request)
 
-    async def open(self, event: gr.EventData, request: gr.Request) -> Updates:
+    async def show_run(self, event: gr.EventData, request: gr.Request) -> Updates:
         """Show the board of another run: a variant, or one of the visit; "" shows none."""
         lineup = await self._context.lineup()
         run_id = _ids(event)[0]
