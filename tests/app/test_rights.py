@@ -99,3 +99,16 @@ def test_a_session_is_of_the_visitor_who_began_it(app: App) -> None:
         url = f"/gradio_api/{path}{owner.session}"
         assert thief.http.get(url).status_code == 403
     assert owner.call("estimate", Prompt="a star").status_code == 200
+
+
+def test_a_visitor_is_not_told_what_the_owners_servers_and_folders_hold(
+    public_app: App, loopback_app: App
+) -> None:
+    (public_app.home / "loras").mkdir(exist_ok=True)
+    (public_app.home / "loras" / "private.safetensors").write_bytes(b"")
+    told = Visitor(public_app.address).http.get("/lineup/options?backend=local&backend=a1111")
+    assert told.json() == {"local": {}, "a1111": {}}
+    (loopback_app.home / "loras").mkdir(exist_ok=True)
+    (loopback_app.home / "loras" / "mine.safetensors").write_bytes(b"")
+    told = Visitor(loopback_app.address).http.get("/lineup/options?backend=local&backend=x")
+    assert told.json()["local"]["loras"] == ["mine"] and "x" not in told.json()

@@ -75,6 +75,12 @@ def test_new_seed_more_and_the_same_settings_for_other_models(visit: Visit, addr
     menu(page, "Show parameters")
     expect(page.locator(".lu-note-box")).to_contain_text("a red star left")
     page.keyboard.press("Escape")
+    page.get_by_role("button", name="replay").click()
+    expect(page.locator(".lu-note-box")).to_contain_text("5. A U-Net, its skips")
+    expect(page.locator(".lu-replay-strip img").last).to_be_visible()
+    page.locator(".lu-replay input").press("End")
+    expect(page.locator(".lu-replay-strip button").last).to_have_attribute("aria-pressed", "true")
+    page.keyboard.press("Escape")
     opener = page.locator(".lu-menu-opener").first
     opener.press("Enter")
     page.keyboard.press("ArrowDown")

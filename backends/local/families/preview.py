@@ -58,12 +58,16 @@ class LatentPreview:
 
 
 class PreviewBudget:
-    """Limits previews to a small share of a run's time and to the page's refresh rate."""
+    """Limits previews to a small share of a run's time and to the page's refresh rate.
+
+    The first preview also pays for what is set up once, and says nothing about what others cost.
+    """
 
     def __init__(self) -> None:
         self._start = time.monotonic()
         self._last_shown = -math.inf
         self._spent = self._last_cost = 0.0
+        self._is_first = True
 
     def allows(self) -> bool:
         """Tell whether a preview is due and, at the last one's cost, stays within the share."""
@@ -77,8 +81,10 @@ class PreviewBudget:
         start = time.monotonic()
         preview = latent_preview.render(latents)
         self._last_shown = time.monotonic()
-        self._last_cost = self._last_shown - start
-        self._spent += self._last_cost
+        if not self._is_first:
+            self._last_cost = self._last_shown - start
+            self._spent += self._last_cost
+        self._is_first = False
         return preview
 
 
