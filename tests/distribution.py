@@ -10,6 +10,8 @@ from xdist.scheduler import LoadScopeScheduling
 MAX_WORKERS = 4
 """Each worker imports PyTorch, 10 s of a core and 1.3 GB: more workers than these gain little."""
 BROWSER = "tests/browser/"
+BROWSER_HALF = "tests/browser/test_e"
+"""The first file of the second half, by the number of tests."""
 APP = "tests/app/"
 HEAVY = ("tests/backends/local/", "tests/backends/miniatures/")
 
@@ -31,11 +33,14 @@ def worker_count(arguments: Sequence[str]) -> int:
 def unit(nodeid: str) -> str:
     """Return the unit of work of a test: tests of a unit run in one worker, one after another.
 
-    That is a file, whose tests share module fixtures (loaded models). The browser tests are one
-    unit, because they share one app and one Chromium, and so are those that share two apps.
+    That is a file, whose tests share module fixtures (loaded models). The browser tests share one
+    app and one Chromium, and those of APP two apps: they are one unit, the browser's two, so that
+    nothing waits for them at the end.
     """
     file = nodeid.partition("::")[0]
-    return next((shared for shared in (BROWSER, APP) if file.startswith(shared)), file)
+    if file.startswith(BROWSER):
+        return f"{BROWSER}{'first' if file < BROWSER_HALF else 'second'}"
+    return APP if file.startswith(APP) else file
 
 
 def longest_first(items: Sequence[pytest.Item]) -> list[pytest.Item]:
@@ -47,8 +52,8 @@ def longest_first(items: Sequence[pytest.Item]) -> list[pytest.Item]:
 
     def rank(item: pytest.Item) -> int:
         name = unit(item.nodeid)
-        if name in (BROWSER, APP):
-            return (BROWSER, APP).index(name)
+        if name.startswith((BROWSER, APP)):
+            return 0 if name.startswith(BROWSER) else 1
         return 2 if name in slow else 3 if name.startswith(HEAVY) else 4
 
     return sorted(items, key=rank)

@@ -1,18 +1,26 @@
-"""The tests of a file stay together, and the browser's in one worker."""
+"""The tests of a file stay together, and the browser's in two halves."""
 
 import os
 from pathlib import Path
 
 import pytest
 
+from backends.paths import PROJECT
 from tests import distribution
 
 
 @pytest.mark.parametrize("folder", ["browser", "app"])
-def test_a_file_is_a_unit_and_the_tests_that_share_an_app_are_one(folder: str) -> None:
+def test_a_file_is_a_unit_and_tests_that_share_an_app_stay_together(folder: str) -> None:
     assert distribution.unit("tests/ui/test_a.py::test_one[x::y]") == "tests/ui/test_a.py"
     files = (f"tests/{folder}/test_a.py::test_one", f"tests/{folder}/test_b.py::test_two")
     assert len({distribution.unit(file) for file in files}) == 1
+
+
+def test_the_browser_tests_are_two_units() -> None:
+    files = [file.relative_to(PROJECT) for file in (PROJECT / "tests/browser").glob("test_*.py")]
+    units = [distribution.unit(f"{file.as_posix()}::test") for file in files]
+    assert len(set(units)) == 2
+    assert 0.3 < units.count(units[0]) / len(units) < 0.7
 
 
 @pytest.mark.parametrize(("cores", "workers"), [(1, 2), (2, 3), (64, distribution.MAX_WORKERS)])
