@@ -6,6 +6,7 @@ const PRESETS = "lineup:presets";
 const SAME = { __type__: "update" }; // leaves a field as it is
 
 let ready = false; // until the form is filled in, its changes are those of the page itself
+let recalled = false;
 let current = {};
 let wanted = null; // the preset that was chosen
 
@@ -21,12 +22,14 @@ export function keep(names, ...now) {
 // A link to a run fills the form with that run.
 export function recall(names) {
   ready = true;
-  return values(names, new URLSearchParams(location.search).has("run") ? {} : stored(FORM));
+  const from = new URLSearchParams(location.search).has("run") ? {} : stored(FORM);
+  recalled = Object.keys(from).length > 0;
+  return values(names, from);
 }
 
 // The estimate of the untouched page may come after the values that were recalled.
 export function settled() {
-  if (Object.keys(stored(FORM)).length) document.querySelector("button.lu-recount")?.click();
+  if (recalled) document.querySelector("button.lu-recount")?.click();
 }
 
 export const use = (names) => values(names, wanted ?? {});
