@@ -11,7 +11,7 @@ from ui import keys_tab, page_files
 from ui.board.renderer import Renderer
 from ui.compare_tab.memory import SETTLED
 from ui.compare_tab.tab import RESTORE, CompareTab
-from ui.compare_tab.variants_row import RECOUNT
+from ui.compare_tab.variants_row import RECOUNT_UNABLE
 from ui.context import Context, map_folder
 from ui.events import QUICK
 from ui.keys_tab import KeysTab
@@ -63,7 +63,7 @@ def build(context: Context, renderer: Renderer) -> gr.Blocks:
         opened.then(None, js=SETTLED).then(None, js=RESTORE)
         refreshed = compare_item.select(compare.refresh, keys, compare.refreshed, **QUICK)
         # A key that was typed meanwhile changes who can draw.
-        refreshed.then(None, js=RECOUNT)
+        refreshed.then(None, js=RECOUNT_UNABLE)
         models_item.select(models.open, None, models.table, **QUICK)
         keys_item.select(keys_panel.open, keys, keys_panel.messages, **QUICK)
     return page

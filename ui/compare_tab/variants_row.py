@@ -32,6 +32,10 @@ COUNT = r"""(text) => {
 
 RECOUNT = """() => document.querySelector("button.lu-recount")?.click()"""
 
+# The same, if the estimate names models that cannot draw.
+RECOUNT_UNABLE = """() => document.querySelector(".lu-said .lu-warned") &&
+  document.querySelector("button.lu-recount")?.click()"""
+
 # The answer to a click on Compare that would start more runs than the page has announced. The page
 # then presses the hidden "announce" button, which brings the sentence and all that changes with it.
 UNANNOUNCED = '<span class="lu-untold"></span>'
